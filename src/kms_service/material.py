@@ -1,0 +1,97 @@
+"""Key material that cannot be printed, compared by accident, pickled or serialised.
+
+Python cannot promise to erase memory, so these types do not pretend to: they keep a secret from leaving by
+any road but `reveal()`, which is easy to search for.
+"""
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+DEK_BYTES = 32
+PRIVATE_KEY_BYTES = 32
+
+
+class _Secret:
+    __slots__ = ("_value",)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: secret>"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} is never pickled or copied")
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} is never compared")
+
+    __hash__ = None  # type: ignore[assignment]  # a secret is no dictionary key
+
+
+class DataKey(_Secret):
+    """A plaintext data key (DEK): exactly 32 bytes for AES-256-GCM.
+
+    Raises:
+        ValueError: the length is wrong; the message holds no byte of it.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, value: bytes) -> None:
+        if len(value) != DEK_BYTES:
+            raise ValueError("a data key has 32 bytes")
+        self._value = bytes(value)
+
+    def reveal(self) -> bytes:
+        """The 32 bytes; the caller keeps them within its own frame (invariant 1)."""
+        return self._value
+
+
+class Mnemonic(_Secret):
+    """A BIP-39 phrase: whoever reads it owns the wallet."""
+
+    __slots__ = ()
+
+    def __init__(self, phrase: str) -> None:
+        self._value = phrase
+
+    def reveal(self) -> str:
+        """The words, separated by single spaces."""
+        return self._value
+
+
+class PrivateKey(_Secret):
+    """A secp256k1 private key: exactly 32 bytes, big-endian.
+
+    Raises:
+        ValueError: the length is wrong; the message holds no byte of it.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, value: bytes) -> None:
+        if len(value) != PRIVATE_KEY_BYTES:
+            raise ValueError("a private key has 32 bytes")
+        self._value = bytes(value)
+
+    def reveal(self) -> bytes:
+        """The 32 bytes; the caller keeps them within its own frame."""
+        return self._value
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedDek:
+    """A DEK as KMS encrypted it: not secret, and useless without the key it names.
+
+    Attributes:
+        key_arn: the customer managed key's ARN as KMS answered it, never an alias.
+        region: the Region of that key.
+        blob: KMS's `CiphertextBlob` as it came.
+    """
+
+    key_arn: str
+    region: str
+    blob: bytes
