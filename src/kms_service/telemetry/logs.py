@@ -1,0 +1,100 @@
+"""Structured logs on standard output: JSON lines, or readable text on a terminal.
+
+An event has a static name and fields that are identifiers, never objects. Foreign loggers whose lines can
+hold secrets (botocore prints the plaintext DEK at DEBUG) are shut at WARNING whatever the level.
+"""
+
+import logging
+import sys
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from kms_service.telemetry import context
+
+LogFormat = Literal["auto", "json", "text"]
+_SHUT = ("boto3", "botocore", "urllib3", "sqlalchemy", "psycopg", "alembic", "asyncio", "eth_account")
+
+
+def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stdout) -> None:
+    """Send every log line of this process to `stream` in one form.
+
+    The service logs to standard output; commands, which print facts there, log to standard error.
+    """
+    as_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
+    _configure_structlog(level, stream, as_json=as_json)
+    _route_foreign_loggers(level, stream, as_json=as_json)
+
+
+def get_logger() -> FilteringBoundLogger:
+    """The logger of this service: `log.info("event_name", field=identifier)`."""
+    logger: FilteringBoundLogger = structlog.get_logger()
+    return logger
+
+
+def _configure_structlog(level: str, stream: TextIO, *, as_json: bool) -> None:
+    structlog.configure(
+        processors=[*_shared(), *_renderers(as_json=as_json, colors=stream.isatty())],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _route_foreign_loggers(level: str, stream: TextIO, *, as_json: bool) -> None:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_shared(),
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(as_json=as_json, colors=stream.isatty()),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for name in _SHUT:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _shared() -> list[Any]:
+    return [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        _add_request,
+    ]
+
+
+def _renderers(*, as_json: bool, colors: bool) -> list[Any]:
+    if as_json:
+        return [_where_it_failed, structlog.processors.JSONRenderer()]
+    return [_where_it_failed, structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24)]
+
+
+def _add_request(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for key, variable in (("requestId", context.request_id), ("actor", context.actor)):
+        value = variable.get()
+        if value is not None:
+            event.setdefault(key, value)
+    return event
+
+
+def _where_it_failed(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    # Type and place only: an exception's own text, and the frames' variables, may hold a secret.
+    info = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        event["errorType"] = type(error).__qualname__
+        event["errorAt"] = _frames(error)
+    return event
+
+
+def _frames(error: BaseException) -> list[str]:
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"{trace.tb_frame.f_globals.get('__name__', '?')}:{code.co_name}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return frames[-12:]

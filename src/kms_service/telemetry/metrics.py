@@ -1,0 +1,39 @@
+"""The metrics of this process, by Prometheus' conventions; labels are bounded, no user or address."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+http_requests = Counter(
+    "kms_service_http_requests_total", "Requests answered.", ["method", "route", "status"]
+)
+http_duration = Histogram(
+    "kms_service_http_request_duration_seconds",
+    "Time from the first byte of a request to the last of its answer.",
+    ["route"],
+    buckets=LATENCY_SECONDS,
+)
+kms_requests = Counter(
+    "kms_service_kms_requests_total",
+    "Calls to AWS KMS, retries not counted.",
+    ["operation", "key", "outcome"],
+)
+kms_duration = Histogram(
+    "kms_service_kms_request_duration_seconds",
+    "Time of a call to AWS KMS, retries included.",
+    ["operation"],
+    buckets=LATENCY_SECONDS,
+)
+pool_keys = Gauge(
+    "kms_service_pool_keys", "Keys of the pool by status.", ["status"], multiprocess_mode="livemax"
+)
+integrity_failures = Counter(
+    "kms_service_integrity_failures_total", "Stored wallets that did not open, or opened to something else."
+)
+secrets_released = Counter(
+    "kms_service_secrets_released_total", "Secrets and signatures handed out.", ["kind", "actor"]
+)
+authentication_failures = Counter(
+    "kms_service_authentication_failures_total",
+    "Requests without a valid token.",
+)
