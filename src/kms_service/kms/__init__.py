@@ -1,0 +1,1 @@
+"""AWS KMS: the adapter over boto3, its faults, and the pool of customer managed keys."""

@@ -1,0 +1,205 @@
+"""AWS KMS over boto3: what this service asks of it, and what it believes of the replies.
+
+Nothing of botocore leaves this package: its errors are mapped in `faults`, and its debug log, which holds
+plaintext DEKs, is shut in `telemetry.logs`.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from kms_service import deadline
+from kms_service.errors import IntegrityFailure, KmsServiceError, KmsUnavailable
+from kms_service.kms import arn, faults
+from kms_service.material import DEK_BYTES, DataKey, WrappedDek
+from kms_service.settings import Settings
+from kms_service.telemetry import metrics
+
+if TYPE_CHECKING:
+    from types_boto3_kms import KMSClient
+    from types_boto3_kms.type_defs import KeyMetadataTypeDef
+
+CONNECT_SECONDS = 1.0
+READ_SECONDS = 2.0
+ATTEMPTS = 3
+MAX_BLOB_BYTES = (
+    6144  # KMS refuses longer ones: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """A DEK wrapped just now, and the KMS request that did it."""
+
+    dek: WrappedDek
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unwrapped:
+    """A plaintext DEK, a secret of the caller's frame (invariant 1), and the KMS request that opened it."""
+
+    dek: DataKey
+    request_id: str | None
+
+
+class AwsKmsService:
+    """The KMS calls of one process, over one thread-safe boto3 client.
+
+    A call ends within the request's deadline: no attempt starts that could outlive it. Throttling is retried
+    with botocore's standard back-off. An Encrypt that fails otherwise is not retried here, since the pool has
+    nine other keys to try.
+    """
+
+    def __init__(self, client: "KMSClient", region: str) -> None:
+        self._client = client
+        self._region = region
+        self._labels: dict[str, str] = {}
+        client.meta.events.register_first("before-send.kms", _refuse_late_attempts)
+        client.meta.events.register_first("needs-retry.kms.Encrypt", _leave_retry_to_the_pool)
+
+    def label(self, key_arn: str, alias: str) -> None:
+        """Call this key by its alias in metrics from now on."""
+        self._labels[key_arn] = alias
+
+    def encrypt(self, key_arn: str, dek: DataKey, context: Mapping[str, str]) -> Wrapped:
+        """Wrap a DEK under exactly this key (kms:Encrypt).
+
+        Raises:
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: nothing was wrapped that anybody keeps.
+        """
+        with self._call("Encrypt", key_arn):
+            reply = self._client.encrypt(
+                KeyId=key_arn, Plaintext=dek.reveal(), EncryptionContext=dict(context)
+            )
+            request_id = _request_id(reply)
+            blob = reply["CiphertextBlob"]
+            if reply["KeyId"] != key_arn:
+                raise KmsUnavailable("reply names another key", key_arn, request_id)
+            if not 0 < len(blob) <= MAX_BLOB_BYTES:
+                raise KmsUnavailable("reply holds no ciphertext", key_arn, request_id)
+        return Wrapped(WrappedDek(key_arn, self._region, blob), request_id)
+
+    def decrypt(self, wrapped: WrappedDek, context: Mapping[str, str]) -> Unwrapped:
+        """Unwrap a DEK, naming its key, and distrust the reply (kms:Decrypt; invariant 4).
+
+        Raises:
+            IntegrityFailure: the stored key id is no ARN of the stored Region, KMS says the blob was not made
+                by this key and context, or the reply names another key or has not 32 bytes.
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
+        """
+        if arn.region(wrapped.key_arn) != wrapped.region:
+            raise IntegrityFailure("stored key id")
+        with self._call("Decrypt", wrapped.key_arn):
+            reply = self._client.decrypt(
+                KeyId=wrapped.key_arn, CiphertextBlob=wrapped.blob, EncryptionContext=dict(context)
+            )
+            request_id = _request_id(reply)
+            if reply["KeyId"] != wrapped.key_arn:
+                raise IntegrityFailure("reply names another key", request_id)
+            plaintext = reply["Plaintext"]
+            if len(plaintext) != DEK_BYTES:
+                raise IntegrityFailure("dek length", request_id)
+        return Unwrapped(DataKey(plaintext), request_id)
+
+    def describe(self, key: str) -> "KeyMetadataTypeDef":
+        """`KeyMetadata` of an ARN or `alias/…` (kms:DescribeKey).
+
+        Raises:
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
+        """
+        with self._call("DescribeKey", key):
+            metadata = self._client.describe_key(KeyId=key)["KeyMetadata"]
+            if not arn.is_key(metadata["Arn"]):
+                raise KmsUnavailable("reply describes no key", key)
+        return metadata
+
+    @contextmanager
+    def _call(self, operation: str, key: str) -> Iterator[None]:
+        started = time.perf_counter()
+        outcome = "ok"
+        try:
+            yield
+        except (ClientError, BotoCoreError) as error:
+            mapped = faults.from_botocore(error, key)
+            outcome = mapped.code
+            # botocore's text may quote parameters; its type and code are kept in `reason`.
+            raise mapped from None
+        except KmsServiceError as error:
+            outcome = error.code
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # botocore's parser on a reply that is no KMS reply; the text would quote the reply.
+            outcome = KmsUnavailable.code
+            raise KmsUnavailable("garbled reply", key) from None
+        finally:
+            label = self._labels.get(key, "other")
+            metrics.kms_requests.labels(operation, label, outcome).inc()
+            metrics.kms_duration.labels(operation).observe(time.perf_counter() - started)
+
+
+def connect(settings: Settings, *, connections: int) -> "KMSClient":
+    """The process's boto3 client, with credentials from the settings or boto3's own chain.
+
+    Args:
+        settings: Region, endpoint, and static credentials if there are any.
+        connections: size of the HTTP connection pool: one for each thread.
+
+    Raises:
+        SettingsError: never; settings were checked before.
+    """
+    session = boto3.Session(
+        aws_access_key_id=settings.aws_access_key_id,
+        aws_secret_access_key=_revealed(settings.aws_secret_access_key),
+        aws_session_token=_revealed(settings.aws_session_token),
+        region_name=settings.aws_region,
+    )
+    return session.client("kms", endpoint_url=settings.aws_endpoint_url_kms, config=_config(connections))
+
+
+def _config(connections: int) -> Config:
+    return Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        max_pool_connections=connections,
+        tcp_keepalive=True,
+        # Only our own setting chooses the endpoint, never a variable left over for another service.
+        ignore_configured_endpoint_urls=True,  # type: ignore[call-arg] # the stubs lack it
+        # Validation costs CPU on every call; the calls here are fixed and typed.
+        parameter_validation=False,
+    )
+
+
+def _revealed(secret: Any) -> str | None:
+    return None if secret is None else str(secret.get_secret_value())
+
+
+def _request_id(reply: Mapping[str, Any]) -> str | None:
+    value = reply.get("ResponseMetadata", {}).get("RequestId")
+    return None if value is None else str(value)
+
+
+class _TooLate(BotoCoreError):
+    fmt = "The deadline leaves no time for another attempt"
+
+
+def _refuse_late_attempts(**_: Any) -> None:
+    if not deadline.allows(CONNECT_SECONDS + READ_SECONDS):
+        raise _TooLate
+
+
+def _leave_retry_to_the_pool(
+    response: tuple[Any, Any] | None = None, caught_exception: Exception | None = None, **_: Any
+) -> None:
+    if caught_exception is not None:
+        raise caught_exception
+    if response is not None and response[0].status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise ClientError(response[1], "Encrypt")
