@@ -1,0 +1,82 @@
+"""The engine, and the one place where SQLAlchemy's and psycopg's errors become ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from kms_service import deadline
+from kms_service.errors import DatabaseUnavailable
+from kms_service.settings import Settings
+from kms_service.telemetry.logs import get_logger
+
+CONNECT_SECONDS = 2
+CHECKOUT_SECONDS = 2
+STATEMENT_SECONDS = 3
+
+log = get_logger()
+
+
+class Database:
+    """A pool of autocommit connections: every statement is its own transaction unless one is begun.
+
+    No connection is held between statements of a use case, so none waits on KMS (invariant 2).
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection for one statement, or a few in a `begin()` of the caller's.
+
+        Raises:
+            DatabaseUnavailable: no connection, a lost one, or a refused statement. Whether a write took
+                place is unknown.
+        """
+        if deadline.remaining(CHECKOUT_SECONDS) <= 0:
+            raise DatabaseUnavailable
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            log.error("database_failed", errorType=type(error).__name__, sqlstate=_sqlstate(error))
+            raise DatabaseUnavailable from error
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self.engine.dispose()
+
+
+def open_database(settings: Settings, *, connections: int) -> Database:
+    """A database with at most `connections` connections, opened when first needed."""
+    return Database(
+        create_engine(
+            sqlalchemy_url(settings.database_url.get_secret_value()),
+            isolation_level="AUTOCOMMIT",
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=CHECKOUT_SECONDS,
+            hide_parameters=True,
+            connect_args={
+                "connect_timeout": CONNECT_SECONDS,
+                "application_name": "kms-service",
+                "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={STATEMENT_SECONDS}s "
+                "-c timezone=UTC",
+                "keepalives_idle": 10,
+                "keepalives_interval": 3,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 1000 * STATEMENT_SECONDS,
+            },
+        )
+    )
+
+
+def sqlalchemy_url(url: str) -> URL:
+    """A libpq URL for SQLAlchemy on psycopg 3."""
+    return make_url(url).set(drivername="postgresql+psycopg")
+
+
+def _sqlstate(error: SQLAlchemyError) -> str | None:
+    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None

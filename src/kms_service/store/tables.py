@@ -1,0 +1,89 @@
+"""The tables as the code sees them; `migrations/` is what makes them, and a test compares the two."""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    Uuid,
+    func,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+wallets = Table(
+    "wallets",
+    metadata,
+    # Byte order: `userId` is compared exactly, and keyset pages need one order on every server.
+    Column("user_id", String(128, collation="C"), primary_key=True),
+    Column("wallet_address", String(42, collation="C"), nullable=False, unique=True),
+    Column("encrypted_seed", LargeBinary, nullable=False),
+    Column("encrypted_dek", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("kms_key_id", String(255, collation="C"), nullable=False),
+    Column("kms_region", String(50), nullable=False),
+    Index("ix_wallets_kms_key_id_user_id", "kms_key_id", "user_id"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", String(64, collation="C"), primary_key=True),
+    Column("token_sha256", LargeBinary, nullable=False, unique=True),
+    Column("scopes", ARRAY(String), nullable=False),
+    Column("private_key_reads_per_minute", Integer),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+)
+
+audit_chains = Table(
+    "audit_chains",
+    metadata,
+    Column("chain_id", Uuid, primary_key=True),
+    Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("process", String(200), nullable=False),
+    Column("wrapped_mac_key", LargeBinary, nullable=False),
+    Column("kms_key_id", String(255), nullable=False),
+    Column("kms_region", String(50), nullable=False),
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    # No foreign key: its check would lock the chain's row at every insert, and the MAC binds harder.
+    Column("chain_id", Uuid, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("outcome", String(64), nullable=False),
+    Column("user_id", String(128, collation="C")),
+    Column("wallet_address", String(42)),
+    Column("request_id", String(128)),
+    Column("kms_key_id", String(255)),
+    Column("kms_request_id", String(128)),
+    Column("detail", String(1024)),
+    Column("mac", LargeBinary, nullable=False),
+    UniqueConstraint("chain_id", "seq"),
+    Index("ix_audit_events_user_id_id", "user_id", "id"),
+    Index("ix_audit_events_actor_id", "actor", "id"),
+    Index("ix_audit_events_at", "at", postgresql_using="brin"),
+)
