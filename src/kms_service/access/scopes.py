@@ -1,0 +1,39 @@
+"""The scopes a token can hold, and the caller that holds them. No scope implies another."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kms_service.errors import NotAuthorized
+
+
+class Scope(StrEnum):
+    """What a token may be allowed to do; an `admin` scope does not include the reads."""
+
+    WALLETS_CREATE = "wallets:create"
+    WALLETS_READ = "wallets:read"
+    WALLETS_SIGN = "wallets:sign"
+    PRIVATE_KEYS_READ = "private-keys:read"
+    PRIVATE_KEYS_EXPORT = "private-keys:export"
+    POOL_READ = "pool:read"
+    POOL_ADMIN = "pool:admin"
+    ROTATIONS_READ = "rotations:read"
+    ROTATIONS_ADMIN = "rotations:admin"
+    AUDIT_READ = "audit:read"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever holds a valid token: its name and scopes."""
+
+    name: str
+    scopes: frozenset[str]
+    private_key_reads_per_minute: int | None = None
+
+    def require(self, scope: Scope) -> None:
+        """Pass, or raise.
+
+        Raises:
+            NotAuthorized: the token lacks exactly this scope.
+        """
+        if scope not in self.scopes:
+            raise NotAuthorized(scope)

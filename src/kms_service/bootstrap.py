@@ -1,0 +1,95 @@
+"""The one place where objects are built and wired; nothing else makes a client, an engine or a service."""
+
+from dataclasses import dataclass
+
+from kms_service.errors import NoKeyAtStart
+from kms_service.kms.aws import AwsKmsService, connect
+from kms_service.kms.pool import KmsKeyPool
+from kms_service.service.audit import AuditLog
+from kms_service.service.authentication import Authenticator
+from kms_service.service.background import Repeating
+from kms_service.service.opening import WalletOpener
+from kms_service.service.readiness import PROBE_SECONDS, Readiness
+from kms_service.service.tokens import TokenService
+from kms_service.service.wallets import BATCH_THREADS, WalletsKmsService
+from kms_service.settings import Settings
+from kms_service.store import schema
+from kms_service.store.audit import AuditStore
+from kms_service.store.database import Database, open_database
+from kms_service.store.tokens import TokenStore
+from kms_service.store.wallets import WalletStore
+from kms_service.telemetry.logs import get_logger
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything one process is made of."""
+
+    settings: Settings
+    database: Database
+    pool: KmsKeyPool
+    audit: AuditLog
+    wallets: WalletsKmsService
+    tokens: TokenService
+    authenticator: Authenticator
+    readiness: Readiness
+    background: tuple[Repeating, ...]
+
+    def check(self) -> None:
+        """Pass when everything is there that serving needs.
+
+        Raises:
+            SchemaBehind: a migration is missing.
+            NoKeyAtStart: no key of the pool can be used; one line a key says why.
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        schema.check(self.database)
+        self.pool.refresh()
+        if len(self.pool.reasons) == len(self.pool.keys):
+            lines = "".join(f"\n  {alias}: {reason}" for alias, reason in self.pool.reasons.items())
+            raise NoKeyAtStart(
+                f"no key of the pool can be used:{lines}\n"
+                "Check AWS_REGION, the credentials and KMS_KEY_ALIAS_PREFIX; "
+                "kms-service pool create-aliases makes missing keys."
+            )
+        for alias, reason in self.pool.reasons.items():
+            log.warning("key_unusable", key=alias, reason=reason)
+        self.readiness.probe()
+
+    def start(self) -> None:
+        """Begin the background work."""
+        for work in self.background:
+            work.start()
+
+    def close(self) -> None:
+        """Stop the background work and close all connections."""
+        for work in self.background:
+            work.stop()
+        self.database.close()
+
+
+def build(settings: Settings) -> Services:
+    """All objects of a process, wired; no I/O yet."""
+    connections = settings.worker_threads + BATCH_THREADS
+    database = open_database(settings, connections=connections)
+    kms = AwsKmsService(connect(settings, connections=connections), settings.aws_region)
+    pool = KmsKeyPool(kms, settings.aliases)
+    audit = AuditLog(AuditStore(database), pool)
+    readiness = Readiness(database, pool)
+    token_store = TokenStore(database)
+    return Services(
+        settings=settings,
+        database=database,
+        pool=pool,
+        audit=audit,
+        wallets=WalletsKmsService(WalletStore(database), pool, WalletOpener(kms), audit),
+        tokens=TokenService(token_store, audit),
+        authenticator=Authenticator(token_store),
+        readiness=readiness,
+        background=(
+            Repeating("readiness", PROBE_SECONDS, readiness.probe),
+            Repeating("pool refresh", settings.pool_refresh_seconds, pool.refresh),
+        ),
+    )

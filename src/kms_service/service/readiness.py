@@ -1,0 +1,66 @@
+"""Whether this process can serve, told from what happened lately and never by a paid KMS call."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kms_service.errors import DatabaseUnavailable, SchemaBehind
+from kms_service.kms.pool import KeyStatus, KmsKeyPool
+from kms_service.store import schema
+from kms_service.store.database import Database
+
+PROBE_SECONDS = 2.0
+STALE_SECONDS = 10.0
+OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The answer to a probe: `checks` maps database, kms and migrations to `ok` or what is wrong."""
+
+    ready: bool
+    checks: dict[str, str]
+
+
+class Readiness:
+    """Keeps the outcome of the last look at each dependency; answering costs nothing."""
+
+    def __init__(
+        self, database: Database, pool: KmsKeyPool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._database = database
+        self._pool = pool
+        self._clock = clock
+        self._seen = -STALE_SECONDS
+        self._checks = {"database": "not looked at yet", "migrations": "not looked at yet"}
+        self._draining = threading.Event()
+
+    def probe(self) -> None:
+        """Look at the database now; run every two seconds."""
+        self._checks = self._look()
+        self._seen = self._clock()
+
+    def drain(self) -> None:
+        """Answer not ready from now on, so that no new traffic comes while requests finish."""
+        self._draining.set()
+
+    def health(self) -> Health:
+        """What is known now; a look that hangs counts as a failed one after ten seconds."""
+        checks = dict(self._checks)
+        if self._clock() - self._seen > STALE_SECONDS:
+            checks["database"] = "does not answer"
+        usable = sum(key.status is KeyStatus.ACTIVE for key in self._pool.keys)
+        checks["kms"] = OK if usable else "no usable key"
+        if self._draining.is_set():
+            checks["process"] = "shutting down"
+        return Health(all(check == OK for check in checks.values()), checks)
+
+    def _look(self) -> dict[str, str]:
+        try:
+            schema.check(self._database)
+        except DatabaseUnavailable:
+            return {"database": "unreachable", "migrations": "unknown"}
+        except SchemaBehind:
+            return {"database": OK, "migrations": "behind"}
+        return {"database": OK, "migrations": OK}
