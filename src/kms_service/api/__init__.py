@@ -1,0 +1,1 @@
+"""HTTP: routes, models, problems. Parses and renders; decides nothing."""

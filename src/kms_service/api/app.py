@@ -1,0 +1,72 @@
+"""The ASGI application around a process's services."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from kms_service import __version__
+from kms_service.api import probes, problems, wallets
+from kms_service.api.request_scope import RequestScope
+from kms_service.api.security import SECURITY_SCHEMES
+from kms_service.api.workers import Workers
+from kms_service.bootstrap import Services, build
+from kms_service.settings import load_settings
+from kms_service.telemetry import logs
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application; it starts the services with its lifespan and closes them after the last request."""
+    settings = services.settings
+    app = FastAPI(
+        title="kms-service",
+        version=__version__,
+        summary="Custody of Ethereum wallets in front of AWS KMS and PostgreSQL.",
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.docs_enabled else None,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.state.workers = Workers(
+        settings.worker_threads, settings.max_in_flight, settings.request_deadline_seconds
+    )
+    app.include_router(wallets.router)
+    app.include_router(probes.router)
+    problems.install(app)
+    app.add_middleware(RequestScope, seconds=settings.request_deadline_seconds)
+    _describe(app)
+    return app
+
+
+def worker_app() -> FastAPI:
+    """The application of one of several worker processes, from its own environment."""
+    settings = load_settings()
+    logs.configure(settings.log_level, settings.log_format)
+    services = build(settings)
+    services.check()
+    return create_app(services)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    services.start()
+    try:
+        yield
+    finally:
+        services.close()
+
+
+def _describe(app: FastAPI) -> None:
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+            schema.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way to extend the schema

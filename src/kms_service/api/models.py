@@ -1,0 +1,47 @@
+"""What all resources share: camelCase names, unknown members refused, and the shape of a user's id."""
+
+from typing import Annotated
+
+from fastapi import Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic.alias_generators import to_camel
+
+
+def _no_path_step(value: str) -> str:
+    # Clients and proxies resolve these two away before a path arrives.
+    if value in {".", ".."}:
+        raise ValueError("may not be . or ..")
+    return value
+
+
+UserId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@-]+$", strict=True),
+    AfterValidator(_no_path_step),
+]
+UserIdInPath = Annotated[UserId, Path(alias="userId", description="The user's id, compared exactly.")]
+
+
+class RequestModel(BaseModel):
+    """A body: unknown members are refused, nothing is converted."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", strict=True, frozen=True, hide_input_in_errors=True
+    )
+
+
+class AnswerModel(BaseModel):
+    """An answer, made by field names and rendered in camelCase."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+class Problem(AnswerModel):
+    """An RFC 9457 problem; `code` is stable."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None = None

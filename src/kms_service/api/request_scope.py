@@ -1,0 +1,118 @@
+"""What every request gets: an id, a deadline, a size limit, a log line, counted metrics, and no cache."""
+
+import re
+import time
+import uuid
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kms_service import deadline
+from kms_service.api import problems
+from kms_service.telemetry import context, metrics
+from kms_service.telemetry.logs import get_logger
+
+MAX_BODY_BYTES = 64 * 1024
+_PLAUSIBLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
+_PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+
+log = get_logger()
+
+
+class BodyTooLarge(Exception):  # not an error of ours until it is answered
+    """The body turned out longer than allowed while it was being read."""
+
+
+class RequestScope:
+    """The outermost ASGI layer. Errors that nothing below has answered are answered here."""
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; other kinds of connections pass through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context.request_id.set(_request_id(scope["headers"]))
+        context.actor.set(None)
+        answer = _Answer(send)
+        with deadline.within(self._seconds):
+            await self._serve(scope, receive, answer)
+        _report(scope, answer)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        try:
+            await self._app(scope, _capped(scope, receive), answer.send)
+        except BodyTooLarge:
+            await problems.framework(413)(scope, receive, answer.send)
+        except Exception:  # the process's outermost boundary
+            log.exception("unexpected_error")
+            if answer.status:
+                raise
+            await problems.unexpected()(scope, receive, answer.send)
+
+
+class _Answer:
+    """Passes an answer on with the headers every answer has, and remembers its status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.started = time.perf_counter()
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [*message.get("headers", ()), (b"x-request-id", str(context.request_id.get()).encode())]
+            if all(name != b"cache-control" for name, _ in headers):
+                headers.append((b"cache-control", b"no-store"))
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
+        if name == b"x-request-id" and _PLAUSIBLE_ID.fullmatch(value):
+            return value.decode()
+    return uuid.uuid4().hex
+
+
+def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _capped(scope: Scope, receive: Receive) -> Receive:
+    if _declared_length(scope["headers"]) > MAX_BODY_BYTES:
+        raise BodyTooLarge
+    received = 0
+
+    async def capped() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        return message
+
+    return capped
+
+
+def _report(scope: Scope, answer: _Answer) -> None:
+    # The template, never the path: a path holds user ids.
+    route = getattr(scope.get("route"), "path", "unmatched")
+    seconds = time.perf_counter() - answer.started
+    metrics.http_requests.labels(scope["method"], route, str(answer.status)).inc()
+    metrics.http_duration.labels(route).observe(seconds)
+    report = log.debug if route in _PROBES else log.info
+    report(
+        "request",
+        method=scope["method"],
+        route=route,
+        status=answer.status,
+        durationMs=round(seconds * 1000, 2),
+    )

@@ -1,0 +1,82 @@
+"""Authentication and authorisation of a route, before its body is read or anything is validated."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from kms_service.access.scopes import Caller, Scope
+from kms_service.api.workers import in_worker, services
+from kms_service.errors import NotAuthorized
+from kms_service.service.audit import Event
+from kms_service.telemetry import context
+
+SCHEME = "bearerToken"
+SECURITY_SCHEMES = {
+    SCHEME: {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token made by `kms-service token create`.",
+    }
+}
+
+
+def needs(scope: Scope) -> dict[str, Any]:
+    """What a route declares as its `openapi_extra`: the one scope that it takes."""
+    return {"security": [{SCHEME: [scope.value]}]}
+
+
+class AuthenticatedRoute(APIRoute):
+    """A route that answers nobody without a valid token and the scope it declares with `needs`.
+
+    Raises:
+        ValueError: at definition, when a route declares no scope: there are no public wallet routes.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
+        security = (kwargs.get("openapi_extra") or {}).get("security")
+        if not security:
+            raise ValueError(f"{path} declares no scope")
+        self.scope = Scope(security[0][SCHEME][0])
+        super().__init__(path, endpoint, **kwargs)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler behind authentication, authorisation and the check of the media type."""
+        handle = super().get_route_handler()
+        takes_body = self.body_field is not None
+
+        async def authorized(request: Request) -> Response:
+            caller = await _authenticated(request)
+            context.actor.set(caller.name)
+            await self._authorize(request, caller)
+            if takes_body and not _is_json(request.headers.get("content-type", "")):
+                raise HTTPException(415)
+            return await handle(request)
+
+        return authorized
+
+    async def _authorize(self, request: Request, caller: Caller) -> None:
+        try:
+            caller.require(self.scope)
+        except NotAuthorized as refusal:
+            route = f"{request.method} {self.path}"
+            event = Event("authorize", outcome=refusal.code, detail=f"{route} needs {refusal.scope}")
+            await in_worker(request, services(request).audit.record, event)
+            raise
+
+
+async def _authenticated(request: Request) -> Caller:
+    authenticator = services(request).authenticator
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        return authenticator.authenticate(None)
+    remembered = authenticator.remembered(token)
+    if remembered is not None:
+        return remembered
+    return await in_worker(request, authenticator.authenticate, token)
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == "application/json"
