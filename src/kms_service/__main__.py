@@ -1,0 +1,5 @@
+"""`python -m kms_service` is the console script."""
+
+from kms_service.cli import main
+
+main()

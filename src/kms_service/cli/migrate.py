@@ -1,0 +1,18 @@
+"""`kms-service migrate`."""
+
+import click
+
+from kms_service.settings import load_settings
+from kms_service.store import schema
+
+
+@click.command()
+@click.option("--revision", default="head", show_default=True, help="Stop at this revision.")
+def migrate(revision: str) -> None:
+    """Bring the database's schema to what this version needs; safe to repeat.
+
+    Needs DATABASE_URL only. Migrations stay usable for the version before, so run this first, then deploy.
+    """
+    settings = load_settings(aws_region="not-needed")
+    schema.migrate(settings.database_url.get_secret_value(), revision)
+    click.echo("The schema is up to date.")

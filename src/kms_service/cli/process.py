@@ -1,0 +1,32 @@
+"""What every command starts with: settings, logs, services, and who is acting."""
+
+import getpass
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kms_service.bootstrap import Services, build
+from kms_service.settings import load_settings
+from kms_service.store import schema
+from kms_service.telemetry import context, logs
+
+
+@contextmanager
+def operator_services() -> Iterator[Services]:
+    """The services of a command, acting as the operator's own account; closed at the end.
+
+    Raises:
+        SettingsError: lists every missing or wrong setting.
+        SchemaBehind: the database lacks a migration.
+    """
+    settings = load_settings()
+    logs.configure("WARNING", settings.log_format, sys.stderr)
+    context.actor.set(f"cli:{getpass.getuser()}"[:64])
+    context.request_id.set(uuid.uuid4().hex)
+    services = build(settings)
+    try:
+        schema.check(services.database)
+        yield services
+    finally:
+        services.close()

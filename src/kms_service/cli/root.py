@@ -1,0 +1,63 @@
+"""The top command: every subcommand, and how their errors end.
+
+An error of ours ends as one line on standard error and a code of sysexits.h, never as a traceback.
+"""
+
+import sys
+from importlib import import_module
+
+import click
+
+from kms_service import __version__
+from kms_service.errors import CallerError, KmsServiceError, StartupError
+
+_TEMPORARY_FAILURE = 75
+
+# Imported when used: starting a small command must not load every library.
+_COMMANDS = {
+    "serve": "kms_service.cli.serve:serve",
+    "migrate": "kms_service.cli.migrate:migrate",
+    "token": "kms_service.cli.token:token",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kms-service")
+def root() -> None:
+    """Custody of Ethereum wallets in front of AWS KMS and PostgreSQL."""
+
+
+def main() -> None:
+    """Run the command line and exit: 0 only on success."""
+    try:
+        root(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except KmsServiceError as error:
+        click.echo(f"kms-service: {error}", err=True)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: KmsServiceError) -> int:
+    if isinstance(error, StartupError):
+        return error.exit_code
+    return 1 if isinstance(error, CallerError) else _TEMPORARY_FAILURE
