@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import botocore.session
@@ -241,14 +241,15 @@ def test_a_dry_run_tells_yes_by_its_own_error_and_no_by_the_usual_one(
     endpoint: KmsEndpoint, client: Any, pool: list[str]
 ) -> None:
     ignoring = {"KeyId": pool[0], "DryRun": True, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}
-    for ask in (
+    asks: tuple[Callable[[], object], ...] = (
         lambda: client.encrypt(KeyId=ALIAS, Plaintext=DEK, DryRun=True),
         lambda: client.generate_data_key(KeyId=ALIAS, KeySpec="AES_256", DryRun=True),
         lambda: client.decrypt(**ignoring),
         lambda: client.re_encrypt(
             SourceKeyId=pool[0], DestinationKeyId=pool[1], DryRun=True, DryRunModifiers=["IGNORE_CIPHERTEXT"]
         ),
-    ):
+    )
+    for ask in asks:
         with pytest.raises(client.exceptions.DryRunOperationException) as yes:
             ask()
         assert yes.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412
