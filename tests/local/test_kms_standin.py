@@ -1,0 +1,253 @@
+"""The KMS stand-in over HTTP, through boto3, as the service uses it."""
+
+import json
+import os
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import httpx
+import psutil
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from kms_service.local.errors import LocalError
+from kms_service.local.kms_standin import REGION, KmsEndpoint, kms_standin
+
+if TYPE_CHECKING:
+    from types_boto3_kms import KMSClient
+
+CONTEXT = {"purpose": "wallet-dek", "wallet_address": "0x00"}
+DEK = bytes(range(32))
+
+
+def client(endpoint: KmsEndpoint) -> "KMSClient":
+    return boto3.client(
+        "kms",
+        region_name=REGION,
+        endpoint_url=endpoint.url,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+
+@pytest.fixture(scope="module")
+def kms(tmp_path_factory: pytest.TempPathFactory) -> Iterator["KMSClient"]:
+    with kms_standin(tmp_path_factory.mktemp("kms")) as endpoint:
+        yield client(endpoint)
+
+
+@pytest.fixture
+def key(kms: "KMSClient") -> str:
+    return kms.create_key()["KeyMetadata"]["Arn"]
+
+
+def wrapped(kms: "KMSClient", key: str) -> bytes:
+    return kms.encrypt(KeyId=key, Plaintext=DEK, EncryptionContext=CONTEXT)["CiphertextBlob"]
+
+
+def code(caught: pytest.ExceptionInfo[ClientError]) -> str:
+    return caught.value.response["Error"]["Code"]
+
+
+def facts(kms: "KMSClient", key: str) -> dict[str, Any]:
+    return {
+        "metadata": kms.describe_key(KeyId=key)["KeyMetadata"],
+        "policy": kms.get_key_policy(KeyId=key)["Policy"],
+        "tags": kms.list_resource_tags(KeyId=key)["Tags"],
+        "aliases": [a["AliasName"] for a in kms.list_aliases(KeyId=key)["Aliases"]],
+        "rotation": {
+            k: v for k, v in kms.get_key_rotation_status(KeyId=key).items() if k != "ResponseMetadata"
+        },
+        "rotations": len(kms.list_key_rotations(KeyId=key)["Rotations"]),
+    }
+
+
+def make_key_with_everything(kms: "KMSClient") -> str:
+    policy = json.dumps({"Version": "2012-10-17", "Id": "mine", "Statement": []})
+    created = kms.create_key(
+        Description="pool key", Policy=policy, Tags=[{"TagKey": "service", "TagValue": "kms-service"}]
+    )
+    arn = created["KeyMetadata"]["Arn"]
+    kms.create_alias(AliasName="alias/pool-1", TargetKeyId=arn)
+    kms.enable_key_rotation(KeyId=arn, RotationPeriodInDays=180)
+    kms.rotate_key_on_demand(KeyId=arn)
+    return arn
+
+
+def test_keys_last_over_restarts_with_all_that_belongs_to_them(tmp_path: Path) -> None:
+    with kms_standin(tmp_path) as endpoint:
+        kms = client(endpoint)
+        arn = make_key_with_everything(kms)
+        blob, before = wrapped(kms, arn), facts(kms, arn)
+    with kms_standin(tmp_path) as endpoint:
+        kms = client(endpoint)
+        assert facts(kms, arn) == before
+        opened = kms.decrypt(KeyId="alias/pool-1", CiphertextBlob=blob, EncryptionContext=CONTEXT)
+        assert (opened["Plaintext"], opened["KeyId"]) == (DEK, arn)
+    assert before["rotation"]["RotationPeriodInDays"] == 180
+    assert before["rotations"] == 1
+
+
+def test_a_killed_stand_in_loses_no_key_it_has_answered_for(tmp_path: Path) -> None:
+    with kms_standin(tmp_path) as endpoint:
+        kms = client(endpoint)
+        blobs = {arn: wrapped(kms, arn) for arn in (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(3))}
+        os.kill(endpoint.pid, signal.SIGKILL)
+    with kms_standin(tmp_path) as endpoint:
+        kms = client(endpoint)
+        for arn, blob in blobs.items():
+            assert kms.decrypt(KeyId=arn, CiphertextBlob=blob, EncryptionContext=CONTEXT)["Plaintext"] == DEK
+
+
+def test_state_and_deletion_date_last_too(tmp_path: Path) -> None:
+    with kms_standin(tmp_path) as endpoint:
+        kms = client(endpoint)
+        arn = kms.create_key()["KeyMetadata"]["Arn"]
+        kms.schedule_key_deletion(KeyId=arn.split("/")[1], PendingWindowInDays=7)
+        before = kms.describe_key(KeyId=arn)["KeyMetadata"]
+    with kms_standin(tmp_path) as endpoint:
+        after = client(endpoint).describe_key(KeyId=arn)["KeyMetadata"]
+    assert after == before
+    assert after["KeyState"] == "PendingDeletion"
+
+
+def test_key_file_is_private(tmp_path: Path) -> None:
+    with kms_standin(tmp_path) as endpoint:
+        client(endpoint).create_key()
+    assert stat.S_IMODE((tmp_path / "kms-keys.json").stat().st_mode) == 0o600
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_key_that_cannot_be_written_is_not_made(tmp_path: Path) -> None:
+    folder = tmp_path / "kms"
+    with kms_standin(folder) as endpoint:
+        kms = client(endpoint)
+        kms.create_key()
+        before = kms.list_keys()["Keys"]
+        folder.rename(tmp_path / "aside")
+        with pytest.raises(ClientError) as caught:
+            kms.create_key()
+        (tmp_path / "aside").rename(folder)
+        assert code(caught) == "KMSInternalException"
+        assert kms.list_keys()["Keys"] == before
+
+
+def test_a_damaged_key_file_stops_the_start_and_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "kms-keys.json").write_text("{")
+    with (
+        pytest.raises(LocalError, match=r"kms-keys.json cannot be used: it is damaged"),
+        kms_standin(tmp_path),
+    ):
+        pass
+    assert (tmp_path / "kms-keys.json").read_text() == "{"
+
+
+def test_a_key_file_of_another_format_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "kms-keys.json").write_text('{"format": 2, "backends": []}')
+    with pytest.raises(LocalError, match="format 2"), kms_standin(tmp_path):
+        pass
+
+
+def test_one_key_file_has_one_user(tmp_path: Path) -> None:
+    with kms_standin(tmp_path), pytest.raises(LocalError, match="in use"), kms_standin(tmp_path):
+        pass
+
+
+def test_nothing_is_left_running(tmp_path: Path) -> None:
+    with kms_standin(tmp_path) as endpoint:
+        assert psutil.pid_exists(endpoint.pid)
+    assert not psutil.pid_exists(endpoint.pid)
+
+
+def test_disabled_key_refuses(kms: "KMSClient", key: str) -> None:
+    blob = wrapped(kms, key)
+    kms.disable_key(KeyId=key.split("/")[1])
+    with pytest.raises(ClientError) as caught:
+        kms.decrypt(KeyId=key, CiphertextBlob=blob, EncryptionContext=CONTEXT)
+    assert code(caught) == "DisabledException"
+    kms.enable_key(KeyId=key.split("/")[1])
+    assert kms.decrypt(KeyId=key, CiphertextBlob=blob, EncryptionContext=CONTEXT)["Plaintext"] == DEK
+
+
+def test_key_pending_deletion_refuses(kms: "KMSClient", key: str) -> None:
+    kms.schedule_key_deletion(KeyId=key.split("/")[1], PendingWindowInDays=7)
+    with pytest.raises(ClientError) as caught:
+        wrapped(kms, key)
+    assert code(caught) == "KMSInvalidStateException"
+
+
+def test_wrong_key_context_or_blob_is_refused(kms: "KMSClient", key: str) -> None:
+    other = kms.create_key()["KeyMetadata"]["Arn"]
+    blob = wrapped(kms, key)
+    cases: list[tuple[str, bytes, dict[str, str], str]] = [
+        (other, blob, CONTEXT, "IncorrectKeyException"),
+        (key, blob, {"purpose": "other"}, "InvalidCiphertextException"),
+        (key, blob[:-1] + bytes([blob[-1] ^ 1]), CONTEXT, "InvalidCiphertextException"),
+        (key, b"no such blob", CONTEXT, "InvalidCiphertextException"),
+        (key, b"\xff" * 96, CONTEXT, "InvalidCiphertextException"),
+        ("alias/none", blob, CONTEXT, "NotFoundException"),
+    ]
+    for key_id, ciphertext, context, expected in cases:
+        with pytest.raises(ClientError) as caught:
+            kms.decrypt(KeyId=key_id, CiphertextBlob=ciphertext, EncryptionContext=context)
+        assert code(caught) == expected
+
+
+def test_dry_run_does_nothing_and_says_so(kms: "KMSClient", key: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        kms.encrypt(KeyId=key, Plaintext=DEK, DryRun=True)
+    assert code(caught) == "DryRunOperationException"
+
+
+def test_re_encrypt_moves_a_key_and_names_both_materials(kms: "KMSClient", key: str) -> None:
+    other = kms.create_key()["KeyMetadata"]["Arn"]
+    moved = kms.re_encrypt(
+        CiphertextBlob=wrapped(kms, key),
+        SourceKeyId=key,
+        SourceEncryptionContext=CONTEXT,
+        DestinationKeyId=other,
+        DestinationEncryptionContext=CONTEXT,
+    )
+    assert (moved["SourceKeyId"], moved["KeyId"]) == (key, other)
+    opened = kms.decrypt(KeyId=other, CiphertextBlob=moved["CiphertextBlob"], EncryptionContext=CONTEXT)
+    assert (opened["Plaintext"], opened["KeyMaterialId"]) == (DEK, moved["DestinationKeyMaterialId"])
+    described = kms.describe_key(KeyId=key)["KeyMetadata"]
+    assert described["CurrentKeyMaterialId"] == moved["SourceKeyMaterialId"]
+
+
+def test_what_it_does_not_keep_it_refuses(kms: "KMSClient") -> None:
+    with pytest.raises(ClientError) as caught:
+        kms.create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")
+    assert code(caught) == "UnsupportedOperationException"
+    with pytest.raises(ClientError) as caught:
+        kms.describe_key(KeyId="alias/aws/s3")
+    assert code(caught) == "NotFoundException"
+
+
+def test_rotation_period_and_next_date_are_told(kms: "KMSClient", key: str) -> None:
+    assert kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"] is False
+    kms.enable_key_rotation(KeyId=key)
+    status = kms.get_key_rotation_status(KeyId=key)
+    assert status["RotationPeriodInDays"] == 365
+    created = kms.describe_key(KeyId=key)["KeyMetadata"]["CreationDate"]
+    assert (status["NextRotationDate"] - created).days == 365
+
+
+def test_unsigned_requests_are_refused_and_liveness_answers(tmp_path: Path) -> None:
+    with kms_standin(tmp_path) as endpoint:
+        refused = httpx.post(endpoint.url, json={}, headers={"X-Amz-Target": "TrentService.ListKeys"})
+        assert (refused.status_code, refused.json()["__type"]) == (400, "MissingAuthenticationTokenException")
+        assert httpx.get(f"{endpoint.url}/livez").text == "ok"
+        assert httpx.post(f"{endpoint.url}/moto-api/reset").status_code == 400
+
+
+def test_endpoint_names_the_variables_that_point_boto3_at_it() -> None:
+    endpoint = KmsEndpoint("http://127.0.0.1:1", pid=1)
+    assert endpoint.environ()["AWS_ENDPOINT_URL_KMS"] == "http://127.0.0.1:1"
+    assert endpoint.environ()["AWS_REGION"] == REGION
