@@ -12,7 +12,7 @@ from typing import Self
 from kms_endpoint.protocol import Received, Reply, failure
 
 
-class ConnectionReset(Exception):  # noqa: N818 - a signal to the handler, not an error
+class ConnectionReset(Exception):
     """The connection is to be cut with a TCP reset, without an answer."""
 
 

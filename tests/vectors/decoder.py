@@ -24,7 +24,7 @@ Point = tuple[int, int] | None
 """A point of secp256k1; None is the point at infinity."""
 
 
-class Rejected(Exception):  # noqa: N818 - a verdict, as the vectors name it
+class Rejected(Exception):
     """The row is not what the contract describes; `stage` is `envelope` or `contents`, as in the vectors."""
 
     def __init__(self, stage: str, reason: str) -> None:
