@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from kms_service import __version__
 from kms_service.api import probes, problems, wallets
+from kms_service.api.docs import install_docs
 from kms_service.api.request_scope import RequestScope
 from kms_service.api.security import SECURITY_SCHEMES
 from kms_service.api.workers import Workers
@@ -36,6 +37,8 @@ def create_app(services: Services) -> FastAPI:
     )
     app.include_router(wallets.router)
     app.include_router(probes.router)
+    if settings.docs_enabled:
+        install_docs(app)
     problems.install(app)
     app.add_middleware(RequestScope, seconds=settings.request_deadline_seconds)
     _describe(app)
