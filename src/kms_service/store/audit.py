@@ -3,13 +3,12 @@
 A wallet row is inserted by the same statement as its audit row, so that neither exists without the other.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, literal, select, true
+from sqlalchemy import Select, bindparam, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 
 from kms_service.material import WrappedDek
@@ -65,9 +64,8 @@ class AuditStore:
 
     def append(self, row: AuditRow) -> datetime:
         """Insert one row, committed on return; answers the database's time."""
-        statement = insert(audit_events).values(asdict(row)).returning(func.clock_timestamp())
         with self._database.connection() as connection:
-            at: datetime = connection.execute(statement).scalar_one()
+            at: datetime = connection.execute(_APPEND, asdict(row)).scalar_one()
         return at
 
     def append_with_wallet(self, row: AuditRow, wallet: SealedWallet) -> tuple[datetime, datetime] | None:
@@ -78,31 +76,51 @@ class AuditStore:
             then neither row exists.
         """
         with self._database.connection() as connection:
-            result = connection.execute(_insert_both(asdict(row), wallet)).one_or_none()
+            result = connection.execute(_APPEND_WITH_WALLET, _parameters(row, wallet)).one_or_none()
         return None if result is None else (result.created_at, result.now)
 
 
-def _insert_both(event: Mapping[str, Any], wallet: SealedWallet) -> Select[Any]:
+def _append_with_wallet() -> Select[Any]:
     made = (
         insert(wallets)
         .values(
-            user_id=wallet.user_id,
-            wallet_address=wallet.wallet_address,
-            encrypted_seed=wallet.encrypted_seed,
-            encrypted_dek=wallet.dek.blob,
-            kms_key_id=wallet.dek.key_arn,
-            kms_region=wallet.dek.region,
+            user_id=bindparam("user_id"),
+            wallet_address=bindparam("wallet_address"),
+            encrypted_seed=bindparam("encrypted_seed"),
+            encrypted_dek=bindparam("encrypted_dek"),
+            kms_key_id=bindparam("kms_key_id"),
+            kms_region=bindparam("kms_region"),
         )
         .on_conflict_do_nothing(index_elements=[wallets.c.user_id])
         .returning(wallets.c.created_at)
         .cte("made")
     )
-    values = [literal(value, audit_events.c[name].type).label(name) for name, value in event.items()]
+    values = [bindparam(name, type_=audit_events.c[name].type) for name in _EVENT]
     recorded = (
         insert(audit_events)
-        .from_select(list(event), select(*values).select_from(made))
+        .from_select(_EVENT, select(*values).select_from(made))
         .returning(func.clock_timestamp().label("now"))
         .cte("recorded")
     )
     # Both have one row, or neither has.
     return select(made.c.created_at, recorded.c.now).select_from(made.join(recorded, true()))
+
+
+def _parameters(row: AuditRow, wallet: SealedWallet) -> dict[str, Any]:
+    return {
+        **asdict(row),
+        "user_id": wallet.user_id,
+        "wallet_address": wallet.wallet_address,
+        "encrypted_seed": wallet.encrypted_seed,
+        "encrypted_dek": wallet.dek.blob,
+        "kms_key_id": wallet.dek.key_arn,
+        "kms_region": wallet.dek.region,
+    }
+
+
+# Built once: building a statement costs more than running it from SQLAlchemy's compiled cache.
+_EVENT = [field.name for field in fields(AuditRow)]
+_APPEND = (
+    insert(audit_events).values({name: bindparam(name) for name in _EVENT}).returning(func.clock_timestamp())
+)
+_APPEND_WITH_WALLET = _append_with_wallet()
