@@ -71,6 +71,11 @@ class KmsEndpoint:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="kms-endpoint")
 
     @property
+    def region(self) -> str:
+        """The Region of every key."""
+        return self.store.region
+
+    @property
     def url(self) -> str:
         """What `AWS_ENDPOINT_URL_KMS` should hold."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"

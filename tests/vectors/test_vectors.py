@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from kms_service import envelope, ethereum
+from kms_service.errors import IntegrityFailure
+from kms_service.material import DataKey
 from vectors import decoder, derivation, generate
 from vectors.rows import ABOUT, JUNK
 
@@ -72,3 +75,39 @@ def test_the_second_decoder_refuses(vector: dict[str, str]) -> None:
     with pytest.raises(decoder.Rejected) as verdict:
         decoder.open_row(**_row(vector))
     assert verdict.value.stage == vector["stage"]
+
+
+@accepted
+def test_the_service_opens_and_seals_the_same_bytes(vector: dict[str, str]) -> None:
+    row = _row(vector)
+    dek, seed = DataKey(row.pop("dek")), row.pop("encrypted_seed")
+    mnemonic = envelope.open_(seed, dek, **row)
+    assert mnemonic.reveal() == vector["mnemonic"]
+    assert envelope._seal(mnemonic, dek, bytes.fromhex(vector["nonce"]), *row.values()) == seed
+    account = ethereum.derive(mnemonic)
+    assert account.address == vector["wallet_address"]
+    assert account.private_key.reveal().hex() == vector["private_key"]
+
+
+@refused
+def test_the_service_refuses(vector: dict[str, str]) -> None:
+    # tests/integration/test_opening.py walks the service's own road through all four checks.
+    with pytest.raises((IntegrityFailure, ValueError)):
+        _address_opened(vector)
+
+
+def _address_opened(vector: dict[str, str]) -> str:
+    row = _row(vector)
+    dek, seed = DataKey(row.pop("dek")), row.pop("encrypted_seed")
+    address = ethereum.derive(envelope.open_(seed, dek, **row)).address
+    if address != vector["wallet_address"]:
+        raise IntegrityFailure("address")
+    return address
+
+
+def test_what_the_service_seals_the_second_decoder_opens() -> None:
+    mnemonic, dek = ethereum.generate_mnemonic(), envelope.new_data_key()
+    identity = {"user_id": "alice", "wallet_address": ethereum.derive(mnemonic).address}
+    seed = envelope.seal(mnemonic, dek, **identity)
+    wallet = decoder.open_row(dek=dek.reveal(), encrypted_seed=seed, **identity)
+    assert wallet.mnemonic == mnemonic.reveal()

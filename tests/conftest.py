@@ -1,0 +1,142 @@
+"""The real parts every test may have: PostgreSQL through the real migrations, and a KMS endpoint on loopback.
+
+Stand-ins replace the lowest boundary only (invariant 10).
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import psycopg
+import pytest
+from botocore.config import Config
+
+from kms_endpoint import KmsEndpoint
+from kms_service.bootstrap import Services, build
+from kms_service.local.postgres import PostgresServer, postgres
+from kms_service.settings import Settings
+from kms_service.store.schema import migrate
+
+if TYPE_CHECKING:
+    from types_boto3_kms import KMSClient
+
+ALIAS_PREFIX = "Empressa-wallet-key"
+POOL_SIZE = 10
+
+_TEMPLATE = "migrated"
+# Nothing here has to survive a power cut.
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
+
+FreshDatabase = Callable[[], AbstractContextManager[str]]
+"""A context that gives the URL of a new, migrated database and drops it at the end."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_ambient_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide the developer's own settings, `.env` and AWS credentials from every test."""
+    names = {name.upper() for name in Settings.model_fields}
+    empty = tmp_path_factory.mktemp("ambient")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.upper() in names or name.upper().startswith("AWS_"):
+                patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", str(empty / "config"))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(empty / "credentials"))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.chdir(empty)
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A running server with one migrated database to clone; one for each test process."""
+    folder: Path = tmp_path_factory.mktemp("postgres")
+    with postgres(folder, _FAST) as server:
+        server.ensure_database(_TEMPLATE)
+        migrate(server.url(_TEMPLATE))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fresh_database(postgres_server: PostgresServer) -> FreshDatabase:
+    """Makes databases, for fixtures of any scope."""
+    numbers = count(1)
+
+    @contextmanager
+    def fresh() -> Iterator[str]:
+        name = f"test_{next(numbers)}"
+        with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
+            try:
+                yield postgres_server.url(name)
+            finally:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    return fresh
+
+
+@pytest.fixture
+def database_url(fresh_database: FreshDatabase) -> Iterator[str]:
+    """The URL of a migrated, empty database of this test's own."""
+    with fresh_database() as url:
+        yield url
+
+
+@pytest.fixture
+def kms_endpoint() -> Iterator[KmsEndpoint]:
+    """KMS with the pool's ten keys and aliases, doing as it should until it is told otherwise."""
+    with KmsEndpoint() as endpoint:
+        endpoint.add_pool(ALIAS_PREFIX, POOL_SIZE)
+        yield endpoint
+
+
+@pytest.fixture
+def kms_client(kms_endpoint: KmsEndpoint) -> "KMSClient":
+    """A boto3 client of the endpoint that tries once."""
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")
+    return session.client(
+        "kms",
+        region_name=kms_endpoint.region,
+        endpoint_url=kms_endpoint.url,
+        config=Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=2),
+    )
+
+
+def settings_for(database_url: str, endpoint: KmsEndpoint) -> Settings:
+    """The settings of a service on these two."""
+    return Settings(
+        _env_file=None,
+        aws_region=endpoint.region,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        aws_endpoint_url_kms=endpoint.url,
+        database_url=database_url,
+    )
+
+
+@pytest.fixture
+def settings(database_url: str, kms_endpoint: KmsEndpoint) -> Settings:
+    """Settings that point at this test's own database and KMS."""
+    return settings_for(database_url, kms_endpoint)
+
+
+@contextmanager
+def running_services(settings: Settings) -> Iterator[Services]:
+    """A process's services, checked as at start, without their background work."""
+    services = build(settings)
+    try:
+        services.check()
+        yield services
+    finally:
+        services.close()
+
+
+@pytest.fixture
+def services(settings: Settings) -> Iterator[Services]:
+    """A process's services on this test's own database and KMS."""
+    with running_services(settings) as services:
+        yield services

@@ -1,0 +1,91 @@
+"""Invariant 4 on the vectors: the service's own road from a row to a key, through boto3 and KMS."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import FreshDatabase, running_services, settings_for
+from kms_endpoint import Fault, FlippedPlaintext, KmsEndpoint, OtherKeyId, ShortPlaintext
+from kms_service.bootstrap import Services
+from kms_service.errors import IntegrityFailure
+from kms_service.store.tables import wallets
+
+pytestmark = pytest.mark.invariant(4)
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+ACCEPT = json.loads((VECTORS / "accept.json").read_text())["vectors"]
+# KMS encrypts no empty plaintext, so no row can hold a DEK of no bytes.
+MUST_FAIL = [
+    vector for vector in json.loads((VECTORS / "must_fail.json").read_text())["vectors"] if vector["dek"]
+]
+CONTEXT_PURPOSE = "wallet-dek"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[KmsEndpoint]:
+    with KmsEndpoint() as endpoint:
+        endpoint.add_pool("Empressa-wallet-key", 10)
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def services(fresh_database: FreshDatabase, endpoint: KmsEndpoint) -> Iterator[Services]:
+    with fresh_database() as url, running_services(settings_for(url, endpoint)) as services:
+        yield services
+
+
+def _private_key(services: Services, endpoint: KmsEndpoint, vector: dict[str, str]) -> bytes:
+    """What the service answers when the table holds this row, its DEK wrapped as the contract says."""
+    key = endpoint.key("alias/Empressa-wallet-key-1")
+    context = {"purpose": CONTEXT_PURPOSE, "wallet_address": vector["wallet_address"]}
+    row = {
+        "user_id": vector["user_id"],
+        "wallet_address": vector["wallet_address"],
+        "encrypted_seed": bytes.fromhex(vector["encrypted_seed"]),
+        "encrypted_dek": key.wrap(bytes.fromhex(vector["dek"]), context),
+        "kms_key_id": key.arn,
+        "kms_region": endpoint.region,
+    }
+    with services.database.engine.begin() as connection:
+        connection.execute(wallets.delete())
+        connection.execute(wallets.insert(), row)
+    return services.wallets.get_private_key_for_user(vector["user_id"]).private_key.reveal()
+
+
+@pytest.mark.parametrize("vector", ACCEPT, ids=[vector["name"] for vector in ACCEPT])
+def test_a_row_of_the_contract_opens(
+    services: Services, endpoint: KmsEndpoint, vector: dict[str, str]
+) -> None:
+    assert _private_key(services, endpoint, vector).hex() == vector["private_key"]
+
+
+@pytest.mark.parametrize("vector", MUST_FAIL, ids=[vector["reason"] for vector in MUST_FAIL])
+def test_anything_else_is_one_and_the_same_error(
+    services: Services, endpoint: KmsEndpoint, vector: dict[str, str]
+) -> None:
+    with pytest.raises(IntegrityFailure) as error:
+        _private_key(services, endpoint, vector)
+    assert str(error.value) == "The stored wallet does not open."
+
+
+@pytest.mark.parametrize("lie", ["another key", "short", "flipped"])
+def test_a_lying_reply_is_refused(services: Services, endpoint: KmsEndpoint, lie: str) -> None:
+    other = endpoint.key("alias/Empressa-wallet-key-2").arn
+    lies: dict[str, Fault] = {
+        "another key": OtherKeyId(other),
+        "short": ShortPlaintext(),
+        "flipped": FlippedPlaintext(),
+    }
+    with endpoint.on("Decrypt").answer(lies[lie]) as rule, pytest.raises(IntegrityFailure):
+        _private_key(services, endpoint, ACCEPT[0])
+    assert rule.hits == 1
+    assert _private_key(services, endpoint, ACCEPT[0]).hex() == ACCEPT[0]["private_key"]
+
+
+def test_decrypt_names_the_key_and_the_context(services: Services, endpoint: KmsEndpoint) -> None:
+    _private_key(services, endpoint, ACCEPT[0])
+    asked = endpoint.received("Decrypt")[-1]
+    assert asked.key_id == endpoint.key("alias/Empressa-wallet-key-1").arn
+    assert asked.context == {"purpose": CONTEXT_PURPOSE, "wallet_address": ACCEPT[0]["wallet_address"]}

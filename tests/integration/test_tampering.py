@@ -1,0 +1,136 @@
+"""Invariant 4 against whoever writes the database: a changed row gives an error, never another user's key.
+
+`created_at` is the one column outside the property: nothing is decided by it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import FreshDatabase, running_services, settings_for
+from kms_endpoint import KmsEndpoint
+from kms_service.bootstrap import Services
+from kms_service.errors import IntegrityFailure, KmsKeyUnusable
+from kms_service.store.tables import wallets
+
+pytestmark = pytest.mark.invariant(4)
+
+COLUMNS = ("user_id", "wallet_address", "encrypted_seed", "encrypted_dek", "kms_key_id", "kms_region")
+USERS = ("alice", "bob@example.org", "Carol.3")
+REFUSED = (IntegrityFailure, KmsKeyUnusable)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Custody:
+    """Three wallets under keys of the pool, and their true private keys."""
+
+    services: Services
+    rows: tuple[Row, ...]
+    keys: dict[str, bytes]
+
+    def rewrite(self, rows: Sequence[Row]) -> None:
+        """Make the table hold exactly these rows, as somebody who may write it can."""
+        with self.services.database.engine.begin() as connection:
+            connection.execute(wallets.delete())
+            connection.execute(wallets.insert(), list(rows))
+
+    def read(self, user_id: str) -> bytes:
+        """The private key that the service gives for this user."""
+        return self.services.wallets.get_private_key_for_user(user_id).private_key.reveal()
+
+
+@pytest.fixture(scope="module")
+def custody(fresh_database: FreshDatabase) -> Iterator[Custody]:
+    with fresh_database() as url, KmsEndpoint() as endpoint:
+        endpoint.add_pool("Empressa-wallet-key", 10)
+        with running_services(settings_for(url, endpoint)) as services:
+            yield _filled(services)
+
+
+def _filled(services: Services) -> Custody:
+    for user in USERS:
+        services.wallets.create_wallet(user)
+    with services.database.connection() as connection:
+        rows = [dict(row) for row in connection.execute(wallets.select()).mappings()]
+    keys = {user: services.wallets.get_private_key_for_user(user).private_key.reveal() for user in USERS}
+    return Custody(services, tuple(rows), keys)
+
+
+def _with_flipped_bit(value: bytes | str, position: int) -> bytes | str | None:
+    """The value with one bit changed; None where PostgreSQL could not hold the text."""
+    data = bytearray(value if isinstance(value, bytes) else value.encode())
+    data[position // 8 % len(data)] ^= 1 << position % 8
+    if isinstance(value, bytes):
+        return bytes(data)
+    return data.decode() if data.isascii() and 0 not in data else None
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@settings(max_examples=60, deadline=None)
+@given(which=st.integers(0, len(USERS) - 1), position=st.integers(0, 8 * 4096 - 1))
+def test_any_flipped_bit_is_refused(custody: Custody, column: str, which: int, position: int) -> None:
+    changed = dict(custody.rows[which])
+    flipped = _with_flipped_bit(changed[column], position)
+    if flipped is None:
+        return
+    changed[column] = flipped
+    custody.rewrite([changed, *(row for row in custody.rows if row is not custody.rows[which])])
+    with pytest.raises(REFUSED):
+        custody.read(changed["user_id"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    pair=st.permutations(range(len(USERS))).map(lambda order: order[:2]),
+    columns=st.sets(st.sampled_from(COLUMNS), min_size=1),
+)
+def test_swapped_columns_never_give_anothers_key(
+    custody: Custody, pair: list[int], columns: set[str]
+) -> None:
+    one, other = (dict(custody.rows[index]) for index in pair)
+    for column in columns:
+        one[column], other[column] = other[column], one[column]
+    custody.rewrite([one, other, *(row for index, row in enumerate(custody.rows) if index not in pair)])
+    for row in (one, other):
+        if _is_whole(row, custody.rows):
+            assert custody.read(row["user_id"]) == custody.keys[row["user_id"]]
+        else:
+            with pytest.raises(REFUSED):
+                custody.read(row["user_id"])
+
+
+def _is_whole(row: Row, originals: tuple[Row, ...]) -> bool:
+    return any(all(row[column] == original[column] for column in COLUMNS) for original in originals)
+
+
+def _sibling_key(custody: Custody, row: Row) -> str:
+    return next(str(key.key_arn) for key in custody.services.pool.keys if key.key_arn != row["kms_key_id"])
+
+
+@pytest.mark.parametrize(
+    "key_id",
+    [
+        pytest.param(_sibling_key, id="another key of the pool"),
+        pytest.param(lambda custody, _: custody.services.pool.keys[0].alias, id="an alias"),
+        pytest.param(lambda _, row: row["kms_key_id"].rpartition("/")[2], id="a bare key id"),
+        pytest.param(lambda _, row: row["kms_key_id"].replace("eu-central-1", "eu-west-1"), id="a Region"),
+        pytest.param(lambda _, row: row["kms_key_id"].replace("1111", "4444"), id="another account"),
+        pytest.param(lambda _, row: row["kms_key_id"] + " ", id="a trailing space"),
+    ],
+)
+def test_another_key_id_is_refused(custody: Custody, key_id: Callable[[Custody, Row], str]) -> None:
+    changed = custody.rows[0] | {"kms_key_id": key_id(custody, custody.rows[0])}
+    custody.rewrite([changed, *custody.rows[1:]])
+    with pytest.raises(REFUSED):
+        custody.read(changed["user_id"])
+
+
+def test_the_rows_as_they_were_open_again(custody: Custody) -> None:
+    custody.rewrite(custody.rows)
+    assert {user: custody.read(user) for user in USERS} == custody.keys
