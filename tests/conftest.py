@@ -4,8 +4,8 @@ Stand-ins replace the lowest boundary only (invariant 10).
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,11 @@ import pytest
 from botocore.config import Config
 
 from kms_endpoint import KmsEndpoint
-from kms_service.bootstrap import Services, build
+from kms_service.bootstrap import Services
 from kms_service.local.postgres import PostgresServer, postgres
 from kms_service.settings import Settings
 from kms_service.store.schema import migrate
+from wiring import FreshDatabase, running_services, settings_for
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
@@ -30,9 +31,6 @@ POOL_SIZE = 10
 _TEMPLATE = "migrated"
 # Nothing here has to survive a power cut.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
-
-FreshDatabase = Callable[[], AbstractContextManager[str]]
-"""A context that gives the URL of a new, migrated database and drops it at the end."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -106,33 +104,10 @@ def kms_client(kms_endpoint: KmsEndpoint) -> "KMSClient":
     )
 
 
-def settings_for(database_url: str, endpoint: KmsEndpoint) -> Settings:
-    """The settings of a service on these two."""
-    return Settings(
-        _env_file=None,
-        aws_region=endpoint.region,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        aws_endpoint_url_kms=endpoint.url,
-        database_url=database_url,
-    )
-
-
 @pytest.fixture
 def settings(database_url: str, kms_endpoint: KmsEndpoint) -> Settings:
     """Settings that point at this test's own database and KMS."""
     return settings_for(database_url, kms_endpoint)
-
-
-@contextmanager
-def running_services(settings: Settings) -> Iterator[Services]:
-    """A process's services, checked as at start, without their background work."""
-    services = build(settings)
-    try:
-        services.check()
-        yield services
-    finally:
-        services.close()
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import FreshDatabase, running_services, settings_for
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure, KmsKeyUnusable
 from kms_service.store.tables import wallets
+from wiring import FreshDatabase, running_services, settings_for
 
 pytestmark = pytest.mark.invariant(4)
 

@@ -1,0 +1,43 @@
+"""What the service stores is the contract's: another implementation opens it with KMS alone."""
+
+from typing import TYPE_CHECKING
+
+from kms_endpoint import KmsEndpoint
+from kms_service.bootstrap import Services
+from kms_service.store.tables import wallets
+from vectors import decoder
+
+if TYPE_CHECKING:
+    from types_boto3_kms import KMSClient
+
+
+def test_a_stored_wallet_opens_without_the_service(
+    services: Services, kms_endpoint: KmsEndpoint, kms_client: "KMSClient"
+) -> None:
+    services.wallets.create_wallet("alice")
+    released = services.wallets.get_private_key_for_user("alice")
+    with services.database.connection() as connection:
+        row = connection.execute(wallets.select()).one()
+
+    context = {"purpose": "wallet-dek", "wallet_address": row.wallet_address}
+    reply = kms_client.decrypt(CiphertextBlob=row.encrypted_dek, EncryptionContext=context)
+    wallet = decoder.open_row(
+        user_id="alice",
+        wallet_address=row.wallet_address,
+        dek=reply["Plaintext"],
+        encrypted_seed=row.encrypted_seed,
+    )
+
+    assert wallet.private_key == released.private_key.reveal()
+    assert wallet.address == released.wallet_address
+    assert (reply["KeyId"], kms_endpoint.region) == (row.kms_key_id, row.kms_region)
+
+
+def test_every_wallet_has_a_dek_and_a_phrase_of_its_own(services: Services) -> None:
+    for number in range(5):
+        services.wallets.create_wallet(f"user-{number}")
+    with services.database.connection() as connection:
+        rows = connection.execute(wallets.select()).all()
+    for column in ("wallet_address", "encrypted_seed", "encrypted_dek"):
+        assert len({getattr(row, column) for row in rows}) == 5
+    assert len({row.encrypted_seed[1:13] for row in rows}) == 5
