@@ -1,0 +1,46 @@
+# syntax=docker/dockerfile:1
+# Two stages: the first installs with hashes required, the second holds neither pip's cache nor a compiler.
+
+FROM python:3.13-slim-trixie AS build
+WORKDIR /build
+RUN python -m venv /opt/kms-service
+COPY locks/serve.txt locks/
+RUN /opt/kms-service/bin/pip install --no-cache-dir --no-deps --require-hashes -r locks/serve.txt
+RUN python -m venv /opt/build
+COPY locks/develop.txt locks/
+RUN /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes -r locks/develop.txt
+COPY pyproject.toml README.md LICENSE alembic.ini ./
+COPY src src
+COPY migrations migrations
+RUN /opt/build/bin/python -m hatchling build -t wheel -d dist \
+    && /opt/kms-service/bin/pip install --no-cache-dir --no-deps --no-index dist/*.whl
+
+# The KMS stand-in of docker-compose.yml: never part of the service's image.
+FROM build AS kms-stand-in
+RUN /opt/build/bin/pip install --no-cache-dir --no-deps --no-index dist/*.whl \
+    && install -d -o 10001 -g 10001 -m 700 /data
+USER 10001:10001
+ENV PYTHONUNBUFFERED=1
+EXPOSE 4566
+ENTRYPOINT ["/opt/build/bin/python", "-I", "-m", "kms_service.local.kms_server"]
+CMD ["--keys", "/data/keys.json", "--host", "0.0.0.0", "--port", "4566"]
+
+FROM python:3.13-slim-trixie AS service
+LABEL org.opencontainers.image.title="kms-service" \
+      org.opencontainers.image.description="Custody of Ethereum wallets in front of AWS KMS and PostgreSQL" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /opt/kms-service /opt/kms-service
+# A number, so that Kubernetes' runAsNonRoot can see that it is not root.
+USER 10001:10001
+WORKDIR /tmp
+ENV PATH=/opt/kms-service/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOST=0.0.0.0 \
+    PORT=3001 \
+    LOG_FORMAT=json
+EXPOSE 3001
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['PORT']}/livez\", timeout=2)"]
+ENTRYPOINT ["kms-service"]
+CMD ["serve"]

@@ -1,0 +1,69 @@
+"""The container files, as far as they can be checked without an engine."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_every_container_is_hardened(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service.get("privileged") is None
+
+
+@pytest.mark.parametrize("name", ["kms-service", "kms", "postgres"])
+def test_what_stays_up_has_a_health_check(name: str) -> None:
+    assert COMPOSE["services"][name]["healthcheck"]["test"][0] == "CMD"
+
+
+def test_ports_are_published_on_this_machine_only() -> None:
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+    assert ports == ["127.0.0.1:3001:3001"]
+
+
+def test_the_database_password_has_no_default() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    values = [line for line in text.splitlines() if "POSTGRES_PASSWORD" in line and not line.startswith("#")]
+    assert values
+    assert all("${POSTGRES_PASSWORD:?" in line for line in values)
+
+
+def test_jobs_come_before_the_service() -> None:
+    conditions = COMPOSE["services"]["kms-service"]["depends_on"]
+    assert {name: entry["condition"] for name, entry in conditions.items()} == {
+        "migrate": "service_completed_successfully",
+        "aliases": "service_completed_successfully",
+    }
+
+
+def test_every_image_of_the_dockerfile_names_its_version() -> None:
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert bases == ["python:3.13-slim-trixie", "build", "python:3.13-slim-trixie"]
+
+
+def test_every_stage_that_runs_is_another_user_than_root() -> None:
+    stages = DOCKERFILE.split("\nFROM ")
+    for stage in stages[2:]:
+        assert re.findall(r"^USER (\S+)", stage, re.MULTILINE) == ["10001:10001"]
+
+
+def test_packages_are_installed_with_hashes_only() -> None:
+    installs = re.findall(r"pip install ([^\n&]*)", DOCKERFILE)
+    assert installs
+    assert all("--require-hashes" in line or "--no-index" in line for line in installs)
+
+
+def test_the_build_context_is_a_list_of_what_may_enter() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*"
+    assert not {"!.env", "!.git", "!.local"} & set(lines)
