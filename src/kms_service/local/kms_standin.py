@@ -5,14 +5,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kms_service.local import tether
 from kms_service.local.errors import LocalError
 
+if TYPE_CHECKING:
+    from types_boto3_kms import KMSClient
+
 REGION = "us-east-1"
+_CREDENTIAL = "local"
 _STOP_SECONDS = 10.0
 
 
@@ -28,9 +33,33 @@ class KmsEndpoint:
         return {
             "AWS_ENDPOINT_URL_KMS": self.url,
             "AWS_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ACCESS_KEY_ID": _CREDENTIAL,
+            "AWS_SECRET_ACCESS_KEY": _CREDENTIAL,
         }
+
+    def client(self) -> "KMSClient":
+        """Answer a boto3 client of it, whatever the environment says."""
+        import boto3  # noqa: PLC0415 - not needed to start the stand-in, and slow to load
+
+        return boto3.client(
+            "kms",
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=_CREDENTIAL,
+            aws_secret_access_key=_CREDENTIAL,
+        )
+
+    def ensure_aliases(self, aliases: Sequence[str]) -> int:
+        """Make a key, rotated yearly, for each alias that has none; answer how many were made."""
+        client = self.client()
+        pages = client.get_paginator("list_aliases").paginate()
+        present = {alias["AliasName"] for page in pages for alias in page["Aliases"]}
+        missing = [alias for alias in aliases if alias not in present]
+        for alias in missing:
+            key_arn = client.create_key(Description=f"Stand-in for {alias}")["KeyMetadata"]["Arn"]
+            client.enable_key_rotation(KeyId=key_arn)
+            client.create_alias(AliasName=alias, TargetKeyId=key_arn)
+        return len(missing)
 
 
 @contextlib.contextmanager
@@ -42,12 +71,14 @@ def kms_standin(folder: Path) -> Iterator[KmsEndpoint]:
     Raises:
         LocalError: it did not start.
     """
+    folder = folder.resolve()
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     process = tether.start(
-        [sys.executable, "-m", "kms_service.local.kms_server", "--keys", folder.resolve() / "kms-keys.json"],
+        [sys.executable, "-m", "kms_service.local.kms_server", "--keys", folder / "kms-keys.json"],
         on_parent_death=signal.SIGTERM,
         account=None,
-        workspace=folder.resolve(),
-        environ=os.environ,
+        workspace=folder,
+        environ={name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -185,14 +185,16 @@ def _start(data: Path, log: Path, settings: Mapping[str, str]) -> tuple[subproce
     while True:
         port = _free_port()
         process = _launch(data, log, {**settings, "port": str(port)})
-        if _becomes_ready(process, data / "postmaster.pid", deadline):
-            return process, port
-        reason = _last_line(log.read_text(errors="replace"))
-        if time.monotonic() > deadline or not any(
-            text in log.read_text(errors="replace") for text in _RETRIED
-        ):
+        try:
+            if _becomes_ready(process, data / "postmaster.pid", deadline):
+                return process, port
+        except BaseException:  # Ctrl-C during a long recovery
             _stop(process)
-            raise LocalError(f"PostgreSQL did not start: {reason} (log: {log})")
+            raise
+        said = log.read_text(errors="replace")
+        if time.monotonic() > deadline or not any(text in said for text in _RETRIED):
+            _stop(process)
+            raise LocalError(f"PostgreSQL did not start: {_last_line(said)} (log: {log})")
         time.sleep(0.1)
 
 

@@ -59,7 +59,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start `command` so that the kernel sends it `on_parent_death` when the calling thread ends in any way.
 
-    `account` is who it runs as (`None`: as this process), `workspace` the folder it must reach as such.
+    `account` is who it runs as (`None`: as this process), `workspace` the folder it starts in.
     The child is in a session of its own: Ctrl-C reaches the parent alone, which stops its children in order.
     Where the kernel has no such signal (anything but Linux) the child is not bound.
     """
@@ -71,6 +71,7 @@ def start(
         bonds += [] if within_reach else ["--override-permissions"]
     return subprocess.Popen(  # noqa: S603 - the commands are this package's own
         [sys.executable, "-I", __file__, *bonds, "--", *map(str, command)],
+        cwd=workspace,
         env=dict(environ),
         stdin=subprocess.DEVNULL,
         stdout=stdout,

@@ -1,0 +1,82 @@
+"""What the laptop mode makes when it is missing: database, schema, keys, a development token.
+
+Apart from `session`, because it needs many of the service's libraries: they load while the servers start.
+"""
+
+import contextlib
+import secrets
+import socket
+import sys
+from pathlib import Path
+
+from kms_service.access import tokens
+from kms_service.access.scopes import Scope
+from kms_service.local.files import write_private
+from kms_service.local.kms_standin import KmsEndpoint
+from kms_service.local.postgres import PostgresServer
+from kms_service.settings import Settings, load_settings
+from kms_service.store import schema
+from kms_service.store.database import open_database
+from kms_service.store.tokens import TokenStore
+from kms_service.telemetry import context, logs
+
+_DATABASE = "kms_service"
+
+
+def prepare(server: PostgresServer, kms: KmsEndpoint, folder: Path) -> Settings:
+    """Make what is missing, and answer the settings that the service shall run with.
+
+    They are the environment's, with PostgreSQL, KMS and a port that is not 0 put in; `.env` is not read.
+    The token, with all scopes, is in `folder/token`, mode 0600.
+
+    Raises:
+        SettingsError: a variable is wrong.
+        MigrationFailed, NoKeyAtStart, KmsServiceError: as their names say.
+    """
+    server.ensure_database(_DATABASE)
+    settings = _settings(server, kms)
+    logs.configure("WARNING", settings.log_format, sys.stderr)
+    schema.migrate(settings.database_url.get_secret_value())
+    kms.ensure_aliases(settings.aliases)
+    if not _is_good(folder / "token", settings):
+        write_private(folder / "token", _new_token(settings) + "\n")
+    return settings
+
+
+def _settings(server: PostgresServer, kms: KmsEndpoint) -> Settings:
+    settings = load_settings(
+        env_file=None,
+        database_url=server.url(_DATABASE),
+        aws_session_token=None,
+        **{name.lower(): value for name, value in kms.environ().items()},
+    )
+    return settings if settings.port else settings.model_copy(update={"port": _free_port(settings.host)})
+
+
+def _is_good(file: Path, settings: Settings) -> bool:
+    """Say whether `file` holds a token that this database knows, with every scope there is."""
+    digest = tokens.digest(file.read_text().strip()) if file.exists() else None
+    if digest is None:
+        return False
+    with contextlib.closing(open_database(settings, connections=1)) as database:
+        row = TokenStore(database).find_valid(digest)
+    return row is not None and set(row.scopes) >= set(Scope)
+
+
+def _new_token(settings: Settings) -> str:
+    from kms_service.bootstrap import build  # noqa: PLC0415 - seldom needed, slow to load
+
+    context.actor.set("cli:local")
+    with contextlib.closing(build(settings)) as services:
+        services.check()
+        name = f"local-{secrets.token_hex(4)}"  # names are never used twice
+        made = services.tokens.create(name, list(Scope), expires_in=None, private_key_reads_per_minute=None)
+    return made.secret
+
+
+def _free_port(host: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
