@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
-# Sets up what is missing and runs all tests. Arguments go to pytest: scripts/test-kms.sh tests/unit -k envelope
+# Sets up and runs the tests, in parallel, with branch coverage.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() {
+  cat <<'TEXT'
+Usage: scripts/test-kms.sh [PYTEST ARGUMENT...]
+
+Sets up .venv and runs all tests on all processors, with branch coverage and its floor from pyproject.toml.
+With arguments, they go to pytest, and the floor does not apply: scripts/test-kms.sh tests/unit -k envelope
+TEXT
+}
 
 if [[ "${1:-}" == "-h" || "${1:-}" == "--help" ]]; then
-  echo "Usage: scripts/test-kms.sh [PYTEST ARGUMENT ...]"
-  echo "Runs all tests on real PostgreSQL and KMS stand-ins; without arguments, with branch coverage and its threshold."
+  usage
   exit 0
 fi
-
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh
-if [[ $# -gt 0 ]]; then
-  exec .venv/bin/python -m pytest "$@"
-fi
-rm -f .coverage .coverage.*
-exec .venv/bin/python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadgroup --cov --cov-report=term
+
+options=(--numprocesses auto --dist loadfile --cov --cov-branch --cov-report term)
+[[ $# -eq 0 ]] || options+=(--cov-fail-under 0)
+exec .venv/bin/python -m pytest "${options[@]}" "$@"
