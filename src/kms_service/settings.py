@@ -1,12 +1,14 @@
 """The one reader of environment variables and `.env`: frozen, checked as a whole, secrets unprintable."""
 
 import ipaddress
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from kms_service.errors import SettingsError
@@ -14,42 +16,61 @@ from kms_service.errors import SettingsError
 _ADVICE = "Set them in the environment or in .env; .env.example explains every setting."
 
 
+_REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9:._-]+", re.ASCII)
+
+
 def _postgresql(url: SecretStr) -> SecretStr:
-    parts = urlsplit(url.get_secret_value())
-    if parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/"):
+    parts = _split(url.get_secret_value())
+    if parts is None or parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/"):
         raise ValueError("must look like postgresql://user:password@host:5432/database")
     return url
 
 
 def _endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    parts = _split(url)
+    if parts is None or parts.scheme not in {"http", "https"} or not _HOST.fullmatch(parts.hostname or ""):
         raise ValueError("must be an http(s) URL")
     return url
 
 
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 # it is parsed when it is read
+    except ValueError:
+        # The parser's own words quote the URL, password and all.
+        return None
+    return parts
+
+
 def _region(name: str) -> str:
-    if not name.replace("-", "").isalnum():
+    if not _REGION.fullmatch(name):
         raise ValueError("must be a Region's name, such as eu-central-1")
     return name
 
 
-class Settings(BaseSettings):
-    """Everything that can be set; each field's variable is its name in capitals, each default is below."""
+class _DatabaseSettings(BaseSettings):
+    """What a command needs that only touches the database."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, case_sensitive=False
     )
 
+    database_url: Annotated[SecretStr, AfterValidator(_postgresql)]
+
+
+class Settings(_DatabaseSettings):
+    """Everything that can be set; each field's variable is its name in capitals, each default is below."""
+
     aws_region: Annotated[str, AfterValidator(_region)]
     aws_access_key_id: str | None = None
-    aws_secret_access_key: SecretStr | None = None
+    aws_secret_access_key: Annotated[SecretStr | None, Field(validate_default=True)] = None
     aws_session_token: SecretStr | None = None
     aws_endpoint_url_kms: Annotated[str, AfterValidator(_endpoint)] | None = None
-    kms_endpoint_allow_http: bool = False
+    kms_endpoint_allow_http: Annotated[bool, Field(validate_default=True)] = False
     kms_key_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
     kms_key_alias_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9/_-]{1,200}$")] = "Empressa-wallet-key"
-    database_url: Annotated[SecretStr, AfterValidator(_postgresql)]
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 3001
     workers: Annotated[int, Field(ge=1, le=64)] = 1
@@ -61,23 +82,29 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "text"] = "auto"
 
-    @model_validator(mode="after")
-    def _static_credentials_are_whole(self) -> Self:
-        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+    # On fields and not on the model: a validator of the model is silent while any field is wrong.
+    @field_validator("aws_secret_access_key")
+    @classmethod
+    def _credentials_can_be_had(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if (secret is None) != (info.data.get("aws_access_key_id") is None):
+            raise ValueError("set both AWS_ACCESS_KEY_ID and this, or neither to use a role or profile")
+        if secret is None and (problem := _problem_of_the_chain()):
             raise ValueError(
-                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: set both, or neither to use a role or profile"
+                "set AWS_ACCESS_KEY_ID and this, or give the process a role, a profile or a web identity "
+                f"({problem})"
             )
-        return self
+        return secret
 
-    @model_validator(mode="after")
-    def _plain_http_stays_on_this_machine(self) -> Self:
-        url = urlsplit(self.aws_endpoint_url_kms or "https://")
-        if url.scheme == "http" and not self.kms_endpoint_allow_http and not _is_loopback(url.hostname or ""):
+    @field_validator("kms_endpoint_allow_http")
+    @classmethod
+    def _plain_http_stays_on_this_machine(cls, allowed: bool, info: ValidationInfo) -> bool:
+        url = urlsplit(info.data.get("aws_endpoint_url_kms") or "https://")
+        if url.scheme == "http" and not allowed and not _is_loopback(url.hostname or ""):
             raise ValueError(
-                "AWS_ENDPOINT_URL_KMS: plain http would carry DEKs over the network; use https, or set "
-                "KMS_ENDPOINT_ALLOW_HTTP=true for a stand-in"
+                "plain http in AWS_ENDPOINT_URL_KMS would carry DEKs over the network; "
+                "use https there, or set this to true for a stand-in"
             )
-        return self
+        return allowed
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -105,16 +132,30 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     Raises:
         SettingsError: lists every missing or wrong variable by name and how to mend it, never a value.
     """
-    try:
+    with _explained():
         return Settings(_env_file=env_file, **overrides)
+
+
+def load_database_url(env_file: Path | None = Path(".env")) -> str:
+    """DATABASE_URL alone, a secret, for commands that need nothing else.
+
+    Raises:
+        SettingsError: it is missing or wrong.
+    """
+    with _explained():
+        return _DatabaseSettings(_env_file=env_file).database_url.get_secret_value()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    # from None: the errors hold what was read.
+    try:
+        yield
     except ValidationError as error:
-        # from None: pydantic's error holds the input.
-        raise _explained(error) from None
-
-
-def _explained(error: ValidationError) -> SettingsError:
-    problems = [_problem(dict(detail)) for detail in error.errors(include_input=False, include_url=False)]
-    return SettingsError(problems, _ADVICE)
+        details = error.errors(include_input=False, include_url=False)
+        raise SettingsError([_problem(dict(detail)) for detail in details], _ADVICE) from None
+    except UnicodeDecodeError:
+        raise SettingsError([".env: is not UTF-8 text"], _ADVICE) from None
 
 
 _REMEDIES = {
@@ -125,12 +166,20 @@ _REMEDIES = {
 
 def _problem(detail: Mapping[str, Any]) -> str:
     message = str(detail["msg"]).removeprefix("Value error, ")
-    if not detail["loc"]:
-        return message
     name = str(detail["loc"][0])
     if detail["type"] == "missing":
         return f"{name.upper()}: is required; {_REMEDIES[name]}"
     return f"{name.upper()}: {message[0].lower()}{message[1:]}"
+
+
+def _problem_of_the_chain() -> str | None:
+    import botocore.session  # noqa: PLC0415 # slow to load, and static keys need none of it
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 # as above
+
+    try:
+        return None if botocore.session.get_session().get_credentials() else "none was found"
+    except BotoCoreError as error:
+        return type(error).__name__
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,7 +2,7 @@
 
 import click
 
-from kms_service.settings import load_settings
+from kms_service.settings import load_database_url
 from kms_service.store import schema
 
 
@@ -13,6 +13,5 @@ def migrate(revision: str) -> None:
 
     Needs DATABASE_URL only. Migrations stay usable for the version before, so run this first, then deploy.
     """
-    settings = load_settings(aws_region="not-needed")
-    schema.migrate(settings.database_url.get_secret_value(), revision)
+    schema.migrate(load_database_url(), revision)
     click.echo("The schema is up to date.")
