@@ -25,6 +25,7 @@ KmsServiceError
 ├── DatabaseUnavailable           PostgreSQL did not answer: the outcome is unknown
 ├── AuditUnavailable              the audit row could not be committed, so nothing was released
 ├── Overloaded                    more requests in flight than the process takes
+│   └── TimedOut                  no answer within the request's deadline
 └── Sealed                        an operator stopped all releases and signatures
 """
 
@@ -244,6 +245,13 @@ class Overloaded(KmsServiceError):
 
     def __init__(self) -> None:
         super().__init__("Too many requests are in flight.")
+
+
+class TimedOut(Overloaded):
+    """The deadline passed while work was waiting or under way; whether it took place is unknown."""
+
+    def __init__(self) -> None:
+        KmsServiceError.__init__(self, "The request could not be served in time.")
 
 
 class Sealed(KmsServiceError):

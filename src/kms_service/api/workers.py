@@ -9,16 +9,10 @@ from fastapi import Request
 
 from kms_service import deadline
 from kms_service.bootstrap import Services
-from kms_service.errors import KmsServiceError, Overloaded
+from kms_service.errors import Overloaded, TimedOut
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class TimedOut(KmsServiceError):
-    """The deadline passed while work was waiting or under way; whether it took place is unknown."""
-
-    code = "overloaded"
 
 
 class Workers:
@@ -49,7 +43,7 @@ class Workers:
                     lambda: work(*args, **kwargs), abandon_on_cancel=True, limiter=self._capacity()
                 )
         except TimeoutError as error:
-            raise TimedOut("The request could not be served in time.") from error
+            raise TimedOut from error
         finally:
             self._free += 1
 

@@ -18,12 +18,21 @@ INTEGRITY = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
 
 THROTTLING = frozenset(
     {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
         "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
         "Throttling",
         "ThrottlingException",
         "ThrottledException",
         "TooManyRequestsException",
+        "TransactionInProgressException",
+        "429",  # a bare status, as a proxy in front of KMS sends it: botocore makes it the code
     }
 )
 

@@ -1,0 +1,64 @@
+"""Rules about the source itself: names that say nothing, and work at import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NO_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base", "tools"}
+PROBE = """
+import gc, importlib, pkgutil, sys, threading
+
+def refuse(event, arguments):
+    if event in {"socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen", "os.posix_spawn"}:
+        raise RuntimeError(f"{event} at import")
+    if event == "open" and isinstance(arguments[1], str) and set("wax+") & set(arguments[1]):
+        raise RuntimeError(f"{arguments[0]} written at import")
+
+sys.addaudithook(refuse)
+import kms_service
+for module in pkgutil.walk_packages(kms_service.__path__, "kms_service."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+        assert threading.active_count() == 1, f"{module.name} starts a thread at import"
+
+import sqlalchemy, botocore.client, structlog
+from kms_service.settings import Settings
+for kind in (sqlalchemy.Engine, botocore.client.BaseClient, Settings):
+    assert not [found for found in gc.get_objects() if isinstance(found, kind)], f"a {kind} made at import"
+assert not structlog.is_configured(), "logging configured at import"
+"""
+
+
+def _tracked(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+
+
+@pytest.mark.parametrize(
+    "path", _tracked("src", "tests", "scripts", "benchmarks"), ids=lambda path: path.stem
+)
+def test_a_file_is_named_after_what_belongs_in_it(path: Path) -> None:
+    assert not NO_NAMES & {part.removesuffix(".py") for part in path.relative_to(ROOT).parts}
+
+
+@pytest.mark.invariant(9)
+def test_importing_does_no_work() -> None:
+    """In a process of its own, without a setting in sight."""
+    done = subprocess.run(  # noqa: S603 - this interpreter, this file's own text
+        [sys.executable, "-B", "-c", PROBE],
+        env={"PYTHONPATH": ":".join(filter(None, sys.path)), "HOME": "/nonexistent"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == done.stderr == ""
+
+
+@pytest.mark.parametrize("path", _tracked("src"), ids=lambda path: path.stem)
+def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
