@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kms_service.errors import NoKeyAtStart
 from kms_service.kms.aws import AwsKmsService, connect
+from kms_service.kms.health import KeyHealth
 from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.audit import AuditLog
 from kms_service.service.authentication import Authenticator
@@ -19,6 +20,8 @@ from kms_service.store.database import Database, open_database
 from kms_service.store.tokens import TokenStore
 from kms_service.store.wallets import WalletStore
 from kms_service.telemetry.logs import get_logger
+
+HEALING_SECONDS = 1.0
 
 log = get_logger()
 
@@ -74,8 +77,9 @@ def build(settings: Settings) -> Services:
     """All objects of a process, wired; no I/O yet."""
     connections = settings.worker_threads + BATCH_THREADS
     database = open_database(settings, connections=connections)
-    kms = AwsKmsService(connect(settings, connections=connections), settings.aws_region)
-    pool = KmsKeyPool(kms, settings.aliases)
+    health = KeyHealth(_calls_under_one_key(settings))
+    kms = AwsKmsService(connect(settings, connections=connections), settings.aws_region, health)
+    pool = KmsKeyPool(kms, settings.aliases, health)
     audit = AuditLog(AuditStore(database), pool)
     readiness = Readiness(database, pool)
     token_store = TokenStore(database)
@@ -91,5 +95,11 @@ def build(settings: Settings) -> Services:
         background=(
             Repeating("readiness", PROBE_SECONDS, readiness.probe),
             Repeating("pool refresh", settings.pool_refresh_seconds, pool.refresh),
+            Repeating("pool healing", HEALING_SECONDS, pool.heal),
         ),
     )
+
+
+def _calls_under_one_key(settings: Settings) -> int:
+    # Half of the threads stay for the other keys when one hangs; a lone key has no others.
+    return settings.worker_threads if settings.kms_key_pool_size == 1 else settings.worker_threads // 2

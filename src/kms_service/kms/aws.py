@@ -8,16 +8,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from kms_service import deadline
 from kms_service.errors import IntegrityFailure, KmsServiceError, KmsUnavailable
 from kms_service.kms import arn, faults
+from kms_service.kms.health import KeyHealth
 from kms_service.material import DEK_BYTES, DataKey, WrappedDek
 from kms_service.settings import Settings
 from kms_service.telemetry import metrics
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 1.0
 READ_SECONDS = 2.0
 ATTEMPTS = 3
+BACK_OFF_SECONDS = 1.0  # botocore's standard mode: up to 1 s before the second attempt, 2 s before the third
 MAX_BLOB_BYTES = (
     6144  # KMS refuses longer ones: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
 )
@@ -50,19 +53,32 @@ class Unwrapped:
     request_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Automatic rotation of a key: every so many days, next at a UTC time; both None while it is off."""
+
+    enabled: bool
+    period_in_days: int | None
+    next_at: datetime | None
+
+
 class AwsKmsService:
     """The KMS calls of one process, over one thread-safe boto3 client.
 
     A call ends within the request's deadline: no attempt starts that could outlive it. Throttling is retried
-    with botocore's standard back-off. An Encrypt that fails otherwise is not retried here, since the pool has
-    nine other keys to try.
+    with botocore's standard back-off. A call that timed out is not: the threads it would hold are other
+    wallets'. An Encrypt that fails otherwise is not either, since the pool has nine other keys to try.
+    `health` learns from every Encrypt and Decrypt, and may refuse one that would only wait.
     """
 
-    def __init__(self, client: "KMSClient", region: str) -> None:
+    def __init__(self, client: "KMSClient", region: str, health: KeyHealth) -> None:
         self._client = client
         self._region = region
+        self._health = health
         self._labels: dict[str, str] = {}
         client.meta.events.register_first("before-send.kms", _refuse_late_attempts)
+        client.meta.events.register_first("needs-retry.kms", _leave_time_outs)
+        client.meta.events.register_first("needs-retry.kms", _leave_late_retries)
         client.meta.events.register_first("needs-retry.kms.Encrypt", _leave_retry_to_the_pool)
 
     def label(self, key_arn: str, alias: str) -> None:
@@ -75,7 +91,7 @@ class AwsKmsService:
         Raises:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: nothing was wrapped that anybody keeps.
         """
-        with self._call("Encrypt", key_arn):
+        with self._health.wrapping(key_arn), self._call("Encrypt", key_arn):
             reply = self._client.encrypt(
                 KeyId=key_arn, Plaintext=dek.reveal(), EncryptionContext=dict(context)
             )
@@ -97,7 +113,7 @@ class AwsKmsService:
         """
         if arn.region(wrapped.key_arn) != wrapped.region:
             raise IntegrityFailure("stored key id")
-        with self._call("Decrypt", wrapped.key_arn):
+        with self._health.opening(wrapped.key_arn), self._call("Decrypt", wrapped.key_arn):
             reply = self._client.decrypt(
                 KeyId=wrapped.key_arn, CiphertextBlob=wrapped.blob, EncryptionContext=dict(context)
             )
@@ -120,6 +136,18 @@ class AwsKmsService:
             if not arn.is_key(metadata["Arn"]):
                 raise KmsUnavailable("reply describes no key", key)
         return metadata
+
+    def rotation(self, key_arn: str) -> Rotation:
+        """Automatic rotation of a key (kms:GetKeyRotationStatus).
+
+        Raises:
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
+        """
+        with self._call("GetKeyRotationStatus", key_arn):
+            reply = self._client.get_key_rotation_status(KeyId=key_arn)
+            return Rotation(
+                reply["KeyRotationEnabled"], reply.get("RotationPeriodInDays"), reply.get("NextRotationDate")
+            )
 
     @contextmanager
     def _call(self, operation: str, key: str) -> Iterator[None]:
@@ -187,19 +215,42 @@ def _request_id(reply: Mapping[str, Any]) -> str | None:
     return None if value is None else str(value)
 
 
-class _TooLate(BotoCoreError):
+class TooLate(BotoCoreError):
+    """An attempt was not made, since it could outlive the request's deadline."""
+
     fmt = "The deadline leaves no time for another attempt"
 
 
 def _refuse_late_attempts(**_: Any) -> None:
     if not deadline.allows(CONNECT_SECONDS + READ_SECONDS):
-        raise _TooLate
+        raise TooLate
+
+
+def _leave_time_outs(caught_exception: Exception | None = None, **_: Any) -> None:
+    if isinstance(caught_exception, ConnectTimeoutError | ReadTimeoutError):
+        raise caught_exception
+
+
+def _leave_late_retries(
+    response: tuple[Any, Any] | None = None,
+    caught_exception: Exception | None = None,
+    **_: Any,
+) -> None:
+    # Without this, TooLate would hide why the first attempt failed.
+    if not deadline.allows(BACK_OFF_SECONDS + CONNECT_SECONDS + READ_SECONDS):
+        _raise_outcome(response, caught_exception, HTTPStatus.BAD_REQUEST)
 
 
 def _leave_retry_to_the_pool(
     response: tuple[Any, Any] | None = None, caught_exception: Exception | None = None, **_: Any
 ) -> None:
+    _raise_outcome(response, caught_exception, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _raise_outcome(
+    response: tuple[Any, Any] | None, caught_exception: Exception | None, status: HTTPStatus
+) -> None:
     if caught_exception is not None:
         raise caught_exception
-    if response is not None and response[0].status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise ClientError(response[1], "Encrypt")
+    if response is not None and response[0].status_code >= status:
+        raise ClientError(response[1], "KMS")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kms_service.errors import DatabaseUnavailable, SchemaBehind
-from kms_service.kms.pool import KeyStatus, KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.store import schema
 from kms_service.store.database import Database
 
@@ -50,7 +50,7 @@ class Readiness:
         checks = dict(self._checks)
         if self._clock() - self._seen > STALE_SECONDS:
             checks["database"] = "does not answer"
-        usable = sum(key.status is KeyStatus.ACTIVE for key in self._pool.keys)
+        usable = any(key.wraps for key in self._pool.keys)
         checks["kms"] = OK if usable else "no usable key"
         if self._draining.is_set():
             checks["process"] = "shutting down"

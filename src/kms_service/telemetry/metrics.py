@@ -27,6 +27,30 @@ kms_duration = Histogram(
 pool_keys = Gauge(
     "kms_service_pool_keys", "Keys of the pool by status.", ["status"], multiprocess_mode="livemax"
 )
+circuit_open = Gauge(
+    "kms_service_circuit_open",
+    "1 while real traffic keeps new wallets away from this key.",
+    ["key"],
+    multiprocess_mode="livemax",
+)
+key_draining = Gauge(
+    "kms_service_key_draining",
+    "1 while operators keep new wallets away from this key.",
+    ["key"],
+    multiprocess_mode="livemax",
+)
+key_rotation_enabled = Gauge(
+    "kms_service_key_rotation_enabled",
+    "1 where KMS rotates this key by itself; 0 also when the role may not ask.",
+    ["key"],
+    multiprocess_mode="livemin",
+)
+wallets = Gauge(
+    "kms_service_wallets",
+    "Wallets under each key, as last counted; `other` for keys outside the pool.",
+    ["key"],
+    multiprocess_mode="livemax",
+)
 integrity_failures = Counter(
     "kms_service_integrity_failures_total", "Stored wallets that did not open, or opened to something else."
 )

@@ -1,0 +1,295 @@
+"""Single keys that fail: new wallets move to another key at once, decrypts stay, and all of it heals."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from kms_endpoint import Error, Garbage, Hang, KmsEndpoint, OtherKeyId, Reset, Status
+from kms_service import envelope
+from kms_service.deadline import within
+from kms_service.errors import KmsKeyUnusable, KmsThrottled, KmsUnavailable, NoUsableKey
+from kms_service.kms.aws import AwsKmsService, connect
+from kms_service.kms.circuit import CircuitState
+from kms_service.kms.health import KeyHealth
+from kms_service.kms.pool import KeyMode, KeyStatus, KmsKeyInfo, KmsKeyPool
+from kms_service.material import WrappedDek
+from wiring import settings_for
+
+CONTEXT = {"purpose": "wallet-dek", "wallet_address": "0x0"}
+FIRST = "alias/Empressa-wallet-key-1"
+
+
+class Clock:
+    """Seconds that pass when told to, on top of those that pass by themselves."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@dataclass
+class Pool:
+    """A pool of three keys on a scripted endpoint, with the clock of its circuits."""
+
+    kms: KmsEndpoint
+    aws: AwsKmsService
+    pool: KmsKeyPool
+    clock: Clock
+
+    def wrap(self, times: int = 1) -> list[WrappedDek]:
+        return [self.pool.wrap(envelope.new_data_key(), CONTEXT).dek for _ in range(times)]
+
+    def key(self, alias: str = FIRST) -> KmsKeyInfo:
+        return next(key for key in self.pool.keys if key.alias == alias)
+
+    def wrapped_under(self, alias: str) -> WrappedDek:
+        while True:
+            (dek,) = self.wrap()
+            if dek.key_arn == self.kms.key(alias).arn:
+                return dek
+
+
+@contextmanager
+def _pool(size: int) -> Iterator[Pool]:
+    clock = Clock()
+    with KmsEndpoint() as kms:
+        kms.add_pool("Empressa-wallet-key", size)
+        settings = settings_for("postgresql://nowhere/none", kms)
+        health = KeyHealth(4, clock)
+        aws = AwsKmsService(connect(settings, connections=8), settings.aws_region, health)
+        pool = KmsKeyPool(aws, settings.aliases[:size], health, clock)
+        pool.refresh()
+        yield Pool(kms, aws, pool, clock)
+
+
+@pytest.fixture
+def three() -> Iterator[Pool]:
+    with _pool(3) as pool:
+        yield pool
+
+
+def _until(condition: Callable[[], bool], act: Callable[[], object]) -> None:
+    for _ in range(200):
+        if condition():
+            return
+        act()
+    raise AssertionError("it never came about")
+
+
+def _circuit_opens(three: Pool) -> None:
+    _until(lambda: three.key().circuit is CircuitState.OPEN, three.wrap)
+
+
+def _disable(kms: KmsEndpoint) -> None:
+    kms.key(FIRST).state = "Disabled"
+
+
+def _schedule_deletion(kms: KmsEndpoint) -> None:
+    kms.key(FIRST).state = "PendingDeletion"
+
+
+def _deny(kms: KmsEndpoint) -> None:
+    kms.deny(FIRST, "Encrypt", "Decrypt")
+
+
+def _break(fault: Error | Status | Reset | Garbage | OtherKeyId) -> Callable[[KmsEndpoint], object]:
+    return lambda kms: kms.on("Encrypt", "Decrypt", key=FIRST).answer(fault)
+
+
+FAULTS: dict[str, tuple[Callable[[KmsEndpoint], object], int, KeyStatus]] = {
+    # fault: how it comes about, failed calls until the circuit opens, the key's status then
+    "disabled": (_disable, 1, KeyStatus.DISABLED),
+    "pending deletion": (_schedule_deletion, 1, KeyStatus.UNAVAILABLE),
+    "denied": (_deny, 1, KeyStatus.UNAVAILABLE),
+    "gone": (_break(Error("NotFoundException")), 1, KeyStatus.UNAVAILABLE),
+    "500": (_break(Status(500)), 5, KeyStatus.UNAVAILABLE),
+    "reset": (_break(Reset()), 5, KeyStatus.UNAVAILABLE),
+    "garbage": (_break(Garbage()), 5, KeyStatus.UNAVAILABLE),
+    "a reply for another key": (_break(OtherKeyId("arn:other")), 5, KeyStatus.UNAVAILABLE),
+}
+
+
+@pytest.mark.invariant(6)
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_key_that_fails_is_left_at_once_and_then_not_asked(three: Pool, name: str) -> None:
+    come_about, calls, status = FAULTS[name]
+    come_about(three.kms)
+    _circuit_opens(three)
+    assert three.kms.count("Encrypt", key=FIRST) == calls
+    assert three.key().status is status
+    three.wrap(30)
+    assert three.kms.count("Encrypt", key=FIRST) == calls
+
+
+@pytest.mark.invariant(6)
+def test_throttling_moves_to_no_sibling_and_opens_nothing(three: Pool) -> None:
+    three.kms.on("Encrypt").answer(Error("ThrottlingException"))
+    for _ in range(3):
+        with within(3.5), pytest.raises(KmsThrottled):
+            three.wrap()
+    asked = [each.key_id for each in three.kms.received("Encrypt")]
+    assert all(key.circuit is CircuitState.CLOSED and key.wraps for key in three.pool.keys)
+    assert len(set(asked)) <= 3
+
+
+def test_three_keys_are_tried_at_most_and_all_are_named() -> None:
+    with _pool(5) as five:
+        five.kms.on("Encrypt").answer(Status(500))
+        with pytest.raises(NoUsableKey) as refusal:
+            five.wrap()
+        assert five.kms.count("Encrypt") == 3
+        reasons = refusal.value.reasons
+        assert len(reasons) == 5
+        assert sorted(reasons.values()) == ["500", "500", "500", "not tried", "not tried"]
+
+
+def test_a_pool_that_failed_as_a_whole_names_each_key_and_its_reason(three: Pool) -> None:
+    for number, state in enumerate(("Disabled", "PendingDeletion", "Disabled"), 1):
+        three.kms.key(f"alias/Empressa-wallet-key-{number}").state = state
+    with pytest.raises(NoUsableKey):
+        three.wrap()
+    with pytest.raises(NoUsableKey) as refusal:
+        three.wrap()
+    assert refusal.value.reasons == {
+        "alias/Empressa-wallet-key-1": "DisabledException",
+        "alias/Empressa-wallet-key-2": "KMSInvalidStateException",
+        "alias/Empressa-wallet-key-3": "DisabledException",
+    }
+    three.pool.heal()
+    assert three.pool.reasons["alias/Empressa-wallet-key-2"] == "PendingDeletion"
+
+
+def test_a_request_tries_the_key_again_after_the_pause(three: Pool) -> None:
+    _disable(three.kms)
+    _circuit_opens(three)
+    three.kms.key(FIRST).state = "Enabled"
+    three.clock.ahead += 2.1
+    _until(lambda: three.key().wraps, three.wrap)
+    assert three.kms.count("Encrypt", key=FIRST, outcome="ok") == 1
+
+
+def test_an_idle_key_is_described_and_vouched_for(three: Pool) -> None:
+    _disable(three.kms)
+    _circuit_opens(three)
+    three.pool.heal()
+    assert three.key().reason == "Disabled"
+    three.kms.key(FIRST).state = "Enabled"
+    three.clock.ahead += 10.1
+    three.pool.heal()
+    assert three.key().wraps
+
+
+def test_a_refresh_takes_a_mended_key_back_at_once(three: Pool) -> None:
+    _disable(three.kms)
+    _circuit_opens(three)
+    three.kms.key(FIRST).state = "Enabled"
+    three.pool.refresh()
+    assert three.key().wraps
+
+
+def test_a_refresh_that_kms_throttles_changes_nothing(three: Pool) -> None:
+    three.kms.on("DescribeKey").answer(Error("ThrottlingException"))
+    three.pool.refresh()
+    assert three.pool.reasons == {}
+
+
+def test_a_key_that_was_missing_at_start_is_found_later(three: Pool) -> None:
+    with KmsEndpoint() as kms:
+        settings = settings_for("postgresql://nowhere/none", kms)
+        health = KeyHealth(4, three.clock)
+        aws = AwsKmsService(connect(settings, connections=2), settings.aws_region, health)
+        pool = KmsKeyPool(aws, (FIRST,), health, three.clock)
+        pool.refresh()
+        assert pool.reasons == {FIRST: "NotFoundException"}
+        kms.add_pool("Empressa-wallet-key", 1)
+        three.clock.ahead += 10.1
+        pool.heal()
+        assert pool.reasons == {}
+
+
+def test_an_alias_that_moved_is_noticed(three: Pool) -> None:
+    before = three.key().key_arn
+    three.kms.store.set_alias(FIRST, three.kms.store.create())
+    three.pool.refresh()
+    three.pool.refresh()
+    assert (three.key().key_arn, three.key().moved_from) == (three.kms.key(FIRST).arn, before)
+
+
+def test_rotation_is_known(three: Pool) -> None:
+    key = three.kms.key(FIRST)
+    key.rotation_period, key.rotation_enabled_at = 180, key.created
+    three.kms.deny("alias/Empressa-wallet-key-2", "GetKeyRotationStatus")
+    three.pool.refresh()
+    rotation = three.key().rotation
+    assert rotation is not None
+    assert (rotation.enabled, rotation.period_in_days) == (True, 180)
+    assert rotation.next_at is not None
+    assert three.key("alias/Empressa-wallet-key-2").rotation is None
+    assert three.pool.reasons == {}
+
+
+def test_a_draining_key_wraps_nothing_and_still_opens(three: Pool) -> None:
+    dek = three.wrapped_under(FIRST)
+    three.pool.set_draining(frozenset({FIRST}))
+    assert three.key().mode is KeyMode.DRAINING
+    asked = three.kms.count("Encrypt", key=FIRST)
+    three.wrap(30)
+    assert three.kms.count("Encrypt", key=FIRST) == asked
+    three.aws.decrypt(dek, CONTEXT)
+    three.pool.set_draining(frozenset())
+    _until(lambda: three.kms.count("Encrypt", key=FIRST) > asked, three.wrap)
+
+
+def test_a_key_that_may_only_decrypt_goes_on_decrypting(three: Pool) -> None:
+    dek = three.wrapped_under(FIRST)
+    three.kms.deny(FIRST, "Encrypt")
+    _circuit_opens(three)
+    three.aws.decrypt(dek, CONTEXT)
+
+
+def test_a_disabled_key_answers_each_decrypt_itself(three: Pool) -> None:
+    dek = three.wrapped_under(FIRST)
+    _disable(three.kms)
+    for _ in range(3):
+        with pytest.raises(KmsKeyUnusable):
+            three.aws.decrypt(dek, CONTEXT)
+    three.kms.key(FIRST).state = "Enabled"
+    three.aws.decrypt(dek, CONTEXT)
+
+
+def test_decrypts_of_a_hanging_key_hold_half_of_the_threads_and_then_none(three: Pool) -> None:
+    hanging, other = three.wrapped_under(FIRST), three.wrapped_under("alias/Empressa-wallet-key-2")
+
+    def seconds(dek: WrappedDek) -> float:
+        started = time.monotonic()
+        try:
+            three.aws.decrypt(dek, CONTEXT)
+        except KmsUnavailable:
+            assert dek is hanging
+        return time.monotonic() - started
+
+    with three.kms.on("Decrypt", key=FIRST).answer(Hang()), ThreadPoolExecutor(8) as threads:
+        took = sorted(threads.map(seconds, [hanging] * 8))
+        # Four waited for the answer, four only until the first four looked stuck.
+        assert [0.4 < each < 1.5 for each in took] == [True] * 4 + [False] * 4
+        assert three.kms.count("Decrypt", key=FIRST) == 4
+        assert three.key().circuit is CircuitState.OPEN
+        assert max(threads.map(seconds, [hanging] * 20)) < 0.2
+        assert max(threads.map(seconds, [other] * 20)) < 0.5
+    three.clock.ahead += 2.1
+    assert seconds(hanging) < 0.5
+    assert three.key().circuit is CircuitState.CLOSED
+
+
+def test_a_create_on_a_hanging_key_ends_on_another(three: Pool) -> None:
+    with three.kms.on("Encrypt", key=FIRST).answer(Hang()), within(10):
+        _circuit_opens(three)
+        assert three.kms.count("Encrypt", key=FIRST) == 3
+        three.wrap(10)
+    assert three.kms.count("Encrypt", outcome="ok") >= 13
