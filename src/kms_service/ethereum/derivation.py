@@ -1,0 +1,95 @@
+"""From entropy to an account: BIP-39 with 12 English words and no passphrase, BIP-32 along m/44'/60'/0'/0/0.
+
+Curve arithmetic is libsecp256k1's, through coincurve; the walk down the path is BIP-32's CKDpriv.
+"""
+
+import hmac
+from dataclasses import dataclass
+from functools import cache
+
+import mnemonic as bip39
+from coincurve import PublicKey
+from coincurve.utils import GROUP_ORDER_INT
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+
+from kms_service.errors import IntegrityFailure
+from kms_service.ethereum.address import address_of
+from kms_service.material import PRIVATE_KEY_BYTES, Mnemonic, PrivateKey
+
+DERIVATION_PATH = "m/44'/60'/0'/0/0"
+_HARDENED = 1 << 31
+_PATH = (44 + _HARDENED, 60 + _HARDENED, 0 + _HARDENED, 0, 0)
+_ENTROPY_BITS = 128
+_WORDS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A derived account: the EIP-55 address, and the key, which is a secret of the caller's."""
+
+    address: str
+    private_key: PrivateKey
+
+
+@cache
+def _english() -> bip39.Mnemonic:
+    return bip39.Mnemonic("english")
+
+
+def generate_mnemonic() -> Mnemonic:
+    """A fresh phrase of 12 English words from 128 bits of the operating system's entropy (BIP-39).
+
+    The caller owns the secret.
+    """
+    return Mnemonic(_english().generate(_ENTROPY_BITS))
+
+
+def derive(mnemonic: Mnemonic) -> Account:
+    """The account at m/44'/60'/0'/0/0 (BIP-32, BIP-44). The caller owns the key.
+
+    Raises:
+        IntegrityFailure: not 12 English words with a right checksum; says no word of them.
+    """
+    phrase = mnemonic.reveal()
+    if len(phrase.split(" ")) != _WORDS or not _is_valid(phrase):
+        raise IntegrityFailure("mnemonic")
+    key = _descend(_seed(phrase), _PATH)
+    return Account(address_of(_public(key, compressed=False)), PrivateKey(key))
+
+
+def _is_valid(phrase: str) -> bool:
+    return phrase.isascii() and bool(_english().check(phrase))
+
+
+def _seed(phrase: str) -> bytes:
+    # OpenSSL's PBKDF2 runs without the interpreter lock; for ASCII words BIP-39's NFKD changes nothing.
+    return PBKDF2HMAC(algorithm=SHA512(), length=64, salt=b"mnemonic", iterations=2048).derive(
+        phrase.encode()
+    )
+
+
+def _descend(seed: bytes, path: tuple[int, ...]) -> bytes:
+    """The private key at `path` below a seed's master key (BIP-32)."""
+    node = hmac.digest(b"Bitcoin seed", seed, "sha512")
+    for index in path:
+        node = _child(node[:PRIVATE_KEY_BYTES], node[PRIVATE_KEY_BYTES:], index)
+    return node[:PRIVATE_KEY_BYTES]
+
+
+def _child(key: bytes, chain_code: bytes, index: int) -> bytes:
+    """CKDpriv: the child's key and chain code, 32 bytes each.
+
+    BIP-32 has an invalid child skipped; one in 2^127 is, so here it is an error.
+    """
+    parent = b"\x00" + key if index >= _HARDENED else _public(key, compressed=True)
+    digest = hmac.digest(chain_code, parent + index.to_bytes(4), "sha512")
+    tweak = int.from_bytes(digest[:PRIVATE_KEY_BYTES])
+    child = (tweak + int.from_bytes(key)) % GROUP_ORDER_INT
+    if tweak >= GROUP_ORDER_INT or child == 0:
+        raise IntegrityFailure("derivation")
+    return child.to_bytes(PRIVATE_KEY_BYTES) + digest[PRIVATE_KEY_BYTES:]
+
+
+def _public(key: bytes, *, compressed: bool) -> bytes:
+    return PublicKey.from_secret(key).format(compressed=compressed)

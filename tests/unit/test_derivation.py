@@ -1,0 +1,106 @@
+import random
+import subprocess
+import sys
+
+import pytest
+from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
+from mnemonic import Mnemonic as Bip39
+
+from kms_service import ethereum
+from kms_service.errors import IntegrityFailure
+from kms_service.ethereum import derivation
+from kms_service.ethereum.address import address_of, checksummed
+from kms_service.material import Mnemonic
+
+JUNK = "test test test test test test test test test test test junk"
+HARDENED = 1 << 31
+
+# https://github.com/bitcoin/bips/blob/master/bip-0032.mediawiki, test vectors 1 and 3 (leading zeros kept).
+BIP32 = [
+    (
+        "000102030405060708090a0b0c0d0e0f",
+        (),
+        "e8f32e723decf4051aefac8e2c93c9c5b214313817cdb01a1494b917c8436b35",
+    ),
+    (
+        "000102030405060708090a0b0c0d0e0f",
+        (HARDENED, 1, 2 + HARDENED, 2, 1000000000),
+        "471b76e389e528d6de6d816857e012c5455051cad6660850e58372a6c3e6e7c8",
+    ),
+    (
+        (
+            "4b381541583be4423346c643850da4b320e46a87ae3d2a4e6da11eba819cd4ac"
+            "ba45d239319ac14f863b8d5ab5a0d0c64d2e8a1e7d1457df2e5a3c51c73235be"
+        ),
+        (HARDENED,),
+        "491f7a2eebc7b57028e0d3faa0acda02e75c33b03c48fb288c41e2ea44e1daef",
+    ),
+]
+
+# https://eips.ethereum.org/EIPS/eip-55, test cases.
+EIP55 = [
+    "0x52908400098527886E0F7030069857D2E4169EE7",
+    "0xde709f2102306220921060314715629080e2fb77",
+    "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+    "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
+    "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB",
+    "0xD1220A0cf47c7B9Be7A2E6BA89F429762e7b9aDb",
+]
+
+
+@pytest.mark.parametrize(("seed", "path", "key"), BIP32)
+def test_derives_the_published_keys_of_bip32(seed: str, path: tuple[int, ...], key: str) -> None:
+    assert derivation._descend(bytes.fromhex(seed), path).hex() == key
+
+
+@pytest.mark.parametrize("address", EIP55)
+def test_checksums_the_published_addresses_of_eip55(address: str) -> None:
+    assert checksummed(bytes.fromhex(address[2:])) == address
+
+
+def test_derives_the_first_account_of_a_known_phrase() -> None:
+    account = ethereum.derive(Mnemonic(JUNK))
+    assert account.address == "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+    assert account.private_key.reveal().hex() == (
+        "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+    )
+
+
+def test_derives_what_eth_account_derives() -> None:
+    draw = random.Random(55)
+    for _ in range(40):
+        phrase = Bip39("english").to_mnemonic(draw.randbytes(16))
+        expected = key_from_seed(seed_from_mnemonic(phrase, ""), ethereum.DERIVATION_PATH)
+        assert ethereum.derive(Mnemonic(phrase)).private_key.reveal() == expected
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        "",
+        "test " * 11 + "test",
+        JUNK.upper(),
+        JUNK + " test",
+        JUNK.replace(" ", "  "),
+        JUNK.replace("junk", "jünk"),
+    ],
+)
+@pytest.mark.invariant(4)
+def test_refuses_what_is_no_phrase_of_twelve_words(phrase: str) -> None:
+    with pytest.raises(IntegrityFailure) as refusal:
+        ethereum.derive(Mnemonic(phrase))
+    assert "test" not in str(refusal.value)
+    assert refusal.value.reason == "mnemonic"
+
+
+@pytest.mark.parametrize("public_key", [b"", b"\x04" * 64, b"\x02" * 65])
+def test_an_address_needs_an_uncompressed_public_key(public_key: bytes) -> None:
+    with pytest.raises(ValueError, match="uncompressed"):
+        address_of(public_key)
+
+
+def test_deriving_does_not_import_eth_account() -> None:
+    # It costs more than half of the time from cold start to ready.
+    program = "import sys, kms_service.api.app; sys.exit('eth_account' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], check=False)  # noqa: S603 # our own program
+    assert run.returncode == 0
