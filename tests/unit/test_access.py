@@ -1,0 +1,75 @@
+"""Tokens and scopes, decided without HTTP and without a database."""
+
+import hashlib
+
+import pytest
+
+from kms_service.access import tokens
+from kms_service.access.scopes import Caller, Scope
+from kms_service.errors import NotAuthorized
+
+CONTRACT = {
+    "wallets:create", "wallets:read", "wallets:sign", "private-keys:read", "private-keys:export", "pool:read",
+    "pool:admin", "rotations:read", "rotations:admin", "audit:read",
+}  # fmt: skip
+
+
+def test_the_scopes_are_the_contracts() -> None:
+    assert {scope.value for scope in Scope} == CONTRACT
+
+
+@pytest.mark.parametrize("held", Scope)
+def test_no_scope_implies_another(held: Scope) -> None:
+    caller = Caller("app", frozenset({held.value}))
+    caller.require(held)
+    for other in set(Scope) - {held}:
+        with pytest.raises(NotAuthorized, match=f"lacks the scope {other}"):
+            caller.require(other)
+
+
+def test_without_scopes_nothing_is_allowed() -> None:
+    for scope in Scope:
+        with pytest.raises(NotAuthorized):
+            Caller("app", frozenset()).require(scope)
+
+
+def test_a_token_has_256_random_bits_and_a_prefix_for_scanners() -> None:
+    made = {tokens.new_token() for _ in range(1000)}
+    assert len(made) == 1000
+    assert all(len(token) == 47 and token.startswith("kms_") for token in made)
+
+
+def test_a_digest_is_sha_256_of_the_whole() -> None:
+    token = tokens.new_token()
+    assert tokens.digest(token) == hashlib.sha256(token.encode()).digest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda token: token[:0],
+        lambda token: token[4:],
+        lambda token: token[:-1],
+        lambda token: token + "A",
+        lambda token: token + "\n",
+        lambda token: " " + token,
+        lambda token: token.upper()[:4] + token[4:],
+        lambda token: token[:-1] + "é",
+        lambda token: token[:-1] + "٣",
+        lambda token: token[:-1] + "=",
+    ],
+)
+def test_what_is_not_shaped_like_a_token_has_no_digest(change: object) -> None:
+    assert callable(change)
+    assert tokens.digest(change(tokens.new_token())) is None
+
+
+@pytest.mark.parametrize("name", ["a", "payments", "Pay-1.eu_west", "0" * 64])
+def test_a_good_name(name: str) -> None:
+    assert tokens.is_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a\n", "é", "0" * 65, "cli:root"])
+def test_a_bad_name(name: str) -> None:
+    """A colon is not allowed, so that no token can pass for an operator's `cli:` in the audit log."""
+    assert not tokens.is_name(name)

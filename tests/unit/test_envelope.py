@@ -1,0 +1,98 @@
+"""The sealed seed: its layout, what it is bound to, and that nothing else opens."""
+
+import json
+import traceback
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kms_service import envelope
+from kms_service.errors import IntegrityFailure
+from kms_service.material import DataKey, Mnemonic
+
+ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+PHRASE = "test test test test test test test test test test test junk"
+DEK = DataKey(bytes(range(32)))
+ACCEPT = json.loads((Path(__file__).parents[1] / "vectors" / "accept.json").read_text())["vectors"]
+
+users = st.text("ABCabc019._:@-", min_size=1, max_size=128)
+
+
+def _seal(user: str = "alice", address: str = ADDRESS) -> bytes:
+    return envelope.seal(Mnemonic(PHRASE), DEK, user_id=user, wallet_address=address)
+
+
+def _open(sealed: bytes, user: str = "alice", address: str = ADDRESS, dek: DataKey = DEK) -> str:
+    return envelope.open_(sealed, dek, user_id=user, wallet_address=address).reveal()
+
+
+@pytest.mark.parametrize("vector", ACCEPT, ids=[vector["name"] for vector in ACCEPT])
+def test_sealing_makes_the_published_bytes(vector: dict[str, str]) -> None:
+    sealed = envelope._seal(
+        Mnemonic(vector["mnemonic"]),
+        DataKey(bytes.fromhex(vector["dek"])),
+        bytes.fromhex(vector["nonce"]),
+        vector["user_id"],
+        vector["wallet_address"],
+    )
+    assert sealed.hex() == vector["encrypted_seed"]
+
+
+@given(user=users, phrase=st.text(min_size=1, max_size=200))
+def test_what_is_sealed_opens(user: str, phrase: str) -> None:
+    sealed = envelope.seal(Mnemonic(phrase), DEK, user_id=user, wallet_address=ADDRESS)
+    assert _open(sealed, user) == phrase
+    assert len(sealed) == 1 + 12 + len(phrase.encode()) + 16
+    assert sealed[0] == 1
+
+
+@given(one=st.tuples(users, users), other=st.tuples(users, users))
+def test_no_two_identities_share_their_associated_data(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert (envelope._aad(*one) == envelope._aad(*other)) == (one == other)
+
+
+@given(user=users, other=users)
+def test_it_opens_for_its_own_user_only(user: str, other: str) -> None:
+    if user == other:
+        return
+    with pytest.raises(IntegrityFailure):
+        _open(_seal(user), other)
+
+
+def test_it_opens_at_its_own_address_and_with_its_own_dek_only() -> None:
+    sealed = _seal()
+    for arguments in ({"address": ADDRESS.lower()}, {"dek": DataKey(bytes(32))}):
+        with pytest.raises(IntegrityFailure):
+            _open(sealed, **arguments)
+
+
+def test_any_cut_and_any_flipped_bit_is_refused() -> None:
+    sealed = _seal()
+    damaged = [sealed[:length] for length in range(len(sealed))] + [sealed + b"\x00"]
+    for bit in range(len(sealed) * 8):
+        flipped = bytearray(sealed)
+        flipped[bit // 8] ^= 1 << bit % 8
+        damaged.append(bytes(flipped))
+    for each in damaged:
+        with pytest.raises(IntegrityFailure):
+            _open(each)
+
+
+def test_every_seal_has_a_nonce_of_its_own_and_every_dek_is_fresh() -> None:
+    assert len({_seal()[1:13] for _ in range(500)}) == 500
+    assert len({envelope.new_data_key().reveal() for _ in range(500)}) == 500
+
+
+@pytest.mark.invariant(8)
+def test_a_refusal_holds_nothing_of_what_was_opened() -> None:
+    nonce = bytes(12)
+    aad = envelope._aad("alice", ADDRESS)
+    no_text = b"\x01" + nonce + AESGCM(DEK.reveal()).encrypt(nonce, b"canary\xff", aad)
+    with pytest.raises(IntegrityFailure) as error:
+        _open(no_text)
+    assert error.value.__cause__ is None
+    assert error.value.__suppress_context__
+    assert "canary" not in "".join(traceback.format_exception(error.value))
