@@ -9,14 +9,20 @@ from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.audit import AuditLog
 from kms_service.service.authentication import Authenticator
 from kms_service.service.background import Repeating
+from kms_service.service.key_census import CENSUS_SECONDS, Census
 from kms_service.service.opening import WalletOpener
+from kms_service.service.pool import PoolService
 from kms_service.service.readiness import PROBE_SECONDS, Readiness
+from kms_service.service.shared_state import POLL_SECONDS, SharedStatePoll
 from kms_service.service.tokens import TokenService
 from kms_service.service.wallets import BATCH_THREADS, WalletsKmsService
 from kms_service.settings import Settings
 from kms_service.store import schema
 from kms_service.store.audit import AuditStore
 from kms_service.store.database import Database, open_database
+from kms_service.store.key_census import KeyCensusStore
+from kms_service.store.pool_keys import PoolKeyStore
+from kms_service.store.shared_state import SharedStateStore
 from kms_service.store.tokens import TokenStore
 from kms_service.store.wallets import WalletStore
 from kms_service.telemetry.logs import get_logger
@@ -33,6 +39,9 @@ class Services:
     settings: Settings
     database: Database
     pool: KmsKeyPool
+    pool_service: PoolService
+    shared_state: SharedStatePoll
+    census: Census
     audit: AuditLog
     wallets: WalletsKmsService
     tokens: TokenService
@@ -49,6 +58,7 @@ class Services:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         schema.check(self.database)
+        self.shared_state.poll()
         self.pool.refresh()
         if len(self.pool.reasons) == len(self.pool.keys):
             lines = "".join(f"\n  {alias}: {reason}" for alias, reason in self.pool.reasons.items())
@@ -82,11 +92,18 @@ def build(settings: Settings) -> Services:
     pool = KmsKeyPool(kms, settings.aliases, health)
     audit = AuditLog(AuditStore(database), pool)
     readiness = Readiness(database, pool)
+    shared_state = SharedStatePoll(
+        SharedStateStore(database), [lambda state: pool.set_draining(state.draining)]
+    )
+    census = Census(KeyCensusStore(database), health, pool)
     token_store = TokenStore(database)
     return Services(
         settings=settings,
         database=database,
         pool=pool,
+        pool_service=PoolService(pool, PoolKeyStore(database), census, shared_state, audit),
+        shared_state=shared_state,
+        census=census,
         audit=audit,
         wallets=WalletsKmsService(WalletStore(database), pool, WalletOpener(kms), audit),
         tokens=TokenService(token_store, audit),
@@ -96,6 +113,8 @@ def build(settings: Settings) -> Services:
             Repeating("readiness", PROBE_SECONDS, readiness.probe),
             Repeating("pool refresh", settings.pool_refresh_seconds, pool.refresh),
             Repeating("pool healing", HEALING_SECONDS, pool.heal),
+            Repeating("shared state", POLL_SECONDS, shared_state.poll),
+            Repeating("key census", CENSUS_SECONDS, census.take),
         ),
     )
 

@@ -14,7 +14,9 @@ KmsServiceError
 │   ├── WalletExists
 │   ├── NotFound
 │   │   ├── WalletNotFound
+│   │   ├── KeyNotFound           no key of the pool has this alias
 │   │   └── TokenNotFound
+│   ├── LastActiveKey             draining it would leave no key for new wallets
 │   └── TokenExists
 ├── IntegrityFailure              stored bytes do not open, or open to something else
 ├── KmsError                      a KMS call failed
@@ -148,10 +150,28 @@ class WalletNotFound(NotFound):
         super().__init__("This user has no wallet.")
 
 
+class KeyNotFound(NotFound):
+    """No key of the pool has this alias."""
+
+    code = "key_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("No key of the pool has this alias.")
+
+
 class TokenNotFound(NotFound):
     """No token has this name."""
 
     code = "token_not_found"
+
+
+class LastActiveKey(CallerError):
+    """Draining this key would leave none that takes new wallets."""
+
+    code = "last_active_key"
+
+    def __init__(self) -> None:
+        super().__init__("No other key of the pool is active and usable, so this one cannot be drained.")
 
 
 class TokenExists(CallerError):

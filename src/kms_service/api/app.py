@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from kms_service import __version__
-from kms_service.api import probes, problems, wallets
+from kms_service.api import pool, probes, problems, wallets
 from kms_service.api.docs import install_docs
 from kms_service.api.request_scope import RequestScope
 from kms_service.api.security import SECURITY_SCHEMES
@@ -36,6 +36,7 @@ def create_app(services: Services) -> FastAPI:
         settings.worker_threads, settings.max_in_flight, settings.request_deadline_seconds
     )
     app.include_router(wallets.router)
+    app.include_router(pool.router)
     app.include_router(probes.router)
     if settings.docs_enabled:
         install_docs(app)
@@ -61,6 +62,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        app.state.workers.close()
         services.close()
 
 

@@ -25,6 +25,7 @@ ANSWERS: Mapping[type[errors.KmsServiceError], tuple[int, str]] = {
     errors.RateLimited: (429, "Rate limited"),
     errors.InvalidRequest: (422, "Invalid request"),
     errors.WalletExists: (409, "Wallet exists"),
+    errors.LastActiveKey: (409, "Last active key"),
     errors.TokenExists: (409, "Token exists"),
     errors.NotFound: (404, "Not found"),
     errors.KmsThrottled: (503, "KMS throttled"),

@@ -1,15 +1,18 @@
 """Where blocking work runs: few threads, a bounded queue, one deadline."""
 
+import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
-import anyio
-import anyio.to_thread
 from fastapi import Request
 
 from kms_service import deadline
 from kms_service.bootstrap import Services
 from kms_service.errors import Overloaded, TimedOut
+from kms_service.telemetry import metrics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,9 +25,8 @@ class Workers:
     """
 
     def __init__(self, threads: int, max_in_flight: int, seconds: float) -> None:
-        self._threads = threads
-        self._limiter: anyio.CapacityLimiter | None = None
-        self._free = max_in_flight
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="worker")
+        self._places = threading.Semaphore(max_in_flight)
         self._seconds = seconds
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -32,26 +34,29 @@ class Workers:
 
         Raises:
             Overloaded: too many calls are running or waiting.
-            TimedOut: no answer in time. The thread is left to end by its own time-outs.
+            TimedOut: no answer in time. Work that waits is dropped. Work under way ends by its own time-outs,
+                and holds its thread and its place until it has.
         """
-        if self._free <= 0:
+        if not self._places.acquire(blocking=False):
+            metrics.overloaded.inc()
             raise Overloaded
-        self._free -= 1
+        future = self._executor.submit(copy_context().run, lambda: work(*args, **kwargs))
+        metrics.in_flight.inc()
+        future.add_done_callback(self._leave)
         try:
-            with anyio.fail_after(max(0.0, deadline.remaining(self._seconds))):
-                return await anyio.to_thread.run_sync(
-                    lambda: work(*args, **kwargs), abandon_on_cancel=True, limiter=self._capacity()
-                )
+            async with asyncio.timeout(max(0.0, deadline.remaining(self._seconds))):
+                return await asyncio.wrap_future(future)
         except TimeoutError as error:
+            metrics.timed_out.inc()
             raise TimedOut from error
-        finally:
-            self._free += 1
 
-    def _capacity(self) -> anyio.CapacityLimiter:
-        # Made late: it belongs to the event loop that serves.
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(self._threads)
-        return self._limiter
+    def close(self) -> None:
+        """Take no more work; what is under way ends by its own time-outs."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _leave(self, _: "Future[T]") -> None:
+        metrics.in_flight.dec()
+        self._places.release()
 
 
 def services(request: Request) -> Services:

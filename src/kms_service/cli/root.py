@@ -18,6 +18,7 @@ _COMMANDS = {
     "serve": "kms_service.cli.serve:serve",
     "migrate": "kms_service.cli.migrate:migrate",
     "local": "kms_service.cli.local:local",
+    "pool": "kms_service.cli.pool:pool",
     "token": "kms_service.cli.token:token",
 }
 

@@ -63,9 +63,14 @@ class KmsKeyInfo:
         return None if self.key_arn is None else arn.region(self.key_arn)
 
     @property
+    def usable(self) -> bool:
+        """Whether the key could wrap a DEK now, whatever operators want of it."""
+        return self.status is KeyStatus.ACTIVE
+
+    @property
     def wraps(self) -> bool:
         """Whether new wallets may come under this key."""
-        return self.status is KeyStatus.ACTIVE and self.mode is KeyMode.ACTIVE
+        return self.usable and self.mode is KeyMode.ACTIVE
 
 
 def status_of(metadata: Mapping[str, object]) -> tuple[KeyStatus, str]:

@@ -19,7 +19,7 @@ log = get_logger()
 
 
 class Database:
-    """A pool of autocommit connections: every statement is its own transaction unless one is begun.
+    """A pool of autocommit connections: every statement is its own transaction, outside `transaction()`.
 
     No connection is held between statements of a use case, so none waits on KMS (invariant 2).
     """
@@ -29,7 +29,7 @@ class Database:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection for one statement, or a few in a `begin()` of the caller's.
+        """A connection for one statement, or a few that need not hold together.
 
         Raises:
             DatabaseUnavailable: no connection, a lost one, or a refused statement. Whether a write took
@@ -43,6 +43,18 @@ class Database:
         except SQLAlchemyError as error:
             log.error("database_failed", errorType=type(error).__name__, sqlstate=_sqlstate(error))
             raise DatabaseUnavailable from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection whose statements are committed together at the end, or none of them.
+
+        Raises:
+            DatabaseUnavailable: as `connection`.
+        """
+        with self.connection() as connection:
+            connection.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin():
+                yield connection
 
     def close(self) -> None:
         """Close all idle connections."""

@@ -2,8 +2,10 @@
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     DateTime,
+    Float,
     Identity,
     Index,
     Integer,
@@ -86,4 +88,25 @@ audit_events = Table(
     Index("ix_audit_events_user_id_id", "user_id", "id"),
     Index("ix_audit_events_actor_id", "actor", "id"),
     Index("ix_audit_events_at", "at", postgresql_using="brin"),
+)
+
+# What operators want of a key. A key that is not here is active.
+pool_keys = Table(
+    "pool_keys",
+    metadata,
+    Column("alias", String(256, collation="C"), primary_key=True),
+    Column("mode", String(16), nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("mode IN ('active', 'draining')", name="mode"),
+)
+
+# What replicas know of each key ARN together, written at a low rate; also of keys that left the pool.
+key_census = Table(
+    "key_census",
+    metadata,
+    Column("kms_key_id", String(255, collation="C"), primary_key=True),
+    Column("last_used_at", DateTime(timezone=True)),
+    Column("wallets", BigInteger),
+    Column("counted_at", DateTime(timezone=True)),
+    Column("counted_in_seconds", Float),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, func, select
+from sqlalchemy import Row, Select, bindparam, select
 
 from kms_service.material import WrappedDek
 from kms_service.store.database import Database
@@ -79,12 +79,6 @@ class WalletStore:
         """Up to `limit` wallets in order of `user_id`, those behind `after`; any page costs the same."""
         with self._database.connection() as connection:
             return [_view(row) for row in connection.execute(_page(limit, after, kms_key_id))]
-
-    def count_by_key(self) -> dict[str, int]:
-        """Wallets under each key ARN. Reads the whole index: for operators, not for requests."""
-        statement = select(wallets.c.kms_key_id, func.count().label("wallets")).group_by(wallets.c.kms_key_id)
-        with self._database.connection() as connection:
-            return {row.kms_key_id: row.wallets for row in connection.execute(statement)}
 
 
 def _page(limit: int, after: str | None, kms_key_id: str | None) -> Select[Any]:

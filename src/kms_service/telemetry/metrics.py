@@ -13,6 +13,15 @@ http_duration = Histogram(
     ["route"],
     buckets=LATENCY_SECONDS,
 )
+in_flight = Gauge(
+    "kms_service_requests_in_flight",
+    "Blocking work running or waiting, also of requests that were given up on.",
+    multiprocess_mode="livesum",
+)
+overloaded = Counter(
+    "kms_service_overloaded_total", "Requests refused at once, since too many were in flight."
+)
+timed_out = Counter("kms_service_timed_out_total", "Requests that reached their deadline.")
 kms_requests = Counter(
     "kms_service_kms_requests_total",
     "Calls to AWS KMS, retries not counted.",
