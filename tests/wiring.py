@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services, build
@@ -11,8 +12,8 @@ FreshDatabase = Callable[[], AbstractContextManager[str]]
 """A context that gives the URL of a new, migrated database and drops it at the end."""
 
 
-def settings_for(database_url: str, endpoint: KmsEndpoint) -> Settings:
-    """The settings of a service on these two."""
+def settings_for(database_url: str, endpoint: KmsEndpoint, **changes: Any) -> Settings:
+    """The settings of a service on these two, with `changes` by field name."""
     return Settings(
         _env_file=None,
         aws_region=endpoint.region,
@@ -20,6 +21,7 @@ def settings_for(database_url: str, endpoint: KmsEndpoint) -> Settings:
         aws_secret_access_key="test",
         aws_endpoint_url_kms=endpoint.url,
         database_url=database_url,
+        **changes,
     )
 
 

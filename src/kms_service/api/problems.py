@@ -40,6 +40,7 @@ ANSWERS: Mapping[type[errors.KmsServiceError], tuple[int, str]] = {
 
 # What FastAPI and Starlette raise themselves, by status.
 _FRAMEWORK: Mapping[int, tuple[str, str]] = {
+    400: ("invalid_json", "The request body is not valid JSON."),
     404: ("not_found", "There is no such route."),
     405: ("method_not_allowed", "This route does not take this method."),
     413: ("payload_too_large", "A request body has at most 64 KiB."),
@@ -95,7 +96,7 @@ def unexpected() -> JSONResponse:
 def framework(status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer to what the framework refuses by itself."""
     code, detail = _FRAMEWORK.get(status, ("invalid_request", "The request cannot be understood."))
-    title = code.replace("_", " ").capitalize()
+    title = code.replace("_", " ").capitalize().replace("json", "JSON")
     members = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
     return _respond(members, headers or {})
 
@@ -121,16 +122,7 @@ async def _on_validation(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 # as above
     details = error.errors()
     if any(detail["type"] == "json_invalid" for detail in details):
-        return _respond(
-            {
-                "type": "about:blank",
-                "title": "Invalid JSON",
-                "status": 400,
-                "detail": "The request body is not valid JSON.",
-                "code": "invalid_json",
-            },
-            {},
-        )
+        return framework(HTTPStatus.BAD_REQUEST)
     fields = [{"field": _field(detail["loc"]), "message": _message(detail)} for detail in details[:20]]
     return _respond(
         {

@@ -4,7 +4,9 @@ import re
 import time
 import uuid
 from collections.abc import Iterable
+from http import HTTPStatus
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kms_service import deadline
@@ -19,8 +21,14 @@ _PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 log = get_logger()
 
 
-class BodyTooLarge(Exception):  # not an error of ours until it is answered
-    """The body turned out longer than allowed while it was being read."""
+class BodyTooLarge(HTTPException):
+    """The body is longer than allowed.
+
+    An HTTPException, since FastAPI makes a 400 of everything else that it meets while it reads a body.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 class RequestScope:
@@ -39,8 +47,10 @@ class RequestScope:
         context.actor.set(None)
         answer = _Answer(send)
         with deadline.within(self._seconds):
-            await self._serve(scope, receive, answer)
-        _report(scope, answer)
+            try:
+                await self._serve(scope, receive, answer)
+            finally:
+                _report(scope, answer)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:

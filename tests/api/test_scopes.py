@@ -1,0 +1,207 @@
+"""Deny by default: every route takes exactly its scope, and tells nothing to anybody else."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute, iter_route_contexts
+from httpx import Response
+
+from calling import ALL, Service, make_token
+from kms_service.access import tokens
+from kms_service.access.scopes import Scope
+from kms_service.api.app import create_app
+from kms_service.api.security import AuthenticatedRoute
+
+# The contract's table: every route that exists must be here, with the one scope that opens it.
+MATRIX: dict[str, Scope] = {
+    "POST /wallets": Scope.WALLETS_CREATE,
+    "PUT /wallets/{userId}": Scope.WALLETS_CREATE,
+    "POST /wallets/batch": Scope.WALLETS_CREATE,
+    "GET /wallets": Scope.WALLETS_READ,
+    "GET /wallets/{userId}": Scope.WALLETS_READ,
+    "GET /wallets/{userId}/private-key": Scope.PRIVATE_KEYS_READ,
+    "POST /wallets/{userId}/private-key/export": Scope.PRIVATE_KEYS_EXPORT,
+    "POST /wallets/{userId}/sign/message": Scope.WALLETS_SIGN,
+    "POST /wallets/{userId}/sign/typed-data": Scope.WALLETS_SIGN,
+    "POST /wallets/{userId}/sign/transaction": Scope.WALLETS_SIGN,
+    "GET /kms/pool": Scope.POOL_READ,
+    "POST /kms/pool/refresh": Scope.POOL_ADMIN,
+    "PUT /kms/pool/keys/{alias}": Scope.POOL_ADMIN,
+    "POST /rotations": Scope.ROTATIONS_ADMIN,
+    "GET /rotations": Scope.ROTATIONS_READ,
+    "GET /rotations/{id}": Scope.ROTATIONS_READ,
+    "POST /rotations/{id}/pause": Scope.ROTATIONS_ADMIN,
+    "POST /rotations/{id}/resume": Scope.ROTATIONS_ADMIN,
+    "POST /rotations/{id}/cancel": Scope.ROTATIONS_ADMIN,
+    "GET /audit/events": Scope.AUDIT_READ,
+}
+OPEN = {
+    "/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs", "/docs/{asset}"
+}  # fmt: skip
+# Of issue 3: these must exist, whatever else does.
+PRESENT = set(list(MATRIX)[:6])
+
+
+def _routes(service: Service) -> dict[str, APIRoute]:
+    """Every route that is not open to all, by method and path; documented or not."""
+    found = {}
+    for context in iter_route_contexts(service.app.routes):
+        if context.path in OPEN:
+            continue
+        assert isinstance(context.original_route, APIRoute), context.path
+        found |= {f"{method} {context.path}": context.original_route for method in context.methods}
+    return found
+
+
+@pytest.fixture(scope="module")
+def by_scope(service: Service) -> dict[Scope, str]:
+    """A token for each scope, and that scope only."""
+    return {scope: make_token(service.services, scope) for scope in Scope}
+
+
+def _ask(service: Service, route: str, token: str, **content: Any) -> Response:
+    method, path = route.split()
+    return service.call(method, re.sub(r"\{\w+\}", "nobody-there", path), token=token, **content)
+
+
+def test_every_route_is_in_the_table_with_its_scope(service: Service) -> None:
+    routes = _routes(service)
+    assert routes.keys() - MATRIX.keys() == set(), "a route without an entry"
+    assert routes.keys() >= PRESENT
+    for name, route in routes.items():
+        assert isinstance(route, AuthenticatedRoute), name
+        assert route.scope is MATRIX[name], name
+
+
+def test_a_route_without_a_scope_cannot_be_defined(service: Service) -> None:
+    with pytest.raises(ValueError, match="declares no scope"):
+        AuthenticatedRoute("/wallets/open", lambda: None)
+    assert create_app(service.services).routes
+
+
+def test_each_route_takes_its_own_scope_and_no_other(service: Service, by_scope: dict[Scope, str]) -> None:
+    for name in _routes(service):
+        for scope, token in by_scope.items():
+            answer = _ask(service, name, token, json={})
+            if scope is MATRIX[name]:
+                assert answer.status_code not in {401, 403}, (name, scope)
+            else:
+                assert answer.status_code == 403, (name, scope)
+                assert answer.json()["code"] == "not_authorized"
+                assert answer.json()["detail"] == f"This token lacks the scope {MATRIX[name]}."
+
+
+def test_all_other_scopes_together_do_not_help(service: Service) -> None:
+    for name in _routes(service):
+        token = make_token(service.services, *(scope for scope in ALL if scope is not MATRIX[name]))
+        assert _ask(service, name, token, json={}).status_code == 403, name
+
+
+def _nobody(service: Service) -> dict[str, dict[str, str]]:
+    """The headers of everybody who is nobody."""
+    revoked, expired = make_token(service.services, *ALL), make_token(service.services, *ALL)
+    changes = {
+        "revoked_at = now()": tokens.digest(revoked),
+        "expires_at = now() - interval '1 second'": tokens.digest(expired),
+    }
+    with service.services.database.connection() as connection:
+        for change, digest in changes.items():
+            statement = f"UPDATE tokens SET {change} WHERE token_sha256 = %s"  # noqa: S608 - from above
+            connection.exec_driver_sql(statement, (digest,))
+    return {
+        "no header": {},
+        "no scheme": {"Authorization": service.token},
+        "no token": {"Authorization": "Bearer"},
+        "another scheme": {"Authorization": f"Basic {service.token}"},
+        "unknown": {"Authorization": f"Bearer {tokens.new_token()}"},
+        "misshapen": {"Authorization": "Bearer kms_short"},
+        "longer by one": {"Authorization": f"Bearer {service.token}A"},
+        "not ASCII": {"Authorization": "Bearer kms_ÿ"},
+        "revoked": {"Authorization": f"Bearer {revoked}"},
+        "expired": {"Authorization": f"Bearer {expired}"},
+        "in the query": {"X-Token": service.token},
+    }
+
+
+def test_401_never_tells_why(service: Service) -> None:
+    seen = set()
+    for name in _routes(service):
+        for why, headers in _nobody(service).items():
+            raw = {key: value.encode("latin-1") for key, value in headers.items()}
+            answer = _ask(service, name, "", json={}, headers=raw)
+            assert answer.status_code == 401, (name, why)
+            assert answer.headers["www-authenticate"] == "Bearer"
+            problem = answer.json()
+            problem.pop("requestId")
+            seen.add(json.dumps(problem, sort_keys=True))
+    assert len(seen) == 1
+
+
+def test_the_scheme_is_compared_without_case(service: Service) -> None:
+    answer = service.call("GET", "/wallets", token="", headers={"Authorization": f"bEARER {service.token}"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"json": {"userId": "alice"}},
+        {"json": {"userId": ""}},
+        {"content": b"{", "headers": {"Content-Type": "application/json"}},
+        {"content": b"x", "headers": {"Content-Type": "text/plain"}},
+    ],
+    ids=["good", "invalid", "no JSON", "no JSON type"],
+)
+def test_authorisation_comes_before_validation(
+    service: Service, by_scope: dict[Scope, str], content: dict[str, Any]
+) -> None:
+    def statuses(token: str) -> int:
+        return service.call("POST", "/wallets", token=token, **content).status_code
+
+    assert statuses("") == 401
+    assert statuses(by_scope[Scope.WALLETS_READ]) == 403
+    assert statuses(by_scope[Scope.WALLETS_CREATE]) != 403
+
+
+def test_without_the_scope_existence_does_not_show(service: Service, by_scope: dict[Scope, str]) -> None:
+    service.create("somebody")
+    for path in ("/wallets/{}", "/wallets/{}/private-key"):
+        for token, status in (("", 401), (by_scope[Scope.AUDIT_READ], 403)):
+            answers = [
+                service.call("GET", path.format(user), token=token)
+                for user in ("somebody", "nobody", "no!body")
+            ]
+            assert {answer.status_code for answer in answers} == {status}
+            assert len({answer.text.replace(answer.json()["requestId"], "") for answer in answers}) == 1
+
+
+def test_a_refusal_is_on_record_and_an_unknown_token_is_not(
+    service: Service, by_scope: dict[Scope, str]
+) -> None:
+    def events() -> list[Any]:
+        statement = "SELECT actor, action, outcome, detail FROM audit_events ORDER BY id"
+        with service.services.database.connection() as connection:
+            return list(connection.exec_driver_sql(statement))
+
+    before = len(events())
+    service.call("GET", "/wallets/alice/private-key", token=tokens.new_token())
+    assert len(events()) == before
+    service.call("GET", "/wallets/alice/private-key", token=by_scope[Scope.WALLETS_READ])
+    (event,) = events()[before:]
+    assert event[1:] == (
+        "authorize",
+        "not_authorized",
+        "GET /wallets/{userId}/private-key needs private-keys:read",
+    )
+    assert event[0].startswith("caller-")
+
+
+def test_open_routes_need_no_token_and_hold_no_wallet(service: Service) -> None:
+    address = service.create("open-route-user").json()["walletAddress"]
+    for path in OPEN - {"/docs/{asset}"}:
+        answer = service.call("GET", path, token="")
+        assert answer.status_code == 200, path
+        assert address not in answer.text
+        assert "open-route-user" not in answer.text

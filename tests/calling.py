@@ -1,0 +1,81 @@
+"""Callers of the service over real HTTP, for fixtures of any scope."""
+
+import io
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from kms_endpoint import KmsEndpoint
+from kms_service.access.scopes import Scope
+from kms_service.api.app import create_app
+from kms_service.bootstrap import Services
+from kms_service.settings import Settings
+from kms_service.telemetry import logs
+from wiring import running_services
+
+ALL = tuple(Scope)
+_numbers = count(1)
+_NO_LIMITS = httpx.Limits(max_connections=None)
+
+
+def make_token(services: Services, *scopes: Scope) -> str:
+    """A fresh token with these scopes, made as an operator makes it."""
+    name = f"caller-{next(_numbers)}"
+    made = services.tokens.create(name, scopes, expires_in=None, private_key_reads_per_minute=None)
+    return made.secret
+
+
+@dataclass
+class Service:
+    """A running service, and a caller who holds every scope unless told otherwise."""
+
+    services: Services
+    kms: KmsEndpoint
+    app: FastAPI
+    client: httpx.Client
+    token: str = field(repr=False)
+
+    def call(self, method: str, path: str, *, token: str | None = None, **content: Any) -> httpx.Response:
+        """One request, with the all-powerful token or another; an empty one sends no header at all."""
+        headers: Mapping[str, str] = content.pop("headers", {})
+        bearer = self.token if token is None else token
+        sent = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        return self.client.request(method, path, headers={**sent, **headers}, **content)
+
+    def create(self, user_id: str) -> httpx.Response:
+        """`POST /wallets`."""
+        return self.call("POST", "/wallets", json={"userId": user_id})
+
+
+@contextmanager
+def serving(settings: Settings, endpoint: KmsEndpoint) -> Iterator[Service]:
+    """The whole application with its background work, on a loopback port of its own."""
+    logs.configure("INFO", "json", io.StringIO())
+    with running_services(settings) as services:
+        app = create_app(services)
+        with _server(app) as url, httpx.Client(base_url=url, timeout=30, limits=_NO_LIMITS) as client:
+            yield Service(services, endpoint, app, client, make_token(services, *ALL))
+
+
+@contextmanager
+def _server(app: FastAPI) -> Iterator[str]:
+    config = uvicorn.Config(app, port=0, access_log=False, log_config=None, server_header=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="uvicorn")
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.005)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
