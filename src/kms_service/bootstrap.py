@@ -1,5 +1,6 @@
 """The one place where objects are built and wired; nothing else makes a client, an engine or a service."""
 
+import time
 from dataclasses import dataclass
 
 from kms_service.errors import NoKeyAtStart
@@ -19,12 +20,13 @@ from kms_service.service.wallets import BATCH_THREADS, WalletsKmsService
 from kms_service.settings import Settings
 from kms_service.store import schema
 from kms_service.store.audit import AuditStore
-from kms_service.store.database import Database, open_database
+from kms_service.store.database import USAGE_SECONDS, Database, open_database
 from kms_service.store.key_census import KeyCensusStore
 from kms_service.store.pool_keys import PoolKeyStore
 from kms_service.store.shared_state import SharedStateStore
 from kms_service.store.tokens import TokenStore
 from kms_service.store.wallets import WalletStore
+from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
 HEALING_SECONDS = 1.0
@@ -73,6 +75,7 @@ class Services:
 
     def start(self) -> None:
         """Begin the background work."""
+        metrics.begin(time.time())
         for work in self.background:
             work.start()
 
@@ -115,6 +118,7 @@ def build(settings: Settings) -> Services:
             Repeating("pool healing", HEALING_SECONDS, pool.heal),
             Repeating("shared state", POLL_SECONDS, shared_state.poll),
             Repeating("key census", CENSUS_SECONDS, census.take),
+            Repeating("connection gauges", USAGE_SECONDS, database.report_usage),
         ),
     )
 

@@ -78,6 +78,7 @@ class Settings(_DatabaseSettings):
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 256
     pool_refresh_seconds: Annotated[float, Field(ge=1, le=86400)] = 300
     request_deadline_seconds: Annotated[float, Field(ge=4, le=120)] = 10
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     docs_enabled: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "text"] = "auto"
@@ -105,6 +106,13 @@ class Settings(_DatabaseSettings):
                 "use https there, or set this to true for a stand-in"
             )
         return allowed
+
+    @field_validator("metrics_port")
+    @classmethod
+    def _metrics_have_a_port_of_their_own(cls, port: int | None, info: ValidationInfo) -> int | None:
+        if port and port == info.data.get("port"):
+            raise ValueError("must differ from PORT; leave it out to serve /metrics on PORT")
+        return port
 
     @property
     def aliases(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from kms_service import __version__
-from kms_service.api import pool, probes, problems, wallets
+from kms_service.api import metrics, pool, probes, problems, wallets
 from kms_service.api.docs import install_docs
 from kms_service.api.request_scope import RequestScope
 from kms_service.api.security import SECURITY_SCHEMES
@@ -38,6 +38,8 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(wallets.router)
     app.include_router(pool.router)
     app.include_router(probes.router)
+    if settings.metrics_port is None:
+        app.include_router(metrics.router)
     if settings.docs_enabled:
         install_docs(app)
     problems.install(app)

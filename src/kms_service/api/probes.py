@@ -1,8 +1,7 @@
-"""`/livez`, `/readyz`, `/health` and `/metrics`: answered on the event loop, whatever the workers do."""
+"""`/livez`, `/readyz` and `/health`: answered on the event loop, whatever the workers do."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, disable_created_metrics, generate_latest
 
 from kms_service.api.models import AnswerModel
 from kms_service.api.workers import services
@@ -36,10 +35,3 @@ async def readyz(request: Request) -> JSONResponse:
     health = services(request).readiness.health()
     content = {"status": "ok" if health.ready else "unavailable", "checks": health.checks}
     return JSONResponse(content, 200 if health.ready else 503)
-
-
-@router.get("/metrics", response_class=Response)
-async def metrics() -> Response:
-    """Metrics in Prometheus' text format."""
-    disable_created_metrics()  # type: ignore[no-untyped-call] # the library types it not
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -16,6 +16,8 @@ from kms_service.telemetry.logs import get_logger
 
 MAX_BODY_BYTES = 64 * 1024
 _PLAUSIBLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
+# Whatever else a caller makes up is one label together.
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
 _PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 
 log = get_logger()
@@ -46,7 +48,7 @@ class RequestScope:
         context.request_id.set(_request_id(scope["headers"]))
         context.actor.set(None)
         answer = _Answer(send)
-        with deadline.within(self._seconds):
+        with deadline.within(self._seconds), metrics.http_in_flight.track_inprogress():
             try:
                 await self._serve(scope, receive, answer)
             finally:
@@ -116,7 +118,8 @@ def _report(scope: Scope, answer: _Answer) -> None:
     # The template, never the path: a path holds user ids.
     route = getattr(scope.get("route"), "path", "unmatched")
     seconds = time.perf_counter() - answer.started
-    metrics.http_requests.labels(scope["method"], route, str(answer.status)).inc()
+    method = scope["method"] if scope["method"] in _METHODS else metrics.OTHER
+    metrics.http_requests.labels(method, route, str(answer.status)).inc()
     metrics.http_duration.labels(route).observe(seconds)
     report = log.debug if route in _PROBES else log.info
     report(

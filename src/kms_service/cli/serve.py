@@ -8,10 +8,14 @@ import uvicorn
 
 from kms_service.api.app import create_app
 from kms_service.bootstrap import Services, build
+from kms_service.errors import SettingsError
 from kms_service.settings import Settings, load_settings
-from kms_service.telemetry import logs
+from kms_service.telemetry import exposition, logs
+from kms_service.telemetry.logs import get_logger
 
 _GRACE_SECONDS = 2
+
+log = get_logger()
 
 
 @click.command()
@@ -26,12 +30,29 @@ def serve() -> None:
     services = build(settings)
     services.check()
     if settings.workers == 1:
+        _serve_metrics(settings)
         _Server(uvicorn.Config(create_app(services), **_options(settings)), services).run()
         return
     services.close()
-    uvicorn.run(
-        "kms_service.api.app:worker_app", factory=True, workers=settings.workers, **_options(settings)
-    )
+    with exposition.shared_folder():
+        _serve_metrics(settings)
+        uvicorn.run(
+            "kms_service.api.app:worker_app", factory=True, workers=settings.workers, **_options(settings)
+        )
+
+
+def _serve_metrics(settings: Settings) -> None:
+    # In the parent of several workers: it answers for all of them, even when all of them hang.
+    if settings.metrics_port is None:
+        return
+    try:
+        port = exposition.serve(settings.host, settings.metrics_port)
+    except OSError as error:
+        problem = f"METRICS_PORT: {settings.metrics_port} cannot be listened on: {error.strerror}"
+        raise SettingsError(
+            [problem], "Choose a free port, or leave it out to serve /metrics on PORT."
+        ) from error
+    log.info("metrics_served", host=settings.host, port=port)
 
 
 class _Server(uvicorn.Server):

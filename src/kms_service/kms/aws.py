@@ -4,7 +4,6 @@ Nothing of botocore leaves this package: its errors are mapped in `faults`, and 
 plaintext DEKs, is shut in `telemetry.logs`.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from kms_service import deadline
-from kms_service.errors import IntegrityFailure, KmsServiceError, KmsUnavailable
-from kms_service.kms import arn, faults
+from kms_service.errors import IntegrityFailure, KmsUnavailable
+from kms_service.kms import arn, calls, faults
 from kms_service.kms.health import KeyHealth
 from kms_service.material import DEK_BYTES, DataKey, WrappedDek
 from kms_service.settings import Settings
-from kms_service.telemetry import metrics
+from kms_service.telemetry.metrics import OTHER
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
@@ -76,6 +75,7 @@ class AwsKmsService:
         self._region = region
         self._health = health
         self._labels: dict[str, str] = {}
+        calls.watch(client)
         client.meta.events.register_first("before-send.kms", _refuse_late_attempts)
         client.meta.events.register_first("needs-retry.kms", _leave_time_outs)
         client.meta.events.register_first("needs-retry.kms", _leave_late_retries)
@@ -91,7 +91,7 @@ class AwsKmsService:
         Raises:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: nothing was wrapped that anybody keeps.
         """
-        with self._health.wrapping(key_arn), self._call("Encrypt", key_arn):
+        with self._health.wrapping(key_arn), self._call("Encrypt", key_arn, context["purpose"]):
             reply = self._client.encrypt(
                 KeyId=key_arn, Plaintext=dek.reveal(), EncryptionContext=dict(context)
             )
@@ -113,7 +113,10 @@ class AwsKmsService:
         """
         if arn.region(wrapped.key_arn) != wrapped.region:
             raise IntegrityFailure("stored key id")
-        with self._health.opening(wrapped.key_arn), self._call("Decrypt", wrapped.key_arn):
+        with (
+            self._health.opening(wrapped.key_arn),
+            self._call("Decrypt", wrapped.key_arn, context["purpose"]),
+        ):
             reply = self._client.decrypt(
                 KeyId=wrapped.key_arn, CiphertextBlob=wrapped.blob, EncryptionContext=dict(context)
             )
@@ -150,27 +153,16 @@ class AwsKmsService:
             )
 
     @contextmanager
-    def _call(self, operation: str, key: str) -> Iterator[None]:
-        started = time.perf_counter()
-        outcome = "ok"
-        try:
-            yield
-        except (ClientError, BotoCoreError) as error:
-            mapped = faults.from_botocore(error, key)
-            outcome = mapped.code
-            # botocore's text may quote parameters; its type and code are kept in `reason`.
-            raise mapped from None
-        except KmsServiceError as error:
-            outcome = error.code
-            raise
-        except (ValueError, TypeError, KeyError, AttributeError):
-            # botocore's parser on a reply that is no KMS reply; the text would quote the reply.
-            outcome = KmsUnavailable.code
-            raise KmsUnavailable("garbled reply", key) from None
-        finally:
-            label = self._labels.get(key, "other")
-            metrics.kms_requests.labels(operation, label, outcome).inc()
-            metrics.kms_duration.labels(operation).observe(time.perf_counter() - started)
+    def _call(self, operation: str, key: str, purpose: str = calls.ADMINISTRATION) -> Iterator[None]:
+        with calls.measured(operation, self._labels.get(key, OTHER), purpose):
+            try:
+                yield
+            except (ClientError, BotoCoreError) as error:
+                # botocore's text may quote parameters; its type and code are kept in `reason`.
+                raise faults.from_botocore(error, key) from None
+            except (ValueError, TypeError, KeyError, AttributeError):
+                # botocore's parser on a reply that is no KMS reply; the text would quote the reply.
+                raise KmsUnavailable("garbled reply", key) from None
 
 
 def connect(settings: Settings, *, connections: int) -> "KMSClient":

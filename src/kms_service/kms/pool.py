@@ -150,6 +150,7 @@ class KmsKeyPool:
     def _describe(self, alias: str) -> KmsKeyInfo:
         before = self._described.get(alias)
         self._described_at[alias] = self._clock()
+        self._kms.label(alias, alias)
         try:
             metadata = self._kms.describe(alias)
         except KmsError as error:

@@ -20,7 +20,7 @@ from kms_service.kms.pool import KmsKeyPool
 from kms_service.material import DataKey, WrappedDek
 from kms_service.store.audit import AuditRow, AuditStore
 from kms_service.store.wallets import SealedWallet
-from kms_service.telemetry import context
+from kms_service.telemetry import context, metrics
 from kms_service.telemetry.logs import get_logger
 
 CONTEXT = {"purpose": "audit-chain"}
@@ -89,6 +89,7 @@ class AuditLog:
             with self._borrowed() as chain:
                 _advance(chain, row := self._linked(chain, event), self._store.append(row))
         except KmsServiceError as error:
+            metrics.audit_failures.inc()
             raise AuditUnavailable from error
 
     def record_creation(self, event: Event, wallet: SealedWallet) -> datetime | None:
@@ -193,3 +194,4 @@ def _text(value: object) -> str | None:
 def _advance(chain: _Chain, row: AuditRow, now: datetime) -> None:
     chain.seq, chain.mac = row.seq, row.mac
     chain.clock = _Clock(now, time.monotonic())
+    metrics.audit_rows.labels(row.action, row.outcome).inc()

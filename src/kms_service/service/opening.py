@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kms_service import envelope, ethereum
-from kms_service.errors import IntegrityFailure
+from kms_service.errors import IntegrityFailure, KmsError
 from kms_service.ethereum import Account
 from kms_service.kms.aws import AwsKmsService
 from kms_service.store.wallets import SealedWallet
@@ -43,11 +43,17 @@ class WalletOpener:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
         try:
-            return self._opened(wallet)
+            opened = self._opened(wallet)
         except IntegrityFailure as error:
+            metrics.wallet_opens.labels(error.code).inc()
             metrics.integrity_failures.inc()
             log.error("integrity_failure", userId=wallet.user_id, key=wallet.dek.key_arn, reason=error.reason)
             raise
+        except KmsError as error:
+            metrics.wallet_opens.labels(error.code).inc()
+            raise
+        metrics.wallet_opens.labels("ok").inc()
+        return opened
 
     def _opened(self, wallet: SealedWallet) -> Opened:
         unwrapped = self._kms.decrypt(wallet.dek, encryption_context(wallet.wallet_address))

@@ -12,7 +12,7 @@ from kms_service.material import PrivateKey
 from kms_service.service.audit import AuditLog, Event
 from kms_service.service.opening import WalletOpener, encryption_context
 from kms_service.store.wallets import SealedWallet, WalletRow, WalletStore
-from kms_service.telemetry import context, metrics
+from kms_service.telemetry import metrics
 
 BATCH_THREADS = 4
 
@@ -125,7 +125,7 @@ class WalletsKmsService:
         with self._audit.refusals(event):
             opened = self._opener.open(wallet)
         self._audit.record(replace(event, kms_request_id=opened.kms_request_id))
-        metrics.secrets_released.labels("private_key", context.actor.get() or "unknown").inc()
+        metrics.secrets_released.labels("private_key", metrics.caller()).inc()
         return ReleasedKey(user_id, wallet.wallet_address, opened.account.private_key)
 
     def _create(self, user_id: str) -> WalletRow | None:

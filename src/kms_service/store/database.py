@@ -5,15 +5,19 @@ from contextlib import contextmanager
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from kms_service import deadline
 from kms_service.errors import DatabaseUnavailable
 from kms_service.settings import Settings
+from kms_service.store import statements
+from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
 CONNECT_SECONDS = 2
 CHECKOUT_SECONDS = 2
 STATEMENT_SECONDS = 3
+USAGE_SECONDS = 5.0
 
 log = get_logger()
 
@@ -26,6 +30,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        statements.observe(engine)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -41,6 +46,7 @@ class Database:
             with self.engine.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
+            metrics.database_errors.labels(type(error).__name__).inc()
             log.error("database_failed", errorType=type(error).__name__, sqlstate=_sqlstate(error))
             raise DatabaseUnavailable from error
 
@@ -55,6 +61,13 @@ class Database:
             connection.execution_options(isolation_level="READ COMMITTED")
             with connection.begin():
                 yield connection
+
+    def report_usage(self) -> None:
+        """Set the gauges of this process's connections; asks PostgreSQL nothing."""
+        pool = self.engine.pool
+        assert isinstance(pool, QueuePool)  # noqa: S101 # what create_engine makes for a server
+        metrics.database_connections.labels("in_use").set(pool.checkedout())
+        metrics.database_connections.labels("idle").set(pool.checkedin())
 
     def close(self) -> None:
         """Close all idle connections."""

@@ -1,8 +1,18 @@
-"""The metrics of this process, by Prometheus' conventions; labels are bounded, no user or address."""
+"""The metrics of this process, by Prometheus' conventions; labels are bounded, no user or address.
+
+With several worker processes a scrape adds counters and histograms up; each gauge says how it is joined.
+"""
+
+import platform
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from kms_service import __version__
+from kms_service.telemetry import context
+
 LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+CALLERS = 100
+OTHER = "other"
 
 http_requests = Counter(
     "kms_service_http_requests_total", "Requests answered.", ["method", "route", "status"]
@@ -22,6 +32,11 @@ overloaded = Counter(
     "kms_service_overloaded_total", "Requests refused at once, since too many were in flight."
 )
 timed_out = Counter("kms_service_timed_out_total", "Requests that reached their deadline.")
+http_in_flight = Gauge(
+    "kms_service_http_requests_in_flight",
+    "Requests being served now.",
+    multiprocess_mode="livesum",
+)
 kms_requests = Counter(
     "kms_service_kms_requests_total",
     "Calls to AWS KMS, retries not counted.",
@@ -33,8 +48,23 @@ kms_duration = Histogram(
     ["operation"],
     buckets=LATENCY_SECONDS,
 )
+kms_billable_requests = Counter(
+    "kms_service_kms_billable_requests_total",
+    "HTTP requests sent to AWS KMS, retries included: what the bill counts, by what they were for.",
+    ["operation", "purpose"],
+)
+kms_retries = Counter(
+    "kms_service_kms_retries_total",
+    "HTTP requests to AWS KMS that repeated a failed one.",
+    ["operation"],
+)
 pool_keys = Gauge(
-    "kms_service_pool_keys", "Keys of the pool by status.", ["status"], multiprocess_mode="livemax"
+    "kms_service_pool_keys", "Keys of the pool by status.", ["status"], multiprocess_mode="livemostrecent"
+)
+wallet_opens = Counter(
+    "kms_service_wallet_opens_total",
+    "Openings of a stored wallet by outcome: ok, or the error code.",
+    ["outcome"],
 )
 circuit_open = Gauge(
     "kms_service_circuit_open",
@@ -66,7 +96,61 @@ integrity_failures = Counter(
 secrets_released = Counter(
     "kms_service_secrets_released_total", "Secrets and signatures handed out.", ["kind", "actor"]
 )
+audit_rows = Counter(
+    "kms_service_audit_rows_total",
+    "Rows committed to the audit log.",
+    ["action", "outcome"],
+)
+audit_failures = Counter(
+    "kms_service_audit_failures_total",
+    "Rows that could not be committed to the audit log; nothing was released then.",
+)
 authentication_failures = Counter(
     "kms_service_authentication_failures_total",
     "Requests without a valid token.",
 )
+database_duration = Histogram(
+    "kms_service_database_statement_duration_seconds",
+    "Time of a statement, from sending it to its result.",
+    buckets=LATENCY_SECONDS,
+)
+database_errors = Counter(
+    "kms_service_database_errors_total",
+    "Failed statements, and connections that were lost or could not be had.",
+    ["error"],
+)
+database_connections = Gauge(
+    "kms_service_database_connections",
+    "Connections to PostgreSQL by state, looked at every few seconds.",
+    ["state"],
+    multiprocess_mode="livesum",
+)
+build_info = Gauge(
+    "kms_service_build_info",
+    "Always 1; the labels tell what is running.",
+    ["version", "python"],
+    multiprocess_mode="livemax",
+)
+start_time = Gauge(
+    "kms_service_start_time_seconds",
+    "Unix time at which the oldest worker began to count.",
+    multiprocess_mode="livemin",
+)
+
+_callers: set[str] = set()
+
+
+def caller() -> str:
+    """The label of whoever the current request is from: one of at most a hundred names, or `other`."""
+    name = context.actor.get() or "unknown"
+    if name not in _callers:
+        if len(_callers) >= CALLERS:
+            return OTHER
+        _callers.add(name)
+    return name
+
+
+def begin(now: float) -> None:
+    """Say what runs, and since when (Unix time)."""
+    build_info.labels(__version__, platform.python_version()).set(1)
+    start_time.set(now)

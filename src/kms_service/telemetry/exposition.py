@@ -1,0 +1,88 @@
+"""The metrics as Prometheus reads them: of this process, or of all worker processes of one server.
+
+Workers keep their metrics in memory-mapped files of one private folder, so that any of them, or their parent,
+can answer for all. A dead worker's counts stay, since counters must not fall; its live gauges go.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from prometheus_client import REGISTRY, CollectorRegistry, disable_created_metrics, start_http_server
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+# The library's own variable and its only switch; it looks once, when it is first imported.
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+_LIVE_GAUGES = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
+
+
+@contextmanager
+def shared_folder() -> Iterator[None]:
+    """Worker processes started inside share their metrics in a private folder, which is removed at the end.
+
+    The caller's own metrics stay out of it: this process imported the library before.
+    """
+    with tempfile.TemporaryDirectory(prefix="kms-service-metrics-") as folder:
+        os.environ[FOLDER_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            del os.environ[FOLDER_VARIABLE]
+
+
+def scraped() -> CollectorRegistry:
+    """What a scrape reads: all workers of the server this process belongs to, or this process alone."""
+    disable_created_metrics()  # type: ignore[no-untyped-call] # the library types it not
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        return REGISTRY
+    registry = CollectorRegistry(support_collectors_without_names=True)
+    registry.register(_Workers(Path(folder)))
+    return registry
+
+
+def serve(host: str, port: int) -> int:
+    """Answer scrapes on a port of their own, in a thread of their own, until the process ends.
+
+    Returns:
+        The port, which the system picks when `port` is 0.
+
+    Raises:
+        OSError: the port is taken or not allowed.
+    """
+    server, _thread = start_http_server(port, host, scraped())
+    return server.server_port
+
+
+class _Workers(Collector):
+    """The metrics in a shared folder, those of live workers and the counts of dead ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._collector = MultiProcessCollector(None, str(folder))  # type: ignore[no-untyped-call] # as above
+
+    def collect(self) -> Iterable[Metric]:
+        self._forget_dead()
+        metrics: Iterable[Metric] = self._collector.collect()  # type: ignore[no-untyped-call] # as above
+        return metrics
+
+    def _forget_dead(self) -> None:
+        found = (_LIVE_GAUGES.fullmatch(file.name) for file in self._folder.iterdir())
+        for pid in {int(match[1]) for match in found if match}:
+            if not _runs(pid):
+                with suppress(FileNotFoundError):  # another scrape was quicker
+                    mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call] # as above
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:  # gone, or its number belongs to somebody else now
+        return False
+    return True

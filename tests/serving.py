@@ -1,0 +1,121 @@
+"""The real command `kms-service serve` in a process of its own, on ports the system picks."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from kms_endpoint import KmsEndpoint
+from kms_service.access.scopes import Scope
+from wiring import running_services, settings_for
+
+SOURCES = Path(__file__).parents[1] / "src"
+START_SECONDS = 30
+_RUNNING = re.compile(r"running on (https?://[^ ]+)")
+
+
+@dataclass
+class Server:
+    """A server under test: its process, its log so far, and a client of it."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log's events of this name so far."""
+        parsed = [json.loads(line) for line in self.lines if line.startswith("{")]
+        return [event for event in parsed if event.get("event") == name]
+
+    def wait_for(self, name: str, count: int = 1, seconds: float = START_SECONDS) -> list[dict[str, Any]]:
+        """The events of this name, once there are so many."""
+        end = time.monotonic() + seconds
+        while len(found := self.events(name)) < count:
+            assert time.monotonic() < end, f"no {name} in time:\n" + "\n".join(self.lines)
+            time.sleep(0.05)
+        return found
+
+
+def environment(database_url: str, endpoint: KmsEndpoint, **more: str) -> dict[str, str]:
+    """The environment of a service on these two."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "AWS_", "COV"))}
+    return {
+        **kept,
+        "PYTHONPATH": str(SOURCES),
+        "AWS_REGION": endpoint.region,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ENDPOINT_URL_KMS": endpoint.url,
+        "DATABASE_URL": database_url,
+        "PORT": "0",
+        "LOG_FORMAT": "json",
+        **more,
+    }
+
+
+def make_token(database_url: str, endpoint: KmsEndpoint, *scopes: str, name: str = "tester") -> str:
+    """A token for a server on these two."""
+    with running_services(settings_for(database_url, endpoint)) as services:
+        made = services.tokens.create(
+            name, [Scope(scope) for scope in scopes], expires_in=None, private_key_reads_per_minute=None
+        )
+    return made.secret
+
+
+@contextmanager
+def serving(variables: dict[str, str]) -> Iterator[Server]:
+    """A running server, answering; ended with SIGTERM."""
+    command = [sys.executable, "-m", "kms_service", "serve"]
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own command
+        server = Server(process)
+        reader = threading.Thread(target=_read, args=(server,), daemon=True)
+        reader.start()
+        try:
+            server.url = _url(server)
+            _answers(server)
+            yield server
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            reader.join(5)
+
+
+def _read(server: Server) -> None:
+    assert server.process.stdout is not None
+    for line in server.process.stdout:
+        server.lines.append(line.rstrip("\n"))
+
+
+def _url(server: Server) -> str:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and server.process.poll() is None:
+        for line in list(server.lines):
+            if match := _RUNNING.search(line):
+                return match[1]
+        time.sleep(0.05)
+    raise AssertionError("the server did not start:\n" + "\n".join(server.lines))
+
+
+def _answers(server: Server) -> None:
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            if httpx.get(f"{server.url}/livez", timeout=2).status_code == 200:
+                return
+        except httpx.TransportError:
+            assert time.monotonic() < end, "\n".join(server.lines)
+        time.sleep(0.05)

@@ -1,0 +1,181 @@
+"""What a scrape of the real server holds, with one worker and with several."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from kms_endpoint import KmsEndpoint
+from serving import Server, environment, make_token, serving
+from wiring import FreshDatabase
+
+SCOPES = ("wallets:create", "wallets:read", "private-keys:read")
+
+
+def scrape(url: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """Sample name -> labels -> value."""
+    samples: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(httpx.get(url, timeout=5).text):
+        for sample in family.samples:
+            samples.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return samples
+
+
+def total(samples: dict[str, dict[tuple[tuple[str, str], ...], float]], name: str, **labels: str) -> float:
+    wanted = set(labels.items())
+    return sum(value for key, value in samples.get(name, {}).items() if wanted <= set(key))
+
+
+def use(server: Server, token: str, users: range) -> None:
+    """A wallet and its private key for each user, over connections of their own so that all workers serve."""
+
+    with httpx.Client(
+        base_url=server.url,
+        headers={"authorization": f"Bearer {token}"},
+        limits=httpx.Limits(max_keepalive_connections=0),
+        timeout=20,
+    ) as client:
+
+        def one(user: int) -> None:
+            made = client.post("/wallets", json={"userId": f"user{user}"})
+            read = client.get(f"/wallets/user{user}/private-key")
+            assert (made.status_code, read.status_code) == (201, 200)
+
+        with ThreadPoolExecutor(8) as executor:
+            list(executor.map(one, users))
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[KmsEndpoint]:
+    with KmsEndpoint() as endpoint:
+        endpoint.add_pool("Empressa-wallet-key", 10)
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def database(fresh_database: FreshDatabase) -> Iterator[str]:
+    with fresh_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def token(database: str, endpoint: KmsEndpoint) -> str:
+    return make_token(database, endpoint, *SCOPES)
+
+
+@pytest.fixture(scope="module")
+def single(database: str, endpoint: KmsEndpoint, token: str) -> Iterator[Server]:
+    with serving(environment(database, endpoint)) as server:
+        use(server, token, range(10))
+        yield server
+
+
+def test_what_was_done_is_counted(single: Server) -> None:
+    samples = scrape(f"{single.url}/metrics")
+    route = "/wallets/{userId}/private-key"
+    assert total(samples, "kms_service_http_requests_total", route=route, method="GET", status="200") == 10
+    assert total(samples, "kms_service_http_request_duration_seconds_count", route=route) == 10
+    assert total(samples, "kms_service_wallet_opens_total", outcome="ok") == 10
+    assert total(samples, "kms_service_secrets_released_total", kind="private_key", actor="tester") == 10
+    assert total(samples, "kms_service_audit_rows_total", action="wallet.create", outcome="ok") == 10
+    assert total(samples, "kms_service_kms_requests_total", operation="Decrypt", outcome="ok") == 10
+    assert total(samples, "kms_service_kms_billable_requests_total", operation="DescribeKey") == 10
+    assert total(samples, "kms_service_pool_keys", status="Active") == 10
+    assert total(samples, "kms_service_http_requests_in_flight") == 1  # this scrape
+    assert total(samples, "kms_service_database_statement_duration_seconds_count") >= 30
+    assert total(samples, "kms_service_build_info") == 1
+    assert time.time() - 60 < total(samples, "kms_service_start_time_seconds") < time.time()
+
+
+def test_every_wrapped_key_is_called_by_its_alias(single: Server) -> None:
+    keys = {
+        dict(labels)["key"] for labels in scrape(f"{single.url}/metrics")["kms_service_kms_requests_total"]
+    }
+    assert keys <= {f"alias/Empressa-wallet-key-{n}" for n in range(1, 11)}
+
+
+def test_labels_hold_no_user_address_token_or_arn(single: Server, token: str) -> None:
+    text = httpx.get(f"{single.url}/metrics").text
+    assert not re.search(r"user\d|0x[0-9a-fA-F]{40}|arn:aws", text)
+    assert token not in text
+
+
+def test_made_up_methods_and_routes_make_no_labels_of_their_own(single: Server) -> None:
+    for number in range(5):
+        httpx.request("PROPFIND", f"{single.url}/made-up-{number}")
+    series = scrape(f"{single.url}/metrics")["kms_service_http_requests_total"]
+    strange = [dict(labels) for labels in series if dict(labels)["method"] == "other"]
+    assert strange == [{"method": "other", "route": "unmatched", "status": "404"}]
+
+
+def test_who_accepts_openmetrics_gets_it(single: Server) -> None:
+    answer = httpx.get(f"{single.url}/metrics", headers={"accept": "application/openmetrics-text"})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert answer.text.endswith("# EOF\n")
+
+
+@pytest.fixture(scope="module")
+def several(
+    fresh_database: FreshDatabase, endpoint: KmsEndpoint, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Server, str, str, Path]]:
+    """Two workers with the metrics on a port of their own: server, its token, where to scrape, its TMPDIR."""
+    folder = tmp_path_factory.mktemp("tmpdir")
+    with fresh_database() as url:
+        variables = environment(url, endpoint, WORKERS="2", METRICS_PORT="0", TMPDIR=str(folder))
+        token = make_token(url, endpoint, *SCOPES)
+        with serving(variables) as server:
+            port = server.wait_for("metrics_served")[0]["port"]
+            server.wait_for("Application startup complete.", 2)
+            yield server, token, f"http://127.0.0.1:{port}/metrics", folder
+        assert list(folder.iterdir()) == [], "the shared folder is left behind"
+
+
+def test_a_scrape_adds_all_workers_up(several: tuple[Server, str, str, Path]) -> None:
+    server, token, metrics, _ = several
+    use(server, token, range(40))
+    samples = scrape(metrics)
+    assert total(samples, "kms_service_http_requests_total", status="201") == 40
+    assert total(samples, "kms_service_wallet_opens_total") == 40
+    assert total(samples, "kms_service_pool_keys", status="Active") == 10
+    assert total(samples, "kms_service_build_info") == 1
+
+
+def test_the_metrics_are_not_on_the_serving_port_too(several: tuple[Server, str, str, Path]) -> None:
+    assert httpx.get(f"{several[0].url}/metrics").status_code == 404
+
+
+def test_counts_outlive_a_worker_and_its_live_gauges_do_not(several: tuple[Server, str, str, Path]) -> None:
+    server, _, metrics, folder = several
+    before = scrape(metrics)
+    (shared,) = folder.glob("kms-service-metrics-*")
+    victim = next(int(file.stem.split("_")[-1]) for file in shared.glob("gauge_livesum_*.db"))
+    os.kill(victim, signal.SIGKILL)
+    server.wait_for("Application startup complete.", 3)
+    after = scrape(metrics)
+    for name in ("kms_service_wallet_opens_total", "kms_service_audit_rows_total"):
+        assert total(after, name) >= total(before, name) > 0
+    assert list(shared.glob(f"gauge_live*_{victim}.db")) == []
+    assert total(after, "kms_service_http_requests_in_flight") == 0
+
+
+def test_a_scrape_answers_while_the_workers_hang(several: tuple[Server, str, str, Path]) -> None:
+    server, _, metrics, folder = several
+    (shared,) = folder.glob("kms-service-metrics-*")
+    workers = {int(file.stem.split("_")[-1]) for file in shared.glob("gauge_livesum_*.db")}
+    assert len(workers) == 2
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert total(scrape(metrics), "kms_service_build_info") == 1
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(f"{server.url}/livez", timeout=0.5)
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
