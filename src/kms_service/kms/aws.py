@@ -107,12 +107,16 @@ class AwsKmsService:
         """Unwrap a DEK, naming its key, and distrust the reply (kms:Decrypt; invariant 4).
 
         Raises:
-            IntegrityFailure: the stored key id is no ARN of the stored Region, KMS says the blob was not made
-                by this key and context, or the reply names another key or has not 32 bytes.
+            IntegrityFailure: the stored key id is no ARN of the stored Region, the blob is empty or too long,
+                KMS says it was not made by this key and context, or the reply names another key or has not
+                32 bytes.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
         if arn.region(wrapped.key_arn) != wrapped.region:
             raise IntegrityFailure("stored key id")
+        if not 0 < len(wrapped.blob) <= MAX_BLOB_BYTES:
+            # KMS would call it a validation error, which is also what a fault of ours would get.
+            raise IntegrityFailure("stored blob's length")
         with (
             self._health.opening(wrapped.key_arn),
             self._call("Decrypt", wrapped.key_arn, context["purpose"]),

@@ -1,0 +1,279 @@
+"""What a caller is told when KMS, PostgreSQL or the audit log fails; and that nothing is left behind."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from httpx import Response
+
+from calling import Service, serving
+from kms_endpoint import (
+    Delay,
+    Empty,
+    Error,
+    Fault,
+    FlippedPlaintext,
+    Garbage,
+    Hang,
+    KmsEndpoint,
+    LostReply,
+    OtherKeyId,
+    Reset,
+    ShortPlaintext,
+    Status,
+    Truncated,
+)
+from kms_service.settings import Settings
+from wiring import FreshDatabase, settings_for
+
+OTHER = "arn:aws:kms:eu-central-1:111122223333:key/00000000-0000-4000-8000-000000000000"
+
+# fault on every call: what a create answers, what a private-key read answers
+FAULTS: dict[str, tuple[Fault, str, str]] = {
+    "DisabledException": (Error("DisabledException"), "no_usable_key", "kms_key_unusable"),
+    "KMSInvalidStateException": (Error("KMSInvalidStateException"), "no_usable_key", "kms_key_unusable"),
+    "NotFoundException": (Error("NotFoundException"), "no_usable_key", "kms_key_unusable"),
+    "AccessDeniedException": (Error("AccessDeniedException"), "no_usable_key", "kms_key_unusable"),
+    "KMSInternalException": (Error("KMSInternalException"), "no_usable_key", "kms_unavailable"),
+    "KeyUnavailableException": (Error("KeyUnavailableException"), "no_usable_key", "kms_unavailable"),
+    "DependencyTimeoutException": (Error("DependencyTimeoutException"), "no_usable_key", "kms_unavailable"),
+    "ThrottlingException": (Error("ThrottlingException"), "kms_throttled", "kms_throttled"),
+    "LimitExceededException": (Error("LimitExceededException"), "kms_throttled", "kms_throttled"),
+    "a bare 429": (Status(429), "kms_throttled", "kms_throttled"),
+    "a bare 500": (Status(500), "no_usable_key", "kms_unavailable"),
+    "a bare 403": (Status(403), "no_usable_key", "kms_unavailable"),
+    "ExpiredTokenException": (Error("ExpiredTokenException"), "no_usable_key", "kms_unavailable"),
+    "UnrecognizedClientException": (Error("UnrecognizedClientException"), "no_usable_key", "kms_unavailable"),
+    "an unknown error": (Error("BrandNewException"), "no_usable_key", "kms_unavailable"),
+    "InvalidCiphertextException": (
+        Error("InvalidCiphertextException"),
+        "integrity_failure",
+        "integrity_failure",
+    ),
+    "IncorrectKeyException": (Error("IncorrectKeyException"), "integrity_failure", "integrity_failure"),
+    "reset": (Reset(), "no_usable_key", "kms_unavailable"),
+    "lost reply": (LostReply(), "no_usable_key", "kms_unavailable"),
+    "garbage": (Garbage(), "no_usable_key", "kms_unavailable"),
+    "empty": (Empty(), "no_usable_key", "kms_unavailable"),
+    "truncated": (Truncated(), "no_usable_key", "kms_unavailable"),
+    "another key's reply": (OtherKeyId(OTHER), "no_usable_key", "integrity_failure"),
+    "short DEK": (ShortPlaintext(), "", "integrity_failure"),
+    "flipped DEK": (FlippedPlaintext(), "", "integrity_failure"),
+    "hang": (Hang(), "no_usable_key", "kms_unavailable"),
+}
+
+
+@pytest.fixture(scope="module")
+def hasty(fresh_database: FreshDatabase) -> Iterator[Service]:
+    """A service whose requests end within four seconds, so that hanging is over soon."""
+    with fresh_database() as url, KmsEndpoint() as endpoint:
+        endpoint.add_pool("Empressa-wallet-key", 10)
+        settings = settings_for(url, endpoint, request_deadline_seconds=4, pool_refresh_seconds=3600)
+        with serving(settings, endpoint) as service:
+            service.create("reader")
+            yield service
+
+
+def _is(answer: Response, code: str) -> None:
+    problem = answer.json()
+    status = 500 if code == "integrity_failure" else 503
+    assert (answer.status_code, problem["code"]) == (status, code), problem
+    assert ("retry-after" in answer.headers) == (status == 503)
+    assert "arn:aws" not in answer.text
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_create_under_a_kms_fault(hasty: Service, name: str) -> None:
+    fault, code, _ = FAULTS[name]
+    user = f"create-{list(FAULTS).index(name)}"
+    with hasty.kms.on("Encrypt").answer(fault):
+        began = time.monotonic()
+        answer = hasty.create(user)
+        assert time.monotonic() - began < 5
+    if not code:
+        assert answer.status_code == 201
+        return
+    _is(answer, code)
+    assert hasty.call("GET", f"/wallets/{user}").status_code == 404
+    hasty.services.pool.refresh()
+    assert hasty.create(user).status_code == 201
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_private_key_read_under_a_kms_fault(hasty: Service, name: str) -> None:
+    fault, _, code = FAULTS[name]
+    with hasty.kms.on("Decrypt").answer(fault):
+        began = time.monotonic()
+        answer = hasty.call("GET", "/wallets/reader/private-key")
+        assert time.monotonic() - began < 5
+    _is(answer, code)
+    assert "privateKey" not in answer.text
+    hasty.services.pool.refresh()
+    assert hasty.call("GET", "/wallets/reader/private-key").status_code == 200
+
+
+@pytest.mark.invariant(3)
+def test_every_refused_read_and_create_is_on_record(hasty: Service) -> None:
+    with hasty.kms.on("Decrypt", "Encrypt").answer(Error("DisabledException")):
+        hasty.call("GET", "/wallets/reader/private-key")
+        hasty.create("refused")
+    hasty.call("GET", "/wallets/nobody/private-key")
+    hasty.services.pool.refresh()
+    statement = "SELECT action, outcome, user_id FROM audit_events ORDER BY id DESC LIMIT 3"
+    with hasty.services.database.connection() as connection:
+        rows = [tuple(row) for row in connection.exec_driver_sql(statement)][::-1]
+    assert rows == [
+        ("private_key.read", "kms_key_unusable", "reader"),
+        ("wallet.create", "no_usable_key", "refused"),
+        ("private_key.read", "wallet_not_found", "nobody"),
+    ]
+
+
+def test_what_waits_longer_than_the_deadline_is_503(settings: Settings, kms_endpoint: KmsEndpoint) -> None:
+    settings = settings.model_copy(update={"request_deadline_seconds": 0.5})
+    with serving(settings, kms_endpoint) as service:
+        service.call("GET", "/wallets")
+        with psycopg.connect(settings.database_url.get_secret_value()) as holder:
+            holder.execute("LOCK TABLE wallets IN ACCESS EXCLUSIVE MODE")
+            answer = service.call("GET", "/wallets/anybody")
+        _is(answer, "overloaded")
+        assert 0.5 <= answer.elapsed.total_seconds() < 2
+        assert service.call("GET", "/wallets").status_code == 200
+
+
+def test_more_than_may_be_in_flight_is_refused_at_once(settings: Settings, kms_endpoint: KmsEndpoint) -> None:
+    changes = {"max_in_flight": 4, "worker_threads": 4, "kms_key_pool_size": 1}
+    with serving(settings.model_copy(update=changes), kms_endpoint) as service:
+        service.create("held")
+        with kms_endpoint.on("Decrypt").answer(Delay(1)), ThreadPoolExecutor(20) as executor:
+            asked = [executor.submit(service.call, "GET", "/wallets/held/private-key") for _ in range(20)]
+            kms_endpoint.wait_for(4, "Decrypt")
+            for path in ("/livez", "/readyz", "/metrics"):
+                assert service.client.get(path).elapsed.total_seconds() < 0.5
+            answers = [each.result() for each in asked]
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert len(refused) == 16
+        for answer in refused:
+            _is(answer, "overloaded")
+            assert answer.elapsed.total_seconds() < 0.9
+        assert service.call("GET", "/wallets/held/private-key").status_code == 200
+
+
+@pytest.mark.invariant(3)
+def test_no_audit_row_no_answer(own_service: Service) -> None:
+    own_service.create("alice")
+    refuse = "ALTER TABLE audit_events ADD CONSTRAINT refused CHECK (false) NOT VALID"
+    with own_service.services.database.connection() as connection:
+        connection.exec_driver_sql(refuse)
+    answer = own_service.call("GET", "/wallets/alice/private-key")
+    _is(answer, "audit_unavailable")
+    assert "0x" not in answer.text
+    # The wallet and its audit row are one statement: neither is there.
+    assert own_service.create("bob").status_code == 503
+    assert own_service.call("GET", "/wallets/bob").status_code == 404
+    assert own_service.call("GET", "/wallets/alice").status_code == 200
+    with own_service.services.database.connection() as connection:
+        connection.exec_driver_sql("ALTER TABLE audit_events DROP CONSTRAINT refused")
+    assert own_service.call("GET", "/wallets/alice/private-key").status_code == 200
+    assert own_service.create("bob").status_code == 201
+
+
+@pytest.mark.invariant(3)
+def test_without_a_key_for_its_chain_the_audit_log_lets_nothing_out(own_service: Service) -> None:
+    """A replica that starts while no key wraps can open wallets, and may not hand one out."""
+    own_service.create("alice")
+    with serving(own_service.services.settings, own_service.kms) as other:
+        token = own_service.token
+        other.services.audit._idle.clear()
+        other.services.audit._key = None
+        with own_service.kms.on("Encrypt").answer(Error("AccessDeniedException")):
+            _is(other.call("GET", "/wallets/alice/private-key", token=token), "audit_unavailable")
+
+
+@contextmanager
+def _no_connections(url: str) -> Iterator[None]:
+    """PostgreSQL refuses new connections to the database and cuts those that are open."""
+    name = url.rpartition("/")[2]
+    admin = url.removesuffix(name) + "postgres"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+        )
+        try:
+            yield
+        finally:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+def test_a_lost_database_is_503_and_heals_by_itself(own_service: Service, database_url: str) -> None:
+    own_service.create("alice")
+    requests: dict[str, Callable[[], Response]] = {
+        "create": lambda: own_service.create("bob"),
+        "put": lambda: own_service.call("PUT", "/wallets/alice"),
+        "read": lambda: own_service.call("GET", "/wallets/alice"),
+        "list": lambda: own_service.call("GET", "/wallets"),
+        "private key": lambda: own_service.call("GET", "/wallets/alice/private-key"),
+    }
+    unknown = own_service.token[:-2] + "AA"
+    with _no_connections(database_url):
+        for name, request in requests.items():
+            answer = request()
+            assert answer.status_code == 503, name
+            assert answer.json()["code"] in {"database_unavailable", "audit_unavailable"}, name
+        batch = own_service.call("POST", "/wallets/batch", json={"userIds": ["bob", "carol"]})
+        assert _codes(batch) == {"database_unavailable"}
+        # Nobody is let in, or turned away, by a token that cannot be looked up.
+        assert own_service.call("GET", "/wallets", token=unknown).json()["code"] == "database_unavailable"
+        _until(lambda: own_service.client.get("/readyz").status_code == 503)
+        assert own_service.client.get("/readyz").json()["checks"]["database"] == "unreachable"
+        assert own_service.client.get("/livez").status_code == 200
+    _until(lambda: own_service.client.get("/readyz").status_code == 200)
+    answers = {name: request().status_code for name, request in requests.items()}
+    assert answers == {"create": 201, "put": 200, "read": 200, "list": 200, "private key": 200}
+
+
+def _codes(batch: Response) -> set[str]:
+    results: list[dict[str, Any]] = batch.json().get("results", [{"problem": batch.json()}])
+    return {each["problem"]["code"] for each in results}
+
+
+def _until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came about"
+        time.sleep(0.05)
+
+
+BROKEN = {
+    # what is wrong: how it came about, whether only KMS can tell
+    "no blob": ("encrypted_dek = ''", False),
+    "a blob longer than KMS takes": ("encrypted_dek = decode(repeat('00', 7000), 'hex')", False),
+    "no blob of KMS": ("encrypted_dek = 'blob'", True),
+    "no seed": ("encrypted_seed = ''", True),
+    "an alias for a key id": ("kms_key_id = 'alias/Empressa-wallet-key-1'", False),
+    "no key id": ("kms_key_id = ''", False),
+    "another Region": ("kms_region = 'eu-west-1'", False),
+    "an address in lower case": ("wallet_address = lower(wallet_address)", True),
+}
+
+
+@pytest.mark.invariant(4)
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_row_is_one_and_the_same_failure(hasty: Service, what: str) -> None:
+    change, asks_kms = BROKEN[what]
+    user = what.replace(" ", "-")
+    hasty.create(user)
+    with hasty.services.database.connection() as connection:
+        statement = f"UPDATE wallets SET {change} WHERE user_id = %s"  # noqa: S608 - from the table above
+        connection.exec_driver_sql(statement, (user,))
+    calls = hasty.kms.count("Decrypt")
+    answer = hasty.call("GET", f"/wallets/{user}/private-key")
+    _is(answer, "integrity_failure")
+    assert answer.json()["detail"] == "The stored wallet does not open."
+    assert hasty.kms.count("Decrypt") - calls == (1 if asks_kms else 0)
+    assert hasty.call("GET", f"/wallets/{user}").status_code == 200
