@@ -2,16 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from kms_service import __version__
-from kms_service.api import metrics, pool, probes, problems, wallets
+from kms_service.api import metrics, openapi, pool, probes, problems, wallets
 from kms_service.api.docs import install_docs
 from kms_service.api.request_scope import RequestScope
-from kms_service.api.security import SECURITY_SCHEMES
 from kms_service.api.workers import Workers
 from kms_service.bootstrap import Services, build
 from kms_service.settings import load_settings
@@ -44,7 +41,7 @@ def create_app(services: Services) -> FastAPI:
         install_docs(app)
     problems.install(app)
     app.add_middleware(RequestScope, seconds=settings.request_deadline_seconds)
-    _describe(app)
+    openapi.describe(app)
     return app
 
 
@@ -66,14 +63,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         app.state.workers.close()
         services.close()
-
-
-def _describe(app: FastAPI) -> None:
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-            schema.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way to extend the schema

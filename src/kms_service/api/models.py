@@ -37,7 +37,7 @@ class AnswerModel(BaseModel):
 
 
 class Problem(AnswerModel):
-    """An RFC 9457 problem; `code` is stable."""
+    """An RFC 9457 problem; `code` is stable. Some codes have further members."""
 
     type: str
     title: str

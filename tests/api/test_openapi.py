@@ -1,0 +1,86 @@
+"""The service keeps to its own OpenAPI document, whatever is thrown at it."""
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from openapi_spec_validator import validate
+from schemathesis import GenerationMode
+
+from calling import Service, serving
+
+QUICK = settings(
+    max_examples=8, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.fixture(scope="module")
+def document(service: Service) -> dict[str, Any]:
+    document: dict[str, Any] = service.client.get("/openapi.json").json()
+    return document
+
+
+def _operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+
+
+def test_the_document_is_valid(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    validate(document)
+
+
+# schemathesis draws from `random` while it negates, which only costs repeatability.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_any_request_is_answered_as_documented(
+    service: Service, document: dict[str, Any], mode: GenerationMode
+) -> None:
+    described = _operations(document)
+    api = schemathesis.openapi.from_url(f"{service.client.base_url}/openapi.json")
+    tried = 0
+    for found in api.get_all_operations():
+        operation = found.ok()
+        if (
+            mode is GenerationMode.NEGATIVE
+            and not {"parameters", "requestBody"} & described[operation.label].keys()
+        ):
+            continue  # nothing to get wrong
+
+        @QUICK
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def answered(case: Any) -> None:
+            nonlocal tried
+            tried += 1
+            case.call_and_validate(headers={"Authorization": f"Bearer {service.token}"})
+
+        answered()
+    assert tried > 50
+
+
+def test_refusals_are_documented_as_problems(document: dict[str, Any]) -> None:
+    for name, operation in _operations(document).items():
+        secured = "security" in operation
+        expected = {"401", "403", "422", "500", "503"} if secured else set()
+        expected |= {"400", "413", "415"} if "requestBody" in operation else set()
+        assert expected <= operation["responses"].keys(), name
+        for status, answer in operation["responses"].items():
+            if secured and status >= "400":
+                assert set(answer["content"]) == {"application/problem+json"}, (name, status)
+
+
+def test_no_schema_echoes_the_input(document: dict[str, Any]) -> None:
+    """FastAPI's own 422 has a member `input`."""
+    assert "HTTPValidationError" not in str(document)
+    assert "ValidationError" not in document["components"]["schemas"]
+
+
+def test_documentation_can_be_switched_off(own_service: Service) -> None:
+    changed = own_service.services.settings.model_copy(update={"docs_enabled": False})
+    with serving(changed, own_service.kms) as service:
+        for path in ("/openapi.json", "/docs", "/docs/start.js"):
+            assert service.client.get(path).status_code == 404
