@@ -52,7 +52,11 @@ BODIES: list[tuple[str, bytes, str, int, str]] = [
     ("a bool", b'{"userId": true}', "body.userId", 422, "invalid_request"),
     ("null user", b'{"userId": null}', "body.userId", 422, "invalid_request"),
     ("nested", b'{"userId": {"canary-3f9a": 1}}', "body.userId", 422, "invalid_request"),
-    ("NaN", b'{"userId": NaN}', "body.userId", 422, "invalid_request"),
+    ("NaN", b'{"userId": NaN}', "", 400, "invalid_json"),
+    ("a member twice", b'{"userId": "a", "userId": "canary-3f9a"}', "", 400, "invalid_json"),
+    ("a nested member twice", b'{"userId": {"x": 1, "x": "canary-3f9a"}}', "", 400, "invalid_json"),
+    ("a byte order mark", b'\xef\xbb\xbf{"userId": "canary-3f9a"}', "", 400, "invalid_json"),
+    ("UTF-16", '{"userId": "canary-3f9a"}'.encode("utf-16-le"), "", 400, "invalid_json"),
     ("a lone surrogate", b'{"userId": "\\ud800canary-3f9a"}', "body.userId", 422, "invalid_request"),
     ("a huge number", b'{"userId": ' + b"9" * 5000 + b"}", "", 400, "invalid_json"),
 ]

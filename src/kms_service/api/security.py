@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from kms_service.access.scopes import Caller, Scope
+from kms_service.api.json_body import StrictJsonRequest
 from kms_service.api.workers import in_worker, services
 from kms_service.errors import NotAuthorized
 from kms_service.service.audit import Event
@@ -53,7 +54,7 @@ class AuthenticatedRoute(APIRoute):
             await self._authorize(request, caller)
             if takes_body and not _is_json(request.headers.get("content-type", "")):
                 raise HTTPException(415)
-            return await handle(request)
+            return await handle(StrictJsonRequest(request.scope, request.receive))
 
         return authorized
 
