@@ -1,5 +1,6 @@
 """The one place where objects are built and wired; nothing else makes a client, an engine or a service."""
 
+import threading
 import time
 from dataclasses import dataclass
 
@@ -14,7 +15,9 @@ from kms_service.service.key_census import CENSUS_SECONDS, Census
 from kms_service.service.opening import WalletOpener
 from kms_service.service.pool import PoolService
 from kms_service.service.readiness import PROBE_SECONDS, Readiness
+from kms_service.service.release import Releases
 from kms_service.service.shared_state import POLL_SECONDS, SharedStatePoll
+from kms_service.service.signing import SigningService
 from kms_service.service.tokens import TokenService
 from kms_service.service.wallets import BATCH_THREADS, WalletsKmsService
 from kms_service.settings import Settings
@@ -46,6 +49,7 @@ class Services:
     census: Census
     audit: AuditLog
     wallets: WalletsKmsService
+    signing: SigningService
     tokens: TokenService
     authenticator: Authenticator
     readiness: Readiness
@@ -78,6 +82,7 @@ class Services:
         metrics.begin(time.time())
         for work in self.background:
             work.start()
+        threading.Thread(target=self.signing.warm_up, name="warm-up", daemon=True).start()
 
     def close(self) -> None:
         """Stop the background work and close all connections."""
@@ -95,6 +100,8 @@ def build(settings: Settings) -> Services:
     pool = KmsKeyPool(kms, settings.aliases, health)
     audit = AuditLog(AuditStore(database), pool)
     readiness = Readiness(database, pool)
+    wallet_store = WalletStore(database)
+    releases = Releases(wallet_store, WalletOpener(kms), audit)
     shared_state = SharedStatePoll(
         SharedStateStore(database), [lambda state: pool.set_draining(state.draining)]
     )
@@ -108,7 +115,8 @@ def build(settings: Settings) -> Services:
         shared_state=shared_state,
         census=census,
         audit=audit,
-        wallets=WalletsKmsService(WalletStore(database), pool, WalletOpener(kms), audit),
+        wallets=WalletsKmsService(wallet_store, pool, releases, audit),
+        signing=SigningService(releases),
         tokens=TokenService(token_store, audit),
         authenticator=Authenticator(token_store),
         readiness=readiness,

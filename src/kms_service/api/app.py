@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from kms_service import __version__
-from kms_service.api import metrics, openapi, pool, probes, problems, wallets
+from kms_service.api import metrics, openapi, pool, probes, problems, signing, wallets
 from kms_service.api.docs import install_docs
 from kms_service.api.request_scope import RequestScope
 from kms_service.api.workers import Workers
@@ -33,6 +33,7 @@ def create_app(services: Services) -> FastAPI:
         settings.worker_threads, settings.max_in_flight, settings.request_deadline_seconds
     )
     app.include_router(wallets.router)
+    app.include_router(signing.router)
     app.include_router(pool.router)
     app.include_router(probes.router)
     if settings.metrics_port is None:

@@ -71,6 +71,7 @@ def problem(error: errors.KmsServiceError) -> dict[str, Any]:
     if isinstance(error, errors.WalletExists):
         members["walletAddress"] = error.wallet_address
     if isinstance(error, errors.InvalidRequest):
+        members["detail"] = f"{error.field}: {error}"
         members["errors"] = [{"field": error.field, "message": str(error)}]
     return members
 

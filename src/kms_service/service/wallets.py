@@ -6,13 +6,15 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 from kms_service import envelope, ethereum
-from kms_service.errors import KmsServiceError, WalletExists, WalletNotFound
+from kms_service.errors import InvalidRequest, KmsServiceError, WalletExists, WalletNotFound
+from kms_service.ethereum import Account
+from kms_service.export_seal import ExportSeal, SealedKey, UnusableRecipientKey
 from kms_service.kms.pool import KmsKeyPool
 from kms_service.material import PrivateKey
 from kms_service.service.audit import AuditLog, Event
-from kms_service.service.opening import WalletOpener, encryption_context
+from kms_service.service.opening import encryption_context
+from kms_service.service.release import Releases, Use
 from kms_service.store.wallets import SealedWallet, WalletRow, WalletStore
-from kms_service.telemetry import metrics
 
 BATCH_THREADS = 4
 
@@ -35,6 +37,14 @@ class ReleasedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedExport:
+    """A private key that only its recipient can open, and the address it belongs to."""
+
+    wallet_address: str
+    sealed: SealedKey
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Wallets in order of `user_id`; `next_after` continues behind them, None when there are no more."""
 
@@ -49,10 +59,10 @@ class WalletsKmsService:
     calls; nothing is half done then.
     """
 
-    def __init__(self, store: WalletStore, pool: KmsKeyPool, opener: WalletOpener, audit: AuditLog) -> None:
+    def __init__(self, store: WalletStore, pool: KmsKeyPool, releases: Releases, audit: AuditLog) -> None:
         self._store = store
         self._pool = pool
-        self._opener = opener
+        self._releases = releases
         self._audit = audit
 
     def create_wallet(self, user_id: str) -> WalletRow:
@@ -112,21 +122,28 @@ class WalletsKmsService:
             IntegrityFailure: the row does not open to its own address.
             AuditUnavailable: the release could not be recorded, so there is none.
         """
-        with self._audit.refusals(Event("private_key.read", user_id=user_id)):
-            wallet = self._store.find_sealed(user_id)
-            if wallet is None:
-                raise WalletNotFound
-        event = Event(
-            "private_key.read",
-            user_id=user_id,
-            wallet_address=wallet.wallet_address,
-            kms_key_id=wallet.dek.key_arn,
-        )
-        with self._audit.refusals(event):
-            opened = self._opener.open(wallet)
-        self._audit.record(replace(event, kms_request_id=opened.kms_request_id))
-        metrics.secrets_released.labels("private_key", metrics.caller()).inc()
-        return ReleasedKey(user_id, wallet.wallet_address, opened.account.private_key)
+
+        def perform(account: Account) -> tuple[ReleasedKey, None]:
+            return ReleasedKey(user_id, account.address, account.private_key), None
+
+        return self._releases.release(user_id, Use("private_key.read", "private_key", perform))
+
+    def export_private_key(self, user_id: str, recipient_public_key: bytes) -> SealedExport:
+        """The user's private key, sealed to an X25519 key, once its release is on record (invariant 3).
+
+        Raises:
+            InvalidRequest: nothing can be sealed to this recipient; KMS was not asked.
+            What `Releases.release` raises.
+        """
+        try:
+            seal = ExportSeal(recipient_public_key)
+        except UnusableRecipientKey as error:
+            raise InvalidRequest(str(error), "recipientPublicKey") from error
+
+        def perform(account: Account) -> tuple[SealedExport, None]:
+            return SealedExport(account.address, seal.seal(account.private_key, account.address)), None
+
+        return self._releases.release(user_id, Use("private_key.export", "export", perform))
 
     def _create(self, user_id: str) -> WalletRow | None:
         mnemonic = ethereum.generate_mnemonic()

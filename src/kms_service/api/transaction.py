@@ -1,0 +1,106 @@
+"""The shape of a transaction in JSON, as JSON-RPC and ethers write it."""
+
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from kms_service.api.models import RequestModel
+from kms_service.ethereum import json_values, transactions
+from kms_service.ethereum.json_values import MAX_SAFE_INTEGER, MAX_UINT256
+from kms_service.ethereum.transactions import AccessListEntry, TransactionFields
+
+_QUANTITY = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": MAX_SAFE_INTEGER},
+            {"type": "string", "pattern": "^(0|[1-9][0-9]{0,77}|0x[0-9a-fA-F]{1,64})$"},
+        ]
+    }
+)
+_STORAGE_KEY_BYTES = 32
+
+
+def _up_to(maximum: int) -> BeforeValidator:
+    return BeforeValidator(partial(json_values.unsigned, maximum=maximum))
+
+
+def _chain_id(value: Any) -> int:
+    chain_id = json_values.unsigned(value, transactions.MAX_CHAIN_ID)
+    if chain_id == 0:
+        raise ValueError("must be at least 1, or the transaction could be replayed on any chain")
+    return chain_id
+
+
+def _storage_key(value: Any) -> bytes:
+    key = json_values.octets(value)
+    if len(key) != _STORAGE_KEY_BYTES:
+        raise ValueError("must have 32 bytes")
+    return key
+
+
+Wei = Annotated[int, _up_to(MAX_UINT256), _QUANTITY]
+Gas = Annotated[int, _up_to(transactions.MAX_GAS), _QUANTITY]
+Nonce = Annotated[int, _up_to(transactions.MAX_NONCE), _QUANTITY]
+Type = Annotated[int, _up_to(255), _QUANTITY]
+Octets = Annotated[
+    bytes,
+    BeforeValidator(json_values.octets),
+    WithJsonSchema({"type": "string", "pattern": "^0x([0-9a-fA-F]{2})*$"}),
+]
+Address = Annotated[
+    str,
+    BeforeValidator(json_values.address),
+    WithJsonSchema({"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}),
+]
+StorageKey = Annotated[
+    bytes,
+    BeforeValidator(_storage_key),
+    WithJsonSchema({"type": "string", "pattern": "^0x[0-9a-fA-F]{64}$"}),
+]
+ChainId = Annotated[int, BeforeValidator(_chain_id), _QUANTITY]
+
+
+class AccessListItem(RequestModel):
+    """An address and the storage keys of it that the transaction will touch."""
+
+    address: Address
+    storage_keys: list[StorageKey]
+
+
+class TransactionBody(RequestModel):
+    """A legacy, EIP-2930 or EIP-1559 transaction. null means not given."""
+
+    chain_id: ChainId
+    nonce: Nonce
+    type: Type | None = Field(None, description="0, 1 or 2; inferred from the fees when absent")
+    sender: Address | None = Field(None, alias="from", description="Must be the wallet's address")
+    to: Address | None = None
+    value: Wei = 0
+    data: Octets = b""
+    gas: Gas | None = None
+    gas_limit: Gas | None = Field(None, description="ethers' name of gas")
+    gas_price: Wei | None = None
+    max_fee_per_gas: Wei | None = None
+    max_priority_fee_per_gas: Wei | None = None
+    access_list: list[AccessListItem] | None = None
+
+    def fields(self) -> TransactionFields:
+        """The fields, by the names that `ethereum.transactions` reads."""
+        entries = None
+        if self.access_list is not None:
+            entries = [AccessListEntry(item.address, item.storage_keys) for item in self.access_list]
+        return TransactionFields(
+            chain_id=self.chain_id,
+            nonce=self.nonce,
+            value=self.value,
+            data=self.data,
+            type=self.type,
+            gas=self.gas,
+            gas_limit=self.gas_limit,
+            gas_price=self.gas_price,
+            max_fee_per_gas=self.max_fee_per_gas,
+            max_priority_fee_per_gas=self.max_priority_fee_per_gas,
+            to=self.to,
+            access_list=entries,
+        )

@@ -1,0 +1,73 @@
+"""Signatures by eth_account: deterministic (RFC 6979), with the low s (EIP-2), over what was read strictly.
+
+`eth_account` is imported when the first signature needs it, or by `warm_up` before: see the package.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kms_service.ethereum.address import keccak256
+from kms_service.ethereum.transactions import Transaction
+from kms_service.ethereum.typed_data import TypedData
+from kms_service.material import PrivateKey
+
+if TYPE_CHECKING:
+    from eth_account.messages import SignableMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Signable:
+    """A message in EIP-191's form, and its digest of 32 bytes: what a signature is over."""
+
+    digest: bytes
+    encoded: "SignableMessage"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """A signed transaction as it is sent to a node, and its hash of 32 bytes, by which a node knows it."""
+
+    raw: bytes
+    hash: bytes
+
+
+def warm_up() -> None:
+    """Import what signing needs, so that the first signature does not wait for it."""
+    import eth_account.messages  # noqa: F401
+
+
+def personal_message(message: bytes) -> Signable:
+    """A message under EIP-191 version 0x45, which wallets call personal_sign."""
+    from eth_account.messages import encode_defunct
+
+    return _signable(encode_defunct(primitive=message))
+
+
+def typed_message(typed: TypedData) -> Signable:
+    """Typed data under EIP-712."""
+    from eth_account.messages import encode_typed_data
+
+    types = {
+        name: [{"name": member, "type": kind} for member, kind in members.items()]
+        for name, members in typed.structs.items()
+    }
+    return _signable(encode_typed_data(dict(typed.domain), types, dict(typed.message)))
+
+
+def sign(signable: Signable, key: PrivateKey) -> bytes:
+    """The signature: 65 bytes r ‖ s ‖ v, v being 27 or 28. Deterministic, with the low s."""
+    from eth_account import Account
+
+    return bytes(Account.sign_message(signable.encoded, key.reveal()).signature)
+
+
+def sign_transaction(transaction: Transaction, key: PrivateKey) -> SignedTransaction:
+    """The signed transaction, of the type its fields say."""
+    from eth_account import Account
+
+    signed = Account.sign_transaction(dict(transaction.fields), key.reveal())
+    return SignedTransaction(bytes(signed.raw_transaction), bytes(signed.hash))
+
+
+def _signable(encoded: "SignableMessage") -> Signable:
+    return Signable(keccak256(b"\x19" + encoded.version + encoded.header + encoded.body), encoded)

@@ -1,0 +1,125 @@
+"""Transactions that can be signed: legacy with EIP-155, EIP-2930 and EIP-1559.
+
+Nothing is filled in but what has one meaning (no value, no data, an empty access list): a forgotten nonce or
+fee that a library takes for zero is a transaction nobody meant.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kms_service.errors import InvalidRequest
+
+LEGACY, ACCESS_LIST, DYNAMIC_FEE = 0, 1, 2
+MAX_CHAIN_ID = 2**63 - 37  # https://eips.ethereum.org/EIPS/eip-2294
+MAX_NONCE = 2**64 - 2  # https://eips.ethereum.org/EIPS/eip-2681
+MAX_GAS = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class AccessListEntry:
+    """An address (EIP-55) and storage keys of 32 bytes each that a transaction will touch (EIP-2930)."""
+
+    address: str
+    storage_keys: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionFields:
+    """A transaction as a caller gave it, each field within its own range; amounts in wei. None: not given."""
+
+    chain_id: int
+    nonce: int
+    value: int
+    data: bytes
+    type: int | None
+    gas: int | None
+    gas_limit: int | None
+    gas_price: int | None
+    max_fee_per_gas: int | None
+    max_priority_fee_per_gas: int | None
+    to: str | None
+    access_list: Sequence[AccessListEntry] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction ready to be signed, by JSON-RPC's field names; made by `read` only."""
+
+    fields: dict[str, Any]
+
+
+def read(given: TransactionFields) -> Transaction:
+    """The one transaction that these fields mean.
+
+    Raises:
+        InvalidRequest: names the field that is missing, or that contradicts another.
+    """
+    kind = _kind(given)
+    fields: dict[str, Any] = {
+        "chainId": given.chain_id,
+        "nonce": given.nonce,
+        "gas": _gas(given),
+        "to": _recipient(given),
+        "value": given.value,
+        "data": given.data,
+    }
+    if kind != LEGACY:
+        # eth_account knows a legacy transaction by the absence of a type.
+        fields |= {"type": kind, "accessList": _access_list(given)}
+    elif given.access_list is not None:
+        raise InvalidRequest("a legacy transaction has none", "transaction.accessList")
+    return Transaction(fields | (_dynamic_fees(given) if kind == DYNAMIC_FEE else _gas_price(given)))
+
+
+def _kind(given: TransactionFields) -> int:
+    if given.type is not None:
+        if given.type not in {LEGACY, ACCESS_LIST, DYNAMIC_FEE}:
+            raise InvalidRequest("must be 0, 1 or 2: other transactions are not signed", "transaction.type")
+        return given.type
+    if given.max_fee_per_gas is not None or given.max_priority_fee_per_gas is not None:
+        return DYNAMIC_FEE
+    return LEGACY if given.access_list is None else ACCESS_LIST
+
+
+def _gas(given: TransactionFields) -> int:
+    if given.gas is not None and given.gas_limit is not None:
+        raise InvalidRequest("is the same as gas: give one of them", "transaction.gasLimit")
+    gas = given.gas if given.gas is not None else given.gas_limit
+    if gas is None:
+        raise InvalidRequest("is missing", "transaction.gas")
+    return gas
+
+
+def _recipient(given: TransactionFields) -> str | bytes:
+    if given.to is None and not given.data:
+        raise InvalidRequest("is missing; only a contract's creation, with data, has none", "transaction.to")
+    return given.to if given.to is not None else b""
+
+
+def _access_list(given: TransactionFields) -> list[dict[str, Any]]:
+    return [
+        {"address": entry.address, "storageKeys": ["0x" + key.hex() for key in entry.storage_keys]}
+        for entry in given.access_list or ()
+    ]
+
+
+def _gas_price(given: TransactionFields) -> dict[str, int]:
+    if given.max_fee_per_gas is not None or given.max_priority_fee_per_gas is not None:
+        raise InvalidRequest("belongs to transactions of type 2", "transaction.maxFeePerGas")
+    if given.gas_price is None:
+        raise InvalidRequest("is missing, or maxFeePerGas and maxPriorityFeePerGas", "transaction.gasPrice")
+    return {"gasPrice": given.gas_price}
+
+
+def _dynamic_fees(given: TransactionFields) -> dict[str, int]:
+    if given.gas_price is not None:
+        raise InvalidRequest("does not go with type 2 and its fees", "transaction.gasPrice")
+    highest, tip = given.max_fee_per_gas, given.max_priority_fee_per_gas
+    if highest is None:
+        raise InvalidRequest("is missing", "transaction.maxFeePerGas")
+    if tip is None:
+        raise InvalidRequest("is missing", "transaction.maxPriorityFeePerGas")
+    if tip > highest:
+        raise InvalidRequest("is more than maxFeePerGas", "transaction.maxPriorityFeePerGas")
+    return {"maxFeePerGas": highest, "maxPriorityFeePerGas": tip}

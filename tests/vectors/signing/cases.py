@@ -1,0 +1,190 @@
+"""Draws things to sign, seeded, and has ethers sign them: writes vectors.json.
+
+    npm install --prefix DIR ethers@6.17.0
+    python tests/vectors/signing/cases.py DIR
+
+The draws cover what the two sides could differ in: every atomic type, arrays of every kind, structs within
+structs, integers as numbers, decimal and hex, addresses in both cases, all Unicode planes, zero everywhere.
+"""
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SEED = 20251124
+COUNTS = {"message": 30, "typedData": 80, "transaction": 100}
+LONGEST = 2000
+MAX_SAFE_INTEGER = 2**53 - 1
+
+draw = random.Random(SEED)
+
+
+def hexadecimal(data: bytes) -> str:
+    return "0x" + data.hex()
+
+
+def amount(number: int) -> int | str:
+    """One of the forms in which JSON can hold this integer."""
+    forms: list[int | str] = [str(number)]
+    if number >= 0:
+        forms.append(hex(number))
+    if abs(number) <= MAX_SAFE_INTEGER:
+        forms.append(number)
+    return draw.choice(forms)
+
+
+def unsigned(bits: int) -> int:
+    return draw.choice([0, 1, 2**bits - 1, draw.getrandbits(bits), draw.getrandbits(draw.randint(1, bits))])
+
+
+def signed(bits: int) -> int:
+    return draw.choice([0, -1, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, draw.getrandbits(bits - 1)])
+
+
+def text() -> str:
+    planes = [(0x20, 0x7E), (0xA0, 0x24F), (0x4E00, 0x9FFF), (0x1F300, 0x1F64F), (0, 0x1F)]
+    return "".join(chr(draw.randint(*draw.choice(planes))) for _ in range(draw.choice([0, 1, 5, 40])))
+
+
+def address() -> str:
+    return hexadecimal(draw.randbytes(20))
+
+
+def data(longest: int = 80) -> str:
+    return hexadecimal(draw.randbytes(draw.choice([0, 1, 31, 32, 33, longest])))
+
+
+def atom(type_name: str) -> Any:
+    simple: dict[str, Callable[[], Any]] = {
+        "bool": lambda: draw.random() < 0.5,
+        "address": address,
+        "string": text,
+        "bytes": data,
+    }
+    if type_name in simple:
+        return simple[type_name]()
+    size = int(type_name.lstrip("abcdefghijklmnopqrstuvwxyz"))
+    if type_name.startswith("bytes"):
+        return hexadecimal(draw.randbytes(size))
+    return amount(unsigned(size) if type_name.startswith("uint") else signed(size))
+
+
+def atomic_type() -> str:
+    bits = draw.randrange(8, 257, 8)
+    sized = [f"bytes{draw.randint(1, 32)}", f"uint{bits}", f"int{bits}"]
+    return draw.choice(["bool", "address", "string", "bytes", *sized, *sized])
+
+
+def typed_data() -> dict[str, Any]:
+    names = [f"{draw.choice(['Order', 'Asset', 'Person', '_x', 'Z$'])}{n}" for n in range(draw.randint(1, 5))]
+    types: dict[str, list[dict[str, str]]] = {}
+    for index, name in enumerate(names):
+        kinds = [atomic_type() for _ in range(draw.randint(1, 4))]
+        # Every struct is used by the one before it, so that the first is the primary type.
+        kinds += names[index + 1 : index + 2] + draw.sample(
+            names[index + 2 :], draw.randint(0, len(names[index + 2 :]))
+        )
+        draw.shuffle(kinds)
+        types[name] = [{"name": f"m{n}", "type": kind + dimensions()} for n, kind in enumerate(kinds)]
+    return {
+        "domain": domain(),
+        "types": dict(draw.sample(list(types.items()), len(types))),
+        "primaryType": names[0],
+        "message": value(names[0], types),
+    }
+
+
+def dimensions() -> str:
+    return draw.choice(["", "", "", "", "[]", "[]", "[2]", "[1][]", "[][3]", "[2][2]"])
+
+
+def domain() -> dict[str, Any]:
+    whole = {
+        "salt": hexadecimal(draw.randbytes(32)),
+        "chainId": amount(draw.choice([1, 137, 2**53, draw.getrandbits(256)])),
+        "name": text(),
+        "verifyingContract": address(),
+        "version": "1",
+    }
+    return dict(draw.sample(list(whole.items()), draw.randint(0, len(whole))))
+
+
+def value(type_name: str, types: dict[str, list[dict[str, str]]]) -> Any:
+    if type_name.endswith("]"):
+        element, _, length = type_name[:-1].rpartition("[")
+        return [value(element, types) for _ in range(int(length) if length else draw.randint(0, 3))]
+    if type_name in types:
+        return {member["name"]: value(member["type"], types) for member in types[type_name]}
+    return atom(type_name)
+
+
+def transaction() -> dict[str, Any]:
+    kind = draw.choice([0, 1, 2])
+    fields: dict[str, Any] = {
+        "chainId": amount(draw.choice([1, 5, 137, 11155111, 2**53, 2**63 - 37])),
+        "nonce": amount(draw.choice([0, 1, 127, 128, 255, 256, unsigned(32)])),
+        draw.choice(["gas", "gasLimit"]): amount(draw.choice([21000, unsigned(40)])),
+        "value": amount(unsigned(draw.choice([64, 128, 256]))),
+        "data": data(200),
+    }
+    if fields["data"] == "0x" or draw.random() < 0.8:
+        fields["to"] = address()
+    if kind != 0 and draw.random() < 0.7:
+        fields["accessList"] = [access_list_item() for _ in range(draw.randint(0, 3))]
+    if kind == 2:
+        highest = unsigned(draw.choice([40, 256]))
+        fields["maxFeePerGas"] = amount(highest)
+        fields["maxPriorityFeePerGas"] = amount(draw.choice([0, highest, highest // 3]))
+    else:
+        fields["gasPrice"] = amount(unsigned(draw.choice([40, 256])))
+    if draw.random() < 0.5 or (kind == 1 and "accessList" not in fields):
+        fields["type"] = draw.choice([kind, hex(kind), str(kind)])
+    return fields
+
+
+def access_list_item() -> dict[str, Any]:
+    keys = [hexadecimal(draw.randbytes(32)) for _ in range(draw.randint(0, 3))] + ["0x" + "00" * 31 + "01"]
+    return {"address": address(), "storageKeys": keys[draw.randint(0, 1) :]}
+
+
+def message() -> dict[str, Any]:
+    return {"message": text()} if draw.random() < 0.5 else {"messageHex": data(300)}
+
+
+def cases() -> list[dict[str, Any]]:
+    keys = [hexadecimal(draw.randbytes(32)) for _ in range(6)]
+    makers = {"message": message, "typedData": typed_data, "transaction": transaction}
+    return [
+        {"kind": kind, "privateKey": draw.choice(keys), "body": short(makers[kind])}
+        for kind, count in COUNTS.items()
+        for _ in range(count)
+    ]
+
+
+def short(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A draw that does not bloat the file."""
+    while True:
+        body = make()
+        if len(json.dumps(body)) <= LONGEST:
+            return body
+
+
+def main() -> None:
+    asked = cases()
+    script = Path(sys.argv[1]) / "ethers.mjs"
+    script.write_text((HERE / "ethers.mjs").read_text())  # beside node_modules, where node looks
+    lines = "\n".join(json.dumps(case) for case in asked)
+    node = subprocess.run(["node", script], input=lines, capture_output=True, text=True, check=True)  # noqa: S603, S607 # the generator is run by hand, with the node on the path
+    answers = [json.loads(line) for line in node.stdout.splitlines()]
+    vectors = [{**case, "expected": answer} for case, answer in zip(asked, answers, strict=True)]
+    body = ",\n".join(json.dumps(vector, separators=(",", ":")) for vector in vectors)
+    (HERE / "vectors.json").write_text(f'{{"signer":"ethers 6.17.0","seed":{SEED},"vectors":[\n{body}\n]}}\n')
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Every signature equals ethers' byte for byte, from the JSON that a caller sends."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coincurve.utils import GROUP_ORDER_INT
+
+from kms_service.api.signing import Message, TypedDataBody
+from kms_service.api.transaction import TransactionBody
+from kms_service.ethereum import signing, transactions
+from kms_service.ethereum.signing import Signable
+from kms_service.material import PrivateKey
+
+VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "vectors.json").read_text())["vectors"]
+
+
+def _of(kind: str) -> list[Any]:
+    chosen = [vector for vector in VECTORS if vector["kind"] == kind]
+    return [pytest.param(vector, id=f"{kind}-{number}") for number, vector in enumerate(chosen)]
+
+
+def _key(vector: dict[str, Any]) -> PrivateKey:
+    return PrivateKey(bytes.fromhex(vector["privateKey"][2:]))
+
+
+def _check(vector: dict[str, Any], signable: Signable) -> None:
+    signature = signing.sign(signable, _key(vector))
+    assert "0x" + signable.digest.hex() == vector["expected"]["digest"]
+    assert "0x" + signature.hex() == vector["expected"]["signature"]
+    assert int.from_bytes(signature[32:64]) <= GROUP_ORDER_INT // 2  # EIP-2's low s
+    assert signing.sign(signable, _key(vector)) == signature  # RFC 6979: no chance in it
+
+
+@pytest.mark.parametrize("vector", _of("message"))
+def test_messages(vector: dict[str, Any]) -> None:
+    _check(vector, signing.personal_message(Message.model_validate(vector["body"]).octets()))
+
+
+@pytest.mark.parametrize("vector", _of("typedData"))
+def test_typed_data(vector: dict[str, Any]) -> None:
+    _check(vector, signing.typed_message(TypedDataBody.model_validate(vector["body"]).read()))
+
+
+@pytest.mark.parametrize("vector", _of("typedData"))
+def test_typed_data_without_a_primary_type(vector: dict[str, Any]) -> None:
+    # In all of these the first struct is the only one that no other uses.
+    body = {name: value for name, value in vector["body"].items() if name != "primaryType"}
+    _check(vector, signing.typed_message(TypedDataBody.model_validate(body).read()))
+
+
+@pytest.mark.parametrize("vector", _of("transaction"))
+def test_transactions(vector: dict[str, Any]) -> None:
+    body = TransactionBody.model_validate(vector["body"])
+    signed = signing.sign_transaction(transactions.read(body.fields()), _key(vector))
+    assert "0x" + signed.raw.hex() == vector["expected"]["raw"]
+    assert "0x" + signed.hash.hex() == vector["expected"]["hash"]
