@@ -1,9 +1,9 @@
-"""The real command `kms-service serve` in a process of its own, on ports the system picks."""
+"""The real command `kms-service serve` in a process of its own."""
 
 import json
 import os
-import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,8 +21,7 @@ from kms_service.access.scopes import Scope
 from wiring import running_services, settings_for
 
 SOURCES = Path(__file__).parents[1] / "src"
-START_SECONDS = 30
-_RUNNING = re.compile(r"running on (https?://[^ ]+)")
+START_SECONDS = 60
 
 
 @dataclass
@@ -30,8 +29,17 @@ class Server:
     """A server under test: its process, its log so far, and a client of it."""
 
     process: subprocess.Popen[str]
+    url: str
     lines: list[str] = field(default_factory=list)
-    url: str = ""
+
+    def client(self, token: str) -> httpx.Client:
+        """A client with this token, over a new connection for each request, so that all workers serve."""
+        return httpx.Client(
+            base_url=self.url,
+            headers={"authorization": f"Bearer {token}"},
+            limits=httpx.Limits(max_keepalive_connections=0),
+            timeout=20,
+        )
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log's events of this name so far."""
@@ -58,7 +66,7 @@ def environment(database_url: str, endpoint: KmsEndpoint, **more: str) -> dict[s
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_ENDPOINT_URL_KMS": endpoint.url,
         "DATABASE_URL": database_url,
-        "PORT": "0",
+        "PORT": str(_free_port()),
         "LOG_FORMAT": "json",
         **more,
     }
@@ -78,11 +86,10 @@ def serving(variables: dict[str, str]) -> Iterator[Server]:
     """A running server, answering; ended with SIGTERM."""
     command = [sys.executable, "-m", "kms_service", "serve"]
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own command
-        server = Server(process)
+        server = Server(process, f"http://127.0.0.1:{variables['PORT']}")
         reader = threading.Thread(target=_read, args=(server,), daemon=True)
         reader.start()
         try:
-            server.url = _url(server)
             _answers(server)
             yield server
         finally:
@@ -100,16 +107,6 @@ def _read(server: Server) -> None:
         server.lines.append(line.rstrip("\n"))
 
 
-def _url(server: Server) -> str:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and server.process.poll() is None:
-        for line in list(server.lines):
-            if match := _RUNNING.search(line):
-                return match[1]
-        time.sleep(0.05)
-    raise AssertionError("the server did not start:\n" + "\n".join(server.lines))
-
-
 def _answers(server: Server) -> None:
     end = time.monotonic() + START_SECONDS
     while True:
@@ -117,5 +114,13 @@ def _answers(server: Server) -> None:
             if httpx.get(f"{server.url}/livez", timeout=2).status_code == 200:
                 return
         except httpx.TransportError:
-            assert time.monotonic() < end, "\n".join(server.lines)
+            if server.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError("the server did not start:\n" + "\n".join(server.lines)) from None
         time.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

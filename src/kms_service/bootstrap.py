@@ -4,6 +4,8 @@ import threading
 import time
 from dataclasses import dataclass
 
+from structlog import PrintLogger
+
 from kms_service.errors import NoKeyAtStart
 from kms_service.kms.aws import AwsKmsService, connect
 from kms_service.kms.health import KeyHealth
@@ -30,6 +32,7 @@ from kms_service.store.shared_state import SharedStateStore
 from kms_service.store.tokens import TokenStore
 from kms_service.store.wallets import WalletStore
 from kms_service.telemetry import metrics
+from kms_service.telemetry.emf import FLUSH_SECONDS, EmbeddedMetrics
 from kms_service.telemetry.logs import get_logger
 
 HEALING_SECONDS = 1.0
@@ -121,6 +124,7 @@ def build(settings: Settings) -> Services:
         authenticator=Authenticator(token_store),
         readiness=readiness,
         background=(
+            *_emf(settings),
             Repeating("readiness", PROBE_SECONDS, readiness.probe),
             Repeating("pool refresh", settings.pool_refresh_seconds, pool.refresh),
             Repeating("pool healing", HEALING_SECONDS, pool.heal),
@@ -129,6 +133,14 @@ def build(settings: Settings) -> Services:
             Repeating("connection gauges", USAGE_SECONDS, database.report_usage),
         ),
     )
+
+
+def _emf(settings: Settings) -> tuple[Repeating, ...]:
+    if not settings.metrics_emf:
+        return ()
+    # Past the logger: no level may filter metrics out.
+    metrics = EmbeddedMetrics(PrintLogger().msg)
+    return (Repeating("embedded metrics", FLUSH_SECONDS, metrics.flush, once_more=True),)
 
 
 def _calls_under_one_key(settings: Settings) -> int:

@@ -79,6 +79,7 @@ class Settings(_DatabaseSettings):
     pool_refresh_seconds: Annotated[float, Field(ge=1, le=86400)] = 300
     request_deadline_seconds: Annotated[float, Field(ge=4, le=120)] = 10
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    metrics_emf: bool = False
     docs_enabled: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "text"] = "auto"

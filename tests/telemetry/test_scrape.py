@@ -34,14 +34,9 @@ def total(samples: dict[str, dict[tuple[tuple[str, str], ...], float]], name: st
 
 
 def use(server: Server, token: str, users: range) -> None:
-    """A wallet and its private key for each user, over connections of their own so that all workers serve."""
+    """A wallet and its private key for each user, eight at a time."""
 
-    with httpx.Client(
-        base_url=server.url,
-        headers={"authorization": f"Bearer {token}"},
-        limits=httpx.Limits(max_keepalive_connections=0),
-        timeout=20,
-    ) as client:
+    with server.client(token) as client:
 
         def one(user: int) -> None:
             made = client.post("/wallets", json={"userId": f"user{user}"})
