@@ -11,6 +11,8 @@ from kms_service.kms.aws import AwsKmsService, connect
 from kms_service.kms.health import KeyHealth
 from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.audit import AuditLog
+from kms_service.service.audit_trail import AuditTrail
+from kms_service.service.audit_verification import AuditVerifier
 from kms_service.service.authentication import Authenticator
 from kms_service.service.background import Repeating
 from kms_service.service.key_census import CENSUS_SECONDS, Census
@@ -25,6 +27,7 @@ from kms_service.service.wallets import BATCH_THREADS, WalletsKmsService
 from kms_service.settings import Settings
 from kms_service.store import schema
 from kms_service.store.audit import AuditStore
+from kms_service.store.audit_trail import AuditTrailStore
 from kms_service.store.database import USAGE_SECONDS, Database, open_database
 from kms_service.store.key_census import KeyCensusStore
 from kms_service.store.pool_keys import PoolKeyStore
@@ -51,6 +54,8 @@ class Services:
     shared_state: SharedStatePoll
     census: Census
     audit: AuditLog
+    audit_trail: AuditTrail
+    verifier: AuditVerifier
     wallets: WalletsKmsService
     signing: SigningService
     tokens: TokenService
@@ -88,9 +93,10 @@ class Services:
         threading.Thread(target=self.signing.warm_up, name="warm-up", daemon=True).start()
 
     def close(self) -> None:
-        """Stop the background work and close all connections."""
+        """Stop the background work, end the audit chains, and close all connections."""
         for work in self.background:
             work.stop()
+        self.audit.close()
         self.database.close()
 
 
@@ -102,6 +108,7 @@ def build(settings: Settings) -> Services:
     kms = AwsKmsService(connect(settings, connections=connections), settings.aws_region, health)
     pool = KmsKeyPool(kms, settings.aliases, health)
     audit = AuditLog(AuditStore(database), pool)
+    trail_store = AuditTrailStore(database)
     readiness = Readiness(database, pool)
     wallet_store = WalletStore(database)
     releases = Releases(wallet_store, WalletOpener(kms), audit)
@@ -120,11 +127,14 @@ def build(settings: Settings) -> Services:
         audit=audit,
         wallets=WalletsKmsService(wallet_store, pool, releases, audit),
         signing=SigningService(releases),
+        audit_trail=AuditTrail(trail_store),
+        verifier=AuditVerifier(trail_store, kms),
         tokens=TokenService(token_store, audit),
         authenticator=Authenticator(token_store),
         readiness=readiness,
         background=(
             *_emf(settings),
+            Repeating("audit heads", settings.audit_heads_seconds, audit.log_heads),
             Repeating("readiness", PROBE_SECONDS, readiness.probe),
             Repeating("pool refresh", settings.pool_refresh_seconds, pool.refresh),
             Repeating("pool healing", HEALING_SECONDS, pool.heal),

@@ -77,6 +77,7 @@ class Settings(_DatabaseSettings):
     worker_threads: Annotated[int, Field(ge=2, le=128)] = 8
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 256
     pool_refresh_seconds: Annotated[float, Field(ge=1, le=86400)] = 300
+    audit_heads_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
     request_deadline_seconds: Annotated[float, Field(ge=4, le=120)] = 10
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     metrics_emf: bool = False

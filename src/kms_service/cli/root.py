@@ -20,6 +20,7 @@ _COMMANDS = {
     "local": "kms_service.cli.local:local",
     "pool": "kms_service.cli.pool:pool",
     "token": "kms_service.cli.token:token",
+    "audit": "kms_service.cli.audit:audit",
 }
 
 

@@ -1,7 +1,6 @@
 """`kms-service token create|list|revoke`."""
 
 import json
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,20 +8,9 @@ import click
 
 from kms_service.access.scopes import Scope
 from kms_service.cli.process import operator_services
+from kms_service.cli.times import Span, shown
 from kms_service.service.tokens import NewToken
 from kms_service.store.tokens import TokenRow
-
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-
-
-class _Span(click.ParamType[timedelta]):
-    name = "span"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        match = re.fullmatch(r"([1-9]\d{0,4})([mhd])", str(value))
-        if match is None:
-            self.fail("must look like 30m, 12h or 90d", param, ctx)
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 @click.group()
@@ -40,7 +28,7 @@ def token() -> None:
     type=click.Choice([scope.value for scope in Scope]),
     help="What the token allows; repeat for several.",
 )
-@click.option("--expires-in", type=_Span(), help="30m, 12h, 90d; without it the token does not expire.")
+@click.option("--expires-in", type=Span(), help="30m, 12h, 90d; without it the token does not expire.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def create(name: str, scopes: tuple[str, ...], expires_in: timedelta | None, *, as_json: bool) -> None:
     """Make a token called NAME and print it, this once.
@@ -84,9 +72,9 @@ def _facts(row: TokenRow) -> dict[str, Any]:
         "name": row.name,
         "scopes": list(row.scopes),
         "state": _state(row),
-        "createdAt": _time(row.created_at),
-        "expiresAt": _time(row.expires_at),
-        "revokedAt": _time(row.revoked_at),
+        "createdAt": shown(row.created_at),
+        "expiresAt": shown(row.expires_at),
+        "revokedAt": shown(row.revoked_at),
     }
 
 
@@ -94,10 +82,6 @@ def _state(row: TokenRow) -> str:
     if row.revoked_at is not None:
         return "revoked"
     return "expired" if row.expires_at is not None and row.expires_at <= datetime.now(UTC) else "valid"
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _shown_once(made: NewToken) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, func, select, true
+from sqlalchemy import CTE, Select, bindparam, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 
 from kms_service.material import WrappedDek
@@ -36,6 +36,20 @@ class AuditRow:
     mac: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class ChainRow:
+    """A chain: its place among all, who writes it, and its MAC key under KMS.
+
+    `number` is None for chains of the version before numbers.
+    """
+
+    chain_id: UUID
+    number: int | None
+    opened_at: datetime
+    process: str
+    mac_key: WrappedDek
+
+
 class AuditStore:
     """Statements on the audit tables.
 
@@ -45,22 +59,26 @@ class AuditStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def open_chain(self, chain_id: UUID, process: str, mac_key: WrappedDek) -> datetime:
-        """Record a new chain and its wrapped MAC key; answers the database's time."""
-        statement = (
-            insert(audit_chains)
-            .values(
-                chain_id=chain_id,
-                process=process,
-                wrapped_mac_key=mac_key.blob,
-                kms_key_id=mac_key.key_arn,
-                kms_region=mac_key.region,
-            )
-            .returning(audit_chains.c.opened_at)
-        )
+    def next_chain(self) -> tuple[int, datetime]:
+        """The number that the next chain may take, and the database's time."""
+        statement = select(func.coalesce(func.max(audit_chains.c.number), 0) + 1, func.clock_timestamp())
         with self._database.connection() as connection:
-            at: datetime = connection.execute(statement).scalar_one()
-        return at
+            number, now = connection.execute(statement).one()
+        return number, now
+
+    def open_chain(self, chain: ChainRow, first: AuditRow) -> bool:
+        """Insert a chain and its first row in one statement; False when another took its number."""
+        parameters = {
+            **asdict(first),
+            "number": chain.number,
+            "opened_at": chain.opened_at,
+            "process": chain.process,
+            "wrapped_mac_key": chain.mac_key.blob,
+            "kms_key_id": chain.mac_key.key_arn,
+            "kms_region": chain.mac_key.region,
+        }
+        with self._database.connection() as connection:
+            return connection.execute(_OPEN_CHAIN, parameters).one_or_none() is not None
 
     def append(self, row: AuditRow) -> datetime:
         """Insert one row, committed on return; answers the database's time."""
@@ -95,15 +113,32 @@ def _append_with_wallet() -> Select[Any]:
         .returning(wallets.c.created_at)
         .cte("made")
     )
+    recorded = _recorded_with(made)
+    # Both have one row, or neither has.
+    return select(made.c.created_at, recorded.c.now).select_from(made.join(recorded, true()))
+
+
+def _open_chain() -> Select[Any]:
+    chain = ("chain_id", "number", "opened_at", "process", "wrapped_mac_key", "kms_key_id", "kms_region")
+    made = (
+        insert(audit_chains)
+        .values({name: bindparam(name) for name in chain})
+        .on_conflict_do_nothing(index_elements=[audit_chains.c.number])
+        .returning(audit_chains.c.chain_id)
+        .cte("made")
+    )
+    return select(_recorded_with(made).c.now)
+
+
+def _recorded_with(made: CTE) -> CTE:
+    """An audit row if, and only if, `made` made a row."""
     values = [bindparam(name, type_=audit_events.c[name].type) for name in _EVENT]
-    recorded = (
+    return (
         insert(audit_events)
         .from_select(_EVENT, select(*values).select_from(made))
         .returning(func.clock_timestamp().label("now"))
         .cte("recorded")
     )
-    # Both have one row, or neither has.
-    return select(made.c.created_at, recorded.c.now).select_from(made.join(recorded, true()))
 
 
 def _parameters(row: AuditRow, wallet: SealedWallet) -> dict[str, Any]:
@@ -124,3 +159,4 @@ _APPEND = (
     insert(audit_events).values({name: bindparam(name) for name in _EVENT}).returning(func.clock_timestamp())
 )
 _APPEND_WITH_WALLET = _append_with_wallet()
+_OPEN_CHAIN = _open_chain()

@@ -1,0 +1,130 @@
+"""`kms-service audit verify|list`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, TextIO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kms_service.cli.process import operator_services
+from kms_service.cli.times import Moment, shown
+from kms_service.service.audit_heads import read_heads
+from kms_service.service.audit_trail import EventView
+from kms_service.service.audit_verification import AuditVerifier, Report
+from kms_service.service.audit_walk import Finding
+from kms_service.store.audit_trail import EventFilter
+
+
+@click.group()
+def audit() -> None:
+    """Verify and read the audit log."""
+
+
+@audit.command()
+@click.option("--since", type=Moment(), help="Walk only rows from this time on; RFC 3339, or 24h, 7d.")
+@click.option(
+    "--heads",
+    "log",
+    type=click.File(encoding="utf-8", errors="replace"),
+    help="The service's JSON log (- for standard input): its audit_head events show what was cut off an end.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(since: datetime | None, log: TextIO | None, *, as_json: bool) -> None:
+    """Walk every chain of the audit log and name the first row of each that is not what was written.
+
+    Needs to read the audit tables, and kms:Decrypt with the context purpose=audit-chain. Exits 1 when a row
+    was changed, removed, inserted or reordered, or a chain cannot be checked.
+    """
+    heads = {} if log is None else read_heads(log)
+    with operator_services() as services, _progress(services.verifier, since, quiet=as_json) as on_rows:
+        report = services.verifier.verify(since, heads, on_rows)
+    click.echo(json.dumps(_facts(report)) if as_json else _told(report, with_heads=bool(heads)))
+    if not report.intact:
+        sys.exit(1)
+
+
+@audit.command(name="list")
+@click.option("--user", "user_id", help="Only events of this user's wallet.")
+@click.option("--actor", help="Only what this token or operator did.")
+@click.option("--action", help="Only this action, such as private_key.read.")
+@click.option("--since", type=Moment(), help="Only from this time on; RFC 3339, or 24h, 7d.")
+@click.option("--until", type=Moment(), help="Only before this time.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def list_events(limit: int, *, as_json: bool, **wanted: Any) -> None:
+    """List audit events, newest first."""
+    with operator_services() as services:
+        for event in services.audit_trail.newest(EventFilter(**wanted), limit):
+            click.echo(json.dumps(_event_facts(event)) if as_json else _event_line(event))
+
+
+@contextmanager
+def _progress(verifier: AuditVerifier, since: datetime | None, *, quiet: bool) -> Iterator[Any]:
+    console = Console(stderr=True, quiet=quiet)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("audit rows", total=verifier.expected_rows() if since is None else None)
+        yield lambda rows: progress.advance(task, rows)
+
+
+def _told(report: Report, *, with_heads: bool) -> str:
+    lines = [finding.says for finding in report.findings]
+    lines.append(f"{report.rows} rows in {report.chains} chains: {_verdict(report)}")
+    if report.unclosed:
+        hint = "" if with_heads else "; --heads tells whether one was cut off at its end"
+        lines.append(f"{report.unclosed} chains have no closing row (of processes that run or died){hint}")
+    return "\n".join(lines)
+
+
+def _verdict(report: Report) -> str:
+    if report.intact:
+        return "as they were written"
+    return f"{len(report.findings)} chains are NOT as they were written"
+
+
+def _facts(report: Report) -> dict[str, Any]:
+    return {
+        "intact": report.intact,
+        "chains": report.chains,
+        "rows": report.rows,
+        "unclosed": report.unclosed,
+        "findings": [_finding_facts(finding) for finding in report.findings],
+    }
+
+
+def _finding_facts(finding: Finding) -> dict[str, Any]:
+    return {
+        "fault": finding.fault.value,
+        "chain": None if finding.chain_id is None else str(finding.chain_id),
+        "number": finding.number,
+        "seq": finding.seq,
+        "id": finding.row_id,
+        "says": finding.says,
+    }
+
+
+def _event_facts(event: EventView) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "at": shown(event.at),
+        "actor": event.actor,
+        "action": event.action,
+        "outcome": event.outcome,
+        "userId": event.user_id,
+        "walletAddress": event.wallet_address,
+        "requestId": event.request_id,
+        "kmsKeyId": event.kms_key_id,
+        "kmsRequestId": event.kms_request_id,
+        "detail": event.detail,
+    }
+
+
+def _event_line(event: EventView) -> str:
+    at = f"{event.at:%Y-%m-%d %H:%M:%S}"
+    about = event.user_id or event.detail or ""
+    return f"{at}  {event.actor:<20} {event.action:<20} {event.outcome:<18} {about}"
