@@ -81,6 +81,7 @@ class Settings(_DatabaseSettings):
     request_deadline_seconds: Annotated[float, Field(ge=4, le=120)] = 10
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     metrics_emf: bool = False
+    shutdown_delay_seconds: Annotated[float, Field(ge=0, le=120)] = 1
     docs_enabled: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "text"] = "auto"

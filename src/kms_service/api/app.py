@@ -9,6 +9,7 @@ from kms_service import __version__
 from kms_service.api import metrics, openapi, pool, probes, problems, signing, wallets
 from kms_service.api.docs import install_docs
 from kms_service.api.request_scope import RequestScope
+from kms_service.api.shutdown import tell_not_ready_first
 from kms_service.api.workers import Workers
 from kms_service.bootstrap import Services, build
 from kms_service.settings import load_settings
@@ -59,6 +60,7 @@ def worker_app() -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     services.start()
+    tell_not_ready_first(services.readiness, services.settings.shutdown_delay_seconds)
     try:
         yield
     finally:

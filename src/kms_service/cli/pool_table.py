@@ -3,21 +3,20 @@
 from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from kms_service.kms.pool import KeyMode, KeyStatus
 from kms_service.service.pool import PoolKey, PoolState
 
-_BAR_WIDTH = 20
+_BAR_WIDTH = 10
 _SECONDS_A_DAY = 86_400
 
 
 def pool_table(state: PoolState) -> RenderableType:
     """One row a key, and a line for each key outside the pool that holds wallets."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("Key", "State", "Wallets", "", "Last used", "Rotation", "Key id"):
+    for title in ("Key", "State", "Wallets", "", "Last used", "Rotates"):
         table.add_column(title, justify="right" if title == "Wallets" else "left", no_wrap=title != "State")
     most = max((key.wallets for key in state.keys), default=0)
     for key in state.keys:
@@ -25,10 +24,9 @@ def pool_table(state: PoolState) -> RenderableType:
             key.info.name,
             _state(key),
             f"{key.wallets:,}",
-            ProgressBar(total=max(most, 1), completed=key.wallets, width=_BAR_WIDTH),
+            "█" * round(_BAR_WIDTH * key.wallets / max(most, 1)),
             _ago(key.last_used_at),
             _rotation(key),
-            "-" if key.info.key_arn is None else key.info.key_arn.rpartition("/")[2],
         )
     return Group(table, *_notes(state))
 
@@ -47,8 +45,7 @@ def _rotation(key: PoolKey) -> Text:
         return Text("not known", "yellow")
     if not rotation.enabled:
         return Text("off", "red")
-    days = f"every {rotation.period_in_days} days" if rotation.period_in_days else "on"
-    return Text(days if rotation.next_at is None else f"{days}, next {rotation.next_at:%Y-%m-%d}")
+    return Text("on" if rotation.next_at is None else f"{rotation.next_at:%Y-%m-%d}")
 
 
 def _ago(at: datetime | None) -> str:

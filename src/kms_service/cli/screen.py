@@ -4,10 +4,12 @@ import sys
 
 from rich.console import Console
 
+_PIPE_WIDTH = 120
+
 
 def screen() -> Console:
     """Standard output: tables and colours on a terminal, plain text elsewhere."""
-    return Console(file=sys.stdout, highlight=False)
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def progress_screen() -> Console:

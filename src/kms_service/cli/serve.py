@@ -1,13 +1,14 @@
 """`kms-service serve`."""
 
-from types import FrameType
-from typing import Any
+import signal
+import sys
+from typing import Any, NoReturn
 
 import click
 import uvicorn
 
 from kms_service.api.app import create_app
-from kms_service.bootstrap import Services, build
+from kms_service.bootstrap import build
 from kms_service.errors import SettingsError
 from kms_service.settings import Settings, load_settings
 from kms_service.telemetry import exposition, logs
@@ -23,15 +24,17 @@ def serve() -> None:
     """Serve HTTP on HOST and PORT, with the settings of the environment and .env.
 
     Does not migrate. Exits 78 when a setting is missing or wrong or the schema is behind, 69 when no key of
-    the pool can be used.
+    the pool can be used. On SIGTERM it tells not ready, finishes the requests under way, and exits 0.
     """
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)
     services = build(settings)
     services.check()
+    # uvicorn raises the signal that stopped it once more when all is done: that is no failure.
+    signal.signal(signal.SIGTERM, _exit)
     if settings.workers == 1:
         _serve_metrics(settings)
-        _Server(uvicorn.Config(create_app(services), **_options(settings)), services).run()
+        uvicorn.Server(uvicorn.Config(create_app(services), **_options(settings))).run()
         return
     services.close()
     with exposition.shared_folder():
@@ -55,16 +58,8 @@ def _serve_metrics(settings: Settings) -> None:
     log.info("metrics_served", host=settings.host, port=port)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which tells not ready before it stops accepting."""
-
-    def __init__(self, config: uvicorn.Config, services: Services) -> None:
-        super().__init__(config)
-        self._services = services
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._services.readiness.drain()
-        super().handle_exit(sig, frame)
+def _exit(_signal: int, _frame: object) -> NoReturn:
+    sys.exit(0)
 
 
 def _options(settings: Settings) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from kms_service import deadline
-from kms_service.errors import IntegrityFailure, KmsUnavailable
+from kms_service.errors import IntegrityFailure, KmsServiceError, KmsUnavailable
 from kms_service.kms import arn, calls, faults
 from kms_service.kms.health import KeyHealth
 from kms_service.material import DEK_BYTES, DataKey, WrappedDek
@@ -34,6 +34,7 @@ BACK_OFF_SECONDS = 1.0  # botocore's standard mode: up to 1 s before the second 
 MAX_BLOB_BYTES = (
     6144  # KMS refuses longer ones: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
 )
+_OPENING = frozenset({"Decrypt", "ReEncrypt"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ class AwsKmsService:
                 yield
             except (ClientError, BotoCoreError) as error:
                 # botocore's text may quote parameters; its type and code are kept in `reason`.
-                raise faults.from_botocore(error, key) from None
+                raise _mapped(operation, error, key) from None
             except (ValueError, TypeError, KeyError, AttributeError):
                 # botocore's parser on a reply that is no KMS reply; the text would quote the reply.
                 raise KmsUnavailable("garbled reply", key) from None
@@ -200,6 +201,14 @@ def _config(connections: int) -> Config:
         # Validation costs CPU on every call; the calls here are fixed and typed.
         parameter_validation=False,
     )
+
+
+def _mapped(operation: str, error: BotoCoreError | ClientError, key: str) -> KmsServiceError:
+    mapped = faults.from_botocore(error, key)
+    if isinstance(mapped, IntegrityFailure) and operation not in _OPENING:
+        # There is no stored ciphertext that could be at fault.
+        return KmsUnavailable(mapped.reason, key, mapped.kms_request_id)
+    return mapped
 
 
 def _revealed(secret: Any) -> str | None:

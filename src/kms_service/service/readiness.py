@@ -41,6 +41,11 @@ class Readiness:
         self._checks = self._look()
         self._seen = self._clock()
 
+    @property
+    def draining(self) -> bool:
+        """Whether the process is about to stop."""
+        return self._draining.is_set()
+
     def drain(self) -> None:
         """Answer not ready from now on, so that no new traffic comes while requests finish."""
         self._draining.set()

@@ -1,0 +1,201 @@
+"""Single keys that fail under load, measured: `python tests/fault_load.py` prints what callers saw.
+
+Real parts: `kms-service serve` as a process, PostgreSQL, HTTP. Sixteen callers create wallets and read
+private keys for some seconds; in the middle of them one key of ten fails, and is mended. Counted are the
+creates that failed, the reads under other keys that failed, and how soon the key served again. A last run has
+30 % of all KMS calls fail at random, and then opens every wallet that was answered.
+"""
+
+import asyncio
+import random
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+import click
+import httpx
+
+from fault_table import database
+from kms_endpoint import Error, Hang, KmsEndpoint, Reset, Status
+from served import Served, served
+
+PREFIX = "Empressa-wallet-key"
+FAULTY = f"alias/{PREFIX}-1"
+CALLERS = 16
+HEALTHY_SECONDS, FAULT_SECONDS, HEALING_SECONDS = 3.0, 6.0, 14.0
+Break = Callable[[KmsEndpoint], Callable[[], None]]
+
+
+def in_state(state: str) -> Break:
+    """The key in another state, until it is enabled again."""
+
+    def break_(kms: KmsEndpoint) -> Callable[[], None]:
+        kms.key(FAULTY).state = state
+        return lambda: setattr(kms.key(FAULTY), "state", "Enabled")
+
+    return break_
+
+
+def denied(kms: KmsEndpoint) -> Callable[[], None]:
+    """The key policy refuses everything."""
+    return kms.deny(FAULTY, "Encrypt", "Decrypt", "DescribeKey").remove
+
+
+def hanging(kms: KmsEndpoint) -> Callable[[], None]:
+    """No answer to cryptography under the key."""
+    return kms.on("Encrypt", "Decrypt", key=FAULTY).answer(Hang()).remove
+
+
+SCENARIOS: dict[str, Break] = {
+    "disabled": in_state("Disabled"),
+    "denied": denied,
+    "scheduled for deletion": in_state("PendingDeletion"),
+    "hangs": hanging,
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: when it began (seconds from the start), its kind, status, code and seconds taken."""
+
+    at: float
+    kind: str
+    status: int
+    code: str
+    seconds: float
+
+
+@dataclass
+class Load:
+    """Callers of one service; knows which wallet lies under which key."""
+
+    service: Served
+    wallets: list[tuple[str, str, str]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    faulty_arn: str = ""
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _numbers: "count[int]" = field(default_factory=count)
+
+    async def run(self, seconds: float) -> None:
+        """All callers at once, for so long."""
+        limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS)
+        async with httpx.AsyncClient(
+            base_url=self.service.url, headers=self.service.headers, timeout=30, limits=limits
+        ) as client:
+            end = time.monotonic() + seconds
+            await asyncio.gather(*(self._caller(client, end) for _ in range(CALLERS)))
+
+    async def _caller(self, client: httpx.AsyncClient, end: float) -> None:
+        while time.monotonic() < end:
+            if not self.wallets or random.random() < 0.4:
+                await self._create(client)
+            else:
+                await self._read(client, *random.choice(self.wallets))
+
+    async def _create(self, client: httpx.AsyncClient) -> None:
+        user = f"{self.run_id}-{next(self._numbers)}"
+        answer = await self._timed(client, "create", "PUT", f"/wallets/{user}")
+        if answer.status_code == 201:
+            wallet = answer.json()
+            self.wallets.append((user, wallet["walletAddress"], wallet["kmsKeyId"]))
+
+    async def _read(self, client: httpx.AsyncClient, user: str, address: str, key_arn: str) -> None:
+        kind = "read" if key_arn != self.faulty_arn else "read under it"
+        answer = await self._timed(client, kind, "GET", f"/wallets/{user}/private-key")
+        assert answer.status_code != 200 or answer.json()["walletAddress"] == address
+
+    async def _timed(self, client: httpx.AsyncClient, kind: str, method: str, path: str) -> httpx.Response:
+        at = time.monotonic()
+        answer = await client.request(method, path)
+        code = "" if answer.is_success else answer.json()["code"]
+        seconds = time.monotonic() - at
+        self.requests.append(Request(at - self.started, kind, answer.status_code, code, seconds))
+        return answer
+
+    async def lost(self) -> int:
+        """How many wallets of those answered do not open to their address."""
+        lost = 0
+        async with httpx.AsyncClient(base_url=self.service.url, headers=self.service.headers) as client:
+            for user, address, _ in self.wallets:
+                answer = await client.get(f"/wallets/{user}/private-key", timeout=30)
+                lost += answer.status_code != 200 or answer.json()["walletAddress"] != address
+        return lost
+
+
+async def one_key_fails(kms: KmsEndpoint, service: Served, break_: Break) -> Load:
+    """The callers, with the fault in their midst."""
+    load = Load(service, faulty_arn=kms.key(FAULTY).arn)
+    callers = asyncio.create_task(load.run(HEALTHY_SECONDS + FAULT_SECONDS + HEALING_SECONDS))
+    await asyncio.sleep(HEALTHY_SECONDS)
+    mend = break_(kms)
+    await asyncio.sleep(FAULT_SECONDS)
+    mend()
+    await callers
+    return load
+
+
+def report(name: str, load: Load) -> None:
+    """What callers saw: all times are from the moment of the fault, or from its mending."""
+    mended = HEALTHY_SECONDS + FAULT_SECONDS
+    click.echo(f"\n{name}: {len(load.requests)} requests")
+    for kind in ("create", "read", "read under it"):
+        mine = [each for each in load.requests if each.kind == kind]
+        failed = [each for each in mine if each.status >= 400]
+        codes = dict(Counter(f"{each.status} {each.code}" for each in failed))
+        during = [each for each in mine if HEALTHY_SECONDS <= each.at < mended]
+        click.echo(
+            f"  {kind:14} {len(mine):6} in all, {len(during):5} during the fault, "
+            f"{len(failed):4} failed {codes}; p50 {_quantile(mine, 0.5):.0f} ms, "
+            f"p99 {_quantile(during, 0.99):.0f} ms, "
+            f"longest {max((each.seconds for each in during), default=0) * 1000:.0f} ms during it"
+            + (f"; last failure {max(e.at + e.seconds for e in failed) - mended:+.1f} s" if failed else "")
+        )
+
+
+def _quantile(requests: list[Request], share: float) -> float:
+    ordered = sorted(each.seconds for each in requests)
+    return ordered[int(share * (len(ordered) - 1))] * 1000 if ordered else 0.0
+
+
+def main() -> None:
+    """Run every scenario against a service of its own."""
+    with database("load") as url:
+        for name, break_ in SCENARIOS.items():
+            with KmsEndpoint() as kms:
+                kms.add_pool(PREFIX, 10)
+                with served(url, kms) as service:
+                    load = asyncio.run(one_key_fails(kms, service, break_))
+                    report(name, load)
+                    click.echo(
+                        f"  the key: {kms.count('Encrypt', key=FAULTY)} Encrypt calls; "
+                        f"{sum(key == load.faulty_arn for _, _, key in load.wallets)} wallets made under it; "
+                        f"{asyncio.run(load.lost())} wallets lost of {len(load.wallets)}"
+                    )
+        _at_random(url)
+
+
+def _at_random(url: str) -> None:
+    with KmsEndpoint() as kms:
+        kms.add_pool(PREFIX, 10)
+        with served(url, kms) as service:
+            load = Load(service)
+            operations = ("Encrypt", "Decrypt")
+            for seed, fault in enumerate((Status(500), Error("KMSInternalException"), Reset())):
+                kms.on(*operations).at_random(0.113, seed=seed).answer(fault)  # 30 % for the three together
+            asyncio.run(load.run(12))
+            kms.clear()
+            failed = kms.count() - kms.count(outcome="ok")
+            statuses = Counter(f"{each.kind} {each.status} {each.code}" for each in load.requests)
+            time.sleep(3)
+            click.echo(
+                f"\n30 % at random: {failed} of {kms.count()} KMS calls failed; answers {dict(statuses)}"
+            )
+            click.echo(f"  {asyncio.run(load.lost())} wallets lost of {len(load.wallets)}")
+
+
+if __name__ == "__main__":
+    main()
