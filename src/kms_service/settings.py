@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, Validati
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from kms_service.errors import SettingsError
+from kms_service.tls import server_context
 
 _ADVICE = "Set them in the environment or in .env; .env.example explains every setting."
 
@@ -42,6 +43,15 @@ def _split(url: str) -> SplitResult | None:
         # The parser's own words quote the URL, password and all.
         return None
     return parts
+
+
+def _readable(path: Path | None) -> Path | None:
+    if path is not None:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise ValueError(f"cannot be read: {(error.strerror or type(error).__name__).lower()}") from None
+    return path
 
 
 def _region(name: str) -> str:
@@ -82,6 +92,9 @@ class Settings(_DatabaseSettings):
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     metrics_emf: bool = False
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=120)] = 1
+    tls_cert_file: Annotated[Path | None, AfterValidator(_readable)] = None
+    tls_key_file: Annotated[Path | None, AfterValidator(_readable), Field(validate_default=True)] = None
+    tls_client_ca_file: Annotated[Path | None, AfterValidator(_readable)] = None
     docs_enabled: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "text"] = "auto"
@@ -116,6 +129,30 @@ class Settings(_DatabaseSettings):
         if port and port == info.data.get("port"):
             raise ValueError("must differ from PORT; leave it out to serve /metrics on PORT")
         return port
+
+    @field_validator("tls_key_file")
+    @classmethod
+    def _key_belongs_to_the_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if "tls_cert_file" not in info.data:
+            return key  # it has a problem of its own
+        cert = info.data["tls_cert_file"]
+        if (key is None) != (cert is None):
+            raise ValueError("set both TLS_CERT_FILE and this, or neither to serve plain http")
+        if cert is not None and key is not None and not _makes_a_server(cert, key, None):
+            raise ValueError("must be the unencrypted PEM key of the PEM certificate in TLS_CERT_FILE")
+        return key
+
+    @field_validator("tls_client_ca_file")
+    @classmethod
+    def _clients_come_over_tls(cls, client_ca: Path | None, info: ValidationInfo) -> Path | None:
+        cert, key = info.data.get("tls_cert_file"), info.data.get("tls_key_file")
+        if client_ca is None or "tls_cert_file" not in info.data or "tls_key_file" not in info.data:
+            return client_ca
+        if cert is None or key is None:
+            raise ValueError("client certificates need TLS: set TLS_CERT_FILE and TLS_KEY_FILE too")
+        if not _makes_a_server(cert, key, client_ca):
+            raise ValueError("must hold PEM certificates")
+        return client_ca
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -181,6 +218,14 @@ def _problem(detail: Mapping[str, Any]) -> str:
     if detail["type"] == "missing":
         return f"{name.upper()}: is required; {_REMEDIES[name]}"
     return f"{name.upper()}: {message[0].lower()}{message[1:]}"
+
+
+def _makes_a_server(cert: Path, key: Path, client_ca: Path | None) -> bool:
+    try:
+        server_context(cert, key, client_ca)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _problem_of_the_chain() -> str | None:

@@ -1,7 +1,11 @@
 """`kms-service serve`."""
 
 import signal
+import ssl
 import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -13,6 +17,7 @@ from kms_service.errors import SettingsError
 from kms_service.settings import Settings, load_settings
 from kms_service.telemetry import exposition, logs
 from kms_service.telemetry.logs import get_logger
+from kms_service.tls import server_context
 
 _GRACE_SECONDS = 2
 
@@ -21,7 +26,7 @@ log = get_logger()
 
 @click.command()
 def serve() -> None:
-    """Serve HTTP on HOST and PORT, with the settings of the environment and .env.
+    """Serve HTTP on HOST and PORT, with the settings of the environment and .env; HTTPS with TLS_CERT_FILE.
 
     Does not migrate. Exits 78 when a setting is missing or wrong or the schema is behind, 69 when no key of
     the pool can be used. On SIGTERM it tells not ready, finishes the requests under way, and exits 0.
@@ -70,4 +75,21 @@ def _options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "server_header": False,
         "timeout_graceful_shutdown": int(settings.request_deadline_seconds) + _GRACE_SECONDS,
+        **_tls(settings),
     }
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return {}
+    files = (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+    return {"ssl_context_factory": partial(_context, files)}
+
+
+def _context(
+    files: tuple[Path, Path, Path | None],
+    _config: uvicorn.Config,
+    _default: Callable[[], ssl.SSLContext],
+) -> ssl.SSLContext:
+    # A function of the module: uvicorn pickles it for its worker processes.
+    return server_context(*files)

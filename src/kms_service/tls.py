@@ -1,0 +1,30 @@
+"""The server's side of TLS: 1.2 or later, and client certificates when a CA for them is given."""
+
+import ssl
+from pathlib import Path
+
+
+def server_context(cert_file: Path, key_file: Path, client_ca_file: Path | None) -> ssl.SSLContext:
+    """The context of a server with this certificate, which, given a client CA, wants a certificate of it.
+
+    Args:
+        cert_file: PEM; the server's certificate, then the intermediate ones.
+        key_file: PEM, not encrypted.
+        client_ca_file: PEM; the CAs whose client certificates are accepted, or None to ask for none.
+
+    Raises:
+        OSError: a file cannot be read, is not PEM, or key and certificate do not belong together.
+        ValueError: the key is encrypted.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert_file, key_file, password=_no_passphrase)
+    if client_ca_file is not None:
+        context.load_verify_locations(client_ca_file)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _no_passphrase() -> str:
+    # Without this, OpenSSL would ask at the terminal and the start would hang.
+    raise ValueError("the key is encrypted")
