@@ -17,6 +17,7 @@ _TEMPORARY_FAILURE = 75
 _COMMANDS = {
     "serve": "kms_service.cli.serve:serve",
     "migrate": "kms_service.cli.migrate:migrate",
+    "cost": "kms_service.cli.cost:cost",
     "local": "kms_service.cli.local:local",
     "pool": "kms_service.cli.pool:pool",
     "token": "kms_service.cli.token:token",

@@ -1,0 +1,77 @@
+"""What AWS KMS costs: the prices in one table, and a month's bill projected from keys and requests.
+
+Source: "AWS Key Management Service Pricing" on aws.amazon.com, as published in 2026, with rotated keys as
+changed in May 2024: US dollars, commercial Regions, without tax. A key's first and second rotation add a
+dollar a month each, later ones nothing. The account's 20,000 free requests a month are not taken off, since
+other services may use them up.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+KEY_MONTH = Decimal("1.00")
+ROTATED_VERSION_MONTH = Decimal("1.00")
+CHARGED_ROTATIONS = 2
+REQUEST = Decimal("0.03") / 10_000
+
+SECONDS_A_DAY = 86_400
+DAYS_A_MONTH = Decimal(365) / 12
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of a bill: a quantity a month, and the price of one in US dollars."""
+
+    name: str
+    quantity: Decimal
+    price: Decimal
+
+    @property
+    def amount(self) -> Decimal:
+        """US dollars a month."""
+        return self.quantity * self.price
+
+
+def keys(count: int, rotations: int) -> list[Item]:
+    """So many keys, each of them rotated so many times."""
+    versions = count * min(rotations, CHARGED_ROTATIONS)
+    return [
+        Item("customer managed keys", Decimal(count), KEY_MONTH),
+        Item("rotated versions", Decimal(versions), ROTATED_VERSION_MONTH),
+    ]
+
+
+def planned(
+    *, wallets: int, reads_a_day: int, key_count: int, processes: int, refresh_seconds: float
+) -> dict[str, Decimal]:
+    """Requests a month by what they are for, from a plan.
+
+    Args:
+        wallets: made in a month; each is one Encrypt.
+        reads_a_day: private keys, exports and signatures; each is one Decrypt.
+        key_count: keys of the pool.
+        processes: serving processes; each looks at each key (two requests) now and then.
+        refresh_seconds: between two such looks.
+    """
+    looks = DAYS_A_MONTH * SECONDS_A_DAY / Decimal(refresh_seconds)
+    return {
+        "new wallets": Decimal(wallets),
+        "private keys and signatures": reads_a_day * DAYS_A_MONTH,
+        "looks at the keys": looks * 2 * key_count * processes,
+    }
+
+
+def observed(a_second: Mapping[str, float]) -> dict[str, Decimal]:
+    """Requests a month by what they are for, if they go on as observed."""
+    return {name: Decimal(rate) * SECONDS_A_DAY * DAYS_A_MONTH for name, rate in a_second.items()}
+
+
+def requests(a_month: Mapping[str, Decimal]) -> list[Item]:
+    """The items of so many requests."""
+    return [Item(name, quantity, REQUEST) for name, quantity in a_month.items()]
+
+
+def total(items: Iterable[Item]) -> Decimal:
+    """US dollars a month."""
+    return sum((item.amount for item in items), Decimal(0))
