@@ -29,7 +29,9 @@ _NO_LIMITS = httpx.Limits(max_connections=None)
 def make_token(services: Services, *scopes: Scope) -> str:
     """A fresh token with these scopes, made as an operator makes it."""
     name = f"caller-{next(_numbers)}"
-    made = services.tokens.create(name, scopes, expires_in=None, private_key_reads_per_minute=None)
+    made = services.tokens.create(
+        name, scopes, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+    )
     return made.secret
 
 

@@ -13,13 +13,16 @@ from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.audit import AuditLog
 from kms_service.service.audit_trail import AuditTrail
 from kms_service.service.audit_verification import AuditVerifier
-from kms_service.service.authentication import Authenticator
+from kms_service.service.authentication import LAST_USE_SECONDS, Authenticator
 from kms_service.service.background import Repeating
+from kms_service.service.canaries import CanaryService
+from kms_service.service.guard import ReleaseGuard, show_seal
 from kms_service.service.key_census import CENSUS_SECONDS, Census
 from kms_service.service.opening import WalletOpener
 from kms_service.service.pool import PoolService
 from kms_service.service.readiness import PROBE_SECONDS, Readiness
 from kms_service.service.release import Releases
+from kms_service.service.seal import SealService
 from kms_service.service.shared_state import POLL_SECONDS, SharedStatePoll
 from kms_service.service.signing import SigningService
 from kms_service.service.tokens import TokenService
@@ -28,10 +31,13 @@ from kms_service.settings import Settings
 from kms_service.store import schema
 from kms_service.store.audit import AuditStore
 from kms_service.store.audit_trail import AuditTrailStore
+from kms_service.store.canaries import CanaryStore
 from kms_service.store.database import USAGE_SECONDS, Database, open_database
 from kms_service.store.key_census import KeyCensusStore
 from kms_service.store.pool_keys import PoolKeyStore
+from kms_service.store.seal import SealStore
 from kms_service.store.shared_state import SharedStateStore
+from kms_service.store.token_uses import TokenUseStore
 from kms_service.store.tokens import TokenStore
 from kms_service.store.wallets import WalletStore
 from kms_service.telemetry import metrics
@@ -60,6 +66,8 @@ class Services:
     signing: SigningService
     tokens: TokenService
     authenticator: Authenticator
+    seal: SealService
+    canaries: CanaryService
     readiness: Readiness
     background: tuple[Repeating, ...]
 
@@ -96,6 +104,7 @@ class Services:
         """Stop the background work, end the audit chains, and close all connections."""
         for work in self.background:
             work.stop()
+        self.authenticator.note_last_use()
         self.audit.close()
         self.database.close()
 
@@ -110,13 +119,16 @@ def build(settings: Settings) -> Services:
     audit = AuditLog(AuditStore(database), pool)
     trail_store = AuditTrailStore(database)
     readiness = Readiness(database, pool)
-    wallet_store = WalletStore(database)
-    releases = Releases(wallet_store, WalletOpener(kms), audit)
     shared_state = SharedStatePoll(
-        SharedStateStore(database), [lambda state: pool.set_draining(state.draining)]
+        SharedStateStore(database),
+        [lambda state: pool.set_draining(state.draining), readiness.show_seal, show_seal],
     )
     census = Census(KeyCensusStore(database), health, pool)
     token_store = TokenStore(database)
+    authenticator = Authenticator(token_store)
+    wallet_store = WalletStore(database)
+    guard = ReleaseGuard(shared_state, TokenUseStore(database), audit)
+    releases = Releases(wallet_store, WalletOpener(kms), audit, guard)
     return Services(
         settings=settings,
         database=database,
@@ -130,10 +142,13 @@ def build(settings: Settings) -> Services:
         audit_trail=AuditTrail(trail_store),
         verifier=AuditVerifier(trail_store, kms),
         tokens=TokenService(token_store, audit),
-        authenticator=Authenticator(token_store),
+        authenticator=authenticator,
+        seal=SealService(SealStore(database), shared_state, audit),
+        canaries=CanaryService(CanaryStore(database), wallet_store, shared_state, audit),
         readiness=readiness,
         background=(
             *_emf(settings),
+            Repeating("token last use", LAST_USE_SECONDS, authenticator.note_last_use),
             Repeating("audit heads", settings.audit_heads_seconds, audit.log_heads),
             Repeating("readiness", PROBE_SECONDS, readiness.probe),
             Repeating("pool refresh", settings.pool_refresh_seconds, pool.refresh),

@@ -184,7 +184,9 @@ def test_rows_whose_chain_vanished_are_named(services: Services, database_url: s
 
 def test_an_empty_log_beside_tokens_is_named(services: Services, database_url: str) -> None:
     assert _verify(services).intact
-    services.tokens.create("caller", [], expires_in=None, private_key_reads_per_minute=None)
+    services.tokens.create(
+        "caller", [], expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+    )
     assert _verify(services).intact
     with owning(database_url) as owner:
         owner.execute("TRUNCATE audit_events, audit_chains")

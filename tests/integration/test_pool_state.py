@@ -29,7 +29,9 @@ def client(services: Services) -> Client:
 
     def with_scopes(*scopes: Scope) -> AsgiClient:
         name = "-".join(scope.name for scope in scopes)
-        made = services.tokens.create(name, scopes, expires_in=None, private_key_reads_per_minute=None)
+        made = services.tokens.create(
+            name, scopes, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+        )
         return AsgiClient(app, made.secret)
 
     return with_scopes

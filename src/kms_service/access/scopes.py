@@ -23,11 +23,12 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever holds a valid token: its name and scopes."""
+    """Whoever holds a valid token: its name, scopes, and limits (None: no limit)."""
 
     name: str
     scopes: frozenset[str]
-    private_key_reads_per_minute: int | None = None
+    private_key_reads_per_minute: int | None
+    signatures_per_minute: int | None
 
     def require(self, scope: Scope) -> None:
         """Pass, or raise.

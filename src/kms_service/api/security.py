@@ -7,6 +7,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from kms_service.access import limits
 from kms_service.access.scopes import Caller, Scope
 from kms_service.api.json_body import StrictJsonRequest
 from kms_service.api.workers import in_worker, services
@@ -51,6 +52,7 @@ class AuthenticatedRoute(APIRoute):
         async def authorized(request: Request) -> Response:
             caller = await _authenticated(request)
             context.actor.set(caller.name)
+            limits.caller.set(caller)
             await self._authorize(request, caller)
             if takes_body and not _is_json(request.headers.get("content-type", "")):
                 raise HTTPException(415)

@@ -11,8 +11,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from kms_service.api.audit import event_view
 from kms_service.cli.process import operator_services
-from kms_service.cli.times import Moment, shown
+from kms_service.cli.times import Moment
 from kms_service.service.audit_heads import read_heads
 from kms_service.service.audit_trail import EventView
 from kms_service.service.audit_verification import AuditVerifier, Report
@@ -55,12 +56,14 @@ def verify(since: datetime | None, log: TextIO | None, *, as_json: bool) -> None
 @click.option("--since", type=Moment(), help="Only from this time on; RFC 3339, or 24h, 7d.")
 @click.option("--until", type=Moment(), help="Only before this time.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object a line, as in GET /audit/events."
+)
 def list_events(limit: int, *, as_json: bool, **wanted: Any) -> None:
     """List audit events, newest first."""
     with operator_services() as services:
         for event in services.audit_trail.newest(EventFilter(**wanted), limit):
-            click.echo(json.dumps(_event_facts(event)) if as_json else _event_line(event))
+            click.echo(event_view(event).model_dump_json(by_alias=True) if as_json else _event_line(event))
 
 
 @contextmanager
@@ -105,22 +108,6 @@ def _finding_facts(finding: Finding) -> dict[str, Any]:
         "seq": finding.seq,
         "id": finding.row_id,
         "says": finding.says,
-    }
-
-
-def _event_facts(event: EventView) -> dict[str, Any]:
-    return {
-        "id": event.id,
-        "at": shown(event.at),
-        "actor": event.actor,
-        "action": event.action,
-        "outcome": event.outcome,
-        "userId": event.user_id,
-        "walletAddress": event.wallet_address,
-        "requestId": event.request_id,
-        "kmsKeyId": event.kms_key_id,
-        "kmsRequestId": event.kms_request_id,
-        "detail": event.detail,
     }
 
 

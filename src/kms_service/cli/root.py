@@ -21,6 +21,9 @@ _COMMANDS = {
     "local": "kms_service.cli.local:local",
     "pool": "kms_service.cli.pool:pool",
     "token": "kms_service.cli.token:token",
+    "seal": "kms_service.cli.seal:seal",
+    "unseal": "kms_service.cli.seal:unseal",
+    "canary": "kms_service.cli.canary:canary",
     "audit": "kms_service.cli.audit:audit",
 }
 

@@ -70,7 +70,9 @@ def _new_token(settings: Settings) -> str:
     with contextlib.closing(build(settings)) as services:
         services.check()
         name = f"local-{secrets.token_hex(4)}"  # names are never used twice
-        made = services.tokens.create(name, list(Scope), expires_in=None, private_key_reads_per_minute=None)
+        made = services.tokens.create(
+            name, list(Scope), expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+        )
     return made.secret
 
 

@@ -9,6 +9,7 @@ from kms_service.errors import DatabaseUnavailable, SchemaBehind
 from kms_service.kms.pool import KmsKeyPool
 from kms_service.store import schema
 from kms_service.store.database import Database
+from kms_service.store.shared_state import SharedState
 
 PROBE_SECONDS = 2.0
 STALE_SECONDS = 10.0
@@ -21,6 +22,7 @@ class Health:
 
     ready: bool
     checks: dict[str, str]
+    """Of these, `releases` tells of the seal and does not count: wallets are created all the same."""
 
 
 class Readiness:
@@ -35,6 +37,7 @@ class Readiness:
         self._seen = -STALE_SECONDS
         self._checks = {"database": "not looked at yet", "migrations": "not looked at yet"}
         self._draining = threading.Event()
+        self._sealed = False
 
     def probe(self) -> None:
         """Look at the database now; run every two seconds."""
@@ -50,6 +53,10 @@ class Readiness:
         """Answer not ready from now on, so that no new traffic comes while requests finish."""
         self._draining.set()
 
+    def show_seal(self, state: SharedState) -> None:
+        """Take note of the seal, for people who look; a sealed process stays ready."""
+        self._sealed = state.sealed
+
     def health(self) -> Health:
         """What is known now; a look that hangs counts as a failed one after ten seconds."""
         checks = dict(self._checks)
@@ -59,7 +66,8 @@ class Readiness:
         checks["kms"] = OK if usable else "no usable key"
         if self._draining.is_set():
             checks["process"] = "shutting down"
-        return Health(all(check == OK for check in checks.values()), checks)
+        ready = all(check == OK for check in checks.values())
+        return Health(ready, {**checks, "releases": "sealed" if self._sealed else OK})
 
     def _look(self) -> dict[str, str]:
         try:

@@ -1,4 +1,4 @@
-"""Tokens as operators handle them: create, list, revoke; each change is on record."""
+"""Tokens as operators handle them: create, rotate, list, revoke; each change is on record."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class NewToken:
 
 
 class TokenService:
-    """Creates, lists and revokes tokens.
+    """Creates, rotates, lists and revokes tokens.
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer, and AuditUnavailable when a
     change could not be recorded.
@@ -40,6 +40,7 @@ class TokenService:
         *,
         expires_in: timedelta | None,
         private_key_reads_per_minute: int | None,
+        signatures_per_minute: int | None,
     ) -> NewToken:
         """Make a token; the caller owns its secret.
 
@@ -55,12 +56,32 @@ class TokenService:
             digest=tokens.digest(secret) or b"",
             scopes=sorted(set(scopes)),
             private_key_reads_per_minute=private_key_reads_per_minute,
+            signatures_per_minute=signatures_per_minute,
             expires_in=expires_in,
         )
         if row is None:
             raise TokenExists(f"a token named {name} exists already")
         # Recorded before the secret is shown: a token nobody has seen cannot be used.
         self._audit.record(Event("token.create", detail=f"{name}: {' '.join(row.scopes)}"))
+        return NewToken(row, secret)
+
+    def rotate(self, name: str, *, overlap: timedelta, expires_in: timedelta | None) -> NewToken:
+        """A new secret for a valid token; the old one stays good for `overlap`, and no older one does.
+
+        Args:
+            name: whose secret to replace; scopes and limits stay.
+            overlap: time for callers to change over.
+            expires_in: a new expiry of the token; None leaves it.
+
+        Raises:
+            TokenNotFound: no valid token has this name.
+        """
+        secret = tokens.new_token()
+        row = self._store.rotate(name, tokens.digest(secret) or b"", overlap, expires_in)
+        if row is None:
+            raise TokenNotFound(f"no valid token is named {name}")
+        # Recorded before the secret is shown, as at creation.
+        self._audit.record(Event("token.rotate", detail=name))
         return NewToken(row, secret)
 
     def list_all(self) -> list[TokenRow]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, or_, select, update
+from sqlalchemy import Row, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kms_service.store.database import Database
@@ -14,26 +14,43 @@ from kms_service.store.tables import tokens
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A token as operators see it; times are UTC and the database's."""
+    """A token as operators see it; times are UTC and the database's.
+
+    Attributes:
+        previous_expires_at: until when the secret before the last rotation is good; None when never rotated.
+        last_used_at: to within half a minute; None when never used.
+    """
 
     name: str
     scopes: tuple[str, ...]
     private_key_reads_per_minute: int | None
+    signatures_per_minute: int | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    previous_expires_at: datetime | None
+    last_used_at: datetime | None
 
 
 _COLUMNS = (
     tokens.c.name,
     tokens.c.scopes,
     tokens.c.private_key_reads_per_minute,
+    tokens.c.signatures_per_minute,
     tokens.c.created_at,
     tokens.c.expires_at,
     tokens.c.revoked_at,
+    tokens.c.previous_expires_at,
+    tokens.c.last_used_at,
 )
 _VALID = select(*_COLUMNS).where(
-    tokens.c.token_sha256 == bindparam("digest"),
+    or_(
+        tokens.c.token_sha256 == bindparam("digest"),
+        and_(
+            tokens.c.previous_token_sha256 == bindparam("digest"),
+            tokens.c.previous_expires_at > func.clock_timestamp(),
+        ),
+    ),
     tokens.c.revoked_at.is_(None),
     or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > func.clock_timestamp()),
 )
@@ -61,6 +78,7 @@ class TokenStore:
         digest: bytes,
         scopes: Sequence[str],
         private_key_reads_per_minute: int | None,
+        signatures_per_minute: int | None,
         expires_in: timedelta | None,
     ) -> TokenRow | None:
         """Store a new token; None when the name is taken, by a revoked token too."""
@@ -71,6 +89,7 @@ class TokenStore:
                 token_sha256=digest,
                 scopes=list(scopes),
                 private_key_reads_per_minute=private_key_reads_per_minute,
+                signatures_per_minute=signatures_per_minute,
                 expires_at=None if expires_in is None else func.now() + expires_in,
             )
             .on_conflict_do_nothing(index_elements=[tokens.c.name])
@@ -84,6 +103,43 @@ class TokenStore:
         """All tokens by name, those expired or revoked too."""
         with self._database.connection() as connection:
             return [_token(row) for row in connection.execute(select(*_COLUMNS).order_by(tokens.c.name))]
+
+    def rotate(
+        self, name: str, digest: bytes, overlap: timedelta, expires_in: timedelta | None
+    ) -> TokenRow | None:
+        """Replace a token's digest; the one before stays good for the overlap, or until it expires.
+
+        Returns:
+            None when no token of this name is valid.
+        """
+        now = func.clock_timestamp()
+        expires_at = tokens.c.expires_at if expires_in is None else now + expires_in
+        statement = (
+            update(tokens)
+            .where(
+                tokens.c.name == name,
+                tokens.c.revoked_at.is_(None),
+                or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now),
+            )
+            .values(
+                token_sha256=digest,
+                previous_token_sha256=tokens.c.token_sha256,
+                previous_expires_at=func.least(now + overlap, tokens.c.expires_at),
+                expires_at=expires_at,
+            )
+            .returning(*_COLUMNS)
+        )
+        with self._database.connection() as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else _token(row)
+
+    def mark_used(self, names: Sequence[str]) -> None:
+        """Note that these tokens were used about now."""
+        statement = (
+            update(tokens).where(tokens.c.name.in_(sorted(names))).values(last_used_at=func.clock_timestamp())
+        )
+        with self._database.connection() as connection:
+            connection.execute(statement)
 
     def revoke(self, name: str) -> TokenRow | None:
         """Revoke a token for ever; repeating it keeps the first time. None when no token has this name."""
@@ -99,11 +155,5 @@ class TokenStore:
 
 
 def _token(row: Row[*tuple[Any, ...]]) -> TokenRow:
-    return TokenRow(
-        row.name,
-        tuple(row.scopes),
-        row.private_key_reads_per_minute,
-        row.created_at,
-        row.expires_at,
-        row.revoked_at,
-    )
+    name, scopes, *others = row
+    return TokenRow(name, tuple(scopes), *others)

@@ -105,6 +105,17 @@ audit_failures = Counter(
     "kms_service_audit_failures_total",
     "Rows that could not be committed to the audit log; nothing was released then.",
 )
+rate_limited = Counter(
+    "kms_service_rate_limited_total", "Releases refused by a token's limit a minute.", ["use", "actor"]
+)
+sealed = Gauge(
+    "kms_service_sealed",
+    "1 while an operator stops all releases and signatures.",
+    multiprocess_mode="livemostrecent",
+)
+canary_opened = Counter(
+    "kms_service_canary_opened_total", "Releases from wallets that nobody should ever open.", ["action"]
+)
 authentication_failures = Counter(
     "kms_service_authentication_failures_total",
     "Requests without a valid token.",
