@@ -76,7 +76,11 @@ def make_token(database_url: str, endpoint: KmsEndpoint, *scopes: str, name: str
     """A token for a server on these two."""
     with running_services(settings_for(database_url, endpoint)) as services:
         made = services.tokens.create(
-            name, [Scope(scope) for scope in scopes], expires_in=None, private_key_reads_per_minute=None
+            name,
+            [Scope(scope) for scope in scopes],
+            expires_in=None,
+            private_key_reads_per_minute=None,
+            signatures_per_minute=None,
         )
     return made.secret
 

@@ -188,8 +188,8 @@ def test_without_a_key_for_its_chain_the_audit_log_lets_nothing_out(own_service:
     own_service.create("alice")
     with serving(own_service.services.settings, own_service.kms) as other:
         token = own_service.token
-        other.services.audit._idle.clear()
-        other.services.audit._key = None
+        other.services.audit._chains._idle.clear()
+        other.services.audit._chains._key = None
         with own_service.kms.on("Encrypt").answer(Error("AccessDeniedException")):
             _is(other.call("GET", "/wallets/alice/private-key", token=token), "audit_unavailable")
 

@@ -22,6 +22,11 @@ WORDS = {
 }
 
 
+def limited_as(kind: str) -> LimitedUse:
+    """What a release of this kind counts as."""
+    return LimitedUse.SIGNATURE if kind == "signature" else LimitedUse.PRIVATE_KEY_READ
+
+
 def limit_of(holder: Caller | None, use: LimitedUse) -> int | None:
     """How many of these a minute the holder may make; None when there is no limit."""
     if holder is None:

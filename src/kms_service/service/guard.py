@@ -43,7 +43,7 @@ class ReleaseGuard:
             return
         wait = self._uses.take(holder.name, use, limit)
         if wait is not None:
-            metrics.rate_limited.labels(use, holder.name).inc()
+            metrics.rate_limited.labels(use, metrics.caller()).inc()
             raise RateLimited(f"{limit} {WORDS[use]}", wait)
 
     def check_seal(self) -> None:

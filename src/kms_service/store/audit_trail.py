@@ -1,6 +1,7 @@
 """The audit tables as auditors read them: chains in order, rows by place, events by filter; in pages."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -113,15 +114,15 @@ class AuditTrailStore:
 
 def _events(wanted: EventFilter, before: int | None, limit: int) -> Select[Any]:
     columns = audit_events.c
-    conditions = (
-        (wanted.user_id, columns.user_id == wanted.user_id),
-        (wanted.actor, columns.actor == wanted.actor),
-        (wanted.action, columns.action == wanted.action),
-        (wanted.since, columns.at >= wanted.since),
-        (wanted.until, columns.at < wanted.until),
-        (before, columns.id < before),
+    conditions: tuple[tuple[Any, Callable[[Any, Any], Any], Any], ...] = (
+        (columns.user_id, operator.eq, wanted.user_id),
+        (columns.actor, operator.eq, wanted.actor),
+        (columns.action, operator.eq, wanted.action),
+        (columns.at, operator.ge, wanted.since),
+        (columns.at, operator.lt, wanted.until),
+        (columns.id, operator.lt, before),
     )
-    admitted = [condition for value, condition in conditions if value is not None]
+    admitted = [compare(column, value) for column, compare, value in conditions if value is not None]
     return select(columns.id, *_ROW).where(*admitted).order_by(columns.id.desc()).limit(limit)
 
 

@@ -106,7 +106,7 @@ audit_failures = Counter(
     "Rows that could not be committed to the audit log; nothing was released then.",
 )
 rate_limited = Counter(
-    "kms_service_rate_limited_total", "Releases refused by a token's limit a minute.", ["use", "actor"]
+    "kms_service_rate_limited_total", "Releases refused by a token's limit a minute.", ["kind", "actor"]
 )
 sealed = Gauge(
     "kms_service_sealed",
