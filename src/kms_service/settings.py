@@ -78,6 +78,7 @@ class Settings(_DatabaseSettings):
     aws_secret_access_key: Annotated[SecretStr | None, Field(validate_default=True)] = None
     aws_session_token: SecretStr | None = None
     aws_endpoint_url_kms: Annotated[str, AfterValidator(_endpoint)] | None = None
+    aws_endpoint_url_sts: Annotated[str, AfterValidator(_endpoint)] | None = None
     kms_endpoint_allow_http: Annotated[bool, Field(validate_default=True)] = False
     kms_key_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
     kms_key_alias_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9/_-]{1,200}$")] = "Empressa-wallet-key"
@@ -122,6 +123,12 @@ class Settings(_DatabaseSettings):
                 "use https there, or set this to true for a stand-in"
             )
         return allowed
+
+    @property
+    def uses_kms_stand_in(self) -> bool:
+        """Whether the KMS endpoint is on this machine: no AWS account is behind it, and no key policy."""
+        host = urlsplit(self.aws_endpoint_url_kms or "").hostname
+        return host is not None and _is_loopback(host)
 
     @field_validator("metrics_port")
     @classmethod

@@ -118,6 +118,11 @@ def list_aliases(store: KeyStore, params: Params) -> Result:
     return _page("Aliases", entries, params)
 
 
+def list_keys(store: KeyStore, params: Params) -> Result:
+    """ListKeys: in every state, in pages of 50 unless told."""
+    return _page("Keys", [{"KeyId": key.id, "KeyArn": key.arn} for key in store.keys.values()], params)
+
+
 def get_key_rotation_status(store: KeyStore, params: Params) -> Result:
     """GetKeyRotationStatus: off while the key is disabled for good, on with its period otherwise."""
     key = _named(store, params)

@@ -44,6 +44,7 @@ _OPERATIONS: dict[str, Callable[[KeyStore, Params], Result]] = {
         administration.update_alias,
         administration.delete_alias,
         administration.list_aliases,
+        administration.list_keys,
         administration.get_key_rotation_status,
         administration.enable_key_rotation,
         administration.disable_key_rotation,

@@ -5,6 +5,7 @@ import json
 import click
 
 from kms_service.api.pool import key_view, pool_view
+from kms_service.cli.pool_create import create_aliases
 from kms_service.cli.pool_table import pool_table
 from kms_service.cli.process import operator_services
 from kms_service.cli.screen import screen
@@ -14,6 +15,9 @@ from kms_service.kms.pool import KeyMode
 @click.group()
 def pool() -> None:
     """See and steer the pool of KMS keys."""
+
+
+pool.add_command(create_aliases)
 
 
 @pool.command()

@@ -180,13 +180,20 @@ def connect(settings: Settings, *, connections: int) -> "KMSClient":
     Raises:
         SettingsError: never; settings were checked before.
     """
-    session = boto3.Session(
+    client: KMSClient = session(settings).client(
+        "kms", endpoint_url=settings.aws_endpoint_url_kms, config=_config(connections)
+    )
+    return client
+
+
+def session(settings: Settings) -> boto3.Session:
+    """A boto3 session with credentials from the settings or boto3's own chain, in the settings' Region."""
+    return boto3.Session(
         aws_access_key_id=settings.aws_access_key_id,
         aws_secret_access_key=_revealed(settings.aws_secret_access_key),
         aws_session_token=_revealed(settings.aws_session_token),
         region_name=settings.aws_region,
     )
-    return session.client("kms", endpoint_url=settings.aws_endpoint_url_kms, config=_config(connections))
 
 
 def _config(connections: int) -> Config:

@@ -1,0 +1,151 @@
+"""The key policy of a pool's keys, as data: each role may do one thing, and none may destroy.
+
+Crypto is granted by this policy alone: the account's administrators may manage a key through IAM, but no IAM
+policy can add Encrypt, Decrypt or ReEncrypt for anybody. Encryption contexts keep wallets' DEKs and the audit
+chains' MAC keys apart.
+
+Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policies.html and, for the conditions,
+https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# An ARN, or in a CloudFormation template an expression that becomes one.
+Principal = Any
+Statement = dict[str, Any]
+
+WALLET_DEK = "wallet-dek"
+AUDIT_CHAIN = "audit-chain"
+
+# What the account may do to a key through IAM: all but cryptography and grants, which would pass it on.
+ADMINISTRATION = (
+    "kms:CancelKeyDeletion",
+    "kms:CreateAlias",
+    "kms:DeleteAlias",
+    "kms:DescribeKey",
+    "kms:DisableKey",
+    "kms:DisableKeyRotation",
+    "kms:EnableKey",
+    "kms:EnableKeyRotation",
+    "kms:GetKeyLastUsage",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:ListAliases",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
+    "kms:ListKeyRotations",
+    "kms:ListResourceTags",
+    "kms:PutKeyPolicy",
+    "kms:RevokeGrant",
+    "kms:RotateKeyOnDemand",
+    "kms:ScheduleKeyDeletion",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateAlias",
+    "kms:UpdateKeyDescription",
+)
+DESCRIBING = ("kms:DescribeKey", "kms:GetKeyRotationStatus", "kms:ListKeyRotations", "kms:GetKeyLastUsage")
+DESTRUCTION = ("kms:ScheduleKeyDeletion", "kms:DisableKey", "kms:PutKeyPolicy")
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """IAM roles by what they are for; one that does two things is named twice.
+
+    Attributes:
+        create: make wallets.
+        reveal: hand out private keys and sign.
+        rotate: move wallets between keys, without ever seeing a DEK.
+        audit: verify the audit chains.
+    """
+
+    create: Sequence[Principal] = field(default=())
+    reveal: Sequence[Principal] = field(default=())
+    rotate: Sequence[Principal] = field(default=())
+    audit: Sequence[Principal] = field(default=())
+
+    @property
+    def serving(self) -> list[Principal]:
+        """All that write audit rows."""
+        return _each_once([*self.create, *self.reveal, *self.rotate])
+
+    @property
+    def all(self) -> list[Principal]:
+        """Every role, once."""
+        return _each_once([*self.serving, *self.audit])
+
+
+def key_policy(account_root: Principal, roles: Roles) -> dict[str, Any]:
+    """The policy document of one key.
+
+    Args:
+        account_root: `arn:aws:iam::<account>:root` of the account that owns the key.
+        roles: who uses it; a list that is empty gets no statement.
+    """
+    statements = [
+        _allow("AdministerThroughIam", [account_root], ADMINISTRATION),
+        _allow("CreateWallets", roles.create, ["kms:Encrypt"], purpose=WALLET_DEK),
+        _allow("RevealWallets", roles.reveal, ["kms:Decrypt"], purpose=WALLET_DEK),
+        _allow("RotateWallets", roles.rotate, ["kms:ReEncryptFrom", "kms:ReEncryptTo"], purpose=WALLET_DEK),
+        _allow("WriteAuditChains", roles.serving, ["kms:Encrypt"], purpose=AUDIT_CHAIN),
+        _allow("VerifyAuditChains", roles.audit, ["kms:Decrypt"], purpose=AUDIT_CHAIN),
+        _allow("DescribeKeys", roles.all, DESCRIBING),
+        _statement("KeepFromDestroying", "Deny", roles.all, DESTRUCTION),
+    ]
+    return {
+        "Version": "2012-10-17",
+        "Statement": [statement for statement in statements if statement["Principal"]["AWS"]],
+    }
+
+
+def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """The names of statements that a key's policy lacks, has besides, or has otherwise; empty when equal."""
+    wanted_by_sid, found_by_sid = _by_sid(wanted), _by_sid(found)
+    lacking = [f"lacks {sid}" for sid in wanted_by_sid if sid not in found_by_sid]
+    besides = [f"also has {sid}" for sid in found_by_sid if sid not in wanted_by_sid]
+    otherwise = [
+        f"has another {sid}"
+        for sid, statement in wanted_by_sid.items()
+        if sid in found_by_sid and statement != found_by_sid[sid]
+    ]
+    return lacking + otherwise + besides
+
+
+def _allow(
+    sid: str, principals: Sequence[Principal], actions: Sequence[str], *, purpose: str | None = None
+) -> Statement:
+    statement = _statement(sid, "Allow", principals, actions)
+    if purpose is not None:
+        statement["Condition"] = {"StringEquals": {"kms:EncryptionContext:purpose": purpose}}
+    return statement
+
+
+def _statement(sid: str, effect: str, principals: Sequence[Principal], actions: Sequence[str]) -> Statement:
+    return {
+        "Sid": sid,
+        "Effect": effect,
+        "Principal": {"AWS": list(principals)},
+        "Action": list(actions),
+        "Resource": "*",
+    }
+
+
+def _each_once(principals: Sequence[Principal]) -> list[Principal]:
+    return [each for place, each in enumerate(principals) if each not in principals[:place]]
+
+
+def _by_sid(policy: dict[str, Any]) -> dict[str, Any]:
+    statements = policy.get("Statement", [])
+    listed = statements if isinstance(statements, list) else [statements]
+    return {str(each.get("Sid", f"statement {place}")): _plain(each) for place, each in enumerate(listed, 1)}
+
+
+def _plain(value: Any) -> Any:
+    # AWS writes a list of one as its one element, and keeps no order.
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return _plain(value[0]) if len(value) == 1 else sorted(map(str, value))
+    return value

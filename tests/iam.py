@@ -1,0 +1,36 @@
+"""How AWS decides on a key policy: what is not allowed is refused, and a Deny wins.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+"""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+
+def allows(policy: Mapping[str, Any], principal: str, action: str, context: Mapping[str, str]) -> bool:
+    """Whether the policy lets this principal do this to its key, in this encryption context."""
+    effects = {
+        statement["Effect"]
+        for statement in policy["Statement"]
+        if _names(statement["Principal"]["AWS"], principal)
+        and any(fnmatchcase(action, pattern) for pattern in _listed(statement["Action"]))
+        and _holds(statement.get("Condition", {}), context)
+    }
+    return effects == {"Allow"}
+
+
+def _names(principals: object, principal: str) -> bool:
+    return principal in _listed(principals) or "*" in _listed(principals)
+
+
+def _holds(conditions: Mapping[str, Mapping[str, object]], context: Mapping[str, str]) -> bool:
+    given = {f"kms:EncryptionContext:{name}": value for name, value in context.items()}
+    unknown = set(conditions) - {"StringEquals"}
+    assert not unknown, f"this evaluator does not know {unknown}"
+    wanted = conditions.get("StringEquals", {})
+    return all(given.get(name) in _listed(values) for name, values in wanted.items())
+
+
+def _listed(value: object) -> list[str]:
+    return value if isinstance(value, list) else [str(value)]
