@@ -4,6 +4,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,15 +34,15 @@ def serve() -> None:
     """
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)
-    services = build(settings)
-    services.check()
     # uvicorn raises the signal that stopped it once more when all is done: that is no failure.
-    signal.signal(signal.SIGTERM, _exit)
-    if settings.workers == 1:
-        _serve_metrics(settings)
-        uvicorn.Server(uvicorn.Config(create_app(services), **_options(settings))).run()
-        return
-    services.close()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    with closing(build(settings)) as services:
+        services.check()
+        if settings.workers == 1:
+            _serve_metrics(settings)
+            uvicorn.Server(uvicorn.Config(create_app(services), **_options(settings))).run()
+            return
     with exposition.shared_folder():
         _serve_metrics(settings)
         uvicorn.run(

@@ -1,0 +1,221 @@
+"""The commands as an operator meets them: facts on standard output, errors in one line, exit codes."""
+
+import contextvars
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import structlog
+
+from kms_endpoint import Error, KmsEndpoint
+from kms_service.access import tokens
+from kms_service.access.scopes import Scope
+from kms_service.bootstrap import Services
+from kms_service.cli import main
+from kms_service.cli.root import root
+from kms_service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def facts(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `kms-service` with these arguments, in this process, with its settings in the environment."""
+    for name in ("aws_region", "aws_access_key_id", "aws_endpoint_url_kms"):
+        monkeypatch.setenv(name.upper(), getattr(settings, name))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-aws-secret")
+    monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("LOG_FORMAT", "json")
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["kms-service", *arguments])
+        code: object = 0
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            contextvars.copy_context().run(main)
+        except SystemExit as stop:
+            code = stop.code or 0
+        finally:
+            structlog.reset_defaults()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        printed = capsys.readouterr()
+        assert isinstance(code, int)
+        assert "Traceback" not in printed.err
+        assert "canary" not in printed.out + printed.err
+        return Done(code, printed.out, printed.err)
+
+    return run
+
+
+def test_a_token_is_made_shown_once_and_works(run: Run, services: Services) -> None:
+    done = run("token", "create", "app", "--scope", "wallets:read", "--scope", "wallets:create", "--json")
+    assert (done.code, done.err) == (0, "")
+    made = done.facts
+    assert made["scopes"] == ["wallets:create", "wallets:read"]
+    assert (made["state"], made["expiresAt"], made["revokedAt"]) == ("valid", None, None)
+    assert services.authenticator.authenticate(made["token"]).scopes == {"wallets:create", "wallets:read"}
+    for listed in (run("token", "list", "--json").out, run("token", "list").out):
+        assert "app" in listed
+        assert made["token"] not in listed
+
+
+def test_for_people_the_token_stands_alone_on_the_first_line(run: Run) -> None:
+    first, *rest = run("token", "create", "app", "--scope", "wallets:read").out.splitlines()
+    assert tokens.digest(first) is not None
+    assert "only time" in " ".join(rest)
+
+
+def test_only_the_hash_is_stored(run: Run, services: Services) -> None:
+    token = run("token", "create", "app", "--scope", "wallets:read", "--json").facts["token"]
+    with services.database.connection() as connection:
+        row = connection.exec_driver_sql("SELECT * FROM tokens").one()
+    assert token not in repr(row)
+    assert bytes(row.token_sha256) == tokens.digest(token)
+
+
+@pytest.mark.parametrize(("span", "seconds"), [("30m", 1800), ("12h", 43_200), ("90d", 7_776_000)])
+def test_a_token_can_expire(run: Run, services: Services, span: str, seconds: int) -> None:
+    made = run("token", "create", "app", "--scope", "wallets:read", "--expires-in", span, "--json").facts
+    assert made["expiresAt"].endswith("Z")
+    (row,) = services.tokens.list_all()
+    assert row.expires_at is not None
+    assert (row.expires_at - row.created_at).total_seconds() == seconds
+
+
+def test_an_expired_token_is_shown_as_such_and_does_not_work(run: Run, services: Services) -> None:
+    run("token", "create", "app", "--scope", "wallets:read", "--expires-in", "1m")
+    with services.database.connection() as connection:
+        connection.exec_driver_sql("UPDATE tokens SET expires_at = now() - interval '1 second'")
+    assert run("token", "list", "--json").facts[0]["state"] == "expired"
+    assert "expired" in run("token", "list").out
+
+
+def test_a_revoked_token_stays_revoked_and_keeps_its_name(run: Run) -> None:
+    run("token", "create", "app", "--scope", "wallets:read")
+    first = run("token", "revoke", "app", "--json").facts
+    assert first["state"] == "revoked"
+    assert run("token", "revoke", "app", "--json").facts["revokedAt"] == first["revokedAt"]
+    assert run("token", "revoke", "app").out == "app is revoked.\n"
+    again = run("token", "create", "app", "--scope", "wallets:read")
+    assert (again.code, again.out, again.err) == (1, "", "kms-service: a token named app exists already\n")
+
+
+def test_every_change_of_a_token_is_on_record_under_the_operators_name(run: Run, services: Services) -> None:
+    run("token", "create", "app", "--scope", "wallets:read")
+    run("token", "revoke", "app")
+    with services.database.connection() as connection:
+        statement = "SELECT actor, action, outcome, detail FROM audit_events ORDER BY id"
+        events = [tuple(row) for row in connection.exec_driver_sql(statement)]
+    assert [event[1:] for event in events] == [
+        ("token.create", "ok", "app: wallets:read"),
+        ("token.revoke", "ok", "app"),
+    ]
+    assert all(re.fullmatch(r"cli:.+", event[0]) for event in events)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (
+            ("token", "create", "bad name", "--scope", "wallets:read"),
+            1,
+            "a token's name has 1 to 64 characters",
+        ),
+        (
+            ("token", "create", "cli:root", "--scope", "wallets:read"),
+            1,
+            "a token's name has 1 to 64 characters",
+        ),
+        (("token", "create", "x"), 2, "Missing option '--scope'"),
+        (("token", "create", "x", "--scope", "everything"), 2, "is not one of"),
+        (("token", "create", "x", "--scope", "wallets:read", "--expires-in", "soon"), 2, "30m, 12h or 90d"),
+        (("token", "create", "x", "--scope", "wallets:read", "--expires-in", "0d"), 2, "30m, 12h or 90d"),
+        (("token", "revoke", "nobody"), 1, "no token is named nobody"),
+        (("token", "nonsense"), 2, "No such command"),
+        (("nonsense",), 2, "No such command"),
+        (("migrate", "--revision", "nonsense"), 75, "the database could not be migrated"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_mistake_is_told_in_few_words(run: Run, arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = run(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert words in done.err
+
+
+def _commands(group: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = [path]
+    for name in group.list_commands(None) if hasattr(group, "list_commands") else ():
+        found += _commands(group.get_command(None, name), (*path, name))
+    return found
+
+
+def test_every_command_has_help_that_says_what_it_does(run: Run) -> None:
+    commands = _commands(root)
+    assert {("serve",), ("migrate",), ("token", "create"), ("token", "list"), ("token", "revoke")} <= {
+        *commands
+    }
+    for command in commands:
+        done = run(*command, "--help")
+        assert (done.code, done.err) == (0, ""), command
+        assert done.out.startswith("Usage: "), command
+        assert len(done.out.splitlines()) > 3, command
+
+
+def test_the_scopes_on_offer_are_those_there_are(run: Run) -> None:
+    shown = run("token", "create", "--help").out
+    assert all(scope.value in shown for scope in Scope)
+
+
+def test_migrating_twice_is_fine(run: Run) -> None:
+    assert run("migrate").out == run("migrate").out == "The schema is up to date.\n"
+
+
+@pytest.mark.parametrize("command", [("serve",), ("migrate",), ("token", "list")])
+def test_an_unreachable_database_is_told_without_its_password(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:canary@127.0.0.1:1/none")
+    done = run(*command)
+    assert done.code == 75
+    assert "database" in done.err
+
+
+@pytest.mark.parametrize("command", [("serve",), ("token", "list")])
+def test_a_schema_behind_names_the_command_that_mends_it(
+    run: Run, services: Services, command: tuple[str, ...]
+) -> None:
+    with services.database.connection() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '20251028000000_create_wallets'")
+    done = run(*command)
+    assert done.code == 78
+    assert "run: kms-service migrate" in done.err
+
+
+@pytest.mark.invariant(3)
+def test_a_token_that_cannot_be_recorded_is_not_shown(run: Run, kms_endpoint: KmsEndpoint) -> None:
+    with kms_endpoint.on("Encrypt").answer(Error("AccessDeniedException")):
+        done = run("token", "create", "app", "--scope", "wallets:read")
+    assert done.code == 75
+    assert done.out == ""
+    assert "kms_" not in done.err
