@@ -34,4 +34,4 @@ compile() {
 
 compile locks/serve.txt "$@"
 # The same versions in both: what is tested is what is served.
-compile locks/develop.txt --extra local --group dev --constraints locks/serve.txt "$@"
+compile locks/develop.txt --extra local --extra tracing --group dev --constraints locks/serve.txt "$@"

@@ -96,6 +96,7 @@ class Settings(_DatabaseSettings):
     tls_cert_file: Annotated[Path | None, AfterValidator(_readable)] = None
     tls_key_file: Annotated[Path | None, AfterValidator(_readable), Field(validate_default=True)] = None
     tls_client_ca_file: Annotated[Path | None, AfterValidator(_readable)] = None
+    tracing_enabled: bool = False
     docs_enabled: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "text"] = "auto"

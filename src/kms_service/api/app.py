@@ -9,11 +9,12 @@ from kms_service import __version__
 from kms_service.api import audit, metrics, openapi, pool, probes, problems, seal, signing, wallets
 from kms_service.api.docs import install_docs
 from kms_service.api.request_scope import RequestScope
+from kms_service.api.server_span import FRAMEWORK_TELEMETRY_OFF, ServerSpan
 from kms_service.api.shutdown import tell_not_ready_first
 from kms_service.api.workers import Workers
 from kms_service.bootstrap import Services, build
 from kms_service.settings import load_settings
-from kms_service.telemetry import logs
+from kms_service.telemetry import logs, tracing
 
 
 def create_app(services: Services) -> FastAPI:
@@ -28,6 +29,7 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         redirect_slashes=False,
+        telemetry=FRAMEWORK_TELEMETRY_OFF,
     )
     app.state.services = services
     app.state.workers = Workers(
@@ -45,6 +47,8 @@ def create_app(services: Services) -> FastAPI:
         install_docs(app)
     problems.install(app)
     app.add_middleware(RequestScope, seconds=settings.request_deadline_seconds)
+    if settings.tracing_enabled:
+        app.add_middleware(ServerSpan)
     openapi.describe(app)
     return app
 
@@ -53,6 +57,8 @@ def worker_app() -> FastAPI:
     """The application of one of several worker processes, from its own environment."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)
+    if settings.tracing_enabled:
+        tracing.export()
     services = build(settings)
     services.check()
     return create_app(services)
@@ -68,3 +74,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         app.state.workers.close()
         services.close()
+        tracing.close()

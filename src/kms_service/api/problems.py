@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from kms_service import errors
-from kms_service.telemetry import context
+from kms_service.telemetry import context, metrics
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
@@ -157,5 +157,6 @@ def _message(detail: Mapping[str, Any]) -> str:
 
 
 def _respond(members: dict[str, Any], headers: Mapping[str, str]) -> JSONResponse:
+    metrics.http_problems.labels(members["code"]).inc()
     content = {**members, "requestId": context.request_id.get()}
     return JSONResponse(content, members["status"], dict(headers), media_type=MEDIA_TYPE)

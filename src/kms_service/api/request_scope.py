@@ -48,7 +48,7 @@ class RequestScope:
         context.request_id.set(_request_id(scope["headers"]))
         context.actor.set(None)
         answer = _Answer(send)
-        with deadline.within(self._seconds), metrics.http_in_flight.track_inprogress():
+        with deadline.within(self._seconds):
             try:
                 await self._serve(scope, receive, answer)
             finally:

@@ -16,7 +16,7 @@ from kms_service.api.workers import in_worker, services
 from kms_service.errors import InvalidRequest, KmsServiceError
 from kms_service.service.wallets import Ensured
 from kms_service.store.wallets import WalletRow
-from kms_service.telemetry import context
+from kms_service.telemetry import context, metrics
 
 BATCH_USERS = 100
 PAGE_WALLETS = 500
@@ -183,6 +183,7 @@ def _status(ensured: Ensured) -> int:
 def _result(user_id: str, outcome: Ensured | KmsServiceError) -> BatchResult:
     if isinstance(outcome, Ensured):
         return BatchResult(user_id=user_id, status=_status(outcome), wallet=_view(outcome.wallet))
+    metrics.http_problems.labels(outcome.code).inc()
     members = {**problems.problem(outcome), "requestId": context.request_id.get()}
     return BatchResult(user_id=user_id, status=members["status"], problem=members)
 

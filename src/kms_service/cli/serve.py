@@ -16,7 +16,7 @@ from kms_service.api.app import create_app
 from kms_service.bootstrap import build
 from kms_service.errors import SettingsError
 from kms_service.settings import Settings, load_settings
-from kms_service.telemetry import exposition, logs
+from kms_service.telemetry import exposition, logs, tracing
 from kms_service.telemetry.logs import get_logger
 from kms_service.tls import server_context
 
@@ -40,6 +40,8 @@ def serve() -> None:
     with closing(build(settings)) as services:
         services.check()
         if settings.workers == 1:
+            if settings.tracing_enabled:
+                tracing.export()
             _serve_metrics(settings)
             uvicorn.Server(uvicorn.Config(create_app(services), **_options(settings))).run()
             return

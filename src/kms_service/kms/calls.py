@@ -1,4 +1,4 @@
-"""What a call to KMS is measured by: outcome, time, and the HTTP requests that it took.
+"""What is told of a call to KMS: outcome, time, and the HTTP requests that it took.
 
 AWS bills HTTP requests, not calls, so they are counted where botocore sends them.
 """
@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kms_service.errors import KmsServiceError
-from kms_service.telemetry import metrics
+from kms_service.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
@@ -22,10 +22,25 @@ OK = "ok"
 
 @dataclass(slots=True)
 class Call:
-    """A call under way: how many HTTP requests it sent, and the last one's id."""
+    """A call under way: how many HTTP requests it has sent, and the id that KMS gave the last one."""
 
+    operation: str
+    key: str
+    purpose: str
+    started: float = field(default_factory=time.perf_counter)
     requests: int = 0
     request_id: str | None = None
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What its span says of it from the start, by OpenTelemetry's conventions for AWS."""
+        return {
+            "rpc.system": "aws-api",
+            "rpc.service": "KMS",
+            "rpc.method": self.operation,
+            "kms_service.key": self.key,
+            "kms_service.purpose": self.purpose,
+        }
 
 
 _current: ContextVar[Call | None] = ContextVar("kms_call", default=None)
@@ -39,29 +54,36 @@ def watch(client: "KMSClient") -> None:
 
 @contextmanager
 def measured(operation: str, key: str, purpose: str) -> Iterator[None]:
-    """Count and time the one call inside; an error of ours is its outcome.
+    """Count, time and trace the one call inside; an error of ours is its outcome.
 
     Args:
         operation: KMS's name of it.
         key: the alias, so that the label is bounded.
         purpose: what the encryption context says, or `ADMINISTRATION`.
     """
-    call = Call()
+    call = Call(operation, key, purpose)
     outer = _current.set(call)
-    started = time.perf_counter()
     outcome = OK
-    try:
-        yield
-    except KmsServiceError as error:
-        outcome = error.code
-        raise
-    finally:
-        _current.reset(outer)
-        metrics.kms_requests.labels(operation, key, outcome).inc()
-        metrics.kms_duration.labels(operation).observe(time.perf_counter() - started)
-        metrics.kms_billable_requests.labels(operation, purpose).inc(call.requests)
-        if call.requests > 1:
-            metrics.kms_retries.labels(operation).inc(call.requests - 1)
+    with tracing.client_span(f"KMS.{operation}", call.attributes) as span:
+        try:
+            yield
+        except KmsServiceError as error:
+            outcome = error.code
+            tracing.failed(span, outcome)
+            raise
+        finally:
+            _current.reset(outer)
+            _count(call, outcome)
+            if span is not None and call.request_id is not None:
+                span.set_attribute("aws.request_id", call.request_id)
+
+
+def _count(call: Call, outcome: str) -> None:
+    metrics.kms_requests.labels(call.operation, call.key, outcome).inc()
+    metrics.kms_duration.labels(call.operation).observe(time.perf_counter() - call.started)
+    metrics.kms_billable_requests.labels(call.operation, call.purpose).inc(call.requests)
+    if call.requests > 1:
+        metrics.kms_retries.labels(call.operation).inc(call.requests - 1)
 
 
 def _sent(**_: Any) -> None:

@@ -13,7 +13,7 @@ from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.chains import OK, Chain, Chains, Event
 from kms_service.store.audit import AuditRow, AuditStore
 from kms_service.store.wallets import SealedWallet
-from kms_service.telemetry import context, metrics
+from kms_service.telemetry import context
 
 __all__ = ["OK", "AuditLog", "Event"]
 
@@ -36,7 +36,6 @@ class AuditLog:
                 row = _linked(chain, event)
                 chain.advance(row, self._store.append(row))
         except KmsServiceError as error:
-            metrics.audit_failures.inc()
             raise AuditUnavailable from error
 
     def record_creation(self, event: Event, wallet: SealedWallet) -> datetime | None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from kms_service.telemetry import context
+from kms_service.telemetry import context, tracing
 
 LogFormat = Literal["auto", "json", "text"]
 _SHUT = ("boto3", "botocore", "urllib3", "sqlalchemy", "psycopg", "alembic", "asyncio", "eth_account")
@@ -77,6 +77,8 @@ def _add_request(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
         value = variable.get()
         if value is not None:
             event.setdefault(key, value)
+    if (trace := tracing.trace_id()) is not None:
+        event.setdefault("traceId", trace)
     return event
 
 

@@ -32,10 +32,10 @@ overloaded = Counter(
     "kms_service_overloaded_total", "Requests refused at once, since too many were in flight."
 )
 timed_out = Counter("kms_service_timed_out_total", "Requests that reached their deadline.")
-http_in_flight = Gauge(
-    "kms_service_http_requests_in_flight",
-    "Requests being served now.",
-    multiprocess_mode="livesum",
+http_problems = Counter(
+    "kms_service_http_problems_total",
+    "Problems answered, in a batch those of single users too, by error code.",
+    ["code"],
 )
 kms_requests = Counter(
     "kms_service_kms_requests_total",
@@ -100,10 +100,6 @@ audit_rows = Counter(
     "kms_service_audit_rows_total",
     "Rows committed to the audit log.",
     ["action", "outcome"],
-)
-audit_failures = Counter(
-    "kms_service_audit_failures_total",
-    "Rows that could not be committed to the audit log; nothing was released then.",
 )
 rate_limited = Counter(
     "kms_service_rate_limited_total", "Releases refused by a token's limit a minute.", ["kind", "actor"]
