@@ -7,12 +7,23 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from openapi_spec_validator import validate
 from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from calling import Service, serving
 
 QUICK = settings(
     max_examples=8, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
+
+# What these take is more than a schema can say: a cursor is one of ours, a key is on the curve, and what is
+# signed agrees with its own types.
+UNSAYABLE = {
+    "GET /wallets",
+    "POST /wallets/{userId}/private-key/export",
+    "POST /wallets/{userId}/sign/message",
+    "POST /wallets/{userId}/sign/typed-data",
+    "POST /wallets/{userId}/sign/transaction",
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +67,10 @@ def test_any_request_is_answered_as_documented(
         def answered(case: Any) -> None:
             nonlocal tried
             tried += 1
-            case.call_and_validate(headers={"Authorization": f"Bearer {service.token}"})
+            case.call_and_validate(
+                headers={"Authorization": f"Bearer {service.token}"},
+                excluded_checks=[positive_data_acceptance] if case.operation.label in UNSAYABLE else [],
+            )
 
         answered()
     assert tried > 50

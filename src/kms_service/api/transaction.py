@@ -77,7 +77,7 @@ class TransactionBody(RequestModel):
     sender: Address | None = Field(None, alias="from", description="Must be the wallet's address")
     to: Address | None = None
     value: Wei = 0
-    data: Octets = b""
+    data: Octets | None = None
     gas: Gas | None = None
     gas_limit: Gas | None = Field(None, description="ethers' name of gas")
     gas_price: Wei | None = None
@@ -94,7 +94,7 @@ class TransactionBody(RequestModel):
             chain_id=self.chain_id,
             nonce=self.nonce,
             value=self.value,
-            data=self.data,
+            data=self.data or b"",
             type=self.type,
             gas=self.gas,
             gas_limit=self.gas_limit,
