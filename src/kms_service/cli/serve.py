@@ -21,6 +21,9 @@ from kms_service.telemetry.logs import get_logger
 from kms_service.tls import server_context
 
 _GRACE_SECONDS = 2
+# uvicorn kills a worker that does not answer for so long; within its own 5, one that imports on a busy host
+# would be killed and started again for ever.
+_STARTING_SECONDS = 30
 
 log = get_logger()
 
@@ -78,6 +81,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "server_header": False,
         "timeout_graceful_shutdown": int(settings.request_deadline_seconds) + _GRACE_SECONDS,
+        "timeout_worker_healthcheck": _STARTING_SECONDS,
         **_tls(settings),
     }
 
