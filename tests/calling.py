@@ -58,13 +58,16 @@ class Service:
 
 
 @contextmanager
-def serving(settings: Settings, endpoint: KmsEndpoint) -> Iterator[Service]:
-    """The whole application with its background work, on a loopback port of its own."""
+def serving(settings: Settings, endpoint: KmsEndpoint, token: str | None = None) -> Iterator[Service]:
+    """The whole application with its background work, on a loopback port of its own.
+
+    The caller's token is made here, unless the database has it already.
+    """
     logs.configure("INFO", "json", io.StringIO())
     with running_services(settings) as services:
         app = create_app(services)
         with _server(app) as url, httpx.Client(base_url=url, timeout=30, limits=_NO_LIMITS) as client:
-            yield Service(services, endpoint, app, client, make_token(services, *ALL))
+            yield Service(services, endpoint, app, client, token or make_token(services, *ALL))
 
 
 @contextmanager

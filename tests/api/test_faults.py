@@ -51,10 +51,10 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "an unknown error": (Error("BrandNewException"), "no_usable_key", "kms_unavailable"),
     "InvalidCiphertextException": (
         Error("InvalidCiphertextException"),
-        "integrity_failure",
+        "no_usable_key",
         "integrity_failure",
     ),
-    "IncorrectKeyException": (Error("IncorrectKeyException"), "integrity_failure", "integrity_failure"),
+    "IncorrectKeyException": (Error("IncorrectKeyException"), "no_usable_key", "integrity_failure"),
     "reset": (Reset(), "no_usable_key", "kms_unavailable"),
     "lost reply": (LostReply(), "no_usable_key", "kms_unavailable"),
     "garbage": (Garbage(), "no_usable_key", "kms_unavailable"),
@@ -186,12 +186,13 @@ def test_no_audit_row_no_answer(own_service: Service) -> None:
 def test_without_a_key_for_its_chain_the_audit_log_lets_nothing_out(own_service: Service) -> None:
     """A replica that starts while no key wraps can open wallets, and may not hand one out."""
     own_service.create("alice")
-    with serving(own_service.services.settings, own_service.kms) as other:
-        token = own_service.token
-        other.services.audit._chains._idle.clear()
-        other.services.audit._chains._key = None
-        with own_service.kms.on("Encrypt").answer(Error("AccessDeniedException")):
-            _is(other.call("GET", "/wallets/alice/private-key", token=token), "audit_unavailable")
+    with (
+        serving(own_service.services.settings, own_service.kms, own_service.token) as other,
+        own_service.kms.on("Encrypt").answer(Error("AccessDeniedException")),
+    ):
+        _is(other.call("GET", "/wallets/alice/private-key"), "audit_unavailable")
+        assert other.create("bob").status_code == 503
+    assert own_service.call("GET", "/wallets/bob").status_code == 404
 
 
 @contextmanager

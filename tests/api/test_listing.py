@@ -110,6 +110,14 @@ def test_a_wrong_query_names_the_field_and_not_the_value(service: Service, query
     assert len(value) < 3 or value not in answer.text
 
 
+@pytest.mark.parametrize("path", ["/wallets", "/wallets/alice", "/wallets/alice/private-key"])
+def test_a_misspelt_parameter_is_no_request_for_everything(service: Service, path: str) -> None:
+    answer = service.call("GET", path, params={"kmskeyid": "canary", "c anary": "1"})
+    assert answer.status_code == 422
+    assert {each["field"] for each in answer.json()["errors"]} == {"query.kmskeyid", "query.(unnamed)"}
+    assert "canary" not in answer.text
+
+
 def test_a_tampered_cursor_is_refused_or_another_place_and_nothing_else(service: Service) -> None:
     cursor = _page(service, limit=3)["nextCursor"]
     for position in range(len(cursor)):

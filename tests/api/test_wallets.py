@@ -151,18 +151,29 @@ def test_a_batch_answers_each_in_order(service: Service) -> None:
 
 def test_one_failure_of_a_batch_stops_nothing(service: Service) -> None:
     users = [_user() for _ in range(12)]
-    service.call("PUT", f"/wallets/{users[0]}")
-    failed = service.kms.on("Encrypt").times(1).answer(Error("InvalidCiphertextException"))
-    with failed:
-        results = service.call("POST", "/wallets/batch", json={"userIds": users}).json()["results"]
+    broken, refuse = users[5], "ALTER TABLE wallets ADD CONSTRAINT refused CHECK (user_id <> '{}') NOT VALID"
+    with service.services.database.connection() as connection:
+        connection.exec_driver_sql(refuse.format(broken))
+    results = service.call("POST", "/wallets/batch", json={"userIds": users}).json()["results"]
+    with service.services.database.connection() as connection:
+        connection.exec_driver_sql("ALTER TABLE wallets DROP CONSTRAINT refused")
     assert [each["userId"] for each in results] == users
-    assert results[0]["status"] == 200
-    (refused,) = [each for each in results if "problem" in each]
-    assert sorted(each["status"] for each in results) == [200, *[201] * 10, 500]
-    assert refused.keys() == {"userId", "status", "problem"}
-    assert refused["problem"]["status"] == refused["status"]
-    assert refused["problem"].keys() >= {"type", "title", "status", "detail", "code", "requestId"}
-    assert service.call("PUT", f"/wallets/{refused['userId']}").status_code == 201
+    assert [each["status"] for each in results] == [201] * 5 + [503] + [201] * 6
+    assert results[5].keys() == {"userId", "status", "problem"}
+    problem = results[5]["problem"]
+    assert problem.keys() >= {"type", "title", "status", "detail", "code", "requestId"}
+    assert (problem["status"], problem["code"]) == (503, "database_unavailable")
+    assert service.call("PUT", f"/wallets/{broken}").status_code == 201
+
+
+def test_a_batch_under_a_kms_fault_answers_who_has_a_wallet(service: Service) -> None:
+    old, new = [_user() for _ in range(3)], [_user() for _ in range(3)]
+    service.call("POST", "/wallets/batch", json={"userIds": old})
+    users = [user for pair in zip(old, new, strict=True) for user in pair]
+    with service.kms.on("Encrypt").answer(Error("ThrottlingException")):
+        results = service.call("POST", "/wallets/batch", json={"userIds": users}).json()["results"]
+    assert [each["status"] for each in results] == [200, 503] * 3
+    assert {each["problem"]["code"] for each in results[1::2]} == {"kms_throttled"}
 
 
 def test_a_batch_takes_a_hundred_users_and_no_more(service: Service) -> None:

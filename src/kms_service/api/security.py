@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
@@ -48,6 +49,7 @@ class AuthenticatedRoute(APIRoute):
         """FastAPI's handler behind authentication, authorisation and the check of the media type."""
         handle = super().get_route_handler()
         takes_body = self.body_field is not None
+        parameters = {parameter.alias for parameter in self.dependant.query_params}
 
         async def authorized(request: Request) -> Response:
             caller = await _authenticated(request)
@@ -56,6 +58,7 @@ class AuthenticatedRoute(APIRoute):
             await self._authorize(request, caller)
             if takes_body and not _is_json(request.headers.get("content-type", "")):
                 raise HTTPException(415)
+            _refuse_others(request, parameters)
             return await handle(StrictJsonRequest(request.scope, request.receive))
 
         return authorized
@@ -79,6 +82,16 @@ async def _authenticated(request: Request) -> Caller:
     if remembered is not None:
         return remembered
     return await in_worker(request, authenticator.authenticate, token)
+
+
+def _refuse_others(request: Request, parameters: set[str]) -> None:
+    # A filter that is misspelt and ignored would answer with everything.
+    unknown = request.query_params.keys() - parameters
+    if unknown:
+        message = "is not a parameter of this route"
+        raise RequestValidationError(
+            [{"type": "value_error", "loc": ("query", name), "msg": message} for name in sorted(unknown)]
+        )
 
 
 def _is_json(content_type: str) -> bool:

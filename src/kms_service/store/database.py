@@ -30,6 +30,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._closed = False
         statements.observe(engine)
 
     @contextmanager
@@ -44,7 +45,10 @@ class Database:
             raise DatabaseUnavailable
         try:
             with self.engine.connect() as connection:
-                yield connection
+                try:
+                    yield connection
+                finally:
+                    self._part_with(connection)
         except SQLAlchemyError as error:
             metrics.database_errors.labels(type(error).__name__).inc()
             log.error("database_failed", errorType=type(error).__name__, sqlstate=_sqlstate(error))
@@ -70,8 +74,14 @@ class Database:
         metrics.database_connections.labels("idle").set(pool.checkedin())
 
     def close(self) -> None:
-        """Close all idle connections."""
+        """Close all idle connections now, and each that is in use when its statement is done."""
+        self._closed = True
         self.engine.dispose()
+
+    def _part_with(self, connection: Connection) -> None:
+        # A pool that was disposed of takes connections back and never closes them.
+        if self._closed and not connection.invalidated:
+            connection.detach()
 
 
 def open_database(settings: Settings, *, connections: int) -> Database:

@@ -1,0 +1,142 @@
+"""Connections: none is held while KMS is asked, none is left behind, and foreign errors stay inside."""
+
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.pool import QueuePool
+
+from kms_endpoint import Hang, KmsEndpoint
+from kms_service import deadline
+from kms_service.bootstrap import Services
+from kms_service.errors import DatabaseUnavailable
+from kms_service.settings import Settings
+from kms_service.store.database import Database, open_database
+from wiring import running_services
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    database = open_database(settings, connections=1)
+    yield database
+    database.close()
+
+
+def _in_use(services: Services) -> int:
+    pool = services.database.engine.pool
+    assert isinstance(pool, QueuePool)
+    return pool.checkedout()
+
+
+@contextmanager
+def _asking(work: object, *arguments: object) -> Iterator[None]:
+    """The work goes on in a thread meanwhile, and has ended afterwards."""
+    assert callable(work)
+    thread = threading.Thread(target=work, args=arguments)
+    thread.start()
+    yield
+    thread.join()
+
+
+@pytest.mark.invariant(2)
+def test_no_connection_is_held_while_kms_hangs(services: Services, kms_endpoint: KmsEndpoint) -> None:
+    services.wallets.create_wallet("alice")
+    for operation, work, user in (
+        ("Encrypt", services.wallets.create_wallet, "bob"),
+        ("Decrypt", services.wallets.get_private_key_for_user, "alice"),
+    ):
+        before = kms_endpoint.count(operation)
+        rule = kms_endpoint.on(operation).answer(Hang())
+        with _asking(work, user):
+            kms_endpoint.wait_for(before + 1, operation)
+            assert _in_use(services) == 0
+            rule.remove()
+
+
+@pytest.mark.invariant(2)
+def test_one_connection_serves_others_while_kms_hangs(settings: Settings, kms_endpoint: KmsEndpoint) -> None:
+    """Every statement of a create and of a read fits into a single connection, one after the other."""
+    with running_services(settings) as services:
+        services.wallets.create_wallet("alice")
+        pool = services.database.engine.pool
+        assert isinstance(pool, QueuePool)
+        services.database.engine.dispose()
+        narrow = open_database(settings, connections=1)
+        services.database.engine, wide = narrow.engine, services.database.engine
+        before = kms_endpoint.count("Decrypt")
+        rule = kms_endpoint.on("Decrypt").answer(Hang())
+        with _asking(services.wallets.get_private_key_for_user, "alice"):
+            kms_endpoint.wait_for(before + 1, "Decrypt")
+            assert services.wallets.get_wallet("alice").user_id == "alice"
+            assert services.wallets.create_wallet("bob").user_id == "bob"
+            rule.remove()
+        wide.dispose()
+        narrow.close()
+
+
+def test_a_connection_in_use_is_closed_when_its_statement_is_done(
+    database: Database, database_url: str
+) -> None:
+    with database.connection() as connection:
+        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        database.close()
+    with psycopg.connect(database_url) as other:
+        found = other.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone()
+    assert found == (0,)
+
+
+def test_a_checkout_waits_no_longer_than_the_deadline(database: Database) -> None:
+    with deadline.within(-1), pytest.raises(DatabaseUnavailable), database.connection():
+        pass
+
+
+def test_a_full_pool_is_unavailable(database: Database) -> None:
+    with database.connection(), pytest.raises(DatabaseUnavailable), database.connection():
+        pass
+
+
+def _execute(database: Database, *statements: str, **parameters: str) -> None:
+    with database.connection() as connection:
+        for statement in statements:
+            connection.execute(text(statement), parameters)
+
+
+@pytest.mark.invariant(8)
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT 1 / 0", "SELECT nonsense", "INSERT INTO tokens (name) VALUES ('app')", "SELECT pg_sleep(9)"],
+)
+def test_a_statement_that_fails_is_one_error_without_its_parameters(
+    database: Database, statement: str
+) -> None:
+    secret = "canary".upper()
+    with pytest.raises(DatabaseUnavailable) as error:
+        _execute(database, "SET statement_timeout = 100", f"{statement} -- :secret", secret=secret)
+    assert secret not in "".join(traceback.format_exception(error.value))
+    _execute(database, "SELECT 1")
+
+
+INSERT = "INSERT INTO tokens (name, token_sha256, scopes) VALUES ('app', 'x', '{}')"
+
+
+def _insert(database: Database, *more: str) -> None:
+    with database.transaction() as connection:
+        for statement in (INSERT, *more):
+            connection.execute(text(statement))
+
+
+def test_a_transaction_is_whole_or_nothing(database: Database) -> None:
+    def count() -> int:
+        with database.connection() as connection:
+            found: int = connection.execute(text("SELECT count(*) FROM tokens")).scalar_one()
+        return found
+
+    with pytest.raises(DatabaseUnavailable):
+        _insert(database, "SELECT 1 / 0")
+    assert count() == 0
+    _insert(database)
+    assert count() == 1
