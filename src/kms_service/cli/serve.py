@@ -37,6 +37,8 @@ def serve() -> None:
     """
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)
+    if settings.tracing_enabled:
+        tracing.export()
     # uvicorn raises the signal that stopped it once more when all is done: that is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
