@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from kms_service.cli.cost import cost
 from kms_service.kms import pricing
-from kms_service.telemetry.rates import NotAScrape, billable_requests
+from kms_service.telemetry.rates import billable_requests
 
 SCRAPE = """\
 # TYPE kms_service_kms_billable_requests_total counter
@@ -61,7 +61,7 @@ def test_counters_become_rates_by_purpose() -> None:
 
 @pytest.mark.parametrize("text", ["", "<html>hello</html>", SCRAPE.replace("start_time", "other_time")])
 def test_what_is_no_scrape_is_said_so(text: str) -> None:
-    with pytest.raises(NotAScrape):
+    with pytest.raises(ValueError, match="does not answer with"):
         billable_requests(text, now=1600.0)
 
 

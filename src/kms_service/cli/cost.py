@@ -79,7 +79,11 @@ def cost(
 def _observed(urls: Sequence[str]) -> dict[str, float]:
     together: dict[str, float] = defaultdict(float)
     for url in urls:
-        for name, rate in rates.billable_requests(_fetch(url), time.time()).items():
+        try:
+            found = rates.billable_requests(_fetch(url), time.time())
+        except ValueError as error:
+            raise click.ClickException(f"{url} {error}") from error
+        for name, rate in found.items():
             together[name] += rate
     return together
 

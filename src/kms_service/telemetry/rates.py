@@ -4,14 +4,6 @@ from collections import defaultdict
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from kms_service.errors import KmsServiceError
-
-
-class NotAScrape(KmsServiceError):
-    """The text is no scrape of this service."""
-
-    code = "not_a_scrape"
-
 
 def billable_requests(scrape: str, now: float) -> dict[str, float]:
     """Requests to KMS a second, by operation and purpose, averaged since the server started.
@@ -21,19 +13,19 @@ def billable_requests(scrape: str, now: float) -> dict[str, float]:
         now: Unix time.
 
     Raises:
-        NotAScrape: it lacks the counter or the start time.
+        ValueError: it is no scrape of a running server of this service.
     """
     counts: dict[str, float] = defaultdict(float)
     started = None
     try:
         families = list(text_string_to_metric_families(scrape))
     except (ValueError, IndexError, KeyError) as error:
-        raise NotAScrape("the address does not answer with Prometheus metrics") from error
+        raise ValueError("does not answer with Prometheus metrics") from error
     for sample in (sample for family in families for sample in family.samples):
         if sample.name == "kms_service_kms_billable_requests_total":
             counts[f"{sample.labels['operation']} ({sample.labels['purpose']})"] += sample.value
         elif sample.name == "kms_service_start_time_seconds":
             started = sample.value
     if started is None or not counts:
-        raise NotAScrape("the address does not answer with the metrics of a running kms-service")
+        raise ValueError("does not answer with the metrics of a running kms-service")
     return {name: count / max(now - started, 1.0) for name, count in sorted(counts.items())}
