@@ -28,7 +28,7 @@ class SealReason(RequestModel):
     reason: Annotated[
         str,
         StringConstraints(
-            min_length=1, max_length=REASON_CHARACTERS, strict=True, pattern=r"^[^\x00]*\S[^\x00]*$"
+            min_length=1, max_length=REASON_CHARACTERS, strict=True, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$"
         ),
     ]
 

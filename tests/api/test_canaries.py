@@ -1,0 +1,73 @@
+"""Canaries: opening one answers as usual and raises the alarm."""
+
+import pytest
+
+from calling import Service
+from kms_service.errors import WalletNotFound
+from kms_service.service import guard
+
+
+@pytest.fixture
+def alarms(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, object]]]:
+    rung: list[tuple[str, dict[str, object]]] = []
+
+    class Listening:
+        def error(self, event: str, **fields: object) -> None:
+            rung.append((event, fields))
+
+    monkeypatch.setattr(guard, "log", Listening())
+    return rung
+
+
+def _count(service: Service) -> float:
+    lines = service.client.get("/metrics").text.splitlines()
+    counted = [line for line in lines if line.startswith("kms_service_canary_opened_total{")]
+    return sum(float(line.split()[-1]) for line in counted)
+
+
+def test_whoever_opens_one_notices_nothing_and_the_alarm_is_raised(
+    own_service: Service, alarms: list[tuple[str, dict[str, object]]]
+) -> None:
+    for user in ("alice", "canary"):
+        own_service.create(user)
+    own_service.services.canaries.add("canary")
+    before = _count(own_service)
+    plain = own_service.call("GET", "/wallets/alice/private-key")
+    assert alarms == []
+    opened = own_service.call("GET", "/wallets/canary/private-key")
+    signed = own_service.call("POST", "/wallets/canary/sign/message", json={"message": "x"})
+    assert (plain.status_code, opened.status_code, signed.status_code) == (200, 200, 200)
+    assert opened.json().keys() == plain.json().keys()
+    assert {*opened.headers} == {*plain.headers}
+
+    assert alarms == [
+        ("canary_opened", {"action": action, "userId": "canary"})
+        for action in ("private_key.read", "sign.message")
+    ]
+    assert _count(own_service) - before == 2
+    events = own_service.call("GET", "/audit/events", params={"userId": "canary"}).json()["events"]
+    assert [event["action"] for event in events] == [
+        "canary.opened", "sign.message", "canary.opened", "private_key.read", "canary.add", "wallet.create",
+    ]  # fmt: skip
+    alarm, release = events[2], events[3]
+    assert alarm["requestId"] == release["requestId"] == opened.headers["X-Request-Id"]
+    assert alarm["kmsRequestId"] == release["kmsRequestId"]
+    assert alarm["detail"].startswith("private_key.read by caller-")
+
+
+def test_a_wallet_can_stop_being_one(
+    own_service: Service, alarms: list[tuple[str, dict[str, object]]]
+) -> None:
+    own_service.create("alice")
+    own_service.services.canaries.add("alice")
+    assert [each.user_id for each in own_service.services.canaries.list_all()] == ["alice"]
+    own_service.services.canaries.remove("alice")
+    assert own_service.call("GET", "/wallets/alice/private-key").status_code == 200
+    assert alarms == []
+    with pytest.raises(WalletNotFound):
+        own_service.services.canaries.remove("alice")
+
+
+def test_a_user_without_a_wallet_is_no_canary(own_service: Service) -> None:
+    with pytest.raises(WalletNotFound):
+        own_service.services.canaries.add("nobody")
