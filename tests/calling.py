@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -17,9 +17,11 @@ from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
 from kms_service.bootstrap import Services
+from kms_service.service.audit import Event
 from kms_service.settings import Settings
+from kms_service.store.database import Database, open_database
 from kms_service.telemetry import logs
-from wiring import running_services
+from wiring import running_services, with_role
 
 ALL = tuple(Scope)
 _numbers = count(1)
@@ -37,9 +39,14 @@ def make_token(services: Services, *scopes: Scope) -> str:
 
 @dataclass
 class Service:
-    """A running service, and a caller who holds every scope unless told otherwise."""
+    """A running service, and a caller who holds every scope unless told otherwise.
+
+    The process has the database rights of `kms_serve`, and no others; tokens and canaries are an operator's.
+    `owner` is the same database with every right.
+    """
 
     services: Services
+    owner: Database
     kms: KmsEndpoint
     app: FastAPI
     client: httpx.Client
@@ -61,13 +68,24 @@ class Service:
 def serving(settings: Settings, endpoint: KmsEndpoint, token: str | None = None) -> Iterator[Service]:
     """The whole application with its background work, on a loopback port of its own.
 
-    The caller's token is made here, unless the database has it already.
+    Args:
+        settings: with the database as its owner reaches it.
+        endpoint: the KMS of these settings.
+        token: the caller's, if the database has one already; else it is made here.
     """
     logs.configure("INFO", "json", io.StringIO())
-    with running_services(settings) as services:
-        app = create_app(services)
+    owner = open_database(settings, connections=2)
+    with (
+        running_services(with_role(settings, "kms_operate")) as operator,
+        running_services(with_role(settings, "kms_serve")) as serving,
+    ):
+        app = create_app(serving)
+        serving.audit.record(Event("test.begin"))  # opens its chain, which costs an Encrypt of its own
+        services = replace(serving, settings=settings, tokens=operator.tokens, canaries=operator.canaries)
         with _server(app) as url, httpx.Client(base_url=url, timeout=30, limits=_NO_LIMITS) as client:
-            yield Service(services, endpoint, app, client, token or make_token(services, *ALL))
+            made = token or make_token(services, *ALL)
+            yield Service(services, owner, endpoint, app, client, made)
+    owner.close()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from kms_service.bootstrap import Services
 from kms_service.local.postgres import PostgresServer, postgres
 from kms_service.settings import Settings
 from kms_service.store.schema import migrate
-from wiring import FreshDatabase, running_services, settings_for
+from wiring import FreshDatabase, grant_roles, running_services, settings_for
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
@@ -56,6 +56,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     with postgres(folder, _FAST) as server:
         server.ensure_database(_TEMPLATE)
         migrate(server.url(_TEMPLATE))
+        grant_roles(server.url(_TEMPLATE))
         yield server
 
 

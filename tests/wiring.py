@@ -2,11 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+from pydantic import SecretStr
 
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services, build
 from kms_service.settings import Settings
+
+ROLES = Path(__file__).parents[1] / "deploy/postgres/roles.sql"
+_LOGIN_PASSWORD = "only-on-loopback"
 
 FreshDatabase = Callable[[], AbstractContextManager[str]]
 """A context that gives the URL of a new, migrated database and drops it at the end."""
@@ -23,6 +32,35 @@ def settings_for(database_url: str, endpoint: KmsEndpoint, **changes: Any) -> Se
         database_url=database_url,
         **changes,
     )
+
+
+def grant_roles(database_url: str) -> None:
+    """Apply the roles as an administrator does, and make a login for each."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(ROLES.read_bytes())
+        roles = connection.execute(r"SELECT rolname FROM pg_roles WHERE rolname ~ '^kms_[a-z]+$'").fetchall()
+        for (role,) in roles:
+            login = sql.Identifier(f"{role}_login")
+            connection.execute(
+                sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}").format(
+                    login, sql.Literal(_LOGIN_PASSWORD), sql.Identifier(role)
+                )
+            )
+            if role == "kms_migrate":
+                connection.execute(sql.SQL("ALTER ROLE {} SET role = {}").format(login, sql.Identifier(role)))
+
+
+def as_role(database_url: str, role: str) -> str:
+    """The same database for a program that is a member of this role, and of no other."""
+    parts = urlsplit(database_url)
+    address = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{role}_login:{_LOGIN_PASSWORD}@{address}").geturl()
+
+
+def with_role(settings: Settings, role: str) -> Settings:
+    """The same settings for a program of this role."""
+    url = as_role(settings.database_url.get_secret_value(), role)
+    return settings.model_copy(update={"database_url": SecretStr(url)})
 
 
 @contextmanager

@@ -124,7 +124,7 @@ def test_every_refused_read_and_create_is_on_record(hasty: Service) -> None:
     hasty.call("GET", "/wallets/nobody/private-key")
     hasty.services.pool.refresh()
     statement = "SELECT action, outcome, user_id FROM audit_events ORDER BY id DESC LIMIT 3"
-    with hasty.services.database.connection() as connection:
+    with hasty.owner.connection() as connection:
         rows = [tuple(row) for row in connection.exec_driver_sql(statement)][::-1]
     assert rows == [
         ("private_key.read", "kms_key_unusable", "reader"),
@@ -167,7 +167,7 @@ def test_more_than_may_be_in_flight_is_refused_at_once(settings: Settings, kms_e
 def test_no_audit_row_no_answer(own_service: Service) -> None:
     own_service.create("alice")
     refuse = "ALTER TABLE audit_events ADD CONSTRAINT refused CHECK (false) NOT VALID"
-    with own_service.services.database.connection() as connection:
+    with own_service.owner.connection() as connection:
         connection.exec_driver_sql(refuse)
     answer = own_service.call("GET", "/wallets/alice/private-key")
     _is(answer, "audit_unavailable")
@@ -176,7 +176,7 @@ def test_no_audit_row_no_answer(own_service: Service) -> None:
     assert own_service.create("bob").status_code == 503
     assert own_service.call("GET", "/wallets/bob").status_code == 404
     assert own_service.call("GET", "/wallets/alice").status_code == 200
-    with own_service.services.database.connection() as connection:
+    with own_service.owner.connection() as connection:
         connection.exec_driver_sql("ALTER TABLE audit_events DROP CONSTRAINT refused")
     assert own_service.call("GET", "/wallets/alice/private-key").status_code == 200
     assert own_service.create("bob").status_code == 201
@@ -269,7 +269,7 @@ def test_a_broken_row_is_one_and_the_same_failure(hasty: Service, what: str) -> 
     change, asks_kms = BROKEN[what]
     user = what.replace(" ", "-")
     hasty.create(user)
-    with hasty.services.database.connection() as connection:
+    with hasty.owner.connection() as connection:
         statement = f"UPDATE wallets SET {change} WHERE user_id = %s"  # noqa: S608 - from the table above
         connection.exec_driver_sql(statement, (user,))
     calls = hasty.kms.count("Decrypt")

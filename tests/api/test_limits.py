@@ -105,7 +105,7 @@ def test_a_token_without_a_limit_leaves_no_trace(
 ) -> None:
     service.create("alice")
     assert [_read(service, service.token) for _ in range(3)] == [200] * 3
-    with service.services.database.connection() as connection:
+    with service.owner.connection() as connection:
         names = connection.exec_driver_sql("SELECT token_name FROM token_uses").scalars().all()
     assert not [name for name in names if not name.startswith("limited-")]
 

@@ -109,7 +109,7 @@ def _nobody(service: Service) -> dict[str, dict[str, str]]:
         "revoked_at = now()": tokens.digest(revoked),
         "expires_at = now() - interval '1 second'": tokens.digest(expired),
     }
-    with service.services.database.connection() as connection:
+    with service.owner.connection() as connection:
         for change, digest in changes.items():
             statement = f"UPDATE tokens SET {change} WHERE token_sha256 = %s"  # noqa: S608 - from above
             connection.exec_driver_sql(statement, (digest,))
@@ -185,7 +185,7 @@ def test_a_refusal_is_on_record_and_an_unknown_token_is_not(
 ) -> None:
     def events() -> list[Any]:
         statement = "SELECT actor, action, outcome, detail FROM audit_events ORDER BY id"
-        with service.services.database.connection() as connection:
+        with service.owner.connection() as connection:
             return list(connection.exec_driver_sql(statement))
 
     before = len(events())

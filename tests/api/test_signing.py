@@ -65,7 +65,7 @@ def _ask(service: Service, user: str, route: str, body: Any, **content: Any) -> 
 
 def _rows(service: Service, user: str) -> list[Any]:
     query = select(audit_events).where(audit_events.c.user_id == user).order_by(audit_events.c.id)
-    with service.services.database.engine.connect() as connection:
+    with service.owner.engine.connect() as connection:
         return list(connection.execute(query))[1:]  # the first is the wallet's creation
 
 
@@ -151,7 +151,7 @@ def test_each_costs_one_kms_call_and_leaves_one_row(service: Service, route: str
 @pytest.mark.invariant(3)
 def test_without_a_row_nothing_leaves(own_service: Service) -> None:
     user, _ = _wallet(own_service)
-    with own_service.services.database.engine.begin() as connection:
+    with own_service.owner.engine.begin() as connection:
         connection.execute(text("ALTER TABLE audit_events ADD CHECK (false) NOT VALID"))
     for route, body in BODIES.items():
         answer = _ask(own_service, user, route, body)

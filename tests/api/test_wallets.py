@@ -118,7 +118,7 @@ def test_a_known_phrase_gives_its_known_key(service: Service) -> None:
         "kms_key_id": key.arn,
         "kms_region": service.kms.store.region,
     }
-    with service.services.database.connection() as connection:
+    with service.owner.connection() as connection:
         connection.execute(wallets.insert(), row)
     assert service.call("GET", f"/wallets/{user}/private-key").json() == {
         "userId": user,

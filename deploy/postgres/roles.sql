@@ -1,0 +1,85 @@
+-- Roles with least privilege, and what each may do. Run it as the database's administrator after each
+-- `kms-service migrate`; it is safe to repeat, and takes away what an earlier version granted and this does not.
+--
+--     psql "$ADMIN_URL" --set ON_ERROR_STOP=1 --file deploy/postgres/roles.sql
+--
+-- The roles cannot log in. Give each program a login of its own that is a member of one:
+--
+--     CREATE ROLE wallets_service LOGIN PASSWORD '…' IN ROLE kms_serve;
+--     CREATE ROLE wallets_deploy LOGIN PASSWORD '…' IN ROLE kms_migrate;
+--     ALTER ROLE wallets_deploy SET role = kms_migrate;  -- so that the tables it makes belong to the role
+--
+--   kms_migrate   kms-service migrate: owns the tables
+--   kms_serve     kms-service serve: makes and reads wallets, appends to the audit log; makes no tokens
+--   kms_operate   kms-service token, seal, canary, pool: what operators change
+--   kms_rotate    re-wraps DEKs: of a wallet it changes the wrapped DEK and what tells of it, nothing else
+--   kms_readonly  kms-service audit verify and list, verify; reports
+--
+-- Nobody but the owner may UPDATE, DELETE or TRUNCATE the audit log, and triggers refuse that to the owner too,
+-- until he drops them; `kms-service audit verify` shows when he did.
+
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['kms_migrate', 'kms_serve', 'kms_operate', 'kms_rotate', 'kms_readonly'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- A table or function that the administrator's own login made goes to the role that migrates.
+DO $$
+DECLARE
+    made record;
+BEGIN
+    EXECUTE 'GRANT kms_migrate TO CURRENT_USER';
+    EXECUTE 'GRANT USAGE, CREATE ON SCHEMA public TO kms_migrate';
+    FOR made IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tableowner <> 'kms_migrate' LOOP
+        EXECUTE format('ALTER TABLE public.%I OWNER TO kms_migrate', made.tablename);
+    END LOOP;
+    FOR made IN
+        SELECT oid::regprocedure AS signature FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND proowner <> 'kms_migrate'::regrole
+          AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO kms_migrate', made.signature);
+    END LOOP;
+END
+$$;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, kms_serve, kms_operate, kms_rotate, kms_readonly;
+GRANT USAGE ON SCHEMA public TO kms_serve, kms_operate, kms_rotate, kms_readonly;
+
+-- Everybody finds out whether the schema is the right one, and reads.
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO kms_readonly;
+GRANT SELECT ON alembic_version, wallets, audit_chains, audit_events, seal_changes, canary_wallets, pool_keys, key_census
+    TO kms_serve, kms_operate, kms_rotate;
+
+-- Everybody's work is on record, in rows that nobody can take back.
+GRANT INSERT ON audit_chains, audit_events TO kms_serve, kms_operate, kms_rotate;
+
+-- Serving: wallets are made and never changed; a token's last use is all that changes of it.
+GRANT INSERT ON wallets TO kms_serve;
+GRANT SELECT, UPDATE (last_used_at) ON tokens TO kms_serve;
+GRANT SELECT, INSERT, UPDATE ON token_uses TO kms_serve;
+GRANT INSERT ON seal_changes TO kms_serve;
+GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_serve;
+
+-- Operating. Tokens are revoked, never deleted: the audit log refers to them.
+GRANT SELECT, INSERT, UPDATE ON tokens TO kms_operate;
+GRANT INSERT ON seal_changes TO kms_operate;
+GRANT INSERT, DELETE ON canary_wallets TO kms_operate;
+GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_operate;
+
+-- Rotating: encrypted_seed, user_id and wallet_address are out of reach (invariant 7).
+GRANT UPDATE (encrypted_dek, kms_key_id, kms_region) ON wallets TO kms_rotate;
+GRANT INSERT, UPDATE ON key_census TO kms_rotate;
+
+COMMIT;
