@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from iam import allows
 from kms_endpoint import administration, cryptographic
 from kms_endpoint.faults import ConnectionReset, Error, Rule, Script, When
 from kms_endpoint.keys import Key, KeyStore
@@ -65,6 +66,8 @@ class KmsEndpoint:
     def __init__(self, *, region: str = "eu-central-1", account: str = "111122223333") -> None:
         self.store = KeyStore(region=region, account=account)
         self.requests: list[Received] = []
+        self.principal: str | None = None
+        """Whose credentials callers have; when set, each key's policy decides what they may do."""
         self._script = Script()
         self._changed = threading.Condition()
         self._busy = threading.Lock()
@@ -179,6 +182,8 @@ class KmsEndpoint:
     def _perform(self, received: Received) -> Reply:
         if not received.signed:
             return failure("MissingAuthenticationTokenException", "Missing Authentication Token")
+        if self.principal is not None and not self._policies_allow(received, self.principal):
+            return failure("AccessDeniedException", f"{self.principal} is not authorized")
         operation = _OPERATIONS.get(received.operation)
         if operation is None:
             return failure("UnknownOperationException")
@@ -189,6 +194,14 @@ class KmsEndpoint:
             return failure(error.code, error.message)
         except KeyError as error:
             return failure("ValidationException", f"Value null at {error} failed to satisfy constraint")
+
+    def _policies_allow(self, received: Received, principal: str) -> bool:
+        actions = {"ReEncrypt": ("kms:ReEncryptFrom", "kms:ReEncryptTo")}
+        return all(
+            allows(json.loads(self.store.find(arn).policy), principal, action, received.context)
+            for arn in received.keys
+            for action in actions.get(received.operation, (f"kms:{received.operation}",))
+        )
 
     def _keys_named(self, params: Params) -> tuple[str, ...]:
         found = []

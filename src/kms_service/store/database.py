@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, func, make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
@@ -72,6 +73,16 @@ class Database:
         assert isinstance(pool, QueuePool)  # noqa: S101 # what create_engine makes for a server
         metrics.database_connections.labels("in_use").set(pool.checkedout())
         metrics.database_connections.labels("idle").set(pool.checkedin())
+
+    def now(self) -> datetime:
+        """The database's time, UTC.
+
+        Raises:
+            DatabaseUnavailable: as `connection`.
+        """
+        with self.connection() as connection:
+            at: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return at
 
     def close(self) -> None:
         """Close all idle connections now, and each that is in use when its statement is done."""

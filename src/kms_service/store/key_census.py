@@ -45,7 +45,7 @@ class KeyCensusStore:
         statement = select(key_census, func.clock_timestamp().label("now"))
         with self._database.connection() as connection:
             rows = connection.execute(statement).all()
-            now = rows[0].now if rows else connection.execute(select(func.clock_timestamp())).scalar_one()
+        now = rows[0].now if rows else self._database.now()
         return {row.kms_key_id: KeyCensus(*row[:-1]) for row in rows}, now
 
     def record_use(self, last_used: Mapping[str, datetime]) -> None:

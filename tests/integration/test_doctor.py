@@ -1,0 +1,208 @@
+"""`kms-service pool doctor`: every check, good and bad, against a KMS that enforces key policies."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+from click.testing import CliRunner
+
+from kms_endpoint import Error, KmsEndpoint, Reset
+from kms_service.bootstrap import build
+from kms_service.cli.pool import pool
+from kms_service.kms.administration import AdministrationFailed
+from kms_service.kms.aws import connect
+from kms_service.kms.identity import Identity
+from kms_service.kms.inspection import Inspection
+from kms_service.kms.key_policy import Roles, key_policy
+from kms_service.service.doctor import Check, Doctor, Duty, Finding
+from kms_service.settings import Settings
+
+ROLE = "arn:aws:iam::111122223333:role/kms-service"
+NAME = "Empressa-wallet-key"
+POLICY = key_policy("arn:aws:iam::111122223333:root", Roles(create=[ROLE], reveal=[ROLE]))
+
+
+def _known() -> Identity:
+    return Identity("111122223333", ROLE)
+
+
+def _unknown() -> Identity:
+    raise AdministrationFailed("GetCallerIdentity", "these credentials", "NoCredentialsError")
+
+
+@dataclass
+class Patient:
+    """A pool whose keys are all as they should be, and everything that is known of it."""
+
+    kms: KmsEndpoint
+    settings: Settings
+    identify: Callable[[], Identity] = _known
+    duties: Sequence[Duty] = (Duty.CREATE, Duty.REVEAL)
+
+    def examined(self) -> dict[str, Check]:
+        services = build(self.settings)
+        try:
+            # As if it were AWS: policies are enforced here, unlike by other stand-ins.
+            settings = self.settings.model_copy(update={"aws_endpoint_url_kms": None})
+            inspection = Inspection(connect(self.settings, connections=1))
+            doctor = Doctor(
+                settings, self.identify, inspection, services.pool, services.database, self.duties
+            )
+            return {check.name: check for check in doctor.examine()}
+        finally:
+            services.close()
+
+    def bad(self) -> dict[str, Check]:
+        return {name: check for name, check in self.examined().items() if check.finding is Finding.BAD}
+
+
+@pytest.fixture
+def patient(kms_endpoint: KmsEndpoint, settings: Settings) -> Patient:
+    for key in kms_endpoint.store.keys.values():
+        key.policy, key.rotation_period, key.rotation_enabled_at = json.dumps(POLICY), 365, key.created
+    kms_endpoint.principal = ROLE
+    return Patient(kms_endpoint, settings)
+
+
+def _set_policy(kms: KmsEndpoint, roles: Roles, *numbers: int) -> None:
+    for number in numbers or range(1, 11):
+        policy = key_policy("arn:aws:iam::111122223333:root", roles)
+        kms.key(f"alias/{NAME}-{number}").policy = json.dumps(policy)
+
+
+def test_all_is_well(patient: Patient) -> None:
+    checks = patient.examined()
+    assert {check.finding for check in checks.values()} == {Finding.GOOD}
+    assert ROLE in checks["credentials"].detail
+    assert len(checks) == 1 + 2 + 10 + 2 + 4 + 1
+
+
+def test_nothing_is_encrypted_or_decrypted(patient: Patient) -> None:
+    patient.examined()
+    asked = [
+        each for each in patient.kms.requests if each.operation not in {"DescribeKey", "GetKeyRotationStatus"}
+    ]
+    assert asked
+    assert all(each.params["DryRun"] for each in asked)
+
+
+def test_what_each_duty_needs(patient: Patient) -> None:
+    _set_policy(patient.kms, Roles(rotate=[ROLE]))
+    patient.duties = [Duty.ROTATE]
+    assert patient.bad() == {}
+    patient.duties = [Duty.CREATE]
+    assert set(patient.bad()) == {"may Encrypt", "may not ReEncrypt"}
+
+
+def test_a_policy_that_lacks_something_is_named_with_its_key(patient: Patient) -> None:
+    _set_policy(patient.kms, Roles(create=[ROLE]), 3)
+    check = patient.bad()["may Decrypt"]
+    assert check.detail == f"denied by {NAME}-3"
+    assert "Name this role in the key policy for Decrypt" in check.advice
+
+
+def test_a_policy_that_gives_too_much_is_bad(patient: Patient) -> None:
+    wide = {"Sid": "Wide", "Effect": "Allow", "Principal": {"AWS": ROLE}, "Action": "kms:*", "Resource": "*"}
+    for key in patient.kms.store.keys.values():
+        key.policy = json.dumps({"Version": "2012-10-17", "Statement": [wide]})
+    bad = patient.bad()
+    assert set(bad) == {
+        "may not ReEncrypt",
+        "may not Encrypt without a purpose",
+        "may not GenerateDataKey",
+        "may not CreateGrant",
+    }
+    assert bad["may not GenerateDataKey"].detail == f"allowed by 10 keys, such as {NAME}-1"
+
+
+@pytest.mark.parametrize(
+    ("state", "detail", "advice"),
+    [
+        ("Disabled", "Disabled: Disabled", "aws kms enable-key --key-id"),
+        ("PendingDeletion", "PendingDeletion: PendingDeletion", "cancel-key-deletion"),
+    ],
+)
+def test_a_key_in_another_state(patient: Patient, state: str, detail: str, advice: str) -> None:
+    patient.kms.key(f"alias/{NAME}-2").state = state
+    check = patient.bad()[f"{NAME}-2"]
+    assert check.detail == detail
+    assert advice in check.advice
+
+
+def test_an_alias_that_is_missing(patient: Patient) -> None:
+    patient.kms.forget(f"alias/{NAME}-10")
+    assert "create-aliases makes it" in patient.bad()[f"{NAME}-10"].advice
+
+
+def test_a_key_that_may_not_be_described(patient: Patient) -> None:
+    patient.kms.deny(f"alias/{NAME}-1", "DescribeKey")
+    assert "Allow kms:DescribeKey" in patient.bad()[f"{NAME}-1"].advice
+
+
+def test_rotation_that_is_off_or_not_known(patient: Patient) -> None:
+    patient.kms.key(f"alias/{NAME}-1").rotation_period = None
+    patient.kms.deny(f"alias/{NAME}-2", "GetKeyRotationStatus")
+    bad = patient.bad()
+    assert "aws kms enable-key-rotation" in bad[f"{NAME}-1"].advice
+    assert "Allow kms:GetKeyRotationStatus" in bad[f"{NAME}-2"].advice
+
+
+def test_credentials_that_are_missing(patient: Patient) -> None:
+    patient.identify = _unknown
+    assert patient.bad()["credentials"].detail == "NoCredentialsError"
+
+
+def test_an_endpoint_that_does_not_answer(patient: Patient) -> None:
+    patient.kms.on("DescribeKey").answer(Reset())
+    checks = patient.examined()
+    assert checks["endpoint"].finding is Finding.BAD
+    assert set(checks) == {"credentials", "endpoint", "database"}
+
+
+def test_a_database_that_does_not_answer(patient: Patient) -> None:
+    url = patient.settings.database_url.get_secret_value().rpartition("/")[0] + "/nowhere"
+    patient.settings = Settings(_env_file=None, **{**_arguments(patient.settings), "database_url": url})
+    assert "Check DATABASE_URL" in patient.bad()["database"].advice
+
+
+def _arguments(settings: Settings) -> dict[str, object]:
+    names = ("aws_region", "aws_access_key_id", "aws_secret_access_key", "aws_endpoint_url_kms")
+    return {name: getattr(settings, name) for name in names}
+
+
+def test_a_kms_that_throttles_the_questions_is_not_called_a_bad_policy(patient: Patient) -> None:
+    patient.kms.on("GenerateDataKey").answer(Error("LimitExceededException"))
+    check = patient.bad()["may not GenerateDataKey"]
+    assert check.detail == f"not known: LimitExceededException by 10 keys, such as {NAME}-1"
+    assert "could not be asked" in check.advice
+
+
+@pytest.fixture
+def command(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    for name, value in _arguments(patient.settings).items():
+        monkeypatch.setenv(name.upper(), getattr(value, "get_secret_value", lambda v=value: str(v))())
+    monkeypatch.setenv("DATABASE_URL", patient.settings.database_url.get_secret_value())
+
+    def run(*options: str) -> tuple[int, str]:
+        result = CliRunner().invoke(pool, ["doctor", *options])
+        return result.exit_code, result.stdout
+
+    return run
+
+
+def test_the_command_fits_one_screen_and_exits_0(command: Callable[..., tuple[int, str]]) -> None:
+    code, output = command()
+    assert code == 0
+    assert len(output.splitlines()) <= 24
+    assert all(line.startswith(("✓", "-")) for line in output.splitlines())
+
+
+def test_the_command_exits_1_with_advice(command: Callable[..., tuple[int, str]], patient: Patient) -> None:
+    patient.kms.key(f"alias/{NAME}-2").state = "Disabled"
+    code, output = command()
+    assert code == 1
+    assert "    aws kms enable-key" in output
+    code, output = command("--json")
+    assert code == 1
+    assert [each["name"] for each in json.loads(output) if each["finding"] == "bad"] == [f"{NAME}-2"]

@@ -1,0 +1,42 @@
+"""Each role does its one thing under the policy that the pool's keys get, and nothing else, end to end."""
+
+import json
+
+import pytest
+
+from kms_endpoint import KmsEndpoint
+from kms_service.errors import KmsKeyUnusable, NoUsableKey
+from kms_service.kms.key_policy import Roles, key_policy
+from kms_service.settings import Settings
+from wiring import running_services
+
+ACCOUNT = "arn:aws:iam::111122223333"
+CREATE, REVEAL = f"{ACCOUNT}:role/create", f"{ACCOUNT}:role/reveal"
+
+
+@pytest.fixture
+def split(kms_endpoint: KmsEndpoint) -> KmsEndpoint:
+    """KMS where one role may make wallets and another one open them."""
+    policy = key_policy(f"{ACCOUNT}:root", Roles(create=[CREATE], reveal=[REVEAL]))
+    for key in kms_endpoint.store.keys.values():
+        key.policy = json.dumps(policy)
+    return kms_endpoint
+
+
+def test_the_creating_role_makes_wallets_and_opens_none(split: KmsEndpoint, settings: Settings) -> None:
+    split.principal = CREATE
+    with running_services(settings) as services:
+        services.wallets.create_wallet("user")
+        with pytest.raises(KmsKeyUnusable):
+            services.wallets.get_private_key_for_user("user")
+
+
+def test_the_revealing_role_opens_wallets_and_makes_none(split: KmsEndpoint, settings: Settings) -> None:
+    split.principal = CREATE
+    with running_services(settings) as services:
+        address = services.wallets.create_wallet("user").wallet_address
+    split.principal = REVEAL
+    with running_services(settings) as services:
+        assert services.wallets.get_private_key_for_user("user").wallet_address == address
+        with pytest.raises(NoUsableKey):
+            services.wallets.create_wallet("another")
