@@ -66,7 +66,7 @@ def environment(database_url: str, endpoint: KmsEndpoint, **more: str) -> dict[s
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_ENDPOINT_URL_KMS": endpoint.url,
         "DATABASE_URL": database_url,
-        "PORT": str(_free_port()),
+        "PORT": str(free_port()),
         "LOG_FORMAT": "json",
         **more,
     }
@@ -123,7 +123,8 @@ def _answers(server: Server) -> None:
         time.sleep(0.05)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listened on a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,0 +1,272 @@
+"""Writes `kms-pool.yaml`, the pool of keys as a CloudFormation template, from the key policy of the source.
+
+    python deploy/cloudformation/render.py [--keys 10] > deploy/cloudformation/kms-pool.yaml
+
+CloudFormation has no loops without a macro, so the keys are written out; the policy is the one that
+`kms-service pool create-aliases` gives, with the stack's roles in place of ARNs.
+"""
+
+import argparse
+import sys
+from typing import Any
+
+import yaml
+
+from kms_service.kms.key_policy import Roles, key_policy
+
+Resource = dict[str, Any]
+DEFAULT_KEYS = 10
+
+# Role of the stack: what it is for.
+ROLES = {
+    "ServingRole": "makes wallets, hands out private keys and signs: one service for everything",
+    "CreationRole": "makes wallets and cannot open any: a service for sign-ups alone",
+    "RevealRole": "hands out private keys and signs, and makes no wallets",
+    "RotationRole": "moves wallets between keys and never sees a DEK",
+    "AuditRole": "verifies the audit chains and can open no wallet",
+}
+# Alarm: what it is about, and the KMS calls that set it off.
+ALARMS = {
+    "KeyDeletion": (
+        "Somebody scheduled the deletion of a wallet key: cancel it, or wallets are lost.",
+        ["ScheduleKeyDeletion", "DeleteImportedKeyMaterial"],
+    ),
+    "KeyDisabled": (
+        "Somebody disabled a wallet key or its rotation: wallets under a disabled key do not open.",
+        ["DisableKey", "DisableKeyRotation"],
+    ),
+    "KeyPolicyChange": (
+        "Somebody changed who may use a wallet key, or where its alias points.",
+        ["PutKeyPolicy", "CreateGrant", "UpdateAlias", "DeleteAlias"],
+    ),
+}
+
+
+def template(keys: int) -> dict[str, Any]:
+    """The whole template for a pool of so many keys."""
+    resources = {name: _role(purpose) for name, purpose in ROLES.items()}
+    for number in range(1, keys + 1):
+        resources[f"Key{number}"] = _key(number)
+        resources[f"Alias{number}"] = _alias(number)
+    resources["Alerts"] = {"Type": "AWS::SNS::Topic"}
+    resources |= {"AlertsPolicy": _topic_policy(), "AlertsSubscription": _subscription()}
+    for name, (description, calls) in ALARMS.items():
+        resources[f"{name}Rule"] = _rule(description, calls, keys)
+        resources[f"{name}Alarm"] = _alarm(name, description)
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": "The key pool of kms-service: keys, aliases, rotation, policies, roles and alarms.",
+        "Parameters": _parameters(),
+        "Conditions": {"HasAlertEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertEmail"}, ""]}]}},
+        "Resources": resources,
+        "Outputs": _outputs(),
+    }
+
+
+def _parameters() -> dict[str, Any]:
+    return {
+        "AliasPrefix": {
+            "Type": "String",
+            "Default": "Empressa-wallet-key",
+            "AllowedPattern": "[A-Za-z0-9/_-]{1,200}",
+            "Description": "KMS_KEY_ALIAS_PREFIX of the service.",
+        },
+        "RotationPeriodInDays": {
+            "Type": "Number",
+            "Default": 365,
+            "MinValue": 90,
+            "MaxValue": 2560,
+            "Description": "How often KMS makes new material for each key.",
+        },
+        "TrustedService": {
+            "Type": "String",
+            "Default": "ecs-tasks.amazonaws.com",
+            "Description": "Which AWS service may assume the roles.",
+        },
+        "AlertEmail": {
+            "Type": "String",
+            "Default": "",
+            "Description": "Who is told of deletion, disabling and policy changes; empty for nobody.",
+        },
+    }
+
+
+def _role(purpose: str) -> Resource:
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": {"Ref": "TrustedService"}},
+                "Action": "sts:AssumeRole",
+            }
+        ],
+    }
+    # No policies of its own: the keys' policies grant what it may do.
+    return {
+        "Type": "AWS::IAM::Role",
+        "Properties": {"Description": f"kms-service: {purpose}", "AssumeRolePolicyDocument": trust},
+    }
+
+
+def _key(number: int) -> Resource:
+    return {
+        "Type": "AWS::KMS::Key",
+        # A stack that is deleted or changed must not take wallets with it.
+        "DeletionPolicy": "Retain",
+        "UpdateReplacePolicy": "Retain",
+        "Properties": {
+            "Description": {"Fn::Sub": f"kms-service: DEKs of alias/${{AliasPrefix}}-{number}"},
+            "EnableKeyRotation": True,
+            "RotationPeriodInDays": {"Ref": "RotationPeriodInDays"},
+            "PendingWindowInDays": 30,
+            "KeyPolicy": _policy(),
+            "Tags": [
+                {"Key": "kms-service:alias", "Value": {"Fn::Sub": f"alias/${{AliasPrefix}}-{number}"}},
+                {"Key": "Application", "Value": "kms-service"},
+            ],
+        },
+    }
+
+
+def _policy() -> dict[str, Any]:
+    serving, creation, reveal, rotation, audit = (_arn(role) for role in ROLES)
+    return key_policy(
+        {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"},
+        Roles(create=[serving, creation], reveal=[serving, reveal], rotate=[rotation], audit=[audit]),
+    )
+
+
+def _alias(number: int) -> Resource:
+    return {
+        "Type": "AWS::KMS::Alias",
+        "Properties": {
+            "AliasName": {"Fn::Sub": f"alias/${{AliasPrefix}}-{number}"},
+            "TargetKeyId": {"Ref": f"Key{number}"},
+        },
+    }
+
+
+def _subscription() -> Resource:
+    return {
+        "Type": "AWS::SNS::Subscription",
+        "Condition": "HasAlertEmail",
+        "Properties": {
+            "TopicArn": {"Ref": "Alerts"},
+            "Protocol": "email",
+            "Endpoint": {"Ref": "AlertEmail"},
+        },
+    }
+
+
+def _topic_policy() -> Resource:
+    publishers = ["cloudwatch.amazonaws.com", "events.amazonaws.com"]
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": publishers},
+        "Action": "sns:Publish",
+        "Resource": {"Ref": "Alerts"},
+        "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+    }
+    return {
+        "Type": "AWS::SNS::TopicPolicy",
+        "Properties": {
+            "Topics": [{"Ref": "Alerts"}],
+            "PolicyDocument": {"Version": "2012-10-17", "Statement": [statement]},
+        },
+    }
+
+
+def _rule(description: str, calls: list[str], keys: int) -> Resource:
+    return {
+        "Type": "AWS::Events::Rule",
+        "Properties": {
+            "Description": description,
+            "EventPattern": {
+                "source": ["aws.kms"],
+                "detail-type": ["AWS API Call via CloudTrail"],
+                "detail": {
+                    "eventSource": ["kms.amazonaws.com"],
+                    "eventName": calls,
+                    "resources": {"ARN": [_arn(f"Key{number}") for number in range(1, keys + 1)]},
+                },
+            },
+            "Targets": [{"Id": "alerts", "Arn": {"Ref": "Alerts"}}],
+        },
+    }
+
+
+def _alarm(name: str, description: str) -> Resource:
+    return {
+        "Type": "AWS::CloudWatch::Alarm",
+        "Properties": {
+            "AlarmDescription": description,
+            "Namespace": "AWS/Events",
+            "MetricName": "TriggeredRules",
+            "Dimensions": [{"Name": "RuleName", "Value": {"Ref": f"{name}Rule"}}],
+            "Statistic": "Sum",
+            "Period": 60,
+            "EvaluationPeriods": 1,
+            "Threshold": 1,
+            "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+            "TreatMissingData": "notBreaching",
+            "AlarmActions": [{"Ref": "Alerts"}],
+        },
+    }
+
+
+def _outputs() -> dict[str, Any]:
+    outputs = {
+        f"{role}Arn": {"Description": f"{purpose}.", "Value": _arn(role)} for role, purpose in ROLES.items()
+    }
+    return outputs | {
+        "AliasPrefix": {"Description": "KMS_KEY_ALIAS_PREFIX.", "Value": {"Ref": "AliasPrefix"}},
+        "AlertsTopicArn": {"Description": "Where alarms go.", "Value": {"Ref": "Alerts"}},
+    }
+
+
+def _arn(resource: str) -> dict[str, Any]:
+    return {"Fn::GetAtt": [resource, "Arn"]}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes everything out, since CloudFormation knows no YAML anchors, and functions in their short form.
+
+    In the long form ten keys would not fit the 51,200 bytes that a template may have without a bucket.
+    """
+
+    def ignore_aliases(self, data: Any) -> bool:
+        del data
+        return True
+
+
+def _function(dumper: yaml.SafeDumper, value: dict[str, Any]) -> yaml.Node:
+    if len(value) == 1:
+        ((name, argument),) = value.items()
+        if name == "Ref":
+            return dumper.represent_scalar("!Ref", argument)
+        if name == "Fn::Sub":
+            return dumper.represent_scalar("!Sub", argument)
+        if name == "Fn::GetAtt":
+            return dumper.represent_scalar("!GetAtt", ".".join(argument))
+    return dumper.represent_dict(value)
+
+
+_Dumper.add_representer(dict, _function)
+
+
+def render(keys: int) -> str:
+    """The template as text."""
+    head = f"# Written by render.py --keys {keys}; change that, not this.\n"
+    return head + yaml.dump(template(keys), Dumper=_Dumper, sort_keys=False, width=110)
+
+
+def main() -> None:
+    """Write the template to standard output."""
+    parser = argparse.ArgumentParser(description="Write the CloudFormation template of the key pool.")
+    parser.add_argument("--keys", type=int, default=DEFAULT_KEYS, help="size of the pool, 10 by default")
+    sys.stdout.write(render(parser.parse_args().keys))
+
+
+if __name__ == "__main__":
+    main()

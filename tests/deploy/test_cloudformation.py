@@ -1,0 +1,198 @@
+"""The CloudFormation template: up to date, lint-free, really created, and the service running on its keys."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from botocore.exceptions import EndpointConnectionError
+
+from iam import allows
+from kms_service.settings import Settings
+from serving import START_SECONDS, free_port
+from wiring import running_services
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "cloudformation"
+TEMPLATE = FOLDER / "kms-pool.yaml"
+SERVER = Path(__file__).with_name("moto_server.py")
+REGION = "eu-central-1"
+MAX_BODY_BYTES = 51_200
+
+
+def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    source = str(Path(__file__).parents[2] / "src")
+    return subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, *arguments],
+        env=os.environ | {"PYTHONPATH": source},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_it_is_what_the_key_policy_of_the_source_renders() -> None:
+    rendered = _python(str(FOLDER / "render.py"))
+    assert rendered.stdout == TEMPLATE.read_text(), "run deploy/cloudformation/render.py"
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    command = Path(sys.executable).with_name("cfn-lint")
+    linted = subprocess.run([command, TEMPLATE], capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+def test_it_can_be_deployed_without_a_bucket() -> None:
+    assert len(TEMPLATE.read_bytes()) < MAX_BODY_BYTES
+
+
+def test_another_size_can_be_rendered() -> None:
+    rendered = _python(str(FOLDER / "render.py"), "--keys", "3").stdout
+    assert rendered.count("AWS::KMS::Key\n") == 3
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[str]:
+    """AWS on loopback, with the stack created: all of it but the alarms, which moto 5.2 does not make."""
+    url = f"http://127.0.0.1:{free_port()}"
+    # A process of its own: its warnings are not this project's.
+    command = [sys.executable, str(SERVER), "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as moto:  # noqa: S603 - as above
+        try:
+            _create_stack(url)
+            yield url
+        finally:
+            moto.terminate()
+
+
+def _create_stack(url: str) -> None:
+    cloudformation = _client(url, "cloudformation")
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            cloudformation.list_stacks()
+            break
+        except EndpointConnectionError:
+            assert time.monotonic() < end, "moto did not start"
+            time.sleep(0.1)
+    cloudformation.create_stack(
+        StackName="pool", TemplateBody=TEMPLATE.read_text(), Capabilities=["CAPABILITY_IAM"]
+    )
+    (stack,) = cloudformation.describe_stacks(StackName="pool")["Stacks"]
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+
+
+def _client(url: str, service: str) -> Any:
+    return boto3.client(
+        service, region_name=REGION, endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="test"
+    )
+
+
+@pytest.fixture(scope="module")
+def outputs(aws: str) -> dict[str, str]:
+    (stack,) = _client(aws, "cloudformation").describe_stacks(StackName="pool")["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def test_it_makes_ten_keys_with_rotation_under_the_aliases(aws: str) -> None:
+    kms = _client(aws, "kms")
+    for number in range(1, 11):
+        key = kms.describe_key(KeyId=f"alias/Empressa-wallet-key-{number}")["KeyMetadata"]
+        assert key["KeyState"] == "Enabled"
+        assert kms.get_key_rotation_status(KeyId=key["KeyId"])["KeyRotationEnabled"]
+
+
+def test_the_keys_policies_grant_each_role_its_one_thing(aws: str, outputs: dict[str, str]) -> None:
+    kms = _client(aws, "kms")
+    policy = kms.get_key_policy(KeyId=_key_id(kms, 7), PolicyName="default")["Policy"]
+    document = policy if isinstance(policy, dict) else json.loads(policy)
+    wallet, chain = {"purpose": "wallet-dek"}, {"purpose": "audit-chain"}
+    granted = {
+        (role, action, context["purpose"])
+        for role in ("Serving", "Creation", "Reveal", "Rotation", "Audit")
+        for action in ("Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey")
+        for context in (wallet, chain)
+        if allows(document, outputs[f"{role}RoleArn"], f"kms:{action}", context)
+    }
+    assert granted == {
+        ("Serving", "Encrypt", "wallet-dek"),
+        ("Creation", "Encrypt", "wallet-dek"),
+        ("Serving", "Decrypt", "wallet-dek"),
+        ("Reveal", "Decrypt", "wallet-dek"),
+        ("Rotation", "ReEncryptFrom", "wallet-dek"),
+        ("Rotation", "ReEncryptTo", "wallet-dek"),
+        ("Serving", "Encrypt", "audit-chain"),
+        ("Creation", "Encrypt", "audit-chain"),
+        ("Reveal", "Encrypt", "audit-chain"),
+        ("Rotation", "Encrypt", "audit-chain"),
+        ("Audit", "Decrypt", "audit-chain"),
+    }
+
+
+def _key_id(kms: Any, number: int) -> str:
+    key_id: str = kms.describe_key(KeyId=f"alias/Empressa-wallet-key-{number}")["KeyMetadata"]["KeyId"]
+    return key_id
+
+
+def test_deletion_disabling_and_policy_changes_of_every_key_are_told(aws: str) -> None:
+    kms, events = _client(aws, "kms"), _client(aws, "events")
+    arns = {
+        kms.describe_key(KeyId=f"alias/Empressa-wallet-key-{number}")["KeyMetadata"]["Arn"]
+        for number in range(1, 11)
+    }
+    calls: set[str] = set()
+    for rule in events.list_rules()["Rules"]:
+        detail = json.loads(rule["EventPattern"])["detail"]
+        assert set(detail["resources"]["ARN"]) == arns
+        (target,) = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+        assert target["Arn"].startswith("arn:aws:sns:")
+        calls.update(detail["eventName"])
+    assert {"ScheduleKeyDeletion", "DisableKey", "PutKeyPolicy"} <= calls
+
+
+def test_each_of_these_rules_has_an_alarm() -> None:
+    resources = _resources()
+    rules = {name for name, each in resources.items() if each["Type"] == "AWS::Events::Rule"}
+    alarms = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::CloudWatch::Alarm"]
+    assert {alarm["Dimensions"][0]["Value"] for alarm in alarms} == rules
+    assert all(alarm["AlarmActions"] == ["Alerts"] for alarm in alarms)
+
+
+def test_the_service_runs_on_the_keys_of_the_stack(aws: str, database_url: str) -> None:
+    settings = Settings(
+        _env_file=None,
+        aws_region=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        aws_endpoint_url_kms=aws,
+        database_url=database_url,
+    )
+    with running_services(settings) as services:
+        wallet = services.wallets.create_wallet("user")
+        assert services.wallets.get_private_key_for_user("user").wallet_address == wallet.wallet_address
+        assert services.pool.reasons == {}
+
+
+def test_a_stack_that_goes_leaves_the_keys() -> None:
+    keys = [each for each in _resources().values() if each["Type"] == "AWS::KMS::Key"]
+    assert len(keys) == 10
+    assert all(key["DeletionPolicy"] == key["UpdateReplacePolicy"] == "Retain" for key in keys)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short functions as their argument."""
+
+
+_Loader.add_multi_constructor("!", lambda _loader, _tag, node: node.value)
+
+
+def _resources() -> dict[str, Any]:
+    template = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - a safe loader, extended
+    resources: dict[str, Any] = template["Resources"]
+    return resources
