@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from structlog import PrintLogger
 
 from kms_service.errors import NoKeyAtStart
-from kms_service.kms.aws import AwsKmsService, connect
+from kms_service.kms.aws import AwsKmsService
+from kms_service.kms.client import connect
 from kms_service.kms.health import KeyHealth
 from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.audit import AuditLog

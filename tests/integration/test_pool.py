@@ -12,8 +12,9 @@ from kms_endpoint import Error, Garbage, Hang, KmsEndpoint, OtherKeyId, Reset, S
 from kms_service import envelope
 from kms_service.deadline import within
 from kms_service.errors import KmsKeyUnusable, KmsThrottled, KmsUnavailable, NoUsableKey
-from kms_service.kms.aws import AwsKmsService, connect
+from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.circuit import CircuitState
+from kms_service.kms.client import connect
 from kms_service.kms.health import KeyHealth
 from kms_service.kms.pool import KeyMode, KeyStatus, KmsKeyInfo, KmsKeyPool
 from kms_service.material import WrappedDek

@@ -9,7 +9,7 @@ from rich.progress import Progress, track
 
 from kms_service.cli.screen import progress_screen
 from kms_service.kms.administration import AdministrationFailed, KeyAdministration
-from kms_service.kms.aws import connect
+from kms_service.kms.client import connect
 from kms_service.kms.identity import caller_identity
 from kms_service.kms.key_policy import Roles, key_policy
 from kms_service.service.provisioning import (

@@ -8,29 +8,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from kms_service import deadline
 from kms_service.errors import IntegrityFailure, KmsServiceError, KmsUnavailable
 from kms_service.kms import arn, calls, faults
+from kms_service.kms.client import limit_attempts
 from kms_service.kms.health import KeyHealth
 from kms_service.material import DEK_BYTES, DataKey, WrappedDek
-from kms_service.settings import Settings
 from kms_service.telemetry.metrics import OTHER
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
     from types_boto3_kms.type_defs import KeyMetadataTypeDef
 
-CONNECT_SECONDS = 1.0
-READ_SECONDS = 2.0
-ATTEMPTS = 3
-BACK_OFF_SECONDS = 1.0  # botocore's standard mode: up to 1 s before the second attempt, 2 s before the third
 MAX_BLOB_BYTES = (
     6144  # KMS refuses longer ones: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
 )
@@ -62,6 +54,21 @@ class Rotation:
     next_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Rewrapped:
+    """A DEK moved to another key inside KMS.
+
+    Attributes:
+        dek: as it is to be stored.
+        key_material_id: which version of the key's material wraps it; None when KMS does not say.
+        request_id: the KMS request that did it.
+    """
+
+    dek: WrappedDek
+    key_material_id: str | None
+    request_id: str | None
+
+
 class AwsKmsService:
     """The KMS calls of one process, over one thread-safe boto3 client.
 
@@ -77,10 +84,7 @@ class AwsKmsService:
         self._health = health
         self._labels: dict[str, str] = {}
         calls.watch(client)
-        client.meta.events.register_first("before-send.kms", _refuse_late_attempts)
-        client.meta.events.register_first("needs-retry.kms", _leave_time_outs)
-        client.meta.events.register_first("needs-retry.kms", _leave_late_retries)
-        client.meta.events.register_first("needs-retry.kms.Encrypt", _leave_retry_to_the_pool)
+        limit_attempts(client)
 
     def label(self, key_arn: str, alias: str) -> None:
         """Call this key by its alias in metrics from now on."""
@@ -133,6 +137,45 @@ class AwsKmsService:
                 raise IntegrityFailure("dek length", request_id)
         return Unwrapped(DataKey(plaintext), request_id)
 
+    def re_encrypt(
+        self,
+        wrapped: WrappedDek,
+        source_context: Mapping[str, str],
+        destination_key_arn: str,
+        destination_context: Mapping[str, str],
+    ) -> Rewrapped:
+        """Move a DEK to another key inside KMS, naming both keys, and distrust the reply (kms:ReEncrypt).
+
+        No plaintext enters this process (invariant 7). One call is one request: pacing is the caller's.
+
+        Raises:
+            IntegrityFailure: the stored key id is no ARN of the stored Region, the blob cannot be one of
+                KMS's, KMS says that it was not made by this key and context, or the reply names other keys
+                or holds no new ciphertext.
+            KmsThrottled, KmsUnavailable: KMS did not serve the call.
+            KmsKeyUnusable: one of the two keys refuses; KMS does not say which.
+        """
+        if arn.region(wrapped.key_arn) != wrapped.region:
+            raise IntegrityFailure("stored key id")
+        if not 0 < len(wrapped.blob) <= MAX_BLOB_BYTES:
+            raise IntegrityFailure("stored dek length")
+        with self._call("ReEncrypt", wrapped.key_arn, source_context["purpose"]):
+            reply = self._client.re_encrypt(
+                CiphertextBlob=wrapped.blob,
+                SourceKeyId=wrapped.key_arn,
+                SourceEncryptionContext=dict(source_context),
+                DestinationKeyId=destination_key_arn,
+                DestinationEncryptionContext=dict(destination_context),
+            )
+            request_id = _request_id(reply)
+            blob = reply["CiphertextBlob"]
+            if (reply["SourceKeyId"], reply["KeyId"]) != (wrapped.key_arn, destination_key_arn):
+                raise IntegrityFailure("reply names other keys", request_id)
+            if not 0 < len(blob) <= MAX_BLOB_BYTES or blob == wrapped.blob:
+                raise IntegrityFailure("reply holds no new ciphertext", request_id)
+        dek = WrappedDek(destination_key_arn, self._region, blob)
+        return Rewrapped(dek, reply.get("DestinationKeyMaterialId"), request_id)
+
     def describe(self, key: str) -> "KeyMetadataTypeDef":
         """`KeyMetadata` of an ARN or `alias/…` (kms:DescribeKey).
 
@@ -170,44 +213,9 @@ class AwsKmsService:
                 raise KmsUnavailable("garbled reply", key) from None
 
 
-def connect(settings: Settings, *, connections: int) -> "KMSClient":
-    """The process's boto3 client, with credentials from the settings or boto3's own chain.
-
-    Args:
-        settings: Region, endpoint, and static credentials if there are any.
-        connections: size of the HTTP connection pool: one for each thread.
-
-    Raises:
-        SettingsError: never; settings were checked before.
-    """
-    client: KMSClient = session(settings).client(
-        "kms", endpoint_url=settings.aws_endpoint_url_kms, config=_config(connections)
-    )
-    return client
-
-
-def session(settings: Settings) -> boto3.Session:
-    """A boto3 session with credentials from the settings or boto3's own chain, in the settings' Region."""
-    return boto3.Session(
-        aws_access_key_id=settings.aws_access_key_id,
-        aws_secret_access_key=_revealed(settings.aws_secret_access_key),
-        aws_session_token=_revealed(settings.aws_session_token),
-        region_name=settings.aws_region,
-    )
-
-
-def _config(connections: int) -> Config:
-    return Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        max_pool_connections=connections,
-        tcp_keepalive=True,
-        # Only our own setting chooses the endpoint, never a variable left over for another service.
-        ignore_configured_endpoint_urls=True,  # type: ignore[call-arg] # the stubs lack it
-        # Validation costs CPU on every call; the calls here are fixed and typed.
-        parameter_validation=False,
-    )
+def _request_id(reply: Mapping[str, Any]) -> str | None:
+    value = reply.get("ResponseMetadata", {}).get("RequestId")
+    return None if value is None else str(value)
 
 
 def _mapped(operation: str, error: BotoCoreError | ClientError, key: str) -> KmsServiceError:
@@ -216,53 +224,3 @@ def _mapped(operation: str, error: BotoCoreError | ClientError, key: str) -> Kms
         # There is no stored ciphertext that could be at fault.
         return KmsUnavailable(mapped.reason, key, mapped.kms_request_id)
     return mapped
-
-
-def _revealed(secret: Any) -> str | None:
-    return None if secret is None else str(secret.get_secret_value())
-
-
-def _request_id(reply: Mapping[str, Any]) -> str | None:
-    value = reply.get("ResponseMetadata", {}).get("RequestId")
-    return None if value is None else str(value)
-
-
-class TooLate(BotoCoreError):
-    """An attempt was not made, since it could outlive the request's deadline."""
-
-    fmt = "The deadline leaves no time for another attempt"
-
-
-def _refuse_late_attempts(**_: Any) -> None:
-    if not deadline.allows(CONNECT_SECONDS + READ_SECONDS):
-        raise TooLate
-
-
-def _leave_time_outs(caught_exception: Exception | None = None, **_: Any) -> None:
-    if isinstance(caught_exception, ConnectTimeoutError | ReadTimeoutError):
-        raise caught_exception
-
-
-def _leave_late_retries(
-    response: tuple[Any, Any] | None = None,
-    caught_exception: Exception | None = None,
-    **_: Any,
-) -> None:
-    # Without this, TooLate would hide why the first attempt failed.
-    if not deadline.allows(BACK_OFF_SECONDS + CONNECT_SECONDS + READ_SECONDS):
-        _raise_outcome(response, caught_exception, HTTPStatus.BAD_REQUEST)
-
-
-def _leave_retry_to_the_pool(
-    response: tuple[Any, Any] | None = None, caught_exception: Exception | None = None, **_: Any
-) -> None:
-    _raise_outcome(response, caught_exception, HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
-def _raise_outcome(
-    response: tuple[Any, Any] | None, caught_exception: Exception | None, status: HTTPStatus
-) -> None:
-    if caught_exception is not None:
-        raise caught_exception
-    if response is not None and response[0].status_code >= status:
-        raise ClientError(response[1], "KMS")

@@ -6,7 +6,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kms_service.kms.administration import AdministrationFailed
-from kms_service.kms.aws import session
+from kms_service.kms.client import session
 from kms_service.settings import Settings
 
 _SECONDS = 3

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from kms_service import deadline
 from kms_service.errors import KmsError, KmsKeyUnusable, KmsUnavailable, NoUsableKey
-from kms_service.kms.aws import CONNECT_SECONDS, READ_SECONDS, AwsKmsService, Rotation, Wrapped
+from kms_service.kms.aws import AwsKmsService, Rotation, Wrapped
 from kms_service.kms.circuit import CircuitState
+from kms_service.kms.client import CONNECT_SECONDS, READ_SECONDS
 from kms_service.kms.health import OWN_REASONS, KeyHealth
 from kms_service.kms.key_info import KeyMode, KeyStatus, KmsKeyInfo, status_of
 from kms_service.material import DataKey
