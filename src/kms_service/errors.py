@@ -15,9 +15,12 @@ KmsServiceError
 │   ├── NotFound
 │   │   ├── WalletNotFound
 │   │   ├── KeyNotFound           no key of the pool has this alias
-│   │   └── TokenNotFound
+│   │   ├── TokenNotFound
+│   │   └── RotationNotFound
 │   ├── LastActiveKey             draining it would leave no key for new wallets
-│   └── TokenExists
+│   ├── TokenExists
+│   ├── RotationRunning           one rotation at a time
+│   └── RotationFinished
 ├── IntegrityFailure              stored bytes do not open, or open to something else
 ├── KmsError                      a KMS call failed
 │   ├── KmsThrottled              the account's quota: no key is to blame
@@ -37,9 +40,7 @@ from collections.abc import Mapping, Sequence
 class KmsServiceError(Exception):
     """The root of every error this service raises on purpose.
 
-    Attributes:
-        code: stable, machine-readable; listed in the README.
-        kms_request_id: the KMS call that led here, for the audit row and CloudTrail.
+    `code` is stable and listed in the README; `kms_request_id` is the KMS call that led here, for audit.
     """
 
     code = "internal_error"
@@ -180,11 +181,28 @@ class TokenExists(CallerError):
     code = "token_exists"
 
 
+class RotationNotFound(NotFound):
+    """No rotation has this id."""
+
+    code = "rotation_not_found"
+
+
+class RotationRunning(CallerError):
+    """Another rotation is pending, running or paused."""
+
+    code = "rotation_running"
+
+
+class RotationFinished(CallerError):
+    """The rotation has ended, so it can be neither paused nor resumed nor cancelled."""
+
+    code = "rotation_finished"
+
+
 class IntegrityFailure(KmsServiceError):
     """Stored bytes do not open, or open to something else: tampering or corruption.
 
-    The message is the same for every cause, so that an answer is no oracle. `reason` is for logs and holds
-    only words written in this source.
+    One message for every cause, so that an answer is no oracle. `reason` is for logs: words of this source.
     """
 
     code = "integrity_failure"
@@ -234,9 +252,8 @@ class NoUsableKey(KmsServiceError):
     code = "no_usable_key"
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
-        super().__init__(
-            "No key of the pool can be used: " + "; ".join(f"{k}: {v}" for k, v in sorted(reasons.items()))
-        )
+        listed = "; ".join(f"{key}: {reason}" for key, reason in sorted(reasons.items()))
+        super().__init__(f"No key of the pool can be used: {listed}")
         self.reasons = dict(reasons)
 
 

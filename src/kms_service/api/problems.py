@@ -27,6 +27,8 @@ ANSWERS: Mapping[type[errors.KmsServiceError], tuple[int, str]] = {
     errors.WalletExists: (409, "Wallet exists"),
     errors.LastActiveKey: (409, "Last active key"),
     errors.TokenExists: (409, "Token exists"),
+    errors.RotationRunning: (409, "Rotation running"),
+    errors.RotationFinished: (409, "Rotation finished"),
     errors.NotFound: (404, "Not found"),
     errors.KmsThrottled: (503, "KMS throttled"),
     errors.KmsUnavailable: (503, "KMS unavailable"),

@@ -6,6 +6,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     Float,
     ForeignKey,
     Identity,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -42,6 +44,9 @@ wallets = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("kms_key_id", String(255, collation="C"), nullable=False),
     Column("kms_region", String(50), nullable=False),
+    # Both null until a DEK is wrapped anew: then `created_at` is when it was wrapped.
+    Column("dek_wrapped_at", DateTime(timezone=True)),
+    Column("kms_key_material_id", String(64)),
     Index("ix_wallets_kms_key_id_user_id", "kms_key_id", "user_id"),
 )
 
@@ -147,4 +152,72 @@ key_census = Table(
     Column("wallets", BigInteger),
     Column("counted_at", DateTime(timezone=True)),
     Column("counted_in_seconds", Float),
+)
+
+rotations = Table(
+    "rotations",
+    metadata,
+    Column("rotation_id", Uuid, primary_key=True),
+    Column("status", String(32), nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("sources", ARRAY(String(255, collation="C")), nullable=False),
+    Column("wrapped_before", DateTime(timezone=True)),
+    Column("destinations", ARRAY(String(255, collation="C")), nullable=False),
+    Column("rate_per_second", Double, nullable=False),
+    Column("created_by", String(64), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("started_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("total", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False, server_default="0"),
+    Column("failed", BigInteger, nullable=False, server_default="0"),
+    Column("skipped", BigInteger, nullable=False, server_default="0"),
+    Column("kms_calls", BigInteger, nullable=False, server_default="0"),
+    Column("last_error", String(200)),
+    # Where the sweep over the sources has come to, and what it has found.
+    Column("sweep", Integer, nullable=False, server_default="1"),
+    Column("sweep_found", BigInteger, nullable=False, server_default="0"),
+    Column("cursor_source", Integer, nullable=False, server_default="0"),
+    Column("cursor_user_id", String(128, collation="C"), nullable=False, server_default=""),
+    # The token bucket of all workers.
+    Column("tokens", Double, nullable=False, server_default="0"),
+    Column("refilled_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("slowed_rate", Double),
+    Column("slowed_at", DateTime(timezone=True)),
+    # The rate of the last seconds.
+    Column("sampled_at", DateTime(timezone=True)),
+    Column("sampled_processed", BigInteger, nullable=False, server_default="0"),
+    Column("sampled_rate", Double),
+    Index(
+        "uq_rotations_live",
+        text("(true)"),
+        unique=True,
+        postgresql_where=text("status IN ('pending', 'running', 'paused')"),
+    ),
+)
+
+rotation_batches = Table(
+    "rotation_batches",
+    metadata,
+    Column("batch_id", Uuid, primary_key=True),
+    Column("rotation_id", Uuid, ForeignKey(rotations.c.rotation_id), nullable=False),
+    Column("source", String(255, collation="C"), nullable=False),
+    Column("after_user_id", String(128, collation="C"), nullable=False),
+    Column("last_user_id", String(128, collation="C"), nullable=False),
+    Column("worker", String(200), nullable=False),
+    # Changes with every taking: a worker that lost its lease cannot write under it.
+    Column("lease_id", Uuid, nullable=False),
+    Column("leased_until", DateTime(timezone=True), nullable=False),
+    Index("ix_rotation_batches_rotation_id_leased_until", "rotation_id", "leased_until"),
+)
+
+rotation_failures = Table(
+    "rotation_failures",
+    metadata,
+    Column("rotation_id", Uuid, ForeignKey(rotations.c.rotation_id), primary_key=True),
+    Column("user_id", String(128, collation="C"), primary_key=True),
+    Column("code", String(64), nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("kms_key_id", String(255, collation="C"), nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )
