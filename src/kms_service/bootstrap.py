@@ -23,6 +23,9 @@ from kms_service.service.opening import WalletOpener
 from kms_service.service.pool import PoolService
 from kms_service.service.readiness import PROBE_SECONDS, Readiness
 from kms_service.service.release import Releases
+from kms_service.service.rewrapping import Rewrapper
+from kms_service.service.rotation_worker import RotationWorker
+from kms_service.service.rotations import RotationService
 from kms_service.service.seal import SealService
 from kms_service.service.shared_state import POLL_SECONDS, SharedStatePoll
 from kms_service.service.signing import SigningService
@@ -36,6 +39,8 @@ from kms_service.store.canaries import CanaryStore
 from kms_service.store.database import USAGE_SECONDS, Database, open_database
 from kms_service.store.key_census import KeyCensusStore
 from kms_service.store.pool_keys import PoolKeyStore
+from kms_service.store.rotation_work import RotationWork
+from kms_service.store.rotations import RotationStore
 from kms_service.store.seal import SealStore
 from kms_service.store.shared_state import SharedStateStore
 from kms_service.store.token_uses import TokenUseStore
@@ -66,6 +71,8 @@ class Services:
     wallets: WalletsKmsService
     signing: SigningService
     tokens: TokenService
+    rotations: RotationService
+    rotation_worker: RotationWorker
     authenticator: Authenticator
     seal: SealService
     canaries: CanaryService
@@ -99,10 +106,13 @@ class Services:
         metrics.begin(time.time())
         for work in self.background:
             work.start()
+        if self.settings.rotation_worker_enabled:
+            self.rotation_worker.start()
         threading.Thread(target=self.signing.warm_up, name="warm-up", daemon=True).start()
 
     def close(self) -> None:
         """Stop the background work, end the audit chains, and close all connections."""
+        self.rotation_worker.stop()
         for work in self.background:
             work.stop()
         self.authenticator.note_last_use()
@@ -112,7 +122,7 @@ class Services:
 
 def build(settings: Settings) -> Services:
     """All objects of a process, wired; no I/O yet."""
-    connections = settings.worker_threads + BATCH_THREADS
+    connections = settings.worker_threads + BATCH_THREADS + settings.rotation_worker_threads
     database = open_database(settings, connections=connections)
     health = KeyHealth(_calls_under_one_key(settings))
     kms = AwsKmsService(connect(settings, connections=connections), settings.aws_region, health)
@@ -130,6 +140,8 @@ def build(settings: Settings) -> Services:
     wallet_store = WalletStore(database)
     guard = ReleaseGuard(shared_state, TokenUseStore(database), audit)
     releases = Releases(wallet_store, WalletOpener(kms), audit, guard)
+    rotation_store = RotationStore(database)
+    rewrapper = Rewrapper(kms, settings.rotation_worker_threads)
     return Services(
         settings=settings,
         database=database,
@@ -143,6 +155,8 @@ def build(settings: Settings) -> Services:
         audit_trail=AuditTrail(trail_store),
         verifier=AuditVerifier(trail_store, kms),
         tokens=TokenService(token_store, audit),
+        rotations=RotationService(rotation_store, kms, pool, audit, settings.aws_region),
+        rotation_worker=RotationWorker(rotation_store, RotationWork(database), rewrapper, pool, audit),
         authenticator=authenticator,
         seal=SealService(SealStore(database), shared_state, audit),
         canaries=CanaryService(CanaryStore(database), wallet_store, shared_state, audit),

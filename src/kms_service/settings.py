@@ -90,6 +90,8 @@ class Settings(_DatabaseSettings):
     pool_refresh_seconds: Annotated[float, Field(ge=1, le=86400)] = 300
     audit_heads_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
     request_deadline_seconds: Annotated[float, Field(ge=4, le=120)] = 10
+    rotation_worker_enabled: bool = True
+    rotation_worker_threads: Annotated[int, Field(ge=1, le=64)] = 2
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     metrics_emf: bool = False
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=120)] = 1

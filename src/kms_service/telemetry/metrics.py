@@ -143,6 +143,16 @@ start_time = Gauge(
     "Unix time at which the oldest worker began to count.",
     multiprocess_mode="livemin",
 )
+rotation_wallets = Counter(
+    "kms_service_rotation_wallets_total",
+    "Wallets that this process's re-wrap worker dealt with.",
+    ["outcome"],
+)
+rotation_remaining = Gauge(
+    "kms_service_rotation_remaining_wallets",
+    "Wallets that the running rotation has still to move; 0 without one.",
+    multiprocess_mode="livemax",
+)
 
 _callers: set[str] = set()
 
