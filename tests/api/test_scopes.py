@@ -35,6 +35,7 @@ MATRIX: dict[str, Scope] = {
     "POST /rotations": Scope.ROTATIONS_ADMIN,
     "GET /rotations": Scope.ROTATIONS_READ,
     "GET /rotations/{id}": Scope.ROTATIONS_READ,
+    "GET /rotations/{id}/failures": Scope.ROTATIONS_READ,
     "POST /rotations/{id}/pause": Scope.ROTATIONS_ADMIN,
     "POST /rotations/{id}/resume": Scope.ROTATIONS_ADMIN,
     "POST /rotations/{id}/cancel": Scope.ROTATIONS_ADMIN,

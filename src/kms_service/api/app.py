@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from kms_service import __version__
-from kms_service.api import audit, metrics, openapi, pool, probes, problems, seal, signing, wallets
+from kms_service.api import audit, metrics, openapi, pool, probes, problems, rotations, seal, signing, wallets
 from kms_service.api.docs import install_docs
 from kms_service.api.request_scope import RequestScope
 from kms_service.api.server_span import FRAMEWORK_TELEMETRY_OFF, ServerSpan
@@ -40,6 +40,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(audit.router)
     app.include_router(seal.router)
     app.include_router(pool.router)
+    app.include_router(rotations.router)
     app.include_router(probes.router)
     if settings.metrics_port is None:
         app.include_router(metrics.router)

@@ -5,6 +5,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from kms_service.bootstrap import Services, build
 from kms_service.settings import load_settings
@@ -13,14 +14,17 @@ from kms_service.telemetry import context, logs
 
 
 @contextmanager
-def operator_services() -> Iterator[Services]:
+def operator_services(**overrides: Any) -> Iterator[Services]:
     """The services of a command, acting as the operator's own account; closed at the end.
+
+    Args:
+        overrides: settings that the command's own options have set.
 
     Raises:
         SettingsError: lists every missing or wrong setting.
         SchemaBehind: the database lacks a migration.
     """
-    settings = load_settings()
+    settings = load_settings(**overrides)
     logs.configure("WARNING", settings.log_format, sys.stderr)
     context.actor.set(f"cli:{getpass.getuser()}"[:64])
     context.request_id.set(uuid.uuid4().hex)

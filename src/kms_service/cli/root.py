@@ -20,6 +20,7 @@ _COMMANDS = {
     "cost": "kms_service.cli.cost:cost",
     "local": "kms_service.cli.local:local",
     "pool": "kms_service.cli.pool:pool",
+    "rotation": "kms_service.cli.rotation:rotation",
     "token": "kms_service.cli.token:token",
     "seal": "kms_service.cli.seal:seal",
     "unseal": "kms_service.cli.seal:unseal",

@@ -1,0 +1,106 @@
+"""Wallets to rotate: made by the service, hashed, moved by workers, and opened again."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+
+from kms_endpoint import KmsEndpoint
+from kms_service.bootstrap import Services
+from kms_service.kms.pool import KeyMode
+from kms_service.service.rotations import RotationRequest
+from kms_service.store.rotations import Rotation, RotationStatus
+
+PREFIX = "Empressa-wallet-key"
+SOURCE = f"{PREFIX}-1"
+SIZE = 24
+ENDED = {
+    RotationStatus.COMPLETED,
+    RotationStatus.COMPLETED_WITH_ERRORS,
+    RotationStatus.CANCELLED,
+    RotationStatus.FAILED,
+}
+
+
+@dataclass
+class Fleet:
+    """A service with some wallets, all under the pool's first key."""
+
+    services: Services
+    kms: KmsEndpoint
+    database_url: str
+    addresses: dict[str, str]
+
+    @property
+    def source(self) -> str:
+        """The ARN of the key that the wallets lie under."""
+        return self.kms.key(f"alias/{SOURCE}").arn
+
+    def grow(self, names: list[str]) -> None:
+        """Make wallets under the source key."""
+        others = [key.alias for key in self.services.pool.keys if key.name != SOURCE]
+        self.services.pool.set_draining(frozenset(others))
+        for name in names:
+            self.addresses[name] = self.services.wallets.create_wallet(name).wallet_address
+        self.services.shared_state.poll()
+
+    def start(self, **changes: object) -> Rotation:
+        """Start a rotation away from the source key."""
+        asked: dict[str, object] = {
+            "sources": [SOURCE],
+            "wrapped_before": None,
+            "destinations": None,
+            "dry_run": False,
+            "rate_per_second": 10_000.0,
+        }
+        return self.services.rotations.start(RotationRequest(**(asked | changes)))  # type: ignore[arg-type]
+
+    def job(self, rotation: Rotation) -> Rotation:
+        """The job as it is now."""
+        return self.services.rotations.find(rotation.rotation_id)
+
+    def ended(self, rotation: Rotation, within: float = 20) -> Rotation:
+        """The job once it has ended."""
+        wait_until(lambda: self.job(rotation).status in ENDED, within)
+        return self.job(rotation)
+
+    def drain_source(self) -> None:
+        """Keep new wallets away from the source key."""
+        self.services.pool_service.set_mode(SOURCE, KeyMode.DRAINING)
+
+    def by_key(self) -> dict[str, int]:
+        """Wallets under each key ARN."""
+        return dict(self.query("SELECT kms_key_id, count(*) FROM wallets GROUP BY 1"))
+
+    def seeds(self) -> str:
+        """SHA-256 over every user id and sealed seed."""
+        digest = hashlib.sha256()
+        for user_id, seed in self.query("SELECT user_id, encrypted_seed FROM wallets ORDER BY user_id"):
+            digest.update(user_id.encode() + bytes(seed))
+        return digest.hexdigest()
+
+    def all_open(self) -> None:
+        """Every wallet opens to the address it was made with."""
+        for name, address in self.addresses.items():
+            assert self.services.wallets.get_private_key_for_user(name).wallet_address == address
+
+    def query(self, statement: str, *parameters: object) -> list[tuple]:  # type: ignore[type-arg]
+        """Rows, past the service."""
+        with psycopg.connect(self.database_url) as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+
+def wait_until(condition: Callable[[], bool], within: float = 10) -> None:
+    """Return once the condition holds.
+
+    Raises:
+        TimeoutError: it did not in time.
+    """
+    end = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.02)

@@ -1,0 +1,178 @@
+"""Several workers on one job: shared, killed, paused, cancelled; and requests that go on meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fleet import SIZE, Fleet, wait_until
+from kms_endpoint import Delay, Hang
+from kms_service.bootstrap import Services
+from kms_service.errors import RotationFinished
+from kms_service.settings import Settings
+from kms_service.store import rotation_batches, rotation_work
+from kms_service.store.rotations import RotationStatus
+
+Worker = Callable[[], Services]
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation_batches, "BATCH_WALLETS", 7)
+
+
+def test_two_workers_share_a_job(fleet: Fleet, worker: Worker) -> None:
+    fleet.kms.on("ReEncrypt").answer(Delay(0.02))
+    worker()
+    worker()
+    job = fleet.ended(fleet.start())
+    assert (job.status, job.done, job.skipped) == (RotationStatus.COMPLETED, SIZE, 0)
+    # Nothing was done twice.
+    assert fleet.kms.count("ReEncrypt") == SIZE
+    fleet.all_open()
+
+
+def test_pause_acts_at_once_and_resume_loses_nothing(fleet: Fleet, worker: Worker) -> None:
+    job = fleet.start(rate_per_second=8)
+    worker()
+    wait_until(lambda: fleet.job(job).done > 0)
+    assert fleet.services.rotations.pause(job.rotation_id).status is RotationStatus.PAUSED
+    time.sleep(0.5)
+    paused_at = fleet.kms.count("ReEncrypt")
+    time.sleep(0.7)
+    assert fleet.kms.count("ReEncrypt") == paused_at < SIZE
+    assert fleet.job(job).done == paused_at
+
+    assert fleet.services.rotations.resume(job.rotation_id).status is RotationStatus.RUNNING
+    ended = fleet.ended(job)
+    assert (ended.status, ended.done, ended.kms_calls) == (RotationStatus.COMPLETED, SIZE, SIZE)
+
+
+def test_cancel_ends_the_job_and_what_moved_stays_moved(fleet: Fleet, worker: Worker) -> None:
+    job = fleet.start(rate_per_second=8)
+    worker()
+    wait_until(lambda: fleet.job(job).done > 0)
+    assert fleet.services.rotations.cancel(job.rotation_id).status is RotationStatus.CANCELLED
+    time.sleep(0.5)
+    ended = fleet.job(job)
+    assert 0 < ended.done < SIZE
+    assert fleet.by_key()[fleet.source] == SIZE - ended.done
+    with pytest.raises(RotationFinished):
+        fleet.services.rotations.resume(job.rotation_id)
+    fleet.all_open()
+
+
+def test_the_pace_is_that_of_all_workers_together(fleet: Fleet, worker: Worker) -> None:
+    job = fleet.start(rate_per_second=12)
+    worker()
+    worker()
+    ended = fleet.ended(job)
+    assert ended.started_at is not None
+    assert ended.finished_at is not None
+    # The bucket is empty at first, so all calls are due after two seconds and not before.
+    assert (ended.finished_at - ended.started_at).total_seconds() > 1.5
+
+
+def test_a_wallet_that_changed_meanwhile_is_left_alone(fleet: Fleet, worker: Worker) -> None:
+    fleet.query("DELETE FROM wallets WHERE user_id <> 'user-010'")
+    with fleet.kms.on("ReEncrypt").answer(Hang()):
+        job = fleet.start()
+        worker()
+        fleet.kms.wait_for(1, "ReEncrypt")
+        fleet.query("UPDATE wallets SET encrypted_dek = '\\x01'")
+    wait_until(lambda: fleet.job(job).skipped == 1)
+    assert fleet.query("SELECT encrypted_dek FROM wallets") == [(b"\x01",)]
+    # The next sweep finds it as it is now, and KMS does not know it.
+    assert fleet.ended(job).status is RotationStatus.COMPLETED_WITH_ERRORS
+
+
+def test_reads_creations_and_signatures_go_on(fleet: Fleet, worker: Worker) -> None:
+    fleet.kms.on("ReEncrypt").answer(Delay(0.02))
+    failures: list[BaseException] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                fleet.all_open()
+            except BaseException as error:  # noqa: BLE001 # whatever it is, the test shows it
+                failures.append(error)
+                return
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    worker()
+    worker()
+    job = fleet.ended(fleet.start())
+    made = fleet.services.wallets.create_wallet("made-meanwhile")
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert not failures
+    assert job.status is RotationStatus.COMPLETED
+    assert made.wallet_address
+
+
+def test_a_killed_worker_loses_nothing(
+    fleet: Fleet, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotation_batches, "LEASE_SECONDS", 1)
+    fleet.kms.on("ReEncrypt").answer(Delay(0.05))
+    job = fleet.start()
+    with _worker_process(settings) as first:
+        wait_until(lambda: fleet.job(job).done > 0, within=20)
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+    done = fleet.job(job).done
+    assert 0 < done < SIZE
+    fleet.query("UPDATE rotation_batches SET leased_until = now()")
+    with _worker_process(settings) as second:
+        ended = fleet.ended(job)
+        assert second.wait(10) == 0
+    assert (ended.status, ended.done, ended.failed, ended.skipped) == (RotationStatus.COMPLETED, SIZE, 0, 0)
+    fleet.all_open()
+
+
+def test_a_lease_runs_out_by_itself(fleet: Fleet, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation_batches, "LEASE_SECONDS", 1)
+    job = fleet.start()
+    dead = rotation_work.RotationWork(fleet.services.database)
+    dead.begin(job.rotation_id)
+    batch = dead.claim(fleet.job(job), "dead")
+    assert batch is not None
+    started = time.monotonic()
+    worker()
+    assert fleet.ended(job).done == SIZE
+    assert time.monotonic() - started > 0.8
+    with pytest.raises(rotation_batches.LeaseLost):
+        dead.commit(job, batch, rotation_batches.Round())
+
+
+@contextmanager
+def _worker_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(rotation_work.__file__).parents[2]),
+        "AWS_REGION": settings.aws_region,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ENDPOINT_URL_KMS": str(settings.aws_endpoint_url_kms),
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+    }
+    command = [sys.executable, "-m", "kms_service", "rotation", "run", "--threads", "2", "--json"]
+    with subprocess.Popen(  # noqa: S603 # this very package
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
