@@ -30,6 +30,7 @@ from kms_service.service.seal import SealService
 from kms_service.service.shared_state import POLL_SECONDS, SharedStatePoll
 from kms_service.service.signing import SigningService
 from kms_service.service.tokens import TokenService
+from kms_service.service.verification import WalletVerifier
 from kms_service.service.wallets import BATCH_THREADS, WalletsKmsService
 from kms_service.settings import Settings
 from kms_service.store import schema
@@ -45,6 +46,7 @@ from kms_service.store.seal import SealStore
 from kms_service.store.shared_state import SharedStateStore
 from kms_service.store.token_uses import TokenUseStore
 from kms_service.store.tokens import TokenStore
+from kms_service.store.wallet_walk import WalletWalk
 from kms_service.store.wallets import WalletStore
 from kms_service.telemetry import metrics
 from kms_service.telemetry.emf import FLUSH_SECONDS, EmbeddedMetrics
@@ -71,6 +73,7 @@ class Services:
     wallets: WalletsKmsService
     signing: SigningService
     tokens: TokenService
+    wallet_verifier: WalletVerifier
     rotations: RotationService
     rotation_worker: RotationWorker
     authenticator: Authenticator
@@ -139,7 +142,8 @@ def build(settings: Settings) -> Services:
     authenticator = Authenticator(token_store)
     wallet_store = WalletStore(database)
     guard = ReleaseGuard(shared_state, TokenUseStore(database), audit)
-    releases = Releases(wallet_store, WalletOpener(kms), audit, guard)
+    opener = WalletOpener(kms)
+    releases = Releases(wallet_store, opener, audit, guard)
     rotation_store = RotationStore(database)
     rewrapper = Rewrapper(kms, settings.rotation_worker_threads)
     return Services(
@@ -155,6 +159,7 @@ def build(settings: Settings) -> Services:
         audit_trail=AuditTrail(trail_store),
         verifier=AuditVerifier(trail_store, kms),
         tokens=TokenService(token_store, audit),
+        wallet_verifier=WalletVerifier(WalletWalk(database), opener, audit),
         rotations=RotationService(rotation_store, kms, pool, audit, settings.aws_region),
         rotation_worker=RotationWorker(rotation_store, RotationWork(database), rewrapper, pool, audit),
         authenticator=authenticator,

@@ -155,9 +155,7 @@ async def get_rotation(request: Request, rotation_id: RotationId) -> RotationDet
     return details_view(job, failures)
 
 
-@router.get(
-    "/{id}/failures", openapi_extra=needs(Scope.ROTATIONS_READ), responses={404: {"model": Problem}}
-)
+@router.get("/{id}/failures", openapi_extra=needs(Scope.ROTATIONS_READ), responses={404: {"model": Problem}})
 async def list_failures(
     request: Request,
     rotation_id: RotationId,

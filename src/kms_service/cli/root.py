@@ -21,6 +21,7 @@ _COMMANDS = {
     "local": "kms_service.cli.local:local",
     "pool": "kms_service.cli.pool:pool",
     "rotation": "kms_service.cli.rotation:rotation",
+    "verify": "kms_service.cli.verify:verify",
     "token": "kms_service.cli.token:token",
     "seal": "kms_service.cli.seal:seal",
     "unseal": "kms_service.cli.seal:unseal",

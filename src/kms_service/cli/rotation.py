@@ -1,8 +1,7 @@
 """`kms-service rotation`: move wallets between keys, from a terminal."""
 
 import json
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
 import click
@@ -11,23 +10,13 @@ from kms_service.api.rotations import FAILURES_SHOWN, details_view, job_view
 from kms_service.bootstrap import Services
 from kms_service.cli.process import operator_services
 from kms_service.cli.rotation_progress import follow, summary
+from kms_service.cli.times import Moment
 from kms_service.errors import RotationNotFound
 from kms_service.service.rotations import DEFAULT_RATE, MAX_RATE, RotationRequest
 from kms_service.store.rotations import Rotation, RotationStatus
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, in the shape of GET /rotations.")
 _rotation_id = click.argument("rotation_id", required=False, type=click.UUID)
-
-
-class _Time(click.ParamType[datetime]):
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            at = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail("must look like 2026-01-31 or 2026-01-31T12:00:00Z", param, ctx)
-        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 @click.group()
@@ -40,7 +29,7 @@ def rotation() -> None:
     "--from", "sources", multiple=True, metavar="KEY", help="A key to empty: ARN or alias; repeatable."
 )
 @click.option(
-    "--wrapped-before", type=_Time(), help="Instead: wallets of any key wrapped before this time (UTC)."
+    "--wrapped-before", type=Moment(), help="Instead: wallets of any key wrapped before this time (UTC)."
 )
 @click.option(
     "--to", "destinations", multiple=True, metavar="ALIAS", help="Where to; default: all active keys."

@@ -113,6 +113,25 @@ class RotationService:
         """
         return self._store.failures(self.find(rotation_id).rotation_id, limit=limit, after=after)
 
+    def key_arn(self, name: str) -> str:
+        """The ARN of a key named by its ARN, or by an alias with or without `alias/`, of the pool or not.
+
+        Raises:
+            InvalidRequest: it names no key of this Region.
+            KmsThrottled, KmsUnavailable: an alias outside the pool could not be looked up.
+        """
+        if name.startswith("arn:"):
+            if arn.region(name) != self._region:
+                raise InvalidRequest("is no ARN of a key in this Region", "body.from")
+            return name
+        key = self._named(name)
+        if key is not None and key.key_arn is not None:
+            return key.key_arn
+        try:
+            return str(self._kms.describe(f"alias/{name.removeprefix('alias/')}")["Arn"])
+        except KmsKeyUnusable:
+            raise InvalidRequest("names no key that KMS knows", "body.from") from None
+
     def pause(self, rotation_id: UUID) -> Rotation:
         """Have the workers stop after the rounds under way; repeating it changes nothing.
 
@@ -163,24 +182,11 @@ class RotationService:
 
     def _sources(self, request: RotationRequest) -> tuple[str, ...]:
         if request.sources is not None:
-            return tuple(dict.fromkeys(self._source(name) for name in request.sources))
+            return tuple(dict.fromkeys(self.key_arn(name) for name in request.sources))
         if request.wrapped_before is None or request.wrapped_before > datetime.now(UTC):
             raise InvalidRequest("wrappedBefore lies in the future", "body.stale.wrappedBefore")
         in_use = self._store.keys_in_use()
         return tuple(each for each in in_use if arn.region(each) in {None, self._region})
-
-    def _source(self, name: str) -> str:
-        if name.startswith("arn:"):
-            if arn.region(name) != self._region:
-                raise InvalidRequest("is no ARN of a key in this Region", "body.from")
-            return name
-        key = self._named(name)
-        if key is not None and key.key_arn is not None:
-            return key.key_arn
-        try:
-            return str(self._kms.describe(f"alias/{name.removeprefix('alias/')}")["Arn"])
-        except KmsKeyUnusable:
-            raise InvalidRequest("names no key that KMS knows", "body.from") from None
 
     def _destinations(self, request: RotationRequest, sources: Sequence[str]) -> tuple[str, ...]:
         emptied = frozenset(() if request.sources is None else sources)
