@@ -133,6 +133,7 @@ class _Meeting:
             list(Scope),
             expires_in=None,
             private_key_reads_per_minute=None,
+            signatures_per_minute=None,
         )
         self._client = AsgiClient(create_app(services), made.secret)
 

@@ -59,7 +59,8 @@ GRANT USAGE ON SCHEMA public TO kms_serve, kms_operate, kms_rotate, kms_readonly
 
 -- Everybody finds out whether the schema is the right one, and reads.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO kms_readonly;
-GRANT SELECT ON alembic_version, wallets, audit_chains, audit_events, seal_changes, canary_wallets, pool_keys, key_census
+GRANT SELECT ON alembic_version, wallets, audit_chains, audit_events, seal_changes, canary_wallets, pool_keys, key_census,
+        rotations, rotation_batches, rotation_failures
     TO kms_serve, kms_operate, kms_rotate;
 
 -- Everybody's work is on record, in rows that nobody can take back.
@@ -71,15 +72,19 @@ GRANT SELECT, UPDATE (last_used_at) ON tokens TO kms_serve;
 GRANT SELECT, INSERT, UPDATE ON token_uses TO kms_serve;
 GRANT INSERT ON seal_changes TO kms_serve;
 GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_serve;
+-- Rotations are started and steered over HTTP; wallets are moved by kms_rotate (ROTATION_WORKER_ENABLED=false here).
+GRANT INSERT, UPDATE, DELETE ON rotations, rotation_batches, rotation_failures TO kms_serve;
 
 -- Operating. Tokens are revoked, never deleted: the audit log refers to them.
 GRANT SELECT, INSERT, UPDATE ON tokens TO kms_operate;
 GRANT INSERT ON seal_changes TO kms_operate;
 GRANT INSERT, DELETE ON canary_wallets TO kms_operate;
 GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_operate;
+GRANT INSERT, UPDATE, DELETE ON rotations, rotation_batches, rotation_failures TO kms_operate;
 
 -- Rotating: encrypted_seed, user_id and wallet_address are out of reach (invariant 7).
-GRANT UPDATE (encrypted_dek, kms_key_id, kms_region) ON wallets TO kms_rotate;
+GRANT UPDATE (encrypted_dek, kms_key_id, kms_region, dek_wrapped_at, kms_key_material_id) ON wallets TO kms_rotate;
+GRANT INSERT, UPDATE, DELETE ON rotations, rotation_batches, rotation_failures TO kms_rotate;
 GRANT INSERT, UPDATE ON key_census TO kms_rotate;
 
 COMMIT;

@@ -31,6 +31,7 @@ def test_whoever_opens_one_notices_nothing_and_the_alarm_is_raised(
     for user in ("alice", "canary"):
         own_service.create(user)
     own_service.services.canaries.add("canary")
+    own_service.services.shared_state.poll()  # the operator is another process
     before = _count(own_service)
     plain = own_service.call("GET", "/wallets/alice/private-key")
     assert alarms == []

@@ -23,6 +23,7 @@ UNSAYABLE = {
     "POST /wallets/{userId}/sign/message",
     "POST /wallets/{userId}/sign/typed-data",
     "POST /wallets/{userId}/sign/transaction",
+    "POST /rotations",
 }
 
 

@@ -152,10 +152,10 @@ def test_a_batch_answers_each_in_order(service: Service) -> None:
 def test_one_failure_of_a_batch_stops_nothing(service: Service) -> None:
     users = [_user() for _ in range(12)]
     broken, refuse = users[5], "ALTER TABLE wallets ADD CONSTRAINT refused CHECK (user_id <> '{}') NOT VALID"
-    with service.services.database.connection() as connection:
+    with service.owner.connection() as connection:
         connection.exec_driver_sql(refuse.format(broken))
     results = service.call("POST", "/wallets/batch", json={"userIds": users}).json()["results"]
-    with service.services.database.connection() as connection:
+    with service.owner.connection() as connection:
         connection.exec_driver_sql("ALTER TABLE wallets DROP CONSTRAINT refused")
     assert [each["userId"] for each in results] == users
     assert [each["status"] for each in results] == [201] * 5 + [503] + [201] * 6

@@ -11,7 +11,7 @@ from kms_endpoint import Error, KmsEndpoint, Reset
 from kms_service.bootstrap import build
 from kms_service.cli.pool import pool
 from kms_service.kms.administration import AdministrationFailed
-from kms_service.kms.aws import connect
+from kms_service.kms.client import connect
 from kms_service.kms.identity import Identity
 from kms_service.kms.inspection import Inspection
 from kms_service.kms.key_policy import Roles, key_policy

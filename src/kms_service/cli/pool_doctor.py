@@ -9,7 +9,7 @@ from rich.text import Text
 
 from kms_service.bootstrap import build
 from kms_service.cli.screen import screen
-from kms_service.kms.aws import connect
+from kms_service.kms.client import connect
 from kms_service.kms.identity import caller_identity
 from kms_service.kms.inspection import Inspection
 from kms_service.service.doctor import Check, Doctor, Duty, Finding
