@@ -3,7 +3,7 @@
 import os
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, NullPool, create_engine, text
 
 from kms_service.store.database import sqlalchemy_url
 from kms_service.store.tables import metadata
@@ -24,8 +24,10 @@ def _migrate(connection: Connection) -> None:
 # A waiting ALTER TABLE blocks every later reader of the table: give up early instead.
 _TIMEOUTS = "-c lock_timeout=5s -c statement_timeout=15min"
 
-engine = create_engine(sqlalchemy_url(_url()), hide_parameters=True, connect_args={"options": _TIMEOUTS})
+engine = create_engine(
+    sqlalchemy_url(_url()), poolclass=NullPool, hide_parameters=True, connect_args={"options": _TIMEOUTS}
+)
 with engine.connect() as lock, engine.connect() as connection:
+    lock.execute(text("SET lock_timeout = 0"))  # another process's migrations may take their time
     lock.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ONE_AT_A_TIME})
     _migrate(connection)
-engine.dispose()

@@ -1,0 +1,180 @@
+"""The schema: what the migrations make is what the code sees, from scratch and step by step."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from kms_service.errors import MigrationFailed, SchemaBehind
+from kms_service.local.postgres import PostgresServer
+from kms_service.settings import Settings
+from kms_service.store import schema
+from kms_service.store.database import open_database, sqlalchemy_url
+from kms_service.store.tables import metadata
+
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions("base", "heads")][
+    ::-1
+]
+FIRST, KMS_FIELDS = "20251028000000_create_wallets", "20251029000000_add_kms_fields"
+
+
+@pytest.fixture
+def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database without a table."""
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE unmigrated TEMPLATE template0")
+        try:
+            yield postgres_server.url("unmigrated")
+        finally:
+            connection.execute("DROP DATABASE unmigrated WITH (FORCE)")
+
+
+def _one(url: str, statement: str) -> object:
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(statement).fetchone()
+    return None if row is None else row[0]
+
+
+def _do(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def test_the_migrations_make_what_the_code_sees(database_url: str) -> None:
+    engine = create_engine(sqlalchemy_url(database_url))
+    with engine.connect() as connection:
+        options = {"compare_type": True, "compare_server_default": True}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_the_names_of_constraints_and_indexes_are_the_codes(database_url: str) -> None:
+    statement = """
+        SELECT array_agg(relname::text) FROM pg_class
+        WHERE relkind = 'i' AND relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic%%'
+    """
+    seen = {
+        str(each.name)
+        for table in metadata.tables.values()
+        for each in (*table.indexes, *table.constraints)
+        if each.name is not None and not str(each.name).startswith(("ck_", "fk_"))
+    }
+    found = _one(database_url, statement)
+    assert isinstance(found, list)
+    assert {name for name in found if name not in seen} == set()
+
+
+def test_revisions_are_one_line_with_names_that_fit() -> None:
+    assert len(ScriptDirectory(str(MIGRATIONS)).get_heads()) == 1
+    assert REVISIONS[:2] == [FIRST, KMS_FIELDS]
+    assert sorted(REVISIONS) == REVISIONS
+    assert max(len(revision) for revision in REVISIONS) <= 32
+
+
+def test_a_wallet_outlives_every_step(empty_url: str) -> None:
+    schema.migrate(empty_url, KMS_FIELDS)
+    _do(
+        empty_url,
+        "INSERT INTO wallets (user_id, wallet_address, encrypted_seed, encrypted_dek, kms_key_id, kms_region)"
+        " VALUES ('alice', '0x0', 'seed', 'dek', 'arn', 'eu-central-1')",
+    )
+    for revision in REVISIONS[2:]:
+        schema.migrate(empty_url, revision)
+        assert _one(empty_url, "SELECT version_num FROM alembic_version") == revision
+        assert _one(empty_url, "SELECT encrypted_seed FROM wallets WHERE user_id = 'alice'") == b"seed"
+    schema.migrate(empty_url)
+
+
+@pytest.mark.parametrize(("before", "after"), list(pairwise(REVISIONS[1:])))
+def test_the_version_before_may_still_write(empty_url: str, before: str, after: str) -> None:
+    """Expand, then contract: rows as the older code inserts them go in after the newer migration."""
+    schema.migrate(empty_url, before)
+    columns = _one(
+        empty_url,
+        "SELECT string_agg(column_name, ', ') FROM information_schema.columns "
+        "WHERE table_name = 'wallets' AND column_default IS NULL AND is_nullable = 'NO'",
+    )
+    schema.migrate(empty_url, after)
+    values = {"encrypted_seed": "'seed'", "encrypted_dek": "'dek'"}
+    names = str(columns).split(", ")
+    row = ", ".join(values.get(name, f"'{name[:10]}'") for name in names)
+    statement = f"INSERT INTO wallets ({', '.join(names)}) VALUES ({row})"  # noqa: S608 - the schema's own
+    _do(empty_url, statement)
+    assert _one(empty_url, "SELECT count(*) FROM wallets") == 1
+
+
+def test_rows_of_an_unknown_key_stop_the_migration_and_stay(empty_url: str) -> None:
+    """Nobody can say which key wrapped them, and a guess would lose them."""
+    schema.migrate(empty_url, FIRST)
+    _do(
+        empty_url,
+        "INSERT INTO wallets (user_id, wallet_address, encrypted_seed, encrypted_dek) "
+        "VALUES ('alice', '0x0', 'seed', 'dek')",
+    )
+    with pytest.raises(MigrationFailed, match="kms_key_id"):
+        schema.migrate(empty_url)
+    assert _one(empty_url, "SELECT version_num FROM alembic_version") == FIRST
+    assert _one(empty_url, "SELECT count(*) FROM wallets") == 1
+
+
+def test_a_failed_step_leaves_nothing_behind(empty_url: str) -> None:
+    schema.migrate(empty_url, KMS_FIELDS)
+    _do(empty_url, "CREATE TABLE audit_events (in_the_way integer)")
+    with pytest.raises(MigrationFailed, match="already exists"):
+        schema.migrate(empty_url)
+    assert _one(empty_url, "SELECT version_num FROM alembic_version") == KMS_FIELDS
+    assert _one(empty_url, "SELECT to_regclass('tokens') IS NULL") is True
+    _do(empty_url, "DROP TABLE audit_events")
+    schema.migrate(empty_url)
+
+
+def test_two_at_once_migrate_once(empty_url: str) -> None:
+    code = "import sys; from kms_service.store.schema import migrate; migrate(sys.argv[1])"
+    started = [
+        subprocess.Popen(  # noqa: S603 - a constant and a URL
+            [sys.executable, "-c", code, empty_url], stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    ended = [process.communicate(timeout=60)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], ended
+    assert _one(empty_url, "SELECT version_num FROM alembic_version") == REVISIONS[-1]
+
+
+@pytest.mark.parametrize("revision", [None, FIRST, REVISIONS[-2]])
+def test_a_schema_behind_is_refused_by_name(
+    settings: Settings, database_url: str, revision: str | None
+) -> None:
+    _do(database_url, "DELETE FROM alembic_version")
+    if revision is not None:
+        _do(database_url, f"INSERT INTO alembic_version VALUES ('{revision}')")  # noqa: S608 - from above
+    database = open_database(settings, connections=1)
+    with pytest.raises(SchemaBehind, match="run: kms-service migrate") as error:
+        schema.check(database)
+    database.close()
+    assert (revision or "none") in str(error.value)
+    assert REVISIONS[-1] in str(error.value)
+
+
+def test_a_newer_schema_is_fine(settings: Settings, database_url: str) -> None:
+    _do(database_url, "UPDATE alembic_version SET version_num = '20991231000000_from_the_future'")
+    database = open_database(settings, connections=1)
+    schema.check(database)
+    database.close()
+
+
+@pytest.mark.parametrize("table", ["audit_events", "audit_chains"])
+@pytest.mark.parametrize("change", ["UPDATE {} SET chain_id = chain_id", "DELETE FROM {}", "TRUNCATE {}"])
+def test_nobody_changes_the_audit_log(database_url: str, table: str, change: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+        _do(database_url, change.format(table))
