@@ -1,70 +1,16 @@
 """The commands as an operator meets them: facts on standard output, errors in one line, exit codes."""
 
-import contextvars
-import json
 import re
-import signal
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import structlog
 
+from commands import Run
 from kms_endpoint import Error, KmsEndpoint
 from kms_service.access import tokens
 from kms_service.access.scopes import Scope
 from kms_service.bootstrap import Services
-from kms_service.cli import main
 from kms_service.cli.root import root
-from kms_service.settings import Settings
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def facts(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `kms-service` with these arguments, in this process, with its settings in the environment."""
-    for name in ("aws_region", "aws_access_key_id", "aws_endpoint_url_kms"):
-        monkeypatch.setenv(name.upper(), getattr(settings, name))
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "c4n4ry-aws-secret")
-    monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("LOG_FORMAT", "json")
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["kms-service", *arguments])
-        code: object = 0
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            contextvars.copy_context().run(main)
-        except SystemExit as stop:
-            code = stop.code or 0
-        finally:
-            structlog.reset_defaults()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        printed = capsys.readouterr()
-        assert isinstance(code, int)
-        assert "Traceback" not in printed.err
-        assert "c4n4ry" not in printed.out + printed.err
-        return Done(code, printed.out, printed.err)
-
-    return run
 
 
 def test_a_token_is_made_shown_once_and_works(run: Run, services: Services) -> None:
