@@ -1,6 +1,7 @@
 """What every command starts with: settings, logs, services, and who is acting."""
 
 import getpass
+import os
 import sys
 import uuid
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ def operator_services(**overrides: Any) -> Iterator[Services]:
     """
     settings = load_settings(**overrides)
     logs.configure("WARNING", settings.log_format, sys.stderr)
-    context.actor.set(f"cli:{getpass.getuser()}"[:64])
+    context.actor.set(f"cli:{_account()}"[:64])
     context.request_id.set(uuid.uuid4().hex)
     services = build(settings)
     try:
@@ -34,3 +35,11 @@ def operator_services(**overrides: Any) -> Iterator[Services]:
         yield services
     finally:
         services.close()
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's uid need not be in its passwd file.
+        return f"uid-{os.getuid()}"

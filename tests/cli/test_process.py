@@ -1,0 +1,20 @@
+"""Who a command acts as."""
+
+import os
+import pwd
+
+import pytest
+
+from kms_service.cli import process
+
+
+def test_a_uid_without_an_account_has_a_name_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose passwd file does not know the uid it runs under."""
+
+    def unknown(uid: int) -> pwd.struct_passwd:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert process._account() == f"uid-{os.getuid()}"
