@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-# linux/prctl.h and linux/capability.h
+# linux/prctl.h, linux/securebits.h and linux/capability.h
 _PR_SET_PDEATHSIG = 1
-_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAP_DAC_OVERRIDE = 1
@@ -94,7 +95,8 @@ def _become(account: Account, *, override_permissions: bool) -> None:
     """
     keep = override_permissions and sys.platform == "linux"
     if keep:
-        _prctl(_PR_SET_KEEPCAPS, 1)
+        # Else setuid would clear the capability, and access(2), which initdb asks, would not count it.
+        _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(account.gid)
     os.setuid(account.uid)
