@@ -17,7 +17,7 @@ BOUNDED_LABELS = {
 # Base units and things that are counted; a name that ends in anything else is a typing error.
 GAUGE_ENDINGS = (
     "_seconds", "_info", "_in_flight", "_keys", "_connections", "wallets", "_open", "_draining", "_enabled",
-    "_sealed",
+    "_sealed", "_wallets",
 )  # fmt: skip
 
 

@@ -107,6 +107,7 @@ class Chain:
         self.head = Head(row.seq, row.mac)
         self._clock = _Clock(now, time.monotonic())
         metrics.audit_rows.labels(row.action, row.outcome).inc()
+        metrics.audit_last_row.set(now.timestamp())
 
     def log_head(self) -> None:
         """Tell the log stream the head, out of the database's reach, unless it knows."""

@@ -86,7 +86,7 @@ class EmbeddedMetrics:
         sums: dict[Labels, float] = defaultdict(float)
         for sample in family.samples:
             if sample.name.endswith("_total") and (growth := self._since_last(sample)):
-                for dimensions in _breakdowns(family.name, sample.labels):
+                for dimensions in breakdowns(family.name, sample.labels):
                     sums[dimensions] += growth
         for dimensions, growth in sums.items():
             yield f"{family.name}_total", dimensions, growth
@@ -97,7 +97,7 @@ class EmbeddedMetrics:
             if sample.name.endswith("_bucket"):
                 growth = self._since_last(sample)
                 labels = {name: value for name, value in sample.labels.items() if name != "le"}
-                for dimensions in _breakdowns(family.name, labels):
+                for dimensions in breakdowns(family.name, labels):
                     buckets[dimensions][float(sample.labels["le"])] += growth
         for dimensions, cumulative in buckets.items():
             if any(cumulative.values()):
@@ -134,7 +134,8 @@ def _at_rank(rank: float, ranks: Sequence[float], bounds: Sequence[float]) -> fl
     return low + (high - low) * (rank - ranks[above - 1]) / (ranks[above] - ranks[above - 1])
 
 
-def _breakdowns(name: str, labels: Mapping[str, str]) -> list[Labels]:
+def breakdowns(name: str, labels: Mapping[str, str]) -> list[Labels]:
+    """The dimensions under which a counter or histogram with these labels is written; none is its total."""
     chosen = _BREAKDOWNS.get(name, ((), tuple(labels)))
     return list(dict.fromkeys(tuple((label, labels[label]) for label in names) for names in chosen))
 

@@ -112,6 +112,11 @@ sealed = Gauge(
 canary_opened = Counter(
     "kms_service_canary_opened_total", "Releases from wallets that nobody should ever open.", ["action"]
 )
+audit_last_row = Gauge(
+    "kms_service_audit_last_row_timestamp_seconds",
+    "The database's Unix time of the newest row that this process committed; the age of its newest head.",
+    multiprocess_mode="livemax",
+)
 authentication_failures = Counter(
     "kms_service_authentication_failures_total",
     "Requests without a valid token.",
@@ -140,7 +145,8 @@ build_info = Gauge(
 )
 start_time = Gauge(
     "kms_service_start_time_seconds",
-    "Unix time at which the oldest worker began to count.",
+    "Unix time at which the oldest worker of this version began to count.",
+    ["version"],  # a gauge without labels would be 0, and so the oldest, in a worker that has not begun
     multiprocess_mode="livemin",
 )
 rotation_wallets = Counter(
@@ -170,4 +176,4 @@ def caller() -> str:
 def begin(now: float) -> None:
     """Say what runs, and since when (Unix time)."""
     build_info.labels(__version__, platform.python_version()).set(1)
-    start_time.set(now)
+    start_time.labels(__version__).set(now)

@@ -25,7 +25,7 @@ def billable_requests(scrape: str, now: float) -> dict[str, float]:
         if sample.name == "kms_service_kms_billable_requests_total":
             counts[f"{sample.labels['operation']} ({sample.labels['purpose']})"] += sample.value
         elif sample.name == "kms_service_start_time_seconds":
-            started = sample.value
+            started = min(sample.value, started or sample.value)
     if started is None or not counts:
         raise ValueError("does not answer with the metrics of a running kms-service")
     return {name: count / max(now - started, 1.0) for name, count in sorted(counts.items())}

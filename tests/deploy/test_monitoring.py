@@ -1,0 +1,203 @@
+"""Alert rules, dashboards and alarms speak of metrics that the running service really has."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+import yaml
+from moto import mock_aws
+from prometheus_client import REGISTRY
+
+from kms_endpoint import KmsEndpoint
+from kms_service.telemetry import emf, metrics
+from serving import environment, serving
+from wiring import FreshDatabase
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+ALERTS = (DEPLOY / "monitoring" / "alerts.yaml").read_text()
+DASHBOARD = (DEPLOY / "monitoring" / "grafana-dashboard.json").read_text()
+STACK = (DEPLOY / "cloudformation" / "monitoring.yaml").read_text()
+RUNBOOKS = (DEPLOY / "monitoring" / "runbooks.md").read_text()
+
+PARAMETERS = {
+    "AlarmTopicArn": "arn:aws:sns:eu-central-1:111122223333:alarms",
+    "MonthlyBudget": 100,
+    "WatchedCaller": "checkout",
+}
+
+_NAME = re.compile(r"kms_service_[a-z_]+")
+_SELECTOR = re.compile(r"(kms_service_[a-z_]+)\{([^}]*)\}")
+_MATCHER = re.compile(r"(\w+)\s*[=!]~?")
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(ALERTS)["groups"] for rule in group["rules"]]
+
+
+def family(name: str) -> str:
+    """The name of a sample without what Prometheus appends to a histogram's or counter's."""
+    return re.sub(r"_(bucket|count|sum|total)$", "", name)
+
+
+@pytest.fixture(scope="module")
+def scraped(fresh_database: FreshDatabase) -> Iterator[set[str]]:
+    """The families that a scrape of the running service describes, whether anything was counted or not."""
+    with fresh_database() as url, KmsEndpoint() as endpoint:
+        endpoint.add_pool("Empressa-wallet-key", 10)
+        with serving(environment(url, endpoint)) as server:
+            text = httpx.get(f"{server.url}/metrics").text
+            yield {family(name) for name in re.findall(r"^# HELP (kms_service_\w+)", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("text", [ALERTS, DASHBOARD, STACK], ids=["rules", "dashboard", "alarms"])
+def test_every_metric_is_in_a_scrape_of_the_running_service(scraped: set[str], text: str) -> None:
+    named = {family(name) for name in _NAME.findall(text)}
+    assert len(named) > 10
+    assert named <= scraped
+
+
+@pytest.mark.parametrize("text", [ALERTS, json.dumps(json.loads(DASHBOARD)).replace('\\"', '"')])
+def test_every_selected_label_is_one_of_the_metrics(text: str) -> None:
+    labels = {
+        metric.describe()[0].name: {*metric._labelnames, "le", "job", "instance"}
+        for metric in vars(metrics).values()
+        if hasattr(metric, "_labelnames")
+    }
+    for name, selector in _SELECTOR.findall(text):
+        assert set(_MATCHER.findall(selector)) <= labels[family(name)], name
+
+
+def test_every_alert_has_a_severity_and_a_runbook_that_exists() -> None:
+    sections = {
+        heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", RUNBOOKS, re.MULTILINE)
+    }
+    for rule in rules():
+        assert rule["labels"]["severity"] in {"page", "ticket"}
+        page, _, section = rule["annotations"]["runbook"].partition("#")
+        assert (DEPLOY.parent / page).is_file()
+        assert section in sections, rule["alert"]
+    linked = set(re.findall(r"runbooks\.md#([a-z-]+)", STACK)) | set(
+        re.findall(r"\]\(#([a-z-]+)\)", RUNBOOKS)
+    )
+    assert linked <= sections
+
+
+def test_every_page_of_prometheus_has_its_alarm_of_cloudwatch() -> None:
+    paged = {
+        rule["annotations"]["runbook"].partition("#")[2]
+        for rule in rules()
+        if rule["labels"]["severity"] == "page"
+    }
+    assert paged <= set(re.findall(r"runbooks\.md#([a-z-]+)", STACK))
+
+
+class _Template(yaml.SafeLoader):
+    """Reads a template as its deployment would, with every parameter given."""
+
+
+def _resolve(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return PARAMETERS.get(str(node.value), str(node.value).replace("${AWS::Region}", "eu-central-1"))
+    assert isinstance(node, yaml.SequenceNode)
+    values = loader.construct_sequence(node, deep=True)
+    return values[1] if suffix == "If" else values
+
+
+_Template.add_multi_constructor("!", _resolve)
+
+
+@pytest.fixture(scope="module")
+def alarms() -> Iterator[list[dict[str, Any]]]:
+    """The stack's alarms and dashboard as CloudWatch takes them; moto's CloudFormation makes no alarms."""
+    resources = yaml.load(STACK, _Template)["Resources"]  # noqa: S506 - a safe loader
+    with mock_aws():
+        cloudwatch = boto3.client("cloudwatch", "eu-central-1")
+        for name, resource in resources.items():
+            if resource["Type"] == "AWS::CloudWatch::Alarm":
+                cloudwatch.put_metric_alarm(AlarmName=name, **resource["Properties"])
+            else:
+                cloudwatch.put_dashboard(**resource["Properties"])
+        assert cloudwatch.list_dashboards()["DashboardEntries"]
+        yield cloudwatch.describe_alarms()["MetricAlarms"]
+
+
+def watched(alarm: dict[str, Any]) -> list[tuple[str, frozenset[str]]]:
+    """(metric, names of its dimensions) of an alarm, the service's own dimension left out."""
+    stats = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if query.get("MetricStat")]
+    if alarm.get("MetricName"):
+        stats.append(alarm)
+    found = []
+    for stat in stats:
+        assert stat["Namespace"] == emf.NAMESPACE
+        names = frozenset(dimension["Name"] for dimension in stat["Dimensions"])
+        assert "Service" in names
+        found.append((stat["MetricName"], names - {"Service"}))
+    return found
+
+
+def test_cloudwatch_takes_every_alarm(alarms: list[dict[str, Any]]) -> None:
+    assert len(alarms) == STACK.count("Type: AWS::CloudWatch::Alarm")
+    assert all(alarm["AlarmActions"] == [PARAMETERS["AlarmTopicArn"]] for alarm in alarms)
+
+
+def test_every_alarm_watches_dimensions_that_are_written(alarms: list[dict[str, Any]]) -> None:
+    families = {found.name: found for found in REGISTRY.collect()}
+    written = {
+        metric.describe()[0].name: metric
+        for metric in vars(metrics).values()
+        if hasattr(metric, "_labelnames")
+    }
+    watching = [pair for alarm in alarms for pair in watched(alarm)]
+    assert len(watching) > len(alarms) / 2
+    for name, dimensions in watching:
+        metric = written[family(name)]
+        every = dict.fromkeys(metric._labelnames, "any")
+        if families[family(name)].type == "gauge":
+            assert dimensions == every.keys(), name
+        else:
+            breakdowns = emf.breakdowns(family(name), every)
+            assert dimensions in [frozenset(label for label, _ in each) for each in breakdowns], name
+
+
+def test_the_stack_is_valid() -> None:
+    command = [Path(sys.executable).with_name("cfn-lint"), DEPLOY / "cloudformation" / "monitoring.yaml"]
+    linted = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own file
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+def test_the_panels_have_what_they_need_and_do_not_overlap() -> None:
+    grafana = json.loads(DASHBOARD)
+    panels = [panel for panel in grafana["panels"] if panel["type"] != "row"]
+    assert len({panel["id"] for panel in grafana["panels"]}) == len(grafana["panels"])
+    assert all(panel["targets"] and panel["description"] for panel in panels)
+    cells = [
+        (x, y)
+        for panel in grafana["panels"]
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(cells) == len(set(cells)), "panels overlap"
+    assert max(x for x, _ in cells) < 24
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.parametrize(
+    "arguments", [("check", "rules", "alerts.yaml"), ("test", "rules", "alerts.test.yaml")]
+)
+def test_promtool_agrees(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(  # noqa: S603 - our own files
+        ["promtool", *arguments],  # noqa: S607 - wherever it is installed
+        cwd=DEPLOY / "monitoring",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
