@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any, TextIO
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kms_service.api.audit import event_view
 from kms_service.cli.process import operator_services
+from kms_service.cli.screen import progress_screen
 from kms_service.cli.times import Moment
 from kms_service.service.audit_heads import read_heads
 from kms_service.service.audit_trail import EventView
@@ -68,9 +68,11 @@ def list_events(limit: int, *, as_json: bool, **wanted: Any) -> None:
 
 @contextmanager
 def _progress(verifier: AuditVerifier, since: datetime | None, *, quiet: bool) -> Iterator[Any]:
-    console = Console(stderr=True, quiet=quiet)
+    console = progress_screen()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as progress:
         task = progress.add_task("audit rows", total=verifier.expected_rows() if since is None else None)
         yield lambda rows: progress.advance(task, rows)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 
 from kms_service import audit_chain
 from kms_service.audit_chain import BrokenLink
@@ -92,7 +93,7 @@ class ChainWalk:
         return None
 
     def _first_fault(self, logged: Head | None) -> Finding | None:
-        for stored in self._rows(self.head.seq):
+        for stored in self._told(self._rows(self.head.seq)):
             fault = self._fault(stored)
             if fault is not None:
                 at = stored.id if stored.row.seq == self.head.seq + 1 else None
@@ -114,7 +115,11 @@ class ChainWalk:
         while page := self._store.rows(self._chain.chain_id, after=after, limit=PAGE_ROWS):
             yield from page
             after = page[-1].row.seq
-            self._on_rows(len(page))
+
+    def _told(self, rows: Iterator[StoredRow]) -> Iterator[StoredRow]:
+        while batch := list(islice(rows, PAGE_ROWS)):
+            self._on_rows(len(batch))
+            yield from batch
 
     def _fault(self, stored: StoredRow) -> Fault | None:
         row = stored.row

@@ -49,6 +49,6 @@ class SealService:
 
     def _change(self, *, sealed: bool, reason: str | None) -> SealChange:
         change = self._store.append(sealed=sealed, reason=reason, actor=context.actor.get() or "unknown")
-        log.warning("sealed" if sealed else "unsealed")
+        log.info("sealed" if sealed else "unsealed")
         self._shared_state.poll()
         return change
