@@ -1,0 +1,155 @@
+"""`audit`, `seal`, `canary` and `token rotate` as operators and auditors meet them."""
+
+import json
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from commands import Run
+from kms_service.access.scopes import Scope
+from kms_service.bootstrap import Services
+
+
+@pytest.fixture
+def wallets(services: Services) -> None:
+    for user in ("alice", "bob"):
+        services.wallets.create_wallet(user)
+
+
+def _tamper(database_url: str, statement: bytes) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(b"ALTER TABLE audit_events DISABLE TRIGGER USER")
+        connection.execute(statement)
+        connection.execute(b"ALTER TABLE audit_events ENABLE TRIGGER USER")
+
+
+@pytest.mark.usefixtures("wallets")
+def test_verify_says_so_when_nothing_was_touched(run: Run) -> None:
+    done = run("audit", "verify")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (
+        "3 rows in 1 chains: as they were written\n"
+        "1 chains have no closing row (of processes that run or died); "
+        "--heads tells whether one was cut off at its end\n"
+    )
+    assert run("audit", "verify", "--json").facts == {
+        "intact": True, "chains": 1, "rows": 3, "unclosed": 1, "findings": [],
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("wallets")
+def test_verify_names_the_row_and_exits_1(run: Run, database_url: str) -> None:
+    _tamper(database_url, b"UPDATE audit_events SET user_id = 'mallory' WHERE seq = 2")
+    done = run("audit", "verify")
+    assert (done.code, done.err) == (1, "")
+    assert done.out.splitlines()[:2] == [
+        "row 2 of chain 1 was changed",
+        "3 rows in 1 chains: 1 chains are NOT as they were written",
+    ]
+    done = run("audit", "verify", "--json")
+    assert done.code == 1
+    (finding,) = done.facts["findings"]
+    assert (finding["fault"], finding["number"], finding["seq"], finding["id"]) == ("changed", 1, 2, 2)
+
+
+@pytest.mark.usefixtures("wallets")
+def test_verify_holds_the_table_against_the_log_stream(run: Run, database_url: str, tmp_path: Path) -> None:
+    with psycopg.connect(database_url) as connection:
+        chain, seq, mac = connection.execute(
+            "SELECT chain_id, seq, mac FROM audit_events WHERE seq = 3"
+        ).fetchone() or ("", 0, b"")
+    head = {"event": "audit_head", "chain": str(chain), "number": 1, "seq": seq, "mac": mac.hex()}
+    log = tmp_path / "service.log"
+    older = json.dumps({**head, "seq": 1, "mac": "00" * 32})
+    broken = '{"event": "audit_head", "chain": "x"}\nno json audit_head {\n'
+    log.write_text(f"{older}\n{broken}2026-01-01 pod-1 {json.dumps(head)}\n")
+    assert run("audit", "verify", "--heads", str(log)).code == 0
+    _tamper(database_url, b"DELETE FROM audit_events WHERE seq = 3")
+    assert run("audit", "verify").code == 0
+    done = run("audit", "verify", "--heads", str(log))
+    assert done.code == 1
+    assert done.out.startswith(
+        "row 3 of chain 1 and all behind it were cut off: the log stream tells of them\n"
+    )
+    log.write_text("nothing\n")
+    done = run("audit", "verify", "--heads", str(log))
+    assert (done.code, done.out) == (1, "")
+    assert "no audit_head event" in done.err
+
+
+@pytest.mark.parametrize("since", ["1h", "2026-01-31", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00+02:00"])
+@pytest.mark.usefixtures("wallets")
+def test_since_takes_moments_and_spans(run: Run, since: str) -> None:
+    assert run("audit", "verify", "--since", since).code == 0
+    assert len(run("audit", "list", "--since", since, "--json").out.splitlines()) == 3
+
+
+@pytest.mark.parametrize("since", ["yesterday", "1y", "0h", ""])
+def test_other_times_are_a_usage_error(run: Run, since: str) -> None:
+    done = run("audit", "verify", "--since", since)
+    assert done.code == 2
+    assert "must look like" in done.err
+
+
+@pytest.mark.usefixtures("wallets")
+def test_list_by_filter_newest_first(run: Run) -> None:
+    lines = run("audit", "list").out.splitlines()
+    assert [re.split(r"  +", line)[2:] for line in lines] == [
+        ["wallet.create", "ok", "bob"],
+        ["wallet.create", "ok", "alice"],
+        ["audit.open", "ok", lines[2].rpartition("  ")[2].strip()],
+    ]
+    (event,) = map(json.loads, run("audit", "list", "--user", "bob", "--json").out.splitlines())
+    assert (event["userId"], event["action"]) == ("bob", "wallet.create")
+    assert len(run("audit", "list", "--limit", "1").out.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("wallets")
+def test_seal_and_unseal(run: Run, services: Services) -> None:
+    done = run("seal", "--reason", "a drill")
+    assert (done.code, done.err) == (0, "")
+    assert re.fullmatch(
+        r"Sealed since [\d-]+ [\d:]+ UTC\. kms-service unseal lets releases go on\.\n", done.out
+    )
+    assert services.shared_state.recent(0).sealed
+    facts = run("unseal", "--json").facts
+    assert (facts["sealed"], facts["actor"][:4]) == (False, "cli:")
+    assert not services.shared_state.recent(0).sealed
+    assert run("seal", "--reason", " ").code == 1
+    assert run("seal").code == 2
+
+
+@pytest.mark.usefixtures("wallets")
+def test_canaries(run: Run) -> None:
+    assert run("canary", "add", "alice").out == "The wallet of alice is a canary.\n"
+    assert [each["userId"] for each in run("canary", "list", "--json").facts] == ["alice"]
+    assert run("canary", "list").out.startswith("alice ")
+    assert run("canary", "remove", "alice").code == 0
+    assert run("canary", "list").out == ""
+    assert run("canary", "add", "nobody").err == "kms-service: This user has no wallet.\n"
+
+
+def test_a_token_is_rotated(run: Run, services: Services) -> None:
+    made = run(
+        "token", "create", "app", "--scope", "wallets:read", "--private-key-reads-per-minute", "5",
+        "--signatures-per-minute", "7", "--json",
+    ).facts  # fmt: skip
+    assert (made["privateKeyReadsPerMinute"], made["signaturesPerMinute"]) == (5, 7)
+    rotated = run("token", "rotate", "app", "--overlap", "30m", "--json").facts
+    assert rotated["token"] != made["token"]
+    assert rotated["previousExpiresAt"] > rotated["createdAt"]
+    for secret in (made["token"], rotated["token"]):
+        caller = services.authenticator.authenticate(secret)
+        assert caller.scopes == {Scope.WALLETS_READ}
+        assert (caller.private_key_reads_per_minute, caller.signatures_per_minute) == (5, 7)
+    assert run("token", "rotate", "nobody").err == "kms-service: no valid token is named nobody\n"
+
+
+def test_last_use_is_listed(run: Run, services: Services) -> None:
+    secret = run("token", "create", "app", "--scope", "wallets:read", "--json").facts["token"]
+    assert "never used" in run("token", "list").out
+    services.authenticator.authenticate(secret)
+    services.authenticator.note_last_use()
+    assert re.search(r"app +valid +used \d{4}-", run("token", "list").out)
