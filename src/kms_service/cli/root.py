@@ -53,12 +53,11 @@ def root() -> None:
 def main() -> None:
     """Run the command line and exit: 0 only on success."""
     try:
-        root(standalone_mode=False)
+        # Where it does not end the process itself, click answers the code of an `Exit`.
+        sys.exit(root(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except KmsServiceError as error:
