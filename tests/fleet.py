@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from kms_endpoint import KmsEndpoint
+from kms_endpoint import KmsEndpoint, Received
 from kms_service.bootstrap import Services
 from kms_service.kms.pool import KeyMode
 from kms_service.service.rotations import RotationRequest
@@ -65,6 +65,11 @@ class Fleet:
         """The job once it has ended."""
         wait_until(lambda: self.job(rotation).status in ENDED, within)
         return self.job(rotation)
+
+    def moves(self) -> list[Received]:
+        """The ReEncrypt calls for wallets; those for the keys of audit chains are others."""
+        asked = self.kms.received("ReEncrypt")
+        return [each for each in asked if each.context["purpose"] == "wallet-dek"]
 
     def drain_source(self) -> None:
         """Keep new wallets away from the source key."""

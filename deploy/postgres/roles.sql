@@ -60,7 +60,7 @@ GRANT USAGE ON SCHEMA public TO kms_serve, kms_operate, kms_rotate, kms_readonly
 -- Everybody finds out whether the schema is the right one, and reads.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO kms_readonly;
 GRANT SELECT ON alembic_version, wallets, audit_chains, audit_events, seal_changes, canary_wallets, pool_keys, key_census,
-        rotations, rotation_batches, rotation_failures
+        rotations, rotation_batches, rotation_failures, key_materials, audit_chain_keys
     TO kms_serve, kms_operate, kms_rotate;
 
 -- Everybody's work is on record, in rows that nobody can take back.
@@ -72,6 +72,7 @@ GRANT SELECT, UPDATE (last_used_at) ON tokens TO kms_serve;
 GRANT SELECT, INSERT, UPDATE ON token_uses TO kms_serve;
 GRANT INSERT ON seal_changes TO kms_serve;
 GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_serve;
+GRANT INSERT, DELETE ON key_materials TO kms_serve;
 -- Rotations are started and steered over HTTP; wallets are moved by kms_rotate (ROTATION_WORKER_ENABLED=false here).
 GRANT INSERT, UPDATE, DELETE ON rotations, rotation_batches, rotation_failures TO kms_serve;
 
@@ -80,11 +81,15 @@ GRANT SELECT, INSERT, UPDATE ON tokens TO kms_operate;
 GRANT INSERT ON seal_changes TO kms_operate;
 GRANT INSERT, DELETE ON canary_wallets TO kms_operate;
 GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_operate;
+GRANT INSERT, DELETE ON key_materials TO kms_operate;
 GRANT INSERT, UPDATE, DELETE ON rotations, rotation_batches, rotation_failures TO kms_operate;
 
 -- Rotating: encrypted_seed, user_id and wallet_address are out of reach (invariant 7).
 GRANT UPDATE (encrypted_dek, kms_key_id, kms_region, dek_wrapped_at, kms_key_material_id) ON wallets TO kms_rotate;
 GRANT INSERT, UPDATE, DELETE ON rotations, rotation_batches, rotation_failures TO kms_rotate;
 GRANT INSERT, UPDATE ON key_census TO kms_rotate;
+GRANT INSERT, DELETE ON key_materials TO kms_rotate;
+-- The MAC keys of audit chains move with the wallets; their first wrapping stays where it is.
+GRANT INSERT ON audit_chain_keys TO kms_rotate;
 
 COMMIT;

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from structlog import PrintLogger
 
 from kms_service.errors import NoKeyAtStart
+from kms_service.kms.administration import KeyAdministration
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.client import connect
 from kms_service.kms.health import KeyHealth
@@ -17,8 +18,11 @@ from kms_service.service.audit_verification import AuditVerifier
 from kms_service.service.authentication import LAST_USE_SECONDS, Authenticator
 from kms_service.service.background import Repeating
 from kms_service.service.canaries import CanaryService
+from kms_service.service.chain_rewrapping import ChainRewrapper
 from kms_service.service.guard import ReleaseGuard, show_seal
 from kms_service.service.key_census import CENSUS_SECONDS, Census
+from kms_service.service.key_lifecycle import KeyLifecycle
+from kms_service.service.key_materials import LOOK_SECONDS, MaterialCensus
 from kms_service.service.opening import WalletOpener
 from kms_service.service.pool import PoolService
 from kms_service.service.readiness import PROBE_SECONDS, Readiness
@@ -35,10 +39,12 @@ from kms_service.service.wallets import BATCH_THREADS, WalletsKmsService
 from kms_service.settings import Settings
 from kms_service.store import schema
 from kms_service.store.audit import AuditStore
+from kms_service.store.audit_chain_keys import AuditChainKeyStore
 from kms_service.store.audit_trail import AuditTrailStore
 from kms_service.store.canaries import CanaryStore
 from kms_service.store.database import USAGE_SECONDS, Database, open_database
 from kms_service.store.key_census import KeyCensusStore
+from kms_service.store.key_materials import KeyMaterialStore
 from kms_service.store.pool_keys import PoolKeyStore
 from kms_service.store.rotation_work import RotationWork
 from kms_service.store.rotations import RotationStore
@@ -76,6 +82,7 @@ class Services:
     wallet_verifier: WalletVerifier
     rotations: RotationService
     rotation_worker: RotationWorker
+    key_lifecycle: KeyLifecycle
     authenticator: Authenticator
     seal: SealService
     canaries: CanaryService
@@ -125,10 +132,11 @@ class Services:
 
 def build(settings: Settings) -> Services:
     """All objects of a process, wired; no I/O yet."""
-    connections = settings.worker_threads + BATCH_THREADS + settings.rotation_worker_threads
-    database = open_database(settings, connections=connections)
+    threads = settings.worker_threads + BATCH_THREADS
+    database = open_database(settings, connections=threads + 1)
+    client = connect(settings, connections=threads + settings.rotation_worker_threads)
     health = KeyHealth(_calls_under_one_key(settings))
-    kms = AwsKmsService(connect(settings, connections=connections), settings.aws_region, health)
+    kms = AwsKmsService(client, settings.aws_region, health)
     pool = KmsKeyPool(kms, settings.aliases, health)
     audit = AuditLog(AuditStore(database), pool)
     trail_store = AuditTrailStore(database)
@@ -145,23 +153,34 @@ def build(settings: Settings) -> Services:
     opener = WalletOpener(kms)
     releases = Releases(wallet_store, opener, audit, guard)
     rotation_store = RotationStore(database)
-    rewrapper = Rewrapper(kms, settings.rotation_worker_threads)
+    chain_key_store = AuditChainKeyStore(database)
+    materials = MaterialCensus(KeyMaterialStore(database), kms, pool)
     return Services(
         settings=settings,
         database=database,
         pool=pool,
-        pool_service=PoolService(pool, PoolKeyStore(database), census, shared_state, audit),
+        pool_service=PoolService(pool, PoolKeyStore(database), census, materials, shared_state, audit),
         shared_state=shared_state,
         census=census,
         audit=audit,
         wallets=WalletsKmsService(wallet_store, pool, releases, audit),
         signing=SigningService(releases),
         audit_trail=AuditTrail(trail_store),
-        verifier=AuditVerifier(trail_store, kms),
+        verifier=AuditVerifier(trail_store, chain_key_store, kms),
         tokens=TokenService(token_store, audit),
         wallet_verifier=WalletVerifier(WalletWalk(database), opener, audit),
         rotations=RotationService(rotation_store, kms, pool, audit, settings.aws_region),
-        rotation_worker=RotationWorker(rotation_store, RotationWork(database), rewrapper, pool, audit),
+        rotation_worker=RotationWorker(
+            rotation_store,
+            RotationWork(database),
+            Rewrapper(kms, settings.rotation_worker_threads),
+            ChainRewrapper(chain_key_store, kms),
+            pool,
+            audit,
+        ),
+        key_lifecycle=KeyLifecycle(
+            pool, KeyAdministration(client), census, chain_key_store, rotation_store, audit
+        ),
         authenticator=authenticator,
         seal=SealService(SealStore(database), shared_state, audit),
         canaries=CanaryService(CanaryStore(database), wallet_store, shared_state, audit),
@@ -175,6 +194,7 @@ def build(settings: Settings) -> Services:
             Repeating("pool healing", HEALING_SECONDS, pool.heal),
             Repeating("shared state", POLL_SECONDS, shared_state.poll),
             Repeating("key census", CENSUS_SECONDS, census.take),
+            Repeating("material census", LOOK_SECONDS, materials.take),
             Repeating("connection gauges", USAGE_SECONDS, database.report_usage),
         ),
     )

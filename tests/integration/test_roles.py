@@ -14,7 +14,7 @@ from kms_service.store.schema import migrate
 from kms_service.store.tables import metadata
 from wiring import ROLES, as_role, running_services, with_role
 
-APPEND_ONLY = ("audit_chains", "audit_events", "seal_changes")
+APPEND_ONLY = ("audit_chains", "audit_events", "audit_chain_keys", "seal_changes")
 WORKING = ("kms_serve", "kms_operate", "kms_rotate", "kms_readonly")
 REFUSED = {
     "kms_serve": [
@@ -33,6 +33,7 @@ REFUSED = {
         "DELETE FROM audit_events",
         "TRUNCATE audit_events",
         "DELETE FROM audit_chains",
+        "INSERT INTO audit_chain_keys SELECT * FROM audit_chain_keys",
         "UPDATE seal_changes SET sealed = false",
         "ALTER TABLE audit_events DISABLE TRIGGER USER",
         "DROP TABLE audit_events",

@@ -30,7 +30,7 @@ def test_wallets_move_by_re_encrypt_alone_and_their_seeds_stay(fleet: Fleet, wor
         0,
         0,
     )
-    assert job.kms_calls == fleet.kms.count("ReEncrypt", outcome="ok") == SIZE
+    assert job.kms_calls == len(fleet.moves()) == SIZE
     asked = {
         each.operation
         for each in fleet.kms.received()[before:]
@@ -55,7 +55,7 @@ def test_wallets_are_spread_over_the_active_keys(fleet: Fleet, worker: Worker) -
 def test_both_keys_and_contexts_are_named(fleet: Fleet, worker: Worker) -> None:
     worker()
     fleet.ended(fleet.start(destinations=["Empressa-wallet-key-5"]))
-    for each in fleet.kms.received("ReEncrypt"):
+    for each in fleet.moves():
         assert each.params["SourceKeyId"] == fleet.source
         assert each.params["DestinationKeyId"] == fleet.kms.key("alias/Empressa-wallet-key-5").arn
         context = each.params["SourceEncryptionContext"]

@@ -11,6 +11,7 @@ from kms_service.api.models import AnswerModel, Problem, RequestModel
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.api.workers import in_worker, services
 from kms_service.kms.pool import KeyMode, KeyStatus
+from kms_service.service.key_materials import behind
 from kms_service.service.pool import PoolKey, PoolState
 
 router = APIRouter(
@@ -45,6 +46,14 @@ class RotationView(AnswerModel):
     next_rotation_date: Time | None
 
 
+class MaterialView(AnswerModel):
+    """A version of a key's material, and the wallets under it."""
+
+    key_material_id: str | None = Field(description="null where KMS does not tell it")
+    current_since: Time | None = Field(description="null for the key's first material")
+    wallets: int
+
+
 class KeyView(AnswerModel):
     """One key of the pool."""
 
@@ -58,6 +67,11 @@ class KeyView(AnswerModel):
     creation_date: Time | None
     last_used_date: Time | None = Field(description="of all replicas, about half a minute old")
     wallets: int
+    share_of_wallets: float = Field(description="0 to 1: what would be lost with this key")
+    wallets_before_rotation: int | None = Field(
+        description="wrapped before the key's last rotation, as last counted; null where it is not known"
+    )
+    materials: list[MaterialView] = Field(description="oldest first, as last counted")
     rotation: RotationView
     moved_from: str | None = Field(description="the ARN this alias named before, if it was pointed elsewhere")
 
@@ -146,6 +160,16 @@ def key_view(key: PoolKey) -> KeyView:
         creation_date=info.created_at,
         last_used_date=key.last_used_at,
         wallets=key.wallets,
+        share_of_wallets=round(key.share, 6),
+        wallets_before_rotation=behind(key.materials) if key.materials else None,
+        materials=[
+            MaterialView(
+                key_material_id=each.key_material_id,
+                current_since=each.current_since,
+                wallets=each.wallets,
+            )
+            for each in key.materials
+        ],
         rotation=_rotation_view(key),
         moved_from=info.moved_from,
     )

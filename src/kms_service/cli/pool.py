@@ -7,6 +7,7 @@ import click
 from kms_service.api.pool import key_view, pool_view
 from kms_service.cli.pool_create import create_aliases
 from kms_service.cli.pool_doctor import doctor
+from kms_service.cli.pool_lifecycle import retire, rotate
 from kms_service.cli.pool_table import pool_table
 from kms_service.cli.process import operator_services
 from kms_service.cli.screen import screen
@@ -20,6 +21,8 @@ def pool() -> None:
 
 pool.add_command(create_aliases)
 pool.add_command(doctor)
+pool.add_command(retire)
+pool.add_command(rotate)
 
 
 @pool.command()

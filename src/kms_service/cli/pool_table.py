@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kms_service.kms.pool import KeyMode, KeyStatus
+from kms_service.service.key_materials import behind
 from kms_service.service.pool import PoolKey, PoolState
 
 _BAR_WIDTH = 10
@@ -23,7 +24,7 @@ def pool_table(state: PoolState) -> RenderableType:
         table.add_row(
             key.info.name,
             _state(key),
-            f"{key.wallets:,}",
+            f"{key.wallets:,} {key.share:4.0%}",
             "█" * round(_BAR_WIDTH * key.wallets / max(most, 1)),
             _ago(key.last_used_at),
             _rotation(key),
@@ -62,6 +63,17 @@ def _notes(state: PoolState) -> list[Text]:
     wallets = sum(key.wallets for key in state.keys) + sum(other.wallets or 0 for other in state.others)
     active = sum(key.info.wraps for key in state.keys)
     notes = [Text(f"\n{active} of {len(state.keys)} keys take new wallets; {wallets:,} wallets in all.")]
+    fixed = sum(key.info.rotation is not None and not key.info.rotation.enabled for key in state.keys)
+    if fixed:
+        notes.append(Text(f"{fixed} keys are not rotated by KMS; their material stays the same", "yellow"))
+    notes += [
+        Text(
+            f"{behind(key.materials):,} wallets of {key.info.name} were wrapped before its last rotation",
+            "yellow",
+        )
+        for key in state.keys
+        if behind(key.materials)
+    ]
     notes += [
         Text(f"{key.info.alias} was pointed at another key; before, it was {key.info.moved_from}", "yellow")
         for key in state.keys

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -115,6 +116,20 @@ class KeyAdministration:
         """Have KMS make new material every so many days: 90 to 2560."""
         with _call("EnableKeyRotation", key_arn):
             self._client.enable_key_rotation(KeyId=key_arn, RotationPeriodInDays=period_in_days)
+
+    def rotate_now(self, key_arn: str) -> None:
+        """Have KMS make new material now; older blobs go on opening (kms:RotateKeyOnDemand)."""
+        with _call("RotateKeyOnDemand", key_arn):
+            self._client.rotate_key_on_demand(KeyId=key_arn)
+
+    def last_usage(self, key_arn: str) -> datetime | None:
+        """When KMS last saw the key used, UTC; None when it has not since it began to look, or does not say.
+
+        Not every Region and stand-in has this call (kms:GetKeyLastUsage).
+        """
+        with _call("GetKeyLastUsage", key_arn):
+            reply = self._client.get_key_last_usage(KeyId=key_arn)
+        return reply.get("KeyLastUsage", {}).get("Timestamp")
 
     def _tags(self, key_id: str, default: dict[str, str] | None = None) -> dict[str, str]:
         try:

@@ -55,6 +55,14 @@ class Rotation:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyMaterial:
+    """One version of a key's material, current from a UTC time on; the first has none."""
+
+    material_id: str | None
+    current_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rewrapped:
     """A DEK moved to another key inside KMS.
 
@@ -199,6 +207,22 @@ class AwsKmsService:
             return Rotation(
                 reply["KeyRotationEnabled"], reply.get("RotationPeriodInDays"), reply.get("NextRotationDate")
             )
+
+    def materials(self, key_arn: str) -> list[KeyMaterial]:
+        """The versions of a key's material that wrap or have wrapped, oldest first (kms:ListKeyRotations).
+
+        Raises:
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
+        """
+        with self._call("ListKeyRotations", key_arn):
+            pages = self._client.get_paginator("list_key_rotations").paginate(
+                KeyId=key_arn, IncludeKeyMaterial="ALL_KEY_MATERIAL"
+            )
+            rotations = [entry for page in pages for entry in page["Rotations"]]
+            dated = [KeyMaterial(each.get("KeyMaterialId"), each.get("RotationDate")) for each in rotations]
+        first = [each for each in dated if each.current_since is None] or [KeyMaterial(None, None)]
+        later = [each for each in dated if each.current_since is not None]
+        return first[:1] + sorted(later, key=lambda each: str(each.current_since))
 
     @contextmanager
     def _call(self, operation: str, key: str, purpose: str = calls.ADMINISTRATION) -> Iterator[None]:

@@ -11,6 +11,7 @@ from kms_service.material import DataKey
 from kms_service.service.audit_walk import ChainWalk, Fault, Finding
 from kms_service.service.chains import CONTEXT, Head
 from kms_service.store.audit import ChainRow
+from kms_service.store.audit_chain_keys import AuditChainKeyStore
 from kms_service.store.audit_trail import AuditTrailStore
 
 _PAGE_CHAINS = 200
@@ -43,8 +44,9 @@ class AuditVerifier:
     Memory does not grow with the log. One kms:Decrypt for each process that ever wrote.
     """
 
-    def __init__(self, store: AuditTrailStore, kms: AwsKmsService) -> None:
+    def __init__(self, store: AuditTrailStore, chain_keys: AuditChainKeyStore, kms: AwsKmsService) -> None:
         self._store = store
+        self._chain_keys = chain_keys
         self._kms = kms
         self._keys: dict[bytes, DataKey] = {}
 
@@ -145,12 +147,12 @@ class AuditVerifier:
                 yield Finding(Fault.CHAIN_REMOVED, chain_id, None, None, None, says)
 
     def _key(self, chain: ChainRow) -> DataKey:
-        blob = chain.mac_key.blob
-        if blob not in self._keys:
+        wrapped = self._chain_keys.newest(chain.chain_id) or chain.mac_key
+        if wrapped.blob not in self._keys:
             if len(self._keys) >= _KEYS_KEPT:
                 self._keys.clear()
-            self._keys[blob] = self._kms.decrypt(chain.mac_key, CONTEXT).dek
-        return self._keys[blob]
+            self._keys[wrapped.blob] = self._kms.decrypt(wrapped, CONTEXT).dek
+        return self._keys[wrapped.blob]
 
 
 def _missing(chain_id: uuid.UUID | None, number: int | None) -> Finding:

@@ -8,18 +8,28 @@ from kms_service.errors import KeyNotFound, LastActiveKey
 from kms_service.kms.pool import KeyMode, KmsKeyInfo, KmsKeyPool
 from kms_service.service.audit import AuditLog, Event
 from kms_service.service.key_census import Census
+from kms_service.service.key_materials import SHARE_WHEN_ASKED, MaterialCensus
 from kms_service.service.shared_state import SharedStatePoll
 from kms_service.store.key_census import KeyCensus
+from kms_service.store.key_materials import MaterialCount
 from kms_service.store.pool_keys import PoolKeyStore
 
 
 @dataclass(frozen=True, slots=True)
 class PoolKey:
-    """A key of the pool, the wallets under it, and when any replica last used it (UTC)."""
+    """A key of the pool, the wallets under it, and when any replica last used it (UTC).
+
+    Attributes:
+        materials: the wallets by version of the key's material, oldest first, as counted a while ago; empty
+            where KMS does not tell the key's rotations.
+        share: of all wallets, 0 to 1: what would be lost with this key.
+    """
 
     info: KmsKeyInfo
     wallets: int
     last_used_at: datetime | None
+    materials: Sequence[MaterialCount] = ()
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +52,33 @@ class PoolService:
         pool: KmsKeyPool,
         store: PoolKeyStore,
         census: Census,
+        materials: MaterialCensus,
         shared_state: SharedStatePoll,
         audit: AuditLog,
     ) -> None:
         self._pool = pool
         self._store = store
         self._census = census
+        self._materials = materials
         self._shared_state = shared_state
         self._audit = audit
 
     def state(self) -> PoolState:
         """The pool as this replica sees it, with what all replicas know of each key; asks KMS nothing."""
         census = self._census.read()
-        keys = [_joined(info, census.pop(info.key_arn or "", None)) for info in self._pool.keys]
+        materials = self._materials.read()
+        wallets = sum(each.wallets or 0 for each in census.values())
+        keys = [
+            _joined(info, census.pop(str(info.key_arn), None), materials.get(str(info.key_arn), []), wallets)
+            for info in self._pool.keys
+        ]
         return PoolState(keys, [census[arn] for arn in sorted(census)])
 
     def refresh(self) -> PoolState:
         """The pool after describing every alias again."""
         self._pool.refresh()
         self._shared_state.poll()
+        self._materials.count(share_of_time=SHARE_WHEN_ASKED)
         return self.state()
 
     def set_mode(self, name: str, mode: KeyMode) -> PoolKey:
@@ -93,7 +111,10 @@ class PoolService:
             raise LastActiveKey
 
 
-def _joined(info: KmsKeyInfo, census: KeyCensus | None) -> PoolKey:
+def _joined(
+    info: KmsKeyInfo, census: KeyCensus | None, materials: Sequence[MaterialCount], all_wallets: int
+) -> PoolKey:
     if census is None:
-        return PoolKey(info, 0, None)
-    return PoolKey(info, census.wallets or 0, census.last_used_at)
+        return PoolKey(info, 0, None, materials)
+    wallets = census.wallets or 0
+    return PoolKey(info, wallets, census.last_used_at, materials, wallets / max(all_wallets, 1))

@@ -10,9 +10,10 @@ import socket
 import threading
 from collections import deque
 
-from kms_service.errors import AuditUnavailable, KmsServiceError
+from kms_service.errors import AuditUnavailable, IntegrityFailure, KmsError, KmsServiceError
 from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.audit import AuditLog, Event
+from kms_service.service.chain_rewrapping import ChainRewrapper
 from kms_service.service.rewrapping import Rewrapper, Rewrapping
 from kms_service.store.rotation_batches import Batch, DueWallet, FailedWallet, LeaseLost, Round
 from kms_service.store.rotation_work import RotationWork
@@ -40,12 +41,14 @@ class RotationWorker:
         store: RotationStore,
         work: RotationWork,
         rewrapper: Rewrapper,
+        chains: ChainRewrapper,
         pool: KmsKeyPool,
         audit: AuditLog,
     ) -> None:
         self._store = store
         self._work = work
         self._rewrapper = rewrapper
+        self._chains = chains
         self._pool = pool
         self._audit = audit
         self._name = f"{socket.gethostname()[:150]}:{os.getpid()}"
@@ -89,12 +92,24 @@ class RotationWorker:
         if batch is None and job.cursor_source < len(job.sources):
             batch = self._work.claim(job, self._name)
         elif batch is None:
+            self._rewrap_chains(job)
             if self._work.finish_sweep(job):
                 self._report_end(job)
             return WAIT_SECONDS
         if batch is not None:
             self._work_off(job, batch)
         return 0
+
+    def _rewrap_chains(self, job: Rotation) -> None:
+        destinations = self._usable(job)
+        if job.wrapped_before is not None or not destinations:
+            return
+        try:
+            self._chains.rewrap(job.sources, destinations)
+        except (IntegrityFailure, KmsError) as error:
+            # No wallet is lost by it; what is left keeps the key from being retired, and is shown there.
+            log.warning("audit_chain_keys_left", rotation=str(job.rotation_id), reason=error.reason)
+            self._work.note(job, f"audit chain keys: {error.code}: {error.reason}")
 
     def _work_off(self, job: Rotation, batch: Batch) -> None:
         finished = False

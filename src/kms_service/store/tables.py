@@ -221,3 +221,28 @@ rotation_failures = Table(
     Column("kms_key_id", String(255, collation="C"), nullable=False),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )
+
+# Wallets by the version of the key material that wraps them, as one replica counted for all.
+key_materials = Table(
+    "key_materials",
+    metadata,
+    Column("kms_key_id", String(255, collation="C"), primary_key=True),
+    # The place in the key's history, from 0: ids are not known everywhere.
+    Column("version", Integer, primary_key=True),
+    Column("key_material_id", String(64)),
+    Column("current_since", DateTime(timezone=True)),
+    Column("wallets", BigInteger, nullable=False),
+    Column("counted_at", DateTime(timezone=True), nullable=False),
+    Column("counted_in_seconds", Double, nullable=False),
+)
+
+# MAC keys of audit chains wrapped anew; the newest row stands in for what the chain's own row holds.
+audit_chain_keys = Table(
+    "audit_chain_keys",
+    metadata,
+    Column("chain_id", Uuid, primary_key=True),
+    Column("wrapped_at", DateTime(timezone=True), primary_key=True),
+    Column("wrapped_mac_key", LargeBinary, nullable=False),
+    Column("kms_key_id", String(255, collation="C"), nullable=False),
+    Column("kms_region", String(50), nullable=False),
+)

@@ -149,6 +149,12 @@ start_time = Gauge(
     ["version"],  # a gauge without labels would be 0, and so the oldest, in a worker that has not begun
     multiprocess_mode="livemin",
 )
+stale_wallets = Gauge(
+    "kms_service_stale_wallets",
+    "Wallets wrapped before their key's last rotation, as last counted.",
+    ["key"],
+    multiprocess_mode="livemax",
+)
 rotation_wallets = Counter(
     "kms_service_rotation_wallets_total",
     "Wallets that this process's re-wrap worker dealt with.",

@@ -1,0 +1,136 @@
+"""When a key may be retired, what its rotation leaves behind, and what is lost with it."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fleet import SIZE, SOURCE, Fleet
+from kms_endpoint.keys import Material
+from kms_service.bootstrap import Services
+from kms_service.cli.root import root
+from kms_service.errors import KeyNotFound
+from kms_service.service.key_materials import behind
+from wiring import running_services
+
+Worker = Callable[[], Services]
+Command = Callable[..., Result]
+MONTH = timedelta(days=30)
+
+
+@pytest.fixture
+def command(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs `kms-service pool …` as an operator does."""
+    settings = fleet.services.settings
+    monkeypatch.setenv("AWS_REGION", settings.aws_region)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", str(settings.aws_endpoint_url_kms))
+    monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
+    return lambda *words, **options: CliRunner().invoke(root, ["pool", *words], **options)
+
+
+def _holding(fleet: Fleet, unused_for: timedelta = MONTH) -> list[bool]:
+    judged = fleet.services.key_lifecycle.retirement(SOURCE, unused_for=unused_for)
+    return [condition.holds for condition in judged.conditions]
+
+
+def test_a_key_is_safe_to_disable_once_everything_has_left_it(fleet: Fleet, worker: Worker) -> None:
+    # Fresh processes wrap their audit keys with other keys, once this one is draining.
+    assert _holding(fleet)[:2] == [False, False]
+    fleet.drain_source()
+    assert _holding(fleet)[:2] == [True, False]
+    worker()
+    job = fleet.start()
+    assert _holding(fleet)[3] is False
+    fleet.ended(job)
+    assert _holding(fleet) == [True, True, True, True, False]
+    assert _holding(fleet, timedelta(0)) == [True] * 5
+    fleet.query("UPDATE key_census SET last_used_at = now() - interval '31 days'")
+    with running_services(fleet.services.settings) as fresh:
+        judged = fresh.key_lifecycle.retirement(SOURCE, unused_for=MONTH)
+    assert judged.safe
+    assert "GetKeyLastUsage" in judged.conditions[-1].finding
+
+
+@pytest.mark.invariant(7)
+def test_audit_chains_stay_verifiable_after_the_key_is_gone(fleet: Fleet, worker: Worker) -> None:
+    assert fleet.query("SELECT DISTINCT kms_key_id FROM audit_chains WHERE kms_key_id = %s", fleet.source)
+    fleet.drain_source()
+    worker()
+    fleet.ended(fleet.start())
+    fleet.kms.key(fleet.source).state = "Disabled"
+    with running_services(fleet.services.settings) as fresh:
+        report = fresh.verifier.verify(None, {}, lambda _: None)
+    assert report.intact
+    assert fleet.services.rotations.start  # the log goes on
+    with pytest.raises(Exception, match="append-only"):
+        fleet.query("DELETE FROM audit_chain_keys")
+
+
+def test_the_checklist_names_what_is_missing_and_how_to_mend_it(fleet: Fleet, command: Command) -> None:
+    result = command("retire", SOURCE)
+    assert result.exit_code == 1
+    assert "✘ takes new wallets" in result.output
+    assert f"kms-service pool drain {SOURCE}" in result.output
+    assert f"✘ {SIZE} wallets lie under it" in result.output
+    assert "✔ no rotation is moving wallets" in result.output
+    assert "Not safe to disable." in result.output
+    facts = json.loads(command("retire", fleet.source, "--json").stdout)
+    assert (facts["keyId"], facts["safeToDisable"]) == (fleet.source, False)
+    assert fleet.kms.count("DisableKey") == fleet.kms.count("ScheduleKeyDeletion") == 0
+
+
+def test_a_key_outside_the_pool_is_judged_by_its_arn(fleet: Fleet) -> None:
+    key = "arn:aws:kms:eu-central-1:111122223333:key/long-gone"
+    judged = fleet.services.key_lifecycle.retirement(key, unused_for=MONTH)
+    assert judged.safe
+    with pytest.raises(KeyNotFound):
+        fleet.services.key_lifecycle.retirement("nobody-knows-it", unused_for=MONTH)
+
+
+def test_wallets_are_counted_by_key_material(fleet: Fleet, worker: Worker) -> None:
+    key = fleet.kms.key(fleet.source)
+    fleet.query("UPDATE wallets SET created_at = '2024-06-01' WHERE user_id < 'user-008'")
+    key.materials.append(Material(rotated=datetime(2025, 1, 1, tzinfo=UTC).timestamp()))
+    state = fleet.services.pool_service.refresh()
+    (found,) = [each for each in state.keys if each.info.key_arn == fleet.source]
+    assert [each.wallets for each in found.materials] == [8, SIZE - 8]
+    assert [each.key_material_id for each in found.materials] == [each.id for each in key.materials]
+    assert behind(found.materials) == 8
+
+    worker()
+    stale = datetime(2025, 1, 1, tzinfo=UTC)
+    fleet.ended(fleet.start(sources=None, wrapped_before=stale, destinations=[SOURCE]))
+    state = fleet.services.pool_service.refresh()
+    (found,) = [each for each in state.keys if each.info.key_arn == fleet.source]
+    assert [each.wallets for each in found.materials] == [0, SIZE]
+
+
+def test_the_share_of_wallets_lost_with_a_key_is_told(fleet: Fleet) -> None:
+    shares = [key.share for key in fleet.services.pool_service.refresh().keys]
+    assert shares == [1.0] + [0.0] * 9
+
+
+def test_a_key_is_rotated_on_demand_and_on_record(fleet: Fleet, command: Command) -> None:
+    assert command("rotate", SOURCE, input="n\n").exit_code != 0
+    assert fleet.kms.count("RotateKeyOnDemand") == 0
+    result = command("rotate", SOURCE, "--yes")
+    assert result.exit_code == 0, result.output
+    assert len(fleet.kms.key(fleet.source).materials) == 2
+    assert fleet.query("SELECT outcome, kms_key_id FROM audit_events WHERE action = 'pool.rotate'") == [
+        ("ok", fleet.source)
+    ]
+    shown = command("status")
+    assert f"{SIZE} wallets of {SOURCE} were wrapped before its last rotation" in " ".join(
+        shown.output.split()
+    )
+
+
+def test_the_limit_of_on_demand_rotations_is_told(fleet: Fleet, command: Command) -> None:
+    fleet.kms.key(fleet.source).materials += [Material(rotated=float(n)) for n in range(1, 26)]
+    result = command("rotate", SOURCE, "--yes")
+    assert result.exit_code != 0
+    assert fleet.query("SELECT outcome FROM audit_events WHERE action = 'pool.rotate'") != [("ok",)]
