@@ -93,6 +93,20 @@ def test_refuses_what_is_no_phrase_of_twelve_words(phrase: str) -> None:
     assert refusal.value.reason == "mnemonic"
 
 
+def test_takes_the_phrases_that_the_library_takes() -> None:
+    draw = random.Random(39)
+    english = Bip39("english")
+    for _ in range(400):
+        words = english.to_mnemonic(draw.randbytes(16)).split(" ")
+        words[draw.randrange(12)] = draw.choice(english.wordlist)
+        phrase = " ".join(words)
+        if english.check(phrase):
+            ethereum.derive(Mnemonic(phrase))
+        else:
+            with pytest.raises(IntegrityFailure):
+                ethereum.derive(Mnemonic(phrase))
+
+
 @pytest.mark.parametrize("public_key", [b"", b"\x04" * 64, b"\x02" * 65])
 def test_an_address_needs_an_uncompressed_public_key(public_key: bytes) -> None:
     with pytest.raises(ValueError, match="uncompressed"):

@@ -3,7 +3,9 @@
 Curve arithmetic is libsecp256k1's, through coincurve; the walk down the path is BIP-32's CKDpriv.
 """
 
+import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,6 +24,8 @@ _HARDENED = 1 << 31
 _PATH = (44 + _HARDENED, 60 + _HARDENED, 0 + _HARDENED, 0, 0)
 _ENTROPY_BITS = 128
 _WORDS = 12
+_WORD_BITS = 11
+_CHECKSUM_BITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +56,27 @@ def derive(mnemonic: Mnemonic) -> Account:
         IntegrityFailure: not 12 English words with a right checksum; says no word of them.
     """
     phrase = mnemonic.reveal()
-    if len(phrase.split(" ")) != _WORDS or not _is_valid(phrase):
-        raise IntegrityFailure("mnemonic")
+    _check(phrase)
     key = _descend(_seed(phrase), _PATH)
     return Account(address_of(_public(key, compressed=False)), PrivateKey(key))
 
 
-def _is_valid(phrase: str) -> bool:
-    return phrase.isascii() and bool(_english().check(phrase))
+@cache
+def _places() -> Mapping[str, int]:
+    return {word: place for place, word in enumerate(_english().wordlist)}
+
+
+def _check(phrase: str) -> None:
+    # BIP-39's own check, by a table: the library's searches the list of 2048 words for each of the twelve.
+    places = [_places().get(word) for word in phrase.split(" ")]
+    bits = 0
+    for place in places:
+        if place is None or len(places) != _WORDS:
+            raise IntegrityFailure("mnemonic")
+        bits = bits << _WORD_BITS | place
+    entropy, checksum = divmod(bits, 1 << _CHECKSUM_BITS)
+    if hashlib.sha256(entropy.to_bytes(_ENTROPY_BITS // 8)).digest()[0] >> 8 - _CHECKSUM_BITS != checksum:
+        raise IntegrityFailure("mnemonic")
 
 
 def _seed(phrase: str) -> bytes:
