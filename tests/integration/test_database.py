@@ -16,6 +16,8 @@ from kms_service.bootstrap import Services
 from kms_service.errors import DatabaseUnavailable
 from kms_service.settings import Settings
 from kms_service.store.database import Database, open_database
+from kms_service.store.prepared import PreparedStatement
+from kms_service.telemetry import metrics
 from wiring import running_services
 
 
@@ -118,6 +120,34 @@ def test_a_statement_that_fails_is_one_error_without_its_parameters(
         _execute(database, "SET statement_timeout = 100", f"{statement} -- :secret", secret=secret)
     assert secret not in "".join(traceback.format_exception(error.value))
     _execute(database, "SELECT 1")
+
+
+@pytest.mark.invariant(8)
+def test_a_prepared_statement_that_fails_is_one_error(database: Database) -> None:
+    counted = metrics.database_errors.labels("DataError")
+    before = counted._value.get()
+    divide = PreparedStatement(text("SELECT 1 / CAST(:by AS integer)"))
+    with pytest.raises(DatabaseUnavailable):
+        database.row(divide, {"by": 0})
+    assert counted._value.get() == before + 1
+    assert database.row(divide, {"by": 1}) == (1,)
+
+
+def test_cut_connections_fail_one_request(settings: Settings, database_url: str) -> None:
+    wide = open_database(settings, connections=3)
+    pid = PreparedStatement(text("SELECT pg_backend_pid()"))
+    with wide.connection(), wide.connection(), wide.connection():
+        pass
+    with psycopg.connect(database_url) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    with pytest.raises(DatabaseUnavailable):
+        wide.row(pid, {})
+    for _ in range(3):
+        wide.row(pid, {})
+    wide.close()
 
 
 INSERT = "INSERT INTO tokens (name, token_sha256, scopes) VALUES ('app', 'x', '{}')"

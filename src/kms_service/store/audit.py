@@ -3,7 +3,7 @@
 A wallet row is inserted by the same statement as its audit row, so that neither exists without the other.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from kms_service.material import WrappedDek
 from kms_service.store.database import Database
+from kms_service.store.prepared import PreparedStatement
 from kms_service.store.tables import audit_chains, audit_events, wallets
 from kms_service.store.wallets import SealedWallet
 
@@ -69,7 +70,7 @@ class AuditStore:
     def open_chain(self, chain: ChainRow, first: AuditRow) -> bool:
         """Insert a chain and its first row in one statement; False when another took its number."""
         parameters = {
-            **asdict(first),
+            **_columns(first),
             "number": chain.number,
             "opened_at": chain.opened_at,
             "process": chain.process,
@@ -82,8 +83,9 @@ class AuditStore:
 
     def append(self, row: AuditRow) -> datetime:
         """Insert one row, committed on return; answers the database's time."""
-        with self._database.connection() as connection:
-            at: datetime = connection.execute(_APPEND, asdict(row)).scalar_one()
+        answer = self._database.row(_APPEND, _columns(row))
+        assert answer is not None  # noqa: S101 # an insert without a conflict clause answers its row or raises
+        at: datetime = answer[0]
         return at
 
     def append_with_wallet(self, row: AuditRow, wallet: SealedWallet) -> tuple[datetime, datetime] | None:
@@ -93,9 +95,8 @@ class AuditStore:
             The wallet's creation time and the database's time; None when the user already had a wallet, and
             then neither row exists.
         """
-        with self._database.connection() as connection:
-            result = connection.execute(_APPEND_WITH_WALLET, _parameters(row, wallet)).one_or_none()
-        return None if result is None else (result.created_at, result.now)
+        answer = self._database.row(_APPEND_WITH_WALLET, _parameters(row, wallet))
+        return None if answer is None else (answer[0], answer[1])
 
 
 def _append_with_wallet() -> Select[Any]:
@@ -141,9 +142,13 @@ def _recorded_with(made: CTE) -> CTE:
     )
 
 
+def _columns(row: AuditRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _EVENT}
+
+
 def _parameters(row: AuditRow, wallet: SealedWallet) -> dict[str, Any]:
     return {
-        **asdict(row),
+        **_columns(row),
         "user_id": wallet.user_id,
         "wallet_address": wallet.wallet_address,
         "encrypted_seed": wallet.encrypted_seed,
@@ -155,8 +160,8 @@ def _parameters(row: AuditRow, wallet: SealedWallet) -> dict[str, Any]:
 
 # Built once: building a statement costs more than running it from SQLAlchemy's compiled cache.
 _EVENT = [field.name for field in fields(AuditRow)]
-_APPEND = (
+_APPEND = PreparedStatement(
     insert(audit_events).values({name: bindparam(name) for name in _EVENT}).returning(func.clock_timestamp())
 )
-_APPEND_WITH_WALLET = _append_with_wallet()
+_APPEND_WITH_WALLET = PreparedStatement(_append_with_wallet())
 _OPEN_CHAIN = _open_chain()

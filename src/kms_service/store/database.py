@@ -1,9 +1,11 @@
 """The engine, and the one place where SQLAlchemy's and psycopg's errors become ours."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
+import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, func, make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -12,6 +14,7 @@ from kms_service import deadline
 from kms_service.errors import DatabaseUnavailable
 from kms_service.settings import Settings
 from kms_service.store import statements
+from kms_service.store.prepared import PreparedStatement
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
@@ -50,10 +53,20 @@ class Database:
                     yield connection
                 finally:
                     self._part_with(connection)
-        except SQLAlchemyError as error:
-            metrics.database_errors.labels(type(error).__name__).inc()
-            log.error("database_failed", errorType=type(error).__name__, sqlstate=_sqlstate(error))
+        except (SQLAlchemyError, psycopg.Error) as error:
+            kind = _kind(error)
+            metrics.database_errors.labels(kind).inc()
+            log.error("database_failed", errorType=kind, sqlstate=_sqlstate(error))
             raise DatabaseUnavailable from error
+
+    def row(self, statement: PreparedStatement, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """The row that a statement answers, or None.
+
+        Raises:
+            DatabaseUnavailable: as `connection`.
+        """
+        with self.connection() as connection:
+            return statement.row(connection, parameters)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -124,5 +137,11 @@ def sqlalchemy_url(url: str) -> URL:
     return make_url(url).set(drivername="postgresql+psycopg")
 
 
-def _sqlstate(error: SQLAlchemyError) -> str | None:
-    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+def _kind(error: SQLAlchemyError | psycopg.Error) -> str:
+    # psycopg has a class for every SQLSTATE; its DBAPI base has the name that SQLAlchemy's own has.
+    bases = (cls.__name__ for cls in type(error).__mro__ if cls.__module__ == psycopg.__name__)
+    return next(bases, type(error).__name__)
+
+
+def _sqlstate(error: SQLAlchemyError | psycopg.Error) -> str | None:
+    return getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None)

@@ -1,9 +1,11 @@
-"""Every statement of an engine, timed and traced where SQLAlchemy hands it to the driver.
+"""Every statement, timed and traced where it is handed to the driver.
 
 A span holds the statement's text, which has placeholders for the values, and never the values.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, ExceptionContext, event
@@ -13,8 +15,20 @@ from kms_service.telemetry import metrics, tracing
 _RUNNING = "kms_service_statement"
 
 
+@contextmanager
+def observed(statement: str) -> Iterator[None]:
+    """Time and trace the one statement that is run inside."""
+    running = time.perf_counter(), tracing.begin_statement(statement)
+    try:
+        yield
+    except Exception as error:
+        _finish(running, failure=type(error).__name__)
+        raise
+    _finish(running)
+
+
 def observe(engine: Engine) -> None:
-    """Time and trace the engine's statements from now on."""
+    """Time and trace the statements that SQLAlchemy runs on the engine from now on."""
     event.listen(engine, "before_cursor_execute", _begin)
     event.listen(engine, "after_cursor_execute", _end)
     event.listen(engine, "handle_error", _fail)
@@ -25,18 +39,21 @@ def _begin(connection: Connection, _cursor: Any, statement: str, *_: Any) -> Non
 
 
 def _end(connection: Connection, *_: Any) -> None:
-    started, span = connection.info.pop(_RUNNING)
-    metrics.database_duration.observe(time.perf_counter() - started)
-    if span is not None:
-        span.end()
+    _finish(connection.info.pop(_RUNNING))
 
 
 def _fail(context: ExceptionContext) -> None:
     connection = context.connection
     if connection is None or _RUNNING not in connection.info:
         return  # it failed before any statement
-    started, span = connection.info.pop(_RUNNING)
+    _finish(connection.info.pop(_RUNNING), failure=type(context.original_exception).__name__)
+
+
+def _finish(running: tuple[float, Any], failure: str | None = None) -> None:
+    started, span = running
     metrics.database_duration.observe(time.perf_counter() - started)
-    if span is not None:
-        tracing.failed(span, type(context.original_exception).__name__)
-        span.end()
+    if span is None:
+        return
+    if failure is not None:
+        tracing.failed(span, failure)
+    span.end()

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, select
+from sqlalchemy import Select, bindparam, select
 
 from kms_service.material import WrappedDek
 from kms_service.store.database import Database
+from kms_service.store.prepared import PreparedStatement
 from kms_service.store.tables import wallets
 
 
@@ -40,15 +41,17 @@ _VIEW = (
     wallets.c.kms_region,
     wallets.c.created_at,
 )
-_FIND = select(*_VIEW).where(wallets.c.user_id == bindparam("user_id"))
-_FIND_SEALED = select(
-    wallets.c.user_id,
-    wallets.c.wallet_address,
-    wallets.c.encrypted_seed,
-    wallets.c.encrypted_dek,
-    wallets.c.kms_key_id,
-    wallets.c.kms_region,
-).where(wallets.c.user_id == bindparam("user_id"))
+_FIND = PreparedStatement(select(*_VIEW).where(wallets.c.user_id == bindparam("user_id")))
+_FIND_SEALED = PreparedStatement(
+    select(
+        wallets.c.user_id,
+        wallets.c.wallet_address,
+        wallets.c.encrypted_seed,
+        wallets.c.kms_key_id,
+        wallets.c.kms_region,
+        wallets.c.encrypted_dek,
+    ).where(wallets.c.user_id == bindparam("user_id"))
+)
 
 
 class WalletStore:
@@ -62,23 +65,21 @@ class WalletStore:
 
     def find(self, user_id: str) -> WalletRow | None:
         """The user's wallet, or None."""
-        with self._database.connection() as connection:
-            row = connection.execute(_FIND, {"user_id": user_id}).one_or_none()
-        return None if row is None else _view(row)
+        row = self._database.row(_FIND, {"user_id": user_id})
+        return None if row is None else WalletRow(*row)
 
     def find_sealed(self, user_id: str) -> SealedWallet | None:
         """The user's wallet as it lies at rest, or None."""
-        with self._database.connection() as connection:
-            row = connection.execute(_FIND_SEALED, {"user_id": user_id}).one_or_none()
+        row = self._database.row(_FIND_SEALED, {"user_id": user_id})
         if row is None:
             return None
-        wrapped = WrappedDek(row.kms_key_id, row.kms_region, row.encrypted_dek)
-        return SealedWallet(row.user_id, row.wallet_address, row.encrypted_seed, wrapped)
+        found, address, seed, *wrapped = row
+        return SealedWallet(found, address, seed, WrappedDek(*wrapped))
 
     def page(self, *, limit: int, after: str | None, kms_key_id: str | None) -> Sequence[WalletRow]:
         """Up to `limit` wallets in order of `user_id`, those behind `after`; any page costs the same."""
         with self._database.connection() as connection:
-            return [_view(row) for row in connection.execute(_page(limit, after, kms_key_id))]
+            return [WalletRow(*row) for row in connection.execute(_page(limit, after, kms_key_id))]
 
 
 def _page(limit: int, after: str | None, kms_key_id: str | None) -> Select[Any]:
@@ -88,7 +89,3 @@ def _page(limit: int, after: str | None, kms_key_id: str | None) -> Select[Any]:
     if kms_key_id is not None:
         statement = statement.where(wallets.c.kms_key_id == kms_key_id)
     return statement
-
-
-def _view(row: Row[*tuple[Any, ...]]) -> WalletRow:
-    return WalletRow(row.user_id, row.wallet_address, row.kms_key_id, row.kms_region, row.created_at)
