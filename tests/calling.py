@@ -79,7 +79,7 @@ def serving(settings: Settings, endpoint: KmsEndpoint, token: str | None = None)
         running_services(with_role(settings, "kms_operate")) as operator,
         running_services(with_role(settings, "kms_serve")) as serving,
     ):
-        app = create_app(serving)
+        app = create_app(serving, owns_process=False)
         if token is None:
             serving.audit.record(Event("test.begin"))  # opens its chain, which costs an Encrypt of its own
         services = replace(serving, settings=settings, tokens=operator.tokens, canaries=operator.canaries)

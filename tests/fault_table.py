@@ -135,7 +135,7 @@ class _Meeting:
             private_key_reads_per_minute=None,
             signatures_per_minute=None,
         )
-        self._client = AsgiClient(create_app(services), made.secret)
+        self._client = AsgiClient(create_app(services, owns_process=False), made.secret)
 
     def behaviour(self, bring: Bring) -> Behaviour:
         mine, others = self._wallet_under(FAULTY), self._wallet_under(OTHER)

@@ -1,6 +1,5 @@
 """The one place where objects are built and wired; nothing else makes a client, an engine or a service."""
 
-import threading
 import time
 from dataclasses import dataclass
 
@@ -118,7 +117,6 @@ class Services:
             work.start()
         if self.settings.rotation_worker_enabled:
             self.rotation_worker.start()
-        threading.Thread(target=self.signing.warm_up, name="warm-up", daemon=True).start()
 
     def close(self) -> None:
         """Stop the background work, end the audit chains, and close all connections."""

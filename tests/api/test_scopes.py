@@ -82,7 +82,7 @@ def test_every_route_is_in_the_table_with_its_scope(service: Service) -> None:
 def test_a_route_without_a_scope_cannot_be_defined(service: Service) -> None:
     with pytest.raises(ValueError, match="declares no scope"):
         AuthenticatedRoute("/wallets/open", lambda: None)
-    assert create_app(service.services).routes
+    assert create_app(service.services, owns_process=False).routes
 
 
 def test_each_route_takes_its_own_scope_and_no_other(service: Service, by_scope: dict[Scope, str]) -> None:

@@ -25,7 +25,7 @@ Client = Callable[..., AsgiClient]
 @pytest.fixture
 def client(services: Services) -> Client:
     """A client of the routes, holding a token with the given scopes."""
-    app = create_app(services)
+    app = create_app(services, owns_process=False)
 
     def with_scopes(*scopes: Scope) -> AsgiClient:
         name = "-".join(scope.name for scope in scopes)

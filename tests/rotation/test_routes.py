@@ -22,7 +22,7 @@ def client(fleet: Fleet) -> AsgiClient:
     made = fleet.services.tokens.create(
         "mover", scopes, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
     )
-    return AsgiClient(create_app(fleet.services), made.secret)
+    return AsgiClient(create_app(fleet.services, owns_process=False), made.secret)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The ASGI application around a process's services."""
 
+import gc
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,8 +19,14 @@ from kms_service.settings import load_settings
 from kms_service.telemetry import logs, tracing
 
 
-def create_app(services: Services) -> FastAPI:
-    """The application; it starts the services with its lifespan and closes them after the last request."""
+def create_app(services: Services, *, owns_process: bool) -> FastAPI:
+    """The application; it starts the services with its lifespan and closes them after the last request.
+
+    Args:
+        services: built and checked, not yet started.
+        owns_process: the process does nothing but serve, so that what it has imported may leave garbage
+            collection for good.
+    """
     settings = services.settings
     app = FastAPI(
         title="kms-service",
@@ -32,6 +40,7 @@ def create_app(services: Services) -> FastAPI:
         telemetry=FRAMEWORK_TELEMETRY_OFF,
     )
     app.state.services = services
+    app.state.owns_process = owns_process
     app.state.workers = Workers(
         settings.worker_threads, settings.max_in_flight, settings.request_deadline_seconds
     )
@@ -62,7 +71,7 @@ def worker_app() -> FastAPI:
         tracing.export()
     services = build(settings)
     services.check()
-    return create_app(services)
+    return create_app(services, owns_process=True)
 
 
 @asynccontextmanager
@@ -70,9 +79,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     services.start()
     tell_not_ready_first(services.readiness, services.settings.shutdown_delay_seconds)
+    if app.state.owns_process:
+        threading.Thread(target=_warm_up, args=(services,), name="warm-up", daemon=True).start()
     try:
         yield
     finally:
         app.state.workers.close()
         services.close()
         tracing.close()
+
+
+def _warm_up(services: Services) -> None:
+    services.signing.warm_up()
+    # A full collection walks everything that lives, and stops every request for a tenth of a second while it
+    # does; what was imported need not be walked again.
+    gc.freeze()

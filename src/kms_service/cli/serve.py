@@ -45,10 +45,9 @@ def serve() -> None:
     with closing(build(settings)) as services:
         services.check()
         if settings.workers == 1:
-            if settings.tracing_enabled:
-                tracing.export()
             _serve_metrics(settings)
-            uvicorn.Server(uvicorn.Config(create_app(services), **_options(settings))).run()
+            app = create_app(services, owns_process=True)
+            uvicorn.Server(uvicorn.Config(app, **_options(settings))).run()
             return
     with exposition.shared_folder():
         _serve_metrics(settings)
@@ -82,6 +81,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "access_log": False,  # the service writes its own, with request id and caller
         "log_config": None,
         "server_header": False,
+        "proxy_headers": False,  # nothing here asks who the peer is or by which scheme it came
         "timeout_graceful_shutdown": int(settings.request_deadline_seconds) + _GRACE_SECONDS,
         "timeout_worker_healthcheck": _STARTING_SECONDS,
         **_tls(settings),
