@@ -13,6 +13,7 @@ from kms_service.bootstrap import Services
 from kms_service.cli.root import root
 from kms_service.errors import KeyNotFound
 from kms_service.service.key_materials import behind
+from kms_service.telemetry import metrics
 from wiring import running_services
 
 Worker = Callable[[], Services]
@@ -100,6 +101,8 @@ def test_wallets_are_counted_by_key_material(fleet: Fleet, worker: Worker) -> No
     assert [each.wallets for each in found.materials] == [8, SIZE - 8]
     assert [each.key_material_id for each in found.materials] == [each.id for each in key.materials]
     assert behind(found.materials) == 8
+    fleet.services.pool_service._materials.take()
+    assert metrics.stale_wallets.labels(found.info.alias)._value.get() == 8
 
     worker()
     stale = datetime(2025, 1, 1, tzinfo=UTC)
