@@ -1,0 +1,169 @@
+"""What each route costs in calls to KMS and in statements: the bill, and the waiting.
+
+Counted from the spans of one warm request: its token is remembered and its process has an audit chain.
+"""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from fastapi.routing import iter_route_contexts
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from calling import Service, make_token, serving
+from kms_endpoint import KmsEndpoint
+from kms_service.access.scopes import Scope
+from kms_service.telemetry import tracing
+from wiring import FreshDatabase, settings_for
+
+POOL = "Empressa-wallet-key"
+RECIPIENT = base64.b64encode(X25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
+TRANSACTION = {
+    "to": "0x" + "11" * 20, "nonce": 0, "chainId": 1, "gas": 21000,
+    "maxFeePerGas": "1", "maxPriorityFeePerGas": "1", "value": "1",
+}  # fmt: skip
+TYPED = {
+    "types": {
+        "EIP712Domain": [{"name": "name", "type": "string"}],
+        "Note": [{"name": "text", "type": "string"}],
+    },
+    "primaryType": "Note",
+    "domain": {"name": "cost"},
+    "message": {"text": "hello"},
+}  # fmt: skip
+ROTATION = {"from": [f"alias/{POOL}-1"], "dryRun": False}
+
+
+ANY = -1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One request, and what it costs; `ANY` where that depends on more than the request."""
+
+    route: str
+    path: str
+    status: int
+    kms: int
+    statements: int
+    body: Any = None
+    scope: Scope | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.route} {self.status}" + (f" by {self.scope}" if self.scope else "")
+
+
+# In this order: what one makes, the next may need. `{id}` is the rotation's.
+COSTS = [
+    Cost("POST /wallets", "/wallets", 201, 1, 2, {"userId": "bob"}),
+    Cost("POST /wallets", "/wallets", 409, 0, 1, {"userId": "bob"}),
+    Cost("POST /wallets", "/wallets", 422, 0, 0, {"userId": "not an id"}),
+    Cost("POST /wallets", "/wallets", 401, 0, 0, {"userId": "eve"}),
+    Cost("POST /wallets", "/wallets", 403, 0, 1, {"userId": "eve"}, scope=Scope.WALLETS_READ),
+    Cost("PUT /wallets/{userId}", "/wallets/carol", 201, 1, 2),
+    Cost("PUT /wallets/{userId}", "/wallets/carol", 200, 0, 1),
+    Cost("POST /wallets/batch", "/wallets/batch", 200, 0, 2, {"userIds": ["bob", "carol"]}),
+    Cost("GET /wallets", "/wallets", 200, 0, 1),
+    Cost("GET /wallets/{userId}", "/wallets/bob", 200, 0, 1),
+    Cost("GET /wallets/{userId}", "/wallets/nobody", 404, 0, 1),
+    Cost("GET /wallets/{userId}/private-key", "/wallets/bob/private-key", 200, 1, 2),
+    Cost("GET /wallets/{userId}/private-key", "/wallets/nobody/private-key", 404, 0, 2),
+    Cost("POST /wallets/{userId}/private-key/export", "/wallets/bob/private-key/export", 200, 1, 2,
+         {"recipientPublicKey": RECIPIENT}),
+    Cost("POST /wallets/{userId}/sign/message", "/wallets/bob/sign/message", 200, 1, 2, {"message": "hello"}),
+    Cost("POST /wallets/{userId}/sign/typed-data", "/wallets/bob/sign/typed-data", 200, 1, 2, TYPED),
+    Cost("POST /wallets/{userId}/sign/transaction", "/wallets/bob/sign/transaction", 200, 1, 2,
+         {"transaction": TRANSACTION}),
+    Cost("GET /kms/pool", "/kms/pool", 200, 0, ANY),  # counts wallets anew when a count is due
+    Cost("POST /kms/pool/refresh", "/kms/pool/refresh", 200, ANY, ANY),  # is there to ask about each key
+    Cost("PUT /kms/pool/keys/{alias:path}", f"/kms/pool/keys/{POOL}-2", 200, 0, ANY, {"mode": "draining"}),
+    Cost("POST /rotations", "/rotations", 202, 0, 5, ROTATION),
+    Cost("GET /rotations", "/rotations", 200, 0, 1),
+    Cost("GET /rotations/{id}", "/rotations/{id}", 200, 0, 3),
+    Cost("GET /rotations/{id}/failures", "/rotations/{id}/failures", 200, 0, 2),
+    Cost("POST /rotations/{id}/pause", "/rotations/{id}/pause", 200, 0, 2),
+    Cost("POST /rotations/{id}/resume", "/rotations/{id}/resume", 200, 0, 2),
+    Cost("POST /rotations/{id}/cancel", "/rotations/{id}/cancel", 200, 0, 2),
+    Cost("GET /audit/events", "/audit/events", 200, 0, 1),
+    Cost("GET /seal", "/seal", 200, 0, 1),
+    Cost("POST /seal", "/seal", 200, 0, 3, {"reason": "drill"}),
+    Cost("POST /wallets/{userId}/sign/message", "/wallets/bob/sign/message", 503, 0, 1, {"message": "hello"}),
+    Cost("POST /unseal", "/unseal", 200, 0, 3, {"reason": "drill over"}),
+    Cost("GET /livez", "/livez", 200, 0, 0),
+    Cost("GET /readyz", "/readyz", 200, 0, 0),
+    Cost("GET /health", "/health", 200, 0, 0),
+    Cost("GET /metrics", "/metrics", 200, 0, 0),
+    Cost("GET /openapi.json", "/openapi.json", 200, 0, 0),
+    Cost("GET /docs", "/docs", 200, 0, 0),
+    Cost("GET /docs/{asset}", "/docs/swagger-ui.css", 200, 0, 0),
+]  # fmt: skip
+
+
+@dataclass
+class Bill:
+    """A running service whose requests are traced, and the rotation that was started."""
+
+    service: Service
+    exporter: InMemorySpanExporter
+    tokens: dict[Scope | None, str]
+    rotation: str = ""
+
+    def ask(self, cost: Cost) -> tuple[int, list[str], list[str]]:
+        """Status, calls to KMS and statements of one request."""
+        trace = f"{len(self.exporter.get_finished_spans()) + 1:032x}"
+        token = "" if cost.status == 401 else self.tokens[cost.scope]
+        method = cost.route.split()[0]
+        content = {} if cost.body is None else {"json": cost.body}
+        headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+        path = cost.path.replace("{id}", self.rotation)
+        answer = self.service.call(method, path, token=token, headers=headers, **content)
+        if answer.status_code == 202:
+            self.rotation = answer.json()["rotationId"]
+        spans = [
+            span for span in self.exporter.get_finished_spans() if span.context.trace_id == int(trace, 16)
+        ]
+        kms = [span.name for span in spans if span.name.startswith("KMS.")]
+        texts = [str((span.attributes or {}).get("db.query.text", "")) for span in spans]
+        # A token is looked up once every few seconds, whatever is asked with it meanwhile.
+        return answer.status_code, kms, [text for text in texts if text and "FROM tokens" not in text]
+
+
+@pytest.fixture(scope="module")
+def bill(fresh_database: FreshDatabase) -> Iterator[Bill]:
+    """The service, traced, after one request of each kind that a process pays for once."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with fresh_database() as url, KmsEndpoint() as endpoint:
+        endpoint.add_pool(POOL, 10)
+        settings = settings_for(url, endpoint, tracing_enabled=True, rotation_worker_enabled=False)
+        tracing.use(provider)
+        with serving(settings, endpoint) as service:
+            assert service.create("alice").status_code == 201
+            narrow = make_token(service.services, Scope.WALLETS_READ)
+            yield Bill(service, exporter, {None: service.token, Scope.WALLETS_READ: narrow})
+        tracing.close()
+
+
+def test_every_route_has_its_price(bill: Bill) -> None:
+    routes = {
+        f"{method} {context.path}"
+        for context in iter_route_contexts(bill.service.app.routes)
+        for method in context.methods
+        if method != "HEAD"
+    }
+    assert routes == {cost.route for cost in COSTS}
+
+
+@pytest.mark.parametrize("cost", COSTS, ids=lambda cost: cost.name)
+def test_a_request_costs_what_it_should(bill: Bill, cost: Cost) -> None:
+    status, kms, statements = bill.ask(cost)
+    assert status == cost.status
+    assert cost.kms in (ANY, len(kms)), kms
+    assert cost.statements in (ANY, len(statements)), statements
