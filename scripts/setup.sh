@@ -81,8 +81,11 @@ quietly() {
 explain() {
   local what="$1" log="$2" reason
   reason="$(grep -v '^WARNING: Retrying' "$log" | grep -E '[Ee]rror|ERROR' | tail -1 || true)"
-  if grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeout|Temporary failure in name resolution' "$log"; then
+  if grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeout|ProxyError|Temporary failure in name resolution' "$log"
+  then
     reason="no package index can be reached"
+  elif grep -q 'No matching distribution found' "$log"; then
+    reason="no package index that can be reached has $(sed -n 's/.*No matching distribution found for //p' "$log" | tail -1)"
   elif grep -q 'ensurepip' "$log"; then
     reason="this Python cannot make virtual environments: install its venv module (Debian: python3-venv)"
   fi

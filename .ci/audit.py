@@ -1,0 +1,29 @@
+"""Read a report of pip-audit and say what it is worth: holes found, none found, or nothing looked up."""
+
+import json
+import sys
+from pathlib import Path
+
+
+def main(report: Path) -> int:
+    """Print one line, and one for each known hole; answer 1 when there is a hole."""
+    text = report.read_text()
+    if not text:
+        print("NOT AUDITED: the advisory service cannot be reached from here")
+        return 0
+    packages = json.loads(text)["dependencies"]
+    looked_up = [package for package in packages if "vulns" in package]
+    holes = [(package, hole) for package in looked_up for hole in package["vulns"]]
+    for package, hole in holes:
+        fixed = ", ".join(hole["fix_versions"]) or "no version yet"
+        print(f"{package['name']} {package['version']}: {hole['id']}, mended in {fixed}", file=sys.stderr)
+    not_looked_up = len(packages) - len(looked_up)
+    verdict = "AUDITED" if looked_up else "NOT AUDITED"
+    print(
+        f"{verdict}: {len(looked_up)} packages looked up, {not_looked_up} unknown to the service, {len(holes)} holes"
+    )
+    return 1 if holes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
