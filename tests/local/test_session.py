@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -82,99 +83,113 @@ def session(folder: Path, **environ: str) -> Iterator[Session]:
             running.end(signal.SIGTERM)
 
 
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What a first run left: its folder, and what it answered."""
+
+    folder: Path
+    wallet: dict[str, str]
+    private_key: dict[str, str]
+    token: str
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    parent = tmp_path_factory.mktemp("a clone")
-    (parent / ".env").write_text("KMS_KEY_ALIAS_PREFIX=from-env-file\nAWS_SESSION_TOKEN=real\n")
-    return parent / "it's .local"
-
-
-def pasted(line: str) -> str:
-    """Run a printed line in a shell, as a user would."""
-    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True)  # noqa: S603 - printed by us
-    return done.stdout
-
-
-def test_wallets_keys_and_token_outlive_a_stop_and_a_kill(folder: Path) -> None:
+def yesterday(tmp_path_factory: pytest.TempPathFactory) -> Day:
+    """A first run in a folder with a hostile `.env` beside it, ended by Ctrl-C."""
+    clone = tmp_path_factory.mktemp("a clone")
+    (clone / ".env").write_text("KMS_KEY_ALIAS_PREFIX=from-env-file\nAWS_SESSION_TOKEN=real\n")
+    folder = clone / "it's .local"
     with session(folder) as first:
-        made = first.call("PUT", "/wallets/alice")
-        released = first.call("GET", "/wallets/alice/private-key").json()
-        token = (folder / "token").read_text()
-        pool = {
-            made.json()["kmsRegion"],
-            *re.findall(r"alias/\S+(?=\")", (folder / "kms-keys.json").read_text()),
-        }
-        assert made.status_code == 201
+        wallet = first.call("PUT", "/wallets/alice")
+        private_key = first.call("GET", "/wallets/alice/private-key")
+        assert wallet.status_code == 201
         assert first.end(signal.SIGINT) == 0
-    assert pool == {"us-east-1", *(f"alias/Empressa-wallet-key-{n}" for n in range(1, 11))}
-
-    with session(folder) as second:
-        assert second.call("PUT", "/wallets/alice").json() == made.json()
-        assert second.call("GET", "/wallets/alice/private-key").json() == released
-        second.end(signal.SIGKILL)
-
-    with session(folder) as third:
-        assert third.call("GET", "/wallets/alice/private-key").json() == released
-        assert third.end(signal.SIGTERM) == 0
-    assert (folder / "token").read_text() == token
+    return Day(folder, wallet.json(), private_key.json(), (folder / "token").read_text())
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the printed lines are for curl")
-def test_printed_lines_work_when_pasted_and_show_no_secret(folder: Path) -> None:
-    with session(folder) as running:
-        lines = [line.strip() for line in running.printed.splitlines() if line.strip().startswith("curl ")]
-        answers = [pasted(f"{line} --silent --fail") for line in lines]
-        assert len(lines) == 3
-        assert all('"walletAddress":"0x' in answer for answer in answers)
-        assert '"privateKey":"0x' in answers[1]
-
-        again = subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "kms_service", "local", "--folder", str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert again.returncode == 69
-        assert "in use by another process" in again.stderr
-        assert "Traceback" not in again.stderr
-        assert running.call("GET", "/readyz").status_code == 200
-
-    secrets = [(folder / name).read_text().strip() for name in ("token", "postgres-password")]
-    assert not any(secret in running.printed for secret in secrets)
-    for name in ("token", "postgres-password", "kms-keys.json", "postgres.log"):
-        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+@pytest.fixture(scope="module")
+def today(yesterday: Day) -> Iterator[Session]:
+    """A second run in the same folder."""
+    with session(yesterday.folder) as second:
+        yield second
 
 
-def test_a_token_that_the_database_does_not_know_is_replaced(folder: Path) -> None:
-    (folder / "token").write_text("kms_" + "A" * 43 + "\n")
-    with session(folder) as running:
-        assert running.call("GET", "/wallets").status_code == 200
-
-
-def test_a_taken_port_ends_it_and_leaves_nothing_running(folder: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        done = subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "kms_service", "local", "--folder", str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PORT": str(taken.getsockname()[1])},
-        )
-    assert done.returncode == 69
-    assert "the service stopped with exit code" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not any(str(folder) in " ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"]))
-
-
-def test_a_wrong_setting_is_named(folder: Path) -> None:
-    done = subprocess.run(  # noqa: S603 - our own command
+def command(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a `kms-service local` that is expected to end by itself."""
+    return subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "kms_service", "local", "--folder", str(folder)],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "KMS_KEY_POOL_SIZE": "many"},
+        env={**os.environ, **environ},
     )
+
+
+def test_keys_are_those_of_the_settings_and_not_of_env_file(yesterday: Day) -> None:
+    aliases = set(re.findall(r"alias/[\w-]+", (yesterday.folder / "kms-keys.json").read_text()))
+    assert aliases == {f"alias/Empressa-wallet-key-{n}" for n in range(1, 11)}
+
+
+def test_yesterdays_wallet_and_token_are_good_today(yesterday: Day, today: Session) -> None:
+    assert (yesterday.folder / "token").read_text() == yesterday.token
+    assert today.call("PUT", "/wallets/alice").json() == yesterday.wallet
+    assert today.call("GET", "/wallets/alice/private-key").json() == yesterday.private_key
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the printed lines are for curl")
+def test_printed_lines_work_when_pasted(today: Session) -> None:
+    lines = [line.strip() for line in today.printed.splitlines() if line.strip().startswith("curl ")]
+    answers = [pasted(f"{line} --silent --fail") for line in lines]
+    assert len(lines) == 3
+    assert all('"walletAddress":"0x' in answer for answer in answers)
+    assert '"privateKey":"0x' in answers[1]
+
+
+def pasted(line: str) -> str:
+    """What a printed line answers in a shell."""
+    done = subprocess.run(  # noqa: S603 - printed by us
+        ["/bin/sh", "-c", line], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_what_is_secret_is_private_and_not_shown(today: Session) -> None:
+    secrets = [(today.folder / name).read_text().strip() for name in ("token", "postgres-password")]
+    assert not any(secret in today.printed for secret in secrets)
+    for name in ("token", "postgres-password", "kms-keys.json", "postgres.log"):
+        assert stat.S_IMODE((today.folder / name).stat().st_mode) == 0o600
+
+
+def test_a_folder_has_one_session(today: Session) -> None:
+    again = command(today.folder)
+    assert (again.returncode, again.stdout) == (69, "")
+    assert "in use by another process" in again.stderr.splitlines()[-1]
+    assert today.call("GET", "/readyz").status_code == 200
+
+
+def test_a_killed_session_leaves_nothing_running_and_nothing_lost(yesterday: Day, today: Session) -> None:
+    today.end(signal.SIGKILL)
+    (yesterday.folder / "token").write_text("kms_" + "A" * 43 + "\n")  # as after a database made anew
+    with session(yesterday.folder) as third:
+        assert third.call("GET", "/wallets/alice/private-key").json() == yesterday.private_key
+        assert third.end(signal.SIGTERM) == 0
+    assert (yesterday.folder / "token").read_text() != yesterday.token
+
+
+def test_a_taken_port_is_named_and_nothing_is_left_running(yesterday: Day) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = command(yesterday.folder, PORT=str(port))
+    assert done.returncode == 69
+    assert f"cannot listen on 127.0.0.1, port {port}" in done.stderr.splitlines()[-1]
+    running = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    assert not any(str(yesterday.folder) in line for line in running)
+
+
+def test_a_wrong_setting_is_named(yesterday: Day) -> None:
+    done = command(yesterday.folder, KMS_KEY_POOL_SIZE="many")
     assert done.returncode == 78
     assert "KMS_KEY_POOL_SIZE" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kms_service.access import tokens
 from kms_service.access.scopes import Scope
+from kms_service.local.errors import LocalError
 from kms_service.local.files import write_private
 from kms_service.local.kms_standin import KmsEndpoint
 from kms_service.local.postgres import PostgresServer
@@ -31,6 +32,7 @@ def prepare(server: PostgresServer, kms: KmsEndpoint, folder: Path) -> Settings:
 
     Raises:
         SettingsError: a variable is wrong.
+        LocalError: the port is taken.
         MigrationFailed, NoKeyAtStart, KmsServiceError: as their names say.
     """
     server.ensure_database(_DATABASE)
@@ -50,7 +52,7 @@ def _settings(server: PostgresServer, kms: KmsEndpoint) -> Settings:
         aws_session_token=None,
         **{name.lower(): value for name, value in kms.environ().items()},
     )
-    return settings if settings.port else settings.model_copy(update={"port": _free_port(settings.host)})
+    return settings.model_copy(update={"port": _usable_port(settings.host, settings.port)})
 
 
 def _is_good(file: Path, settings: Settings) -> bool:
@@ -76,9 +78,14 @@ def _new_token(settings: Settings) -> str:
     return made.secret
 
 
-def _free_port(host: str) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _usable_port(host: str, port: int) -> int:
+    """Answer `port`, or a free one for 0; fail here, before the service does it in more words."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            advice = "stop what listens there, or set HOST or PORT"
+            raise LocalError(f"cannot listen on {host}, port {port} ({error.strerror}): {advice}") from None
+        usable: int = probe.getsockname()[1]
+        return usable
