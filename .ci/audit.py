@@ -19,9 +19,8 @@ def main(report: Path) -> int:
         print(f"{package['name']} {package['version']}: {hole['id']}, mended in {fixed}", file=sys.stderr)
     not_looked_up = len(packages) - len(looked_up)
     verdict = "AUDITED" if looked_up else "NOT AUDITED"
-    print(
-        f"{verdict}: {len(looked_up)} packages looked up, {not_looked_up} unknown to the service, {len(holes)} holes"
-    )
+    counts = f"{len(looked_up)} packages looked up, {not_looked_up} unknown there, {len(holes)} holes"
+    print(f"{verdict}: {counts}")
     return 1 if holes else 0
 
 
