@@ -1,19 +1,27 @@
-"""Fills the wallets table with wallets that open: real mnemonics, addresses, envelopes and wrapped DEKs.
+"""Fills the wallets table: real mnemonics, addresses, envelopes and wrapped DEKs, written by COPY.
 
-Sealed by the service's own code and wrapped by the stand-in's keys, without HTTP between; written by COPY.
+Sealed by the service's own code and wrapped by the stand-in's keys, without HTTP between. Every wallet has
+its own user, phrase, DEK, nonce and wrapped DEK, and its DEK opens its seed. Addresses are unique, so each
+wallet that opens to its address costs a key derivation (PBKDF2: 1 to 2 ms of CPU), which is most of the cost.
+Millions are therefore filled with `opens_every`: every so many-th wallet has the address of its phrase, and
+can be read and signed with; those between have an address of no phrase. To the database, to KMS and to a
+rotation they are all the same; only whoever opens one of the latter to its key meets `integrity_failure`.
 """
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
-from kms_standin import REGION, Keys
+from kms_standin import REGION, Keys, Refused
 
 from kms_service import envelope, ethereum
+from kms_service.errors import IntegrityFailure
+from kms_service.ethereum.address import checksummed
+from kms_service.material import DataKey
 from kms_service.service.opening import encryption_context
 
-_CHUNK = 500
+_CHUNK = 2_000
 _COPY = (
     "COPY wallets (user_id, wallet_address, encrypted_seed, encrypted_dek, kms_key_id, kms_region) "
     "FROM STDIN (FORMAT BINARY)"
@@ -21,39 +29,85 @@ _COPY = (
 _TYPES = ["varchar", "varchar", "bytea", "bytea", "varchar", "varchar"]
 
 Row = tuple[str, str, bytes, bytes, str, str]
+Chunk = tuple[str, int, range, int]
 
 
-def fill(database_url: str, keys: int, wallets: int) -> None:
-    """Insert so many wallets, all under the first key; each costs a key derivation of CPU."""
-    context = multiprocessing.get_context("spawn")
-    chunks = [(keys, start, min(start + _CHUNK, wallets)) for start in range(0, wallets, _CHUNK)]
+def fill(
+    database_url: str,
+    keys: int,
+    wallets: int,
+    opens_every: int = 1,
+    progress: Callable[[int], object] = lambda _written: None,
+) -> None:
+    """Insert so many wallets, all under the first key, from a process for each CPU.
+
+    Args:
+        database_url: of a migrated database.
+        keys: how many the stand-in has.
+        wallets: how many to insert.
+        opens_every: 1, or the distance between wallets that open to their address.
+        progress: told how many more have been written, each time.
+    """
+    spans = (range(start, min(start + _CHUNK, wallets)) for start in range(0, wallets, _CHUNK))
+    chunks = ((database_url, keys, span, opens_every) for span in spans)
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+        for written in pool.imap_unordered(_written, chunks):
+            progress(written)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE wallets")
+        connection.execute("CHECKPOINT")
+
+
+def user_ids(wallets: int, opens_every: int = 1) -> Iterator[str]:
+    """The users of the filled wallets that open to their address."""
+    return (_user_id(number) for number in range(0, wallets, opens_every))
+
+
+def unsealable(database_url: str, keys: Keys) -> int:
+    """How many wallets have a DEK that the stand-in's keys do not unwrap, or that does not open the seed."""
+    bad = 0
+    statement = "SELECT user_id, wallet_address, encrypted_seed, encrypted_dek, kms_key_id FROM wallets"
+    with psycopg.connect(database_url) as connection, connection.cursor("wallets", binary=True) as cursor:
+        cursor.itersize = _CHUNK
+        for user_id, address, seed, blob, arn in cursor.execute(statement):
+            try:
+                _, dek = keys.unwrap(blob, encryption_context(address), arn)
+                envelope.open_(seed, DataKey(dek), user_id=user_id, wallet_address=address)
+            except (Refused, IntegrityFailure):
+                bad += 1
+    return bad
+
+
+def remove_unopenable(database_url: str, opens_every: int) -> None:
+    """Leave only those of the filled wallets that open to their address."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "DELETE FROM wallets WHERE user_id LIKE 'user-%%' AND substr(user_id, 6)::bigint %% %s <> 0",
+            (opens_every,),
+        )
+
+
+def _user_id(number: int) -> str:
+    return f"user-{number:08}"
+
+
+def _written(chunk: Chunk) -> int:
+    database_url, count, span, opens_every = chunk
+    keys = Keys(count)
     with (
-        context.Pool(os.cpu_count()) as pool,
         psycopg.connect(database_url) as connection,
         connection.cursor() as cursor,
         cursor.copy(_COPY) as copy,
     ):
         copy.set_types(_TYPES)
-        for rows in pool.imap_unordered(_made, chunks):
-            for row in rows:
-                copy.write_row(row)
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("VACUUM ANALYZE wallets")
+        for number in span:
+            copy.write_row(_made(keys, number, opens=number % opens_every == 0))
+    return len(span)
 
 
-def user_ids(wallets: int) -> Iterator[str]:
-    """The users that `fill` makes wallets for."""
-    return (f"user-{number:08}" for number in range(wallets))
-
-
-def _made(chunk: tuple[int, int, int]) -> list[Row]:
-    count, start, end = chunk
-    keys = Keys(count)
-    rows = []
-    for number in range(start, end):
-        mnemonic, dek = ethereum.generate_mnemonic(), envelope.new_data_key()
-        address, user_id = ethereum.derive(mnemonic).address, f"user-{number:08}"
-        seed = envelope.seal(mnemonic, dek, user_id=user_id, wallet_address=address)
-        blob = keys.wrap(0, dek.reveal(), encryption_context(address))
-        rows.append((user_id, address, seed, blob, keys.arns[0], REGION))
-    return rows
+def _made(keys: Keys, number: int, *, opens: bool) -> Row:
+    mnemonic, dek, user_id = ethereum.generate_mnemonic(), envelope.new_data_key(), _user_id(number)
+    address = ethereum.derive(mnemonic).address if opens else checksummed(os.urandom(20))
+    seed = envelope.seal(mnemonic, dek, user_id=user_id, wallet_address=address)
+    blob = keys.wrap(0, dek.reveal(), encryption_context(address))
+    return user_id, address, seed, blob, keys.arns[0], REGION

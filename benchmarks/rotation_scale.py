@@ -3,8 +3,9 @@
     python benchmarks/rotation_scale.py --wallets 100000
 
 Needs the `local` extra. Real PostgreSQL with fsync and synchronous commits, a KMS stand-in, the service and
-its workers are processes of their own, all on this machine. Afterwards the old key is disabled and every
-wallet is opened. Prints each phase as it ends and a JSON document at last.
+its workers are processes of their own, all on this machine. Afterwards the old key is disabled, every seed
+is opened past the service, and by it every wallet that opens to its address (`--opens-every`; see filling).
+Prints each phase as it ends and a JSON document at last.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from typing import Any
 
 import psutil
 import psycopg
-from filling import fill, user_ids
+from filling import fill, remove_unopenable, unsealable, user_ids
 from kms_standin import PREFIX, REGION, Keys
 from traffic import Traffic
 
@@ -168,12 +169,12 @@ def run(rig: Rig) -> dict[str, Any]:
     """Everything in order; what was seen."""
     wallets = rig.options.wallets
     started = time.monotonic()
-    fill(rig.database_url, KEYS, wallets)
+    fill(rig.database_url, KEYS, wallets, rig.options.opens_every)
     filled = time.monotonic() - started
     print(f"filled {wallets:,} wallets in {filled:.0f} s", flush=True)
     seeds = rig.seeds()
     token = json.loads(rig.command("token", "create", "bench", *SCOPES, "--json"))["token"]
-    traffic = Traffic(rig.url, token, list(user_ids(wallets)))
+    traffic = Traffic(rig.url, token, list(user_ids(wallets, rig.options.opens_every)))
     observer = Observer(rig, traffic)
     with rig.process("serve"):
         _until_ready(rig.url)
@@ -201,6 +202,8 @@ def _afterwards(rig: Rig) -> dict[str, Any]:
     left = rig.query("SELECT count(*) FROM wallets WHERE kms_key_id = %s", source)[0][0]
     chains = json.loads(rig.command("pool", "retire", SOURCE, "--days", "0", "--json", check=False))
     _kms_call(rig.kms_url, "DisableKey", {"KeyId": source})
+    unopened = unsealable(rig.database_url, Keys(KEYS))
+    remove_unopenable(rig.database_url, rig.options.opens_every)
     started = time.monotonic()
     verified = json.loads(rig.command("verify", "--json", "--threads", "8", check=False).splitlines()[-1])
     rate = verified["opened"] / (time.monotonic() - started)
@@ -208,11 +211,9 @@ def _afterwards(rig: Rig) -> dict[str, Any]:
         "job": dict(zip(columns, job, strict=True)),
         "left_under_source": left,
         "retirement": chains["conditions"],
-        "verified_with_the_source_disabled": {
-            "opened": verified["opened"],
-            "failed": verified["failed"],
-            "wallets_per_second": round(rate),
-        },
+        "seeds_that_do_not_open_past_the_service": unopened,
+        "verified_with_the_source_disabled": {key: verified[key] for key in ("opened", "failed")},
+        "verified_per_second": round(rate),
         "plans": _plans(rig),
     }
 
@@ -283,6 +284,7 @@ def main() -> None:
     """Run it all."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--wallets", type=int, default=100_000)
+    parser.add_argument("--opens-every", type=int, default=1, help="that fills faster: see filling.py")
     parser.add_argument("--threads", type=int, default=8, help="KMS calls at once in a worker")
     parser.add_argument("--rate", type=float, default=10_000, help="KMS calls a second over all workers")
     parser.add_argument("--latency-ms", type=float, default=5.0, help="of KMS")
