@@ -13,8 +13,9 @@ import os
 from collections.abc import Callable, Iterator
 
 import psycopg
-from kms_standin import REGION, Keys, Refused
 
+from benchmarks.kms_standin import REGION, Keys, Refused
+from benchmarks.scenarios import user_id
 from kms_service import envelope, ethereum
 from kms_service.errors import IntegrityFailure
 from kms_service.ethereum.address import checksummed
@@ -60,7 +61,7 @@ def fill(
 
 def user_ids(wallets: int, opens_every: int = 1) -> Iterator[str]:
     """The users of the filled wallets that open to their address."""
-    return (_user_id(number) for number in range(0, wallets, opens_every))
+    return (user_id(number) for number in range(0, wallets, opens_every))
 
 
 def unsealable(database_url: str, keys: Keys) -> int:
@@ -69,10 +70,10 @@ def unsealable(database_url: str, keys: Keys) -> int:
     statement = "SELECT user_id, wallet_address, encrypted_seed, encrypted_dek, kms_key_id FROM wallets"
     with psycopg.connect(database_url) as connection, connection.cursor("wallets", binary=True) as cursor:
         cursor.itersize = _CHUNK
-        for user_id, address, seed, blob, arn in cursor.execute(statement):
+        for user, address, seed, blob, arn in cursor.execute(statement):
             try:
                 _, dek = keys.unwrap(blob, encryption_context(address), arn)
-                envelope.open_(seed, DataKey(dek), user_id=user_id, wallet_address=address)
+                envelope.open_(seed, DataKey(dek), user_id=user, wallet_address=address)
             except (Refused, IntegrityFailure):
                 bad += 1
     return bad
@@ -85,10 +86,6 @@ def remove_unopenable(database_url: str, opens_every: int) -> None:
             "DELETE FROM wallets WHERE user_id LIKE 'user-%%' AND substr(user_id, 6)::bigint %% %s <> 0",
             (opens_every,),
         )
-
-
-def _user_id(number: int) -> str:
-    return f"user-{number:08}"
 
 
 def _written(chunk: Chunk) -> int:
@@ -106,8 +103,8 @@ def _written(chunk: Chunk) -> int:
 
 
 def _made(keys: Keys, number: int, *, opens: bool) -> Row:
-    mnemonic, dek, user_id = ethereum.generate_mnemonic(), envelope.new_data_key(), _user_id(number)
+    mnemonic, dek, user = ethereum.generate_mnemonic(), envelope.new_data_key(), user_id(number)
     address = ethereum.derive(mnemonic).address if opens else checksummed(os.urandom(20))
-    seed = envelope.seal(mnemonic, dek, user_id=user_id, wallet_address=address)
+    seed = envelope.seal(mnemonic, dek, user_id=user, wallet_address=address)
     blob = keys.wrap(0, dek.reveal(), encryption_context(address))
-    return user_id, address, seed, blob, keys.arns[0], REGION
+    return user, address, seed, blob, keys.arns[0], REGION

@@ -1,6 +1,6 @@
 """A fast stand-in for AWS KMS: the JSON protocol with real AES-256-GCM, latency as wished, several processes.
 
-    python benchmarks/kms_standin.py --latency-ms 5 --processes 2
+    python -m benchmarks.kms_standin --latency-ms 5 --processes 2
 
 prints its URL and serves until it is stopped. Keys follow from a seed, so every process, and whoever imports
 this module to fill a table, has the same ones. It checks no signature and keeps no record: it is there to
@@ -20,7 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from cryptography.exceptions import InvalidTag
@@ -185,7 +185,7 @@ class _Connection(asyncio.Protocol):
         self._body = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -233,6 +233,11 @@ def _serve(keys: Keys, port: int, latency: float) -> None:
     asyncio.run(forever())
 
 
+def _terminate(processes: list[multiprocessing.Process]) -> None:
+    for process in processes:
+        process.terminate()
+
+
 def main() -> None:
     """Serve until stopped."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -252,7 +257,7 @@ def main() -> None:
         for process in processes:
             process.start()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: [process.terminate() for process in processes])
+            signal.signal(number, lambda *_: _terminate(processes))
         print(f"http://127.0.0.1:{port}", flush=True)
         for process in processes:
             process.join()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Writes locks/serve.txt (what the service runs with) and locks/develop.txt (that, the laptop mode and the
-# development tools) from pyproject.toml: exact versions with hashes, for CPython 3.11 to 3.14.
+# Writes locks/serve.txt (what the service runs with) and locks/develop.txt (that, the laptop mode, the
+# development tools and what the benchmarks draw with) from pyproject.toml: exact versions with hashes, for
+# CPython 3.11 to 3.14.
 set -euo pipefail
 
 usage() {
@@ -34,4 +35,4 @@ compile() {
 
 compile locks/serve.txt "$@"
 # The same versions in both: what is tested is what is served.
-compile locks/develop.txt --extra local --extra tracing --group dev --constraints locks/serve.txt "$@"
+compile locks/develop.txt --extra local --extra tracing --group dev --group bench --constraints locks/serve.txt "$@"

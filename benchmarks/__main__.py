@@ -1,0 +1,170 @@
+"""The commands: `python -m benchmarks --help`."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.driver import Load
+from benchmarks.filling import fill
+from benchmarks.machine import circumstances
+from benchmarks.measuring import driving, next_window, target
+from benchmarks.micro import micro
+from benchmarks.plots import plot_results, plot_soak
+from benchmarks.report import bounds, markdown
+from benchmarks.rig import KEYS, rig
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.soak import WINDOWS, soak
+from benchmarks.suite import FULL, QUICK, Tell, run
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+_RESULTS = Path(__file__).parent / "results"
+
+_into = click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=_RESULTS,
+    show_default="benchmarks/results",
+    help="Folder for the results.",
+)
+
+
+class Duration(click.ParamType[float]):
+    """`90s`, `30m`, `2h`: seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        text = str(value)
+        if not (text[:-1].isdigit() and text[-1] in _UNITS):
+            self.fail("must look like 90s, 30m or 2h", param, ctx)
+        return float(text[:-1]) * _UNITS[text[-1]]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Measure kms-service on this machine, with PostgreSQL and a KMS stand-in of its own.
+
+    Nothing is left behind, also after Ctrl-C.
+    """
+    signal.signal(signal.SIGTERM, _end)
+
+
+@main.command("run")
+@click.option("--quick", is_flag=True, help="Two minutes, to see that it works; the figures are rough.")
+@click.option(
+    "--scale", type=int, multiple=True, help="Wallets of a large table; repeatable.  [default: 1000000]"
+)
+@click.option("--latency-ms", type=float, default=FULL.latency_ms, show_default=True, help="Of KMS.")
+@_into
+def run_all(*, quick: bool, scale: tuple[int, ...], latency_ms: float, into: Path) -> None:
+    """Measure everything: results.json, results.md and results.svg."""
+    plan = replace(QUICK if quick else FULL, latency_ms=latency_ms)
+    plan = replace(plan, scale=scale or plan.scale)
+    at = circumstances()
+    with _progress(plan.steps) as tell, rig(plan.latency_ms) as machine:
+        found = run(machine, plan, tell)
+        tell("the work itself")
+        results = {"circumstances": at, "plan": asdict(plan), **found, "micro": micro(0.3 if quick else 1.0)}
+    _write(into / "results.json", results)
+    (into / "results.md").write_text(markdown(results))
+    plot_results(results, into / "results.svg")
+    for what, holds in bounds(results):
+        click.echo(f"{'holds' if holds else 'FAILS'}: {what}")
+    click.echo(f"{into}/results.json, results.md, results.svg")
+
+
+@main.command("soak")
+@click.option("--for", "seconds", type=Duration(), default="30m", show_default=True, help="How long.")
+@click.option(
+    "--bound", type=float, default=10.0, show_default=True, help="MiB an hour a process may grow by."
+)
+@click.option("--latency-ms", type=float, default=FULL.latency_ms, show_default=True, help="Of KMS.")
+@_into
+def run_soak(*, seconds: float, bound: float, latency_ms: float, into: Path) -> None:
+    """Load for long, and watch memory: soak.json and soak.svg.
+
+    Exits 1 when a process grows beyond the bound.
+    """
+    at = circumstances()
+    with _progress(WINDOWS) as tell, rig(latency_ms) as machine:
+        results = {"circumstances": at, "soak": soak(machine, seconds, bound, tell)}
+    _write(into / "soak.json", results)
+    plot_soak(results, into / "soak.svg")
+    for name, rise in results["soak"]["growth_mib_per_hour"].items():
+        click.echo(
+            f"{'flat' if rise <= bound else 'GROWS'}: {name}, {rise:+.1f} MiB an hour (bound {bound:g})"
+        )
+    if not results["soak"]["flat"]:
+        raise click.exceptions.Exit(1)
+
+
+@main.command("micro")
+def run_micro() -> None:
+    """Time the cryptography and the building of calls, without HTTP, PostgreSQL or KMS; as JSON."""
+    click.echo(json.dumps({"circumstances": circumstances(), "micro": micro(1.0)}, indent=2))
+
+
+@main.command("profile")
+@click.argument("scenario", type=click.Choice(list(SCENARIOS)))
+@click.option("--for", "seconds", type=Duration(), default="20s", show_default=True, help="How long.")
+@click.option("--connections", type=int, default=8, show_default=True)
+@_into
+def profile(*, scenario: str, seconds: float, connections: int, into: Path) -> None:
+    """See where a scenario's time goes in the service: a flame graph, by py-spy. Needs the right to trace."""
+    into.mkdir(parents=True, exist_ok=True)
+    picture = into / f"profile-{scenario}.svg"
+    with rig(FULL.latency_ms) as machine:
+        small = machine.installation("small")
+        fill(small.database_url, KEYS, FULL.small)
+        with small.serving(1) as service:
+            load = Load(scenario, target(service, FULL.small), connections, seconds + 5)
+            with driving(load) as driver:
+                words = ["--pid", str(service.pid), "--duration", str(int(seconds)), "--output", str(picture)]
+                subprocess.run([_program("py-spy"), "record", "--gil", "--subprocesses", *words], check=True)
+                next_window(driver, load)
+    click.echo(str(picture))
+
+
+@contextmanager
+def _progress(steps: int) -> Iterator[Tell]:
+    """A bar on a terminal, else a line a step, on standard error."""
+    screen = Console(stderr=True, highlight=False)
+    if not screen.is_terminal:
+        yield screen.print
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=screen) as bar:
+        task = bar.add_task("starting", total=steps, completed=-1)
+
+        def tell(step: str) -> None:
+            bar.update(task, description=step, advance=1)
+
+        yield tell
+
+
+def _write(path: Path, results: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def _program(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def _end(*_: object) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

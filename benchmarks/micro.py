@@ -1,0 +1,116 @@
+"""What the work itself costs, piece by piece and without any network: the floor under a request."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+
+from benchmarks.kms_standin import REGION, Keys
+from kms_service import audit_chain, envelope, ethereum
+from kms_service.ethereum import signing
+from kms_service.service.opening import encryption_context
+
+if TYPE_CHECKING:
+    from types_boto3_kms import KMSClient
+
+_ROUNDS = 5
+Pieces = dict[str, Callable[[], object]]
+
+# What one request cannot do without; the rest of its CPU is HTTP, access, audit, PostgreSQL and KMS's client.
+FLOORS = {
+    "create": ("phrase of 12 words", "derive phrase to address", "seal seed"),
+    "private-key": ("open seed", "derive phrase to address"),
+    "sign": ("open seed", "derive phrase to address", "sign message"),
+}
+
+
+def micro(seconds: float) -> dict[str, Any]:
+    """CPU microseconds of each piece (the best of five rounds, in one thread) and the floors in milliseconds.
+
+    Args:
+        seconds: for each piece, about.
+    """
+    times = {name: round(1e6 * _best(piece, seconds / _ROUNDS), 1) for name, piece in pieces().items()}
+    floors = {
+        scenario: round(sum(times[name] for name in names) / 1000, 3) for scenario, names in FLOORS.items()
+    }
+    return {"pieces_us": times, "floors_ms": floors}
+
+
+def pieces() -> Pieces:
+    """The parts of a creation, an opening and a signature, by name."""
+    mnemonic, dek = ethereum.generate_mnemonic(), envelope.new_data_key()
+    account = ethereum.derive(mnemonic)
+    names = {"user_id": "user-00000000", "wallet_address": account.address}
+    sealed = envelope.seal(mnemonic, dek, **names)
+    client, keys = _client_without_network(), Keys(1)
+    context = encryption_context(account.address)
+    blob = keys.wrap(0, dek.reveal(), context)
+    row = ["7f0e", "1", "2026-01-01T00:00:00Z", "bench", "wallet.create", "ok", *names.values(), None]
+    message = signing.personal_message(b"paid")
+    return {
+        "phrase of 12 words": ethereum.generate_mnemonic,
+        "PBKDF2 alone (2048 rounds)": lambda: _pbkdf2(mnemonic.reveal()),
+        "derive phrase to address": lambda: ethereum.derive(mnemonic),
+        "data key": envelope.new_data_key,
+        "seal seed": lambda: envelope.seal(mnemonic, dek, **names),
+        "open seed": lambda: envelope.open_(sealed, dek, **names),
+        "audit MAC": lambda: audit_chain.link(dek, audit_chain.START, row),
+        "boto3 Encrypt without network": lambda: client.encrypt(
+            KeyId=keys.arns[0], Plaintext=dek.reveal(), EncryptionContext=context
+        ),
+        "boto3 Decrypt without network": lambda: client.decrypt(
+            KeyId=keys.arns[0], CiphertextBlob=blob, EncryptionContext=context
+        ),
+        "sign message": lambda: signing.sign(message, account.private_key),
+    }
+
+
+def _pbkdf2(phrase: str) -> bytes:
+    kdf = PBKDF2HMAC(algorithm=SHA512(), length=64, salt=b"mnemonic", iterations=2048)
+    return kdf.derive(phrase.encode())
+
+
+def _best(piece: Callable[[], object], seconds: float) -> float:
+    """CPU seconds of one call, the least of the rounds: noise only adds."""
+    started = time.perf_counter()
+    piece()
+    calls = max(1, int(seconds / max(1e-7, time.perf_counter() - started)))
+    rounds = []
+    for _ in range(_ROUNDS):
+        before = time.thread_time()
+        for _ in range(calls):
+            piece()
+        rounds.append((time.thread_time() - before) / calls)
+    return min(rounds)
+
+
+class _Body:
+    """An answer as urllib3 would hand it on."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self, **_: Any) -> list[bytes]:
+        """All of it."""
+        return [self._content]
+
+
+def _client_without_network() -> "KMSClient":
+    """The client that the service makes, answered where it would send."""
+    secret = "benchmark"
+    session = boto3.Session(aws_access_key_id=secret, aws_secret_access_key=secret, region_name=REGION)
+    client: KMSClient = session.client("kms")
+    content = json.dumps({"CiphertextBlob": "AAAA", "Plaintext": "AAAA", "KeyId": "key"}).encode()
+
+    def answer(**_: Any) -> Any:
+        return AWSResponse("http://127.0.0.1", 200, HTTPHeaders(), _Body(content))
+
+    client.meta.events.register_first("before-send.kms", answer)
+    return client

@@ -1,0 +1,184 @@
+"""What is measured and what it needs, on this machine: PostgreSQL, a KMS stand-in, the service's processes.
+
+PostgreSQL keeps fsync and synchronous commits. Every process is bound to this one: Ctrl-C stops them in
+order, and the kernel stops them should this process be killed.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from benchmarks.kms_standin import REGION
+from kms_service.local import tether
+from kms_service.local.postgres import PostgresServer, postgres
+from kms_service.store.schema import migrate
+
+ROOT = Path(__file__).parents[1]
+KEYS = 10
+POSTGRES = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+SCOPES = ("wallets:create", "wallets:read", "wallets:sign", "private-keys:read")
+
+Process = subprocess.Popen[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The service as it answers: where, the process above its workers, and a token with every scope used."""
+
+    url: str
+    pid: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The service on a database of its own."""
+
+    database_url: str
+    environment: dict[str, str]
+    folder: Path
+
+    def command(self, *words: str, check: bool = True) -> str:
+        """What a command of the service prints on standard output."""
+        arguments = [sys.executable, "-m", "kms_service", *words]
+        done = subprocess.run(arguments, env=self.environment, check=check, stdout=subprocess.PIPE, text=True)
+        return done.stdout
+
+    @contextmanager
+    def process(self, *words: str, **environment: str) -> Iterator[Process]:
+        """A process of the service for as long as the block runs."""
+        with running("kms_service", *words, environment={**self.environment, **environment}) as process:
+            yield process
+
+    @contextmanager
+    def serving(self, workers: int) -> Iterator[Service]:
+        """The service, ready, with so many worker processes; its log lines are thrown away.
+
+        Raises:
+            SystemExit: it did not become ready.
+        """
+        words = [word for scope in SCOPES for word in ("--scope", scope)]
+        name = f"benchmark-{os.urandom(4).hex()}"
+        token = json.loads(self.command("token", "create", name, *words, "--json"))["token"]
+        port = free_port()
+        with self.process("serve", PORT=str(port), WORKERS=str(workers)) as process:
+            url = f"http://127.0.0.1:{port}"
+            _until_ready(url, process)
+            yield Service(url, process.pid, token)
+            if process.poll() is not None:
+                raise SystemExit(f"the service ended by itself (exit {process.returncode})")
+
+    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Rows, past the service."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """PostgreSQL and the KMS stand-in, and what lies on them."""
+
+    postgres: PostgresServer
+    kms_url: str
+    kms_pid: int
+    folder: Path
+
+    def installation(self, name: str) -> Installation:
+        """A migrated database, and what the service needs to run on it; its workers rotate nothing."""
+        self.postgres.ensure_database(name)
+        url = self.postgres.url(name)
+        migrate(url)
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+        environment = inherited | {
+            "DATABASE_URL": url,
+            "AWS_ENDPOINT_URL_KMS": self.kms_url,
+            "AWS_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "benchmark",
+            "AWS_SECRET_ACCESS_KEY": "benchmark",
+            "LOG_FORMAT": "json",
+            "ROTATION_WORKER_ENABLED": "false",
+            "SHUTDOWN_DELAY_SECONDS": "0",
+        }
+        return Installation(url, environment, self.folder)
+
+
+@contextmanager
+def rig(latency_ms: float) -> Iterator[Rig]:
+    """A rig in a temporary folder, which goes with it."""
+    with tempfile.TemporaryDirectory(prefix="kms-service-benchmark-") as name:
+        folder = Path(name)
+        words = ("--keys", str(KEYS), "--latency-ms", str(latency_ms))
+        with (
+            postgres(folder / "postgres", POSTGRES) as server,
+            running("benchmarks.kms_standin", *words, stdout=subprocess.PIPE) as kms,
+        ):
+            assert kms.stdout is not None
+            yield Rig(server, kms.stdout.readline().decode().strip(), kms.pid, folder)
+
+
+@contextmanager
+def running(
+    module: str, *words: str, environment: dict[str, str] | None = None, stdout: int = subprocess.DEVNULL
+) -> Iterator[Process]:
+    """`python -m module words` for as long as the block runs; then it is asked to stop, and made to."""
+    process = tether.start(
+        [sys.executable, "-m", module, *words],
+        on_parent_death=signal.SIGTERM,
+        account=None,
+        workspace=ROOT,
+        environ=environment or os.environ,
+        stdout=stdout,
+        stderr=None,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def kms_call(url: str, operation: str, parameters: dict[str, Any]) -> None:
+    """Ask the stand-in for something, unsigned."""
+    headers = {"X-Amz-Target": f"TrentService.{operation}"}
+    urllib.request.urlopen(urllib.request.Request(url, json.dumps(parameters).encode(), headers)).read()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _until_ready(url: str, process: Process) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz"):
+                return
+        except OSError:
+            time.sleep(0.02)
+    raise SystemExit("the service did not start")

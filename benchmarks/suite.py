@@ -1,0 +1,115 @@
+"""The whole measurement: every scenario at every width, flatness at scale, the operators' commands."""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.driver import Load
+from benchmarks.filling import fill
+from benchmarks.measuring import Run, measure, target
+from benchmarks.rates import rates
+from benchmarks.rig import KEYS, Installation, Rig
+from benchmarks.scenarios import BASELINE, SCENARIOS
+
+FLAT = ("create", "private-key", "listing-first", "listing-middle", "listing-last")
+FLAT_CONNECTIONS = 4
+OPENS_EVERY = 100  # in tables so large that deriving every address would take longer than all else
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        seconds: of each run, behind `warm_up` seconds that do not count.
+        workers: numbers of the service's processes.
+        connections: numbers of callers at once.
+        small: wallets in the table that stands for an empty one; they are what is read.
+        scale: sizes of the tables that are held against it.
+        rounds: of each scenario at scale, in turn with the small table.
+        moved: wallets that are re-wrapped and verified.
+        latency_ms: of every KMS call.
+    """
+
+    seconds: float
+    warm_up: float
+    workers: tuple[int, ...]
+    connections: tuple[int, ...]
+    small: int
+    scale: tuple[int, ...]
+    rounds: int
+    moved: int
+    latency_ms: float
+
+    @property
+    def steps(self) -> int:
+        """How often progress is told."""
+        widths = len(self.workers) * len(self.connections)
+        return 2 + widths * len(SCENARIOS) + len(self.scale) * (1 + self.rounds * len(FLAT))
+
+
+FULL = Plan(4.0, 1.0, (1, 2), (1, 4, 32), 1_000, (1_000_000,), 3, 3_000, 5.0)
+QUICK = Plan(1.0, 0.5, (2,), (4, 32), 500, (50_000,), 1, 500, 5.0)
+
+
+def run(rig: Rig, plan: Plan, tell: Tell) -> dict[str, Any]:
+    """Measure all of a plan, telling each step as it begins."""
+    tell(f"filling {plan.small:,} wallets")
+    small = rig.installation("small")
+    fill(small.database_url, KEYS, plan.small)
+    runs = matrix(rig, small, plan, tell)
+    scale = [each for wallets in plan.scale for each in flatness(rig, small, wallets, plan, tell)]
+    tell(f"re-wrapping and verifying {plan.moved:,} wallets")
+    return {"runs": runs, "scale": scale, "rates": rates(rig.installation("rates"), plan.moved)}
+
+
+def matrix(rig: Rig, small: Installation, plan: Plan, tell: Tell) -> list[Run]:
+    """Every scenario by workers and connections, each held against `GET /livez` under the same load."""
+    runs = []
+    for workers in plan.workers:
+        with small.serving(workers) as service:
+            for connections in plan.connections:
+                base: Run = {}
+                for scenario in SCENARIOS:
+                    tell(f"{scenario}: {workers} workers, {connections} connections")
+                    aim = target(service, plan.small)
+                    found = measure(
+                        rig, service, Load(scenario, aim, connections, plan.seconds, plan.warm_up)
+                    )
+                    base = found if scenario == BASELINE else base
+                    cost = found["cpu_ms"]["service"] / max(1e-3, base["cpu_ms"]["service"])
+                    runs.append({"workers": workers, **found, "cpu_against_livez": round(cost, 1)})
+    return runs
+
+
+def flatness(rig: Rig, small: Installation, wallets: int, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
+    """Each scenario on the small and the large table in turn: medians of the rounds, and their ratio."""
+    tell(f"filling {wallets:,} wallets")
+    large = rig.installation(f"wallets_{wallets}")
+    fill(large.database_url, KEYS, wallets, OPENS_EVERY)
+    workers = max(plan.workers)
+    with small.serving(workers) as near, large.serving(workers) as far:
+        sides = {
+            "small": (near, target(near, plan.small)),
+            "large": (far, target(far, wallets, OPENS_EVERY)),
+        }
+        found = []
+        for scenario in FLAT:
+            times: dict[str, list[float]] = {name: [] for name in sides}
+            for number in range(plan.rounds):
+                tell(f"{scenario}: {wallets:,} wallets, round {number + 1}")
+                # Turned round each time, so that a drift of the machine meets both.
+                for name in sorted(sides, reverse=bool(number % 2)):
+                    service, aim = sides[name]
+                    load = Load(scenario, aim, FLAT_CONNECTIONS, plan.seconds, plan.warm_up)
+                    times[name].append(measure(rig, service, load)["p50_ms"])
+            found.append({"wallets": wallets, "scenario": scenario, **_compared(times)})
+    return found
+
+
+def _compared(times: dict[str, list[float]]) -> dict[str, float]:
+    small, large = statistics.median(times["small"]), statistics.median(times["large"])
+    return {"p50_ms_small": round(small, 2), "p50_ms": round(large, 2), "ratio": round(large / small, 2)}

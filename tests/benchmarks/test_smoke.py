@@ -1,0 +1,154 @@
+"""The benchmarks run, and say no when what they measure is not what they name."""
+
+import math
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from benchmarks.driver import Load
+from benchmarks.kms_standin import Keys
+from benchmarks.measuring import UnexpectedAnswers, measure, target
+from benchmarks.rig import Installation, Rig, Service
+from benchmarks.scenarios import SCENARIOS, Target
+
+from benchmarks import filling, micro, plots, rates, report, rig, soak, suite
+
+WALLETS = 40
+OPENS_EVERY = 10
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Rig]:
+    with rig.rig(latency_ms=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def installation(machine: Rig) -> Installation:
+    made = machine.installation("small")
+    filling.fill(made.database_url, rig.KEYS, WALLETS, OPENS_EVERY)
+    return made
+
+
+@pytest.fixture(scope="module")
+def service(installation: Installation) -> Iterator[Service]:
+    with installation.serving(1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def aim(service: Service) -> Target:
+    return target(service, WALLETS, OPENS_EVERY)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_scenario_gets_the_status_it_names(name: str, aim: Target) -> None:
+    call = next(SCENARIOS[name](aim))
+    host, _, port = aim.host.partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(call.request)
+        answer = connection.recv(64)
+    assert answer.startswith(f"HTTP/1.1 {call.status} ".encode())
+
+
+def test_a_run_tells_rate_latency_cpu_and_memory(machine: Rig, service: Service, aim: Target) -> None:
+    found = measure(machine, service, Load("mixed", aim, connections=2, seconds=0.5, warm_up=0.3))
+    assert found["requests"] > 0
+    assert 0 < found["p50_ms"] <= found["p90_ms"] <= found["p99_ms"] <= found["max_ms"]
+    assert set(found["cpu_ms"]) == set(found["memory"]) == {"service", "postgres", "kms", "driver"}
+    assert found["cpu_ms"]["service"] > 0
+    assert 0 < found["memory"]["service"]["pss_mib"] <= found["memory"]["service"]["rss_mib"]
+
+
+def test_an_unexpected_answer_fails_the_run(machine: Rig, service: Service, aim: Target) -> None:
+    stranger = replace(aim, token="x" * 43)
+    with pytest.raises(UnexpectedAnswers, match="'401'"):
+        measure(machine, service, Load("create", stranger, connections=1, seconds=0.1, warm_up=0.1))
+
+
+def test_every_filled_seed_opens_and_a_wrong_one_is_counted(installation: Installation) -> None:
+    keys = Keys(rig.KEYS)
+    assert filling.unsealable(installation.database_url, keys) == 0
+    with psycopg.connect(installation.database_url) as connection:
+        connection.execute(
+            "UPDATE wallets SET encrypted_seed = encrypted_seed || '\\x00' WHERE user_id = %s",
+            ("user-00000001",),
+        )
+    assert filling.unsealable(installation.database_url, keys) == 1
+
+
+def test_rates_of_rewrapping_and_verifying(machine: Rig) -> None:
+    found = rates.rates(machine.installation("rates"), 20)
+    assert all(each["per_second"] > 0 for each in found.values())
+
+
+def test_every_piece_of_the_work_runs() -> None:
+    found = micro.micro(seconds=0.001)
+    assert all(cost > 0 for cost in found["pieces_us"].values())
+    assert set(found["floors_ms"]) <= set(SCENARIOS)
+
+
+@pytest.mark.parametrize("growth", [0.0, 7.0])
+def test_growth_is_the_slope_behind_the_first_fifth(growth: float) -> None:
+    samples = [
+        {"seconds": 36.0 * n, "pss_mib": {"w": 100 + growth * n / 100 + 50 * (n < 20) + math.sin(n) / 9}}
+        for n in range(100)
+    ]
+    assert soak.slope(samples, "w") == pytest.approx(growth, abs=0.2)
+
+
+def _results(create_cpu: float) -> dict[str, Any]:
+    plan = replace(suite.QUICK, workers=(1, 2), connections=(1, 32), scale=(1_000,))
+    runs = [
+        {
+            "workers": workers,
+            "scenario": name,
+            "connections": connections,
+            **dict.fromkeys(("per_second", "p50_ms", "p90_ms", "p99_ms", "cpu_against_livez"), 3.0),
+            "cpu_ms": {
+                "service": create_cpu if name == "create" else 1.0,
+                "postgres": 1,
+                "kms": 1,
+                "driver": 1,
+            },
+            "memory": {"service": {"pss_mib": 100.0}},
+        }
+        for workers in plan.workers
+        for connections in plan.connections
+        for name in SCENARIOS
+    ]
+    scale = [
+        {"wallets": 1_000, "scenario": name, "p50_ms": 2.0, "p50_ms_small": 2.0, "ratio": 1.0}
+        for name in suite.FLAT
+    ]
+    at = {"date": "2026-01-01", "versions": {}}
+    at |= dict.fromkeys(("cpu", "cpus", "memory_gib", "system", "python", "commit", "load_before"), "x")
+    return {
+        "circumstances": at,
+        "plan": asdict(plan),
+        "runs": runs,
+        "scale": scale,
+        "rates": {"verify": {"wallets": 10, "per_second": 5}},
+        "micro": {"pieces_us": {"seal": 1.0}, "floors_ms": {"create": 1.0}},
+    }
+
+
+def test_a_report_has_a_row_for_each_scenario_and_each_bound() -> None:
+    text = report.markdown(_results(create_cpu=6.0))
+    assert all(text.count(f"| {name} | 3 |") == 2 for name in SCENARIOS)
+    assert "**fails**" not in text
+    assert report.markdown(_results(create_cpu=4.0)).count("**fails**") == 3
+
+
+def test_results_and_a_soak_are_drawn(tmp_path: Path) -> None:
+    plots.plot_results(_results(create_cpu=6.0), tmp_path / "results.svg")
+    sample = {"seconds": 1.0, "pss_mib": {"parent": 100.0}, "per_second": 5.0, "p99_ms": 9.0}
+    drawn = {"circumstances": {"commit": "x", "date": "x", "cpu": "x"}}
+    drawn |= {"soak": {"samples": [sample, sample], "growth_mib_per_hour": {"parent": 1.5}}}
+    plots.plot_soak(drawn, tmp_path / "soak.svg")
+    assert "listing-middle" in (tmp_path / "results.svg").read_text()
+    assert "parent: +1.5 MiB an hour" in (tmp_path / "soak.svg").read_text()
