@@ -23,7 +23,7 @@ from benchmarks.plots import plot_results, plot_soak
 from benchmarks.report import bounds, markdown
 from benchmarks.rig import KEYS, rig
 from benchmarks.scenarios import SCENARIOS
-from benchmarks.soak import WINDOWS, soak
+from benchmarks.soak import soak, windows
 from benchmarks.suite import FULL, QUICK, Tell, run
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -97,7 +97,7 @@ def run_soak(*, seconds: float, bound: float, latency_ms: float, into: Path) -> 
     Exits 1 when a process grows beyond the bound.
     """
     at = circumstances()
-    with _progress(WINDOWS) as tell, rig(latency_ms) as machine:
+    with _progress(windows(seconds)) as tell, rig(latency_ms) as machine:
         results = {"circumstances": at, "soak": soak(machine, seconds, bound, tell)}
     _write(into / "soak.json", results)
     plot_soak(results, into / "soak.svg")

@@ -10,6 +10,7 @@ rotation they are all the same; only whoever opens one of the latter to its key 
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -51,7 +52,7 @@ def fill(
     """
     spans = (range(start, min(start + _CHUNK, wallets)) for start in range(0, wallets, _CHUNK))
     chunks = ((database_url, keys, span, opens_every) for span in spans)
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _leave_interrupts_to_the_parent) as pool:
         for written in pool.imap_unordered(_written, chunks):
             progress(written)
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -86,6 +87,10 @@ def remove_unopenable(database_url: str, opens_every: int) -> None:
             "DELETE FROM wallets WHERE user_id LIKE 'user-%%' AND substr(user_id, 6)::bigint %% %s <> 0",
             (opens_every,),
         )
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _written(chunk: Chunk) -> int:

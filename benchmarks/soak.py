@@ -19,7 +19,9 @@ from benchmarks.suite import Tell
 
 CONNECTIONS = 8
 WORKERS = 2
-WINDOWS = 60
+MOST_WINDOWS = 60
+_FEWEST_WINDOWS = 5
+_SHORTEST_WINDOW = 5.0
 _WALLETS = 1_000
 _LEFT_OUT = 0.2
 _MIB = 2**20
@@ -33,7 +35,7 @@ def soak(rig: Rig, seconds: float, bound: float, tell: Tell) -> dict[str, Any]:
         rig: a fresh one.
         seconds: how long.
         bound: MiB an hour that a process may grow.
-        tell: told at each of the sixty windows.
+        tell: told at each window.
 
     Returns:
         `samples`, one a window; `growth` in MiB an hour by process; `flat`, whether all keep to the bound.
@@ -41,9 +43,9 @@ def soak(rig: Rig, seconds: float, bound: float, tell: Tell) -> dict[str, Any]:
     installation = rig.installation("soak")
     fill(installation.database_url, KEYS, _WALLETS)
     with installation.serving(WORKERS) as service:
-        load = Load(
-            "mixed", target(service, _WALLETS), CONNECTIONS, seconds / WINDOWS, warm_up=2.0, windows=WINDOWS
-        )
+        count = windows(seconds)
+        aim = target(service, _WALLETS)
+        load = Load("mixed", aim, CONNECTIONS, seconds / count, warm_up=2.0, windows=count)
         samples = _samples(service, load, tell)
     growth = {name: round(slope(samples, name), 1) for name in samples[0]["pss_mib"]}
     return {
@@ -53,6 +55,11 @@ def soak(rig: Rig, seconds: float, bound: float, tell: Tell) -> dict[str, Any]:
         "growth_mib_per_hour": growth,
         "flat": all(rise <= bound for rise in growth.values()),
     }
+
+
+def windows(seconds: float) -> int:
+    """How many samples are taken in so long."""
+    return max(_FEWEST_WINDOWS, min(MOST_WINDOWS, int(seconds / _SHORTEST_WINDOW)))
 
 
 def slope(samples: list[dict[str, Any]], name: str) -> float:
