@@ -131,7 +131,10 @@ def profile(*, scenario: str, seconds: float, connections: int, into: Path) -> N
             load = Load(scenario, target(service, FULL.small), connections, seconds + 5)
             with driving(load) as driver:
                 words = ["--pid", str(service.pid), "--duration", str(int(seconds)), "--output", str(picture)]
-                subprocess.run([_program("py-spy"), "record", "--gil", "--subprocesses", *words], check=True)
+                subprocess.run(
+                    [_program("py-spy"), "record", "--gil", "--rate", "50", "--subprocesses", *words],
+                    check=True,
+                )
                 next_window(driver, load)
     click.echo(str(picture))
 

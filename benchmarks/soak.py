@@ -87,4 +87,7 @@ def _samples(service: Service, load: Load, tell: Tell) -> list[dict[str, Any]]:
 
 
 def _name(process: psutil.Process, number: int) -> str:
-    return "parent" if number == 0 else f"worker {number} (pid {process.pid})"
+    if number == 0:
+        return "parent"
+    kind = "resource tracker" if "resource_tracker" in " ".join(process.cmdline()) else "worker"
+    return f"{kind} (pid {process.pid})"
