@@ -38,19 +38,18 @@ def plot_soak(results: Results, path: Path) -> None:
     minutes = [sample["seconds"] / _SECONDS_A_MINUTE for sample in samples]
     with style.context(_STYLE):
         figure = Figure(figsize=(9, 6), layout="constrained")
-        memory, speed = figure.subplots(2, 1, sharex=True)
+        memory, rate, slowest = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
         for name in samples[0]["pss_mib"]:
             rise = results["soak"]["growth_mib_per_hour"][name]
             label = f"{name}: {rise:+.1f} MiB an hour"
             memory.plot(minutes, [sample["pss_mib"][name] for sample in samples], label=label)
-        memory.set_ylim(bottom=0)
-        memory.set_ylabel("PSS, MiB")
         memory.legend()
-        speed.plot(minutes, [sample["per_second"] for sample in samples], color="C4", label="requests/s")
-        speed.plot(minutes, [sample["p99_ms"] for sample in samples], color="C3", label="p99, ms")
-        speed.set_ylim(bottom=0)
-        speed.set_xlabel("minutes")
-        speed.legend()
+        rate.plot(minutes, [sample["per_second"] for sample in samples])
+        slowest.plot(minutes, [sample["p99_ms"] for sample in samples])
+        for axes, label in ((memory, "PSS, MiB"), (rate, "requests/s"), (slowest, "p99, ms")):
+            axes.set_ylim(bottom=0)
+            axes.set_ylabel(label)
+        slowest.set_xlabel("minutes")
         at = results["circumstances"]
         figure.suptitle(f"Mixed load, kms-service {at['commit']}, {at['date'][:10]}, {at['cpu']}")
         figure.savefig(path, metadata={"Date": None})

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psycopg
 
@@ -55,15 +55,25 @@ class Installation:
     folder: Path
 
     def command(self, *words: str, check: bool = True) -> str:
-        """What a command of the service prints on standard output."""
+        """What a command of the service prints on standard output.
+
+        Raises:
+            SystemExit: it failed, and that is not to be passed over.
+        """
         arguments = [sys.executable, "-m", "kms_service", *words]
-        done = subprocess.run(arguments, env=self.environment, check=check, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(arguments, env=self.environment, check=False, capture_output=True, text=True)
+        if check and done.returncode != 0:
+            raise SystemExit(f"kms-service {' '.join(words)}: exit {done.returncode}\n{done.stderr}")
         return done.stdout
 
     @contextmanager
     def process(self, *words: str, **environment: str) -> Iterator[Process]:
         """A process of the service for as long as the block runs."""
-        with running("kms_service", *words, environment={**self.environment, **environment}) as process:
+        environment = {**self.environment, **environment}
+        with (
+            self._errors.open("ab") as errors,
+            running("kms_service", *words, environment=environment, stderr=errors) as process,
+        ):
             yield process
 
     @contextmanager
@@ -79,10 +89,17 @@ class Installation:
         port = free_port()
         with self.process("serve", PORT=str(port), WORKERS=str(workers)) as process:
             url = f"http://127.0.0.1:{port}"
-            _until_ready(url, process)
+            if not _becomes_ready(url, process):
+                raise SystemExit(f"the service did not start\n{self._errors.read_text()}")
             yield Service(url, process.pid, token)
             if process.poll() is not None:
-                raise SystemExit(f"the service ended by itself (exit {process.returncode})")
+                raise SystemExit(
+                    f"the service ended by itself ({process.returncode})\n{self._errors.read_text()}"
+                )
+
+    @property
+    def _errors(self) -> Path:
+        return self.folder / "errors.log"
 
     def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Rows, past the service."""
@@ -135,7 +152,11 @@ def rig(latency_ms: float) -> Iterator[Rig]:
 
 @contextmanager
 def running(
-    module: str, *words: str, environment: dict[str, str] | None = None, stdout: int = subprocess.DEVNULL
+    module: str,
+    *words: str,
+    environment: dict[str, str] | None = None,
+    stdout: int = subprocess.DEVNULL,
+    stderr: IO[bytes] | None = None,
 ) -> Iterator[Process]:
     """`python -m module words` for as long as the block runs; then it is asked to stop, and made to."""
     process = tether.start(
@@ -145,7 +166,7 @@ def running(
         workspace=ROOT,
         environ=environment or os.environ,
         stdout=stdout,
-        stderr=None,
+        stderr=stderr,
     )
     try:
         yield process
@@ -173,12 +194,12 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _until_ready(url: str, process: Process) -> None:
+def _becomes_ready(url: str, process: Process) -> bool:
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"{url}/readyz"):
-                return
+                return True
         except OSError:
             time.sleep(0.02)
-    raise SystemExit("the service did not start")
+    return False

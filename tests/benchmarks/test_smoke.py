@@ -15,7 +15,7 @@ from benchmarks.measuring import UnexpectedAnswers, measure, target
 from benchmarks.rig import Installation, Rig, Service
 from benchmarks.scenarios import SCENARIOS, Target
 
-from benchmarks import filling, micro, plots, rates, report, rig, soak, suite
+from benchmarks import filling, micro, plots, report, rig, soak, suite
 
 WALLETS = 40
 OPENS_EVERY = 10
@@ -79,11 +79,6 @@ def test_every_filled_seed_opens_and_a_wrong_one_is_counted(installation: Instal
             ("user-00000001",),
         )
     assert filling.unsealable(installation.database_url, keys) == 1
-
-
-def test_rates_of_rewrapping_and_verifying(machine: Rig) -> None:
-    found = rates.rates(machine.installation("rates"), 20)
-    assert all(each["per_second"] > 0 for each in found.values())
 
 
 def test_every_piece_of_the_work_runs() -> None:
