@@ -23,6 +23,7 @@ from kms_service.service.key_census import CENSUS_SECONDS, Census
 from kms_service.service.key_lifecycle import KeyLifecycle
 from kms_service.service.key_materials import LOOK_SECONDS, MaterialCensus
 from kms_service.service.opening import WalletOpener
+from kms_service.service.overview import READ_SECONDS, Overviews
 from kms_service.service.pool import PoolService
 from kms_service.service.readiness import PROBE_SECONDS, Readiness
 from kms_service.service.release import Releases
@@ -56,6 +57,7 @@ from kms_service.store.wallets import WalletStore
 from kms_service.telemetry import metrics
 from kms_service.telemetry.emf import FLUSH_SECONDS, EmbeddedMetrics
 from kms_service.telemetry.logs import get_logger
+from kms_service.telemetry.recent import History
 
 HEALING_SECONDS = 1.0
 
@@ -86,6 +88,7 @@ class Services:
     seal: SealService
     canaries: CanaryService
     readiness: Readiness
+    overviews: Overviews
     background: tuple[Repeating, ...]
 
     def check(self) -> None:
@@ -153,21 +156,26 @@ def build(settings: Settings) -> Services:
     rotation_store = RotationStore(database)
     chain_key_store = AuditChainKeyStore(database)
     materials = MaterialCensus(KeyMaterialStore(database), kms, pool)
+    pool_service = PoolService(pool, PoolKeyStore(database), census, materials, shared_state, audit)
+    seal = SealService(SealStore(database), shared_state, audit)
+    rotations = RotationService(rotation_store, kms, pool, audit, settings.aws_region)
+    trail = AuditTrail(trail_store)
+    overviews = Overviews(pool, pool_service, seal, rotations, trail, readiness, History())
     return Services(
         settings=settings,
         database=database,
         pool=pool,
-        pool_service=PoolService(pool, PoolKeyStore(database), census, materials, shared_state, audit),
+        pool_service=pool_service,
         shared_state=shared_state,
         census=census,
         audit=audit,
         wallets=WalletsKmsService(wallet_store, pool, releases, audit),
         signing=SigningService(releases),
-        audit_trail=AuditTrail(trail_store),
+        audit_trail=trail,
         verifier=AuditVerifier(trail_store, chain_key_store, kms),
         tokens=TokenService(token_store, audit),
         wallet_verifier=WalletVerifier(WalletWalk(database), opener, audit),
-        rotations=RotationService(rotation_store, kms, pool, audit, settings.aws_region),
+        rotations=rotations,
         rotation_worker=RotationWorker(
             rotation_store,
             RotationWork(database),
@@ -180,11 +188,13 @@ def build(settings: Settings) -> Services:
             pool, KeyAdministration(client), census, chain_key_store, rotation_store, audit
         ),
         authenticator=authenticator,
-        seal=SealService(SealStore(database), shared_state, audit),
+        seal=seal,
         canaries=CanaryService(CanaryStore(database), wallet_store, shared_state, audit),
         readiness=readiness,
+        overviews=overviews,
         background=(
             *_emf(settings),
+            *_overviews(settings, overviews),
             Repeating("token last use", LAST_USE_SECONDS, authenticator.note_last_use),
             Repeating("audit heads", settings.audit_heads_seconds, audit.log_heads),
             Repeating("readiness", PROBE_SECONDS, readiness.probe),
@@ -204,6 +214,13 @@ def _emf(settings: Settings) -> tuple[Repeating, ...]:
     # Past the logger: no level may filter metrics out.
     metrics = EmbeddedMetrics(PrintLogger().msg)
     return (Repeating("embedded metrics", FLUSH_SECONDS, metrics.flush, once_more=True),)
+
+
+def _overviews(settings: Settings, overviews: Overviews) -> tuple[Repeating, ...]:
+    if not settings.console_enabled:
+        return ()
+    # Also while nobody looks: what is shown when something is away has to be known before.
+    return (Repeating("overview", READ_SECONDS, overviews.read),)
 
 
 def _calls_under_one_key(settings: Settings) -> int:

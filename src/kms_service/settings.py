@@ -100,6 +100,7 @@ class Settings(_DatabaseSettings):
     tls_client_ca_file: Annotated[Path | None, AfterValidator(_readable)] = None
     tracing_enabled: bool = False
     docs_enabled: bool = True
+    console_enabled: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "text"] = "auto"
 

@@ -21,6 +21,10 @@ class Scope(StrEnum):
     AUDIT_READ = "audit:read"
 
 
+# What these allow changes nothing and releases nothing.
+LOOKING = frozenset({Scope.WALLETS_READ, Scope.POOL_READ, Scope.ROTATIONS_READ, Scope.AUDIT_READ})
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Whoever holds a valid token: its name, scopes, and limits (None: no limit)."""
@@ -29,6 +33,11 @@ class Caller:
     scopes: frozenset[str]
     private_key_reads_per_minute: int | None
     signatures_per_minute: int | None
+
+    @property
+    def only_looks(self) -> bool:
+        """Whether the token can neither change nor release anything."""
+        return self.scopes <= LOOKING
 
     def require(self, scope: Scope) -> None:
         """Pass, or raise.

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from kms_service import __version__
 from kms_service.api import audit, metrics, openapi, pool, probes, problems, rotations, seal, signing, wallets
+from kms_service.api.console import install_console
 from kms_service.api.docs import install_docs
 from kms_service.api.request_scope import RequestScope
 from kms_service.api.server_span import FRAMEWORK_TELEMETRY_OFF, ServerSpan
@@ -55,6 +56,8 @@ def create_app(services: Services, *, owns_process: bool) -> FastAPI:
         app.include_router(metrics.router)
     if settings.docs_enabled:
         install_docs(app)
+    if settings.console_enabled:
+        install_console(app)
     problems.install(app)
     app.add_middleware(RequestScope, seconds=settings.request_deadline_seconds)
     if settings.tracing_enabled:

@@ -52,10 +52,9 @@ class AuthenticatedRoute(APIRoute):
         parameters = {parameter.alias for parameter in self.dependant.query_params}
 
         async def authorized(request: Request) -> Response:
-            caller = await _authenticated(request)
-            context.actor.set(caller.name)
+            caller = await authenticated(request, bearer_token(request))
             limits.caller.set(caller)
-            await self._authorize(request, caller)
+            await authorize(request, caller, self.scope, self.path)
             if takes_body and not _is_json(request.headers.get("content-type", "")):
                 raise HTTPException(415)
             _refuse_others(request, parameters)
@@ -63,25 +62,42 @@ class AuthenticatedRoute(APIRoute):
 
         return authorized
 
-    async def _authorize(self, request: Request, caller: Caller) -> None:
-        try:
-            caller.require(self.scope)
-        except NotAuthorized as refusal:
-            route = f"{request.method} {self.path}"
-            event = Event("authorize", outcome=refusal.code, detail=f"{route} needs {refusal.scope}")
-            await in_worker(request, services(request).audit.record, event)
-            raise
 
-
-async def _authenticated(request: Request) -> Caller:
-    authenticator = services(request).authenticator
+def bearer_token(request: Request) -> str | None:
+    """The token in the request's `Authorization` header; None when there is none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        return authenticator.authenticate(None)
-    remembered = authenticator.remembered(token)
-    if remembered is not None:
-        return remembered
-    return await in_worker(request, authenticator.authenticate, token)
+    return token if scheme.lower() == "bearer" and token else None
+
+
+async def authenticated(request: Request, token: str | None) -> Caller:
+    """The caller who holds this token, named in the log from now on.
+
+    Raises:
+        NotAuthenticated: no token, or an unknown, expired or revoked one.
+        DatabaseUnavailable, Overloaded: it cannot be looked up.
+    """
+    authenticator = services(request).authenticator
+    caller = authenticator.remembered(token) if token is not None else authenticator.authenticate(None)
+    if caller is None:
+        caller = await in_worker(request, authenticator.authenticate, token)
+    context.actor.set(caller.name)
+    return caller
+
+
+async def authorize(request: Request, caller: Caller, scope: Scope, path: str) -> None:
+    """Pass when the caller holds the scope that this route's `path` (a template) needs.
+
+    Raises:
+        NotAuthorized: it does not; that is on record.
+        AuditUnavailable: it does not, and that cannot be recorded.
+    """
+    try:
+        caller.require(scope)
+    except NotAuthorized as refusal:
+        detail = f"{request.method} {path} needs {refusal.scope}"
+        event = Event("authorize", outcome=refusal.code, detail=detail)
+        await in_worker(request, services(request).audit.record, event)
+        raise
 
 
 def _refuse_others(request: Request, parameters: set[str]) -> None:

@@ -40,6 +40,8 @@ class KmsKeyInfo:
         circuit: what real traffic says of the key; anything but closed makes the status other than Active.
         rotation: None while it is not known, as when the role may not ask.
         moved_from: the ARN that this alias named before somebody pointed it at another key.
+        told_at: when KMS last answered what this key is, UTC; None while it never did.
+        silent_since: when KMS first left that question unanswered, UTC; None while it answers.
     """
 
     alias: str
@@ -51,6 +53,8 @@ class KmsKeyInfo:
     circuit: CircuitState = CircuitState.CLOSED
     rotation: Rotation | None = None
     moved_from: str | None = None
+    told_at: datetime | None = None
+    silent_since: datetime | None = None
 
     @property
     def name(self) -> str:

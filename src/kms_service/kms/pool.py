@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from kms_service import deadline
 from kms_service.errors import KmsError, KmsKeyUnusable, KmsUnavailable, NoUsableKey
@@ -167,6 +168,7 @@ class KmsKeyPool:
             metadata.get("CreationDate"),
             rotation=self._rotation(key_arn),
             moved_from=_moved_from(before, key_arn),
+            told_at=datetime.now(UTC),
         )
 
     def _pause_is_over(self, key: KmsKeyInfo) -> bool:
@@ -192,10 +194,15 @@ class KmsKeyPool:
 
 def _undescribed(alias: str, before: KmsKeyInfo | None, error: KmsError) -> KmsKeyInfo:
     # Only a refusal is the key's fault; of what KMS did not answer the last word stands (invariant 6).
-    if before is not None and before.key_arn is not None and not isinstance(error, KmsKeyUnusable):
-        return before
+    now = datetime.now(UTC)
     key_arn = None if before is None else before.key_arn
-    return KmsKeyInfo(alias, key_arn, KeyStatus.UNAVAILABLE, error.reason, None)
+    refused = KmsKeyInfo(alias, key_arn, KeyStatus.UNAVAILABLE, error.reason, None, told_at=now)
+    if isinstance(error, KmsKeyUnusable):
+        return refused
+    silent_since = (before and before.silent_since) or now
+    if before is None or before.key_arn is None:
+        return replace(refused, told_at=None, silent_since=silent_since)
+    return replace(before, silent_since=silent_since)
 
 
 def _moved_from(before: KmsKeyInfo | None, key_arn: str) -> str | None:

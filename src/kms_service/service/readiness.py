@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from kms_service.errors import DatabaseUnavailable, SchemaBehind
 from kms_service.kms.pool import KmsKeyPool
@@ -35,6 +36,7 @@ class Readiness:
         self._pool = pool
         self._clock = clock
         self._seen = -STALE_SECONDS
+        self._answered_at = datetime.now(UTC)
         self._checks = {"database": "not looked at yet", "migrations": "not looked at yet"}
         self._draining = threading.Event()
         self._sealed = False
@@ -43,6 +45,13 @@ class Readiness:
         """Look at the database now; run every two seconds."""
         self._checks = self._look()
         self._seen = self._clock()
+        if self._checks["database"] == OK:
+            self._answered_at = datetime.now(UTC)
+
+    @property
+    def database_away_since(self) -> datetime | None:
+        """The last time the database answered a look (UTC), if it does not answer now; else None."""
+        return None if self.health().checks["database"] == OK else self._answered_at
 
     @property
     def draining(self) -> bool:

@@ -1,0 +1,225 @@
+"""What of an overview needs somebody now, the worst first, and where to read on."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from kms_service.api.console.words import clock
+from kms_service.kms.circuit import CircuitState
+from kms_service.kms.pool import KeyMode, KeyStatus
+from kms_service.service.overview import Overview, Part
+from kms_service.service.pool import PoolKey
+from kms_service.store.rotations import RotationStatus
+from kms_service.telemetry.recent import Counts
+
+# As the alert "high error rate": more than one in twenty, of enough to tell.
+ERROR_SHARE = 0.05
+ENOUGH = 10
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARN = "warn"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing that needs somebody: what, and the runbook's section or the command that helps."""
+
+    level: Level
+    what: str
+    hint: str
+
+
+def notices(overview: Overview) -> list[Notice]:
+    """Everything that needs somebody, the worst first; empty when all is well."""
+    found = [
+        *_service(overview),
+        *_keys(overview),
+        *_traffic(overview),
+        *_rotation(overview),
+        *_lost(overview),
+    ]
+    return sorted(found, key=lambda notice: notice.level is not Level.BAD)
+
+
+def worst(found: list[Notice]) -> Level:
+    """How bad it is altogether."""
+    return found[0].level if found else Level.OK
+
+
+def _service(overview: Overview) -> Iterator[Notice]:
+    if overview.database_away_since is not None:
+        yield Notice(
+            Level.BAD,
+            f"The database has not answered since {clock(overview.database_away_since)}: nothing is created, "
+            "signed or released.",
+            "Runbook: Database lost",
+        )
+    if overview.schema_behind:
+        yield Notice(Level.BAD, "The schema is behind this version.", "kms-service migrate")
+    seal = overview.seal.value
+    if seal is not None and seal.sealed:
+        yield Notice(
+            Level.BAD,
+            f"Sealed since {clock(seal.at)} by {seal.actor}: {seal.reason or 'no reason given'}. "
+            "No key and no signature leaves; wallets are created.",
+            "Runbook: Sealed · kms-service unseal",
+        )
+    if overview.draining:
+        yield Notice(Level.WARN, "This process is shutting down.", "")
+
+
+def _keys(overview: Overview) -> Iterator[Notice]:
+    if not any(key.info.wraps for key in overview.keys):
+        yield Notice(Level.BAD, "No key takes new wallets.", "kms-service pool doctor")
+    broken: dict[tuple[str, str], list[PoolKey]] = defaultdict(list)
+    for key in overview.keys:
+        if not key.info.usable and not _is_retired(overview, key):
+            broken[key.info.status, key.info.reason].append(key)
+    for (status, reason), keys in broken.items():
+        why = status if reason in {"", status} else f"{status}, {reason}"
+        share = sum(key.share for key in keys)
+        wallets = f"{sum(key.wallets for key in keys):,} wallets ({share:.0%}) are under {_them(keys)}"
+        counted = "" if overview.wallets.taken_at is None else f" {wallets}."
+        section = "Key refused, or KMS unavailable" if status == KeyStatus.UNAVAILABLE else "Key refused"
+        yield Notice(Level.BAD, f"{_names(keys)}: {why}.{counted}", f"Runbook: {section}")
+    yield from _key_oddities(overview)
+
+
+def _key_oddities(overview: Overview) -> Iterator[Notice]:
+    elsewhere = [key for key in overview.keys if open_elsewhere(overview, key)]
+    if elsewhere:
+        yield Notice(
+            Level.WARN,
+            f"{_names(elsewhere)}: the circuit is open in another worker, which puts new wallets elsewhere.",
+            "Runbook: Key refused, or KMS unavailable",
+        )
+    fixed = [key for key in overview.keys if key.info.rotation is not None and not key.info.rotation.enabled]
+    if fixed:
+        which = f"{len(fixed)} keys are" if len(fixed) > 1 else f"{_names(fixed)} is"
+        yield Notice(Level.WARN, f"{which} not rotated by KMS.", "Runbook: Rotation off")
+    silent = [key.info.silent_since for key in overview.keys if key.info.silent_since is not None]
+    if silent:
+        yield Notice(
+            Level.BAD,
+            f"KMS has not told the state of {len(silent)} of {len(overview.keys)} keys since "
+            f"{clock(min(silent))}; shown is what it told before.",
+            "Runbook: KMS unavailable",
+        )
+    for key in overview.keys:
+        if key.info.moved_from is not None:
+            yield Notice(
+                Level.BAD,
+                f"{key.info.name} was pointed at another key; before, it was {key.info.moved_from}.",
+                "kms-service pool doctor",
+            )
+    state = overview.wallets.value
+    outside = 0 if state is None else sum(other.wallets or 0 for other in state.others)
+    if outside:
+        yield Notice(
+            Level.WARN, f"{outside:,} wallets are under keys outside the pool.", "kms-service pool status"
+        )
+
+
+def _traffic(overview: Overview) -> Iterator[Notice]:
+    recent = overview.recent
+    if recent is None:
+        return
+    if recent.canaries_opened:
+        yield Notice(
+            Level.BAD,
+            f"{recent.canaries_opened:,.0f} canary wallets were opened since this server started.",
+            "Runbook: Canary opened",
+        )
+    if recent.integrity_failures:
+        yield Notice(
+            Level.BAD,
+            f"{recent.integrity_failures:,.0f} wallets did not open to their own address since this server "
+            "started.",
+            "Runbook: Integrity failure",
+        )
+    if _too_many(recent.requests):
+        yield Notice(
+            Level.BAD,
+            f"{recent.requests.failed_share:.1%} of requests end with 5xx.",
+            "Runbook: High error rate",
+        )
+    if _too_many(recent.kms_calls):
+        share = recent.kms_calls.failed_share
+        yield Notice(Level.BAD, f"{share:.1%} of calls to KMS fail.", "Runbook: KMS unavailable")
+    for key in overview.keys:
+        calls = recent.keys.get(key.info.alias, Counts())
+        if key.info.usable and _too_many(calls):
+            yield Notice(
+                Level.WARN,
+                f"{key.info.name}: {calls.failed:,.0f} of {calls.all:,.0f} calls failed.",
+                "Runbook: Key refused",
+            )
+
+
+def _rotation(overview: Overview) -> Iterator[Notice]:
+    job = overview.rotation.value
+    if job is None:
+        return
+    if job.status in {RotationStatus.FAILED, RotationStatus.COMPLETED_WITH_ERRORS}:
+        words = str(job.status).replace("_", " ")
+        why = f": {job.last_error}" if job.last_error else ""
+        yield Notice(
+            Level.WARN, f"The last rotation {words}{why}.", f"kms-service rotation status {job.rotation_id}"
+        )
+    elif job.live and job.failed:
+        yield Notice(
+            Level.WARN,
+            f"The rotation could not move {job.failed:,} wallets.",
+            f"kms-service rotation status {job.rotation_id}",
+        )
+
+
+def _lost(overview: Overview) -> Iterator[Notice]:
+    if overview.database_away_since is not None:
+        return  # said already, and of all of them
+    parts: Mapping[str, Part[Any]] = {
+        "The wallets under each key": overview.wallets,
+        "The seal": overview.seal,
+        "The rotation": overview.rotation,
+        "The audit log": overview.events,
+    }
+    for name, part in parts.items():
+        if part.lost_since is not None:
+            yield Notice(
+                Level.WARN, f"{name} cannot be read since {clock(part.lost_since)}.", "log: database_failed"
+            )
+
+
+def open_elsewhere(overview: Overview, key: PoolKey) -> bool:
+    """Whether a worker other than this one keeps new wallets away from a key."""
+    recent = overview.recent
+    return (
+        recent is not None
+        and key.info.circuit is CircuitState.CLOSED
+        and key.info.usable
+        and key.info.alias in recent.open_circuits
+    )
+
+
+def _is_retired(overview: Overview, key: PoolKey) -> bool:
+    # Drained and emptied on purpose: that it is disabled is as it should be.
+    return key.info.mode is KeyMode.DRAINING and overview.wallets.taken_at is not None and not key.wallets
+
+
+def _too_many(counts: Counts) -> bool:
+    return counts.all >= ENOUGH and counts.failed_share > ERROR_SHARE
+
+
+def _names(keys: list[PoolKey]) -> str:
+    return ", ".join(key.info.name for key in keys)
+
+
+def _them(keys: list[PoolKey]) -> str:
+    return "it" if len(keys) == 1 else "them"

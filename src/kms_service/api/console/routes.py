@@ -1,0 +1,105 @@
+"""The routes of the page: look, sign in, sign out."""
+
+from contextlib import suppress
+from http import HTTPStatus
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from kms_service import deadline
+from kms_service.api import problems
+from kms_service.api.console import page, visitors
+from kms_service.api.console.visitors import PATH, Visitor, Visitors
+from kms_service.api.workers import in_worker, services
+from kms_service.errors import KmsServiceError, NotAuthenticated, Overloaded
+
+REFRESH_SECONDS = 15
+# Reading that takes longer goes on for the next view; this one shows what was known before.
+_READ_SECONDS = 3.0
+_FROM_ELSEWHERE = "That came from another site. Sign in here."
+_NOT_VALID = "This token is not valid: unknown, expired or revoked."
+_TOO_POWERFUL = (
+    "This token can do more than look, and a browser is no place for such a one. Make one for this page: "
+    "kms-service token create NAME --scope pool:read"
+)
+
+
+def install_console(app: FastAPI) -> None:
+    """Add `/console` to an application; it is in no schema."""
+    router = APIRouter(include_in_schema=False)
+    known = Visitors()
+
+    @router.get(PATH)
+    async def console(request: Request, paused: str | None = None) -> HTMLResponse:
+        if visitors.token_of(request) is None:
+            return _door(request)
+        try:
+            visitor = await known.admit(request)
+        except KmsServiceError as error:
+            answer = _refused(request, error)
+            if isinstance(error, NotAuthenticated):
+                visitors.sign_out(request, answer)
+            return answer
+        return await _overview(request, visitor, paused=paused is not None)
+
+    @router.post(PATH, response_model=None)
+    async def sign_in(request: Request) -> HTMLResponse | RedirectResponse:
+        if visitors.is_from_elsewhere(request):
+            return _form(request, HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE)
+        token = await visitors.token_in(request)
+        try:
+            caller = await known.enter(request, token)
+        except KmsServiceError as error:
+            return _refused(request, error)
+        if not caller.only_looks and not services(request).settings.uses_kms_stand_in:
+            return _form(request, HTTPStatus.FORBIDDEN, _TOO_POWERFUL)
+        answer = RedirectResponse("console", HTTPStatus.SEE_OTHER, page.headers())
+        visitors.keep_signed_in(request, answer, str(token))
+        return answer
+
+    @router.post(f"{PATH}/sign-out", response_model=None)
+    async def sign_out(request: Request) -> HTMLResponse | RedirectResponse:
+        if visitors.is_from_elsewhere(request):
+            return _form(request, HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE)
+        answer = RedirectResponse("../console", HTTPStatus.SEE_OTHER, page.headers())
+        visitors.sign_out(request, answer)
+        return answer
+
+    app.include_router(router)
+
+
+async def _overview(request: Request, visitor: Visitor, *, paused: bool) -> HTMLResponse:
+    overviews = services(request).overviews
+    with suppress(Overloaded), deadline.within(_READ_SECONDS):
+        await in_worker(request, overviews.read)
+    refresh = None if paused else REFRESH_SECONDS
+    answer = page.overview(overviews.now(), visitor, services(request).settings, refresh)
+    if visitor.by_cookie:
+        visitors.keep_signed_in(request, answer, request.cookies[visitors.COOKIE])
+    return answer
+
+
+def _door(request: Request) -> HTMLResponse:
+    """The form for who brings no token, which is no failure and is not counted as one."""
+    answer = _form(request, HTTPStatus.UNAUTHORIZED, "")
+    answer.headers["www-authenticate"] = "Bearer"
+    if request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
+        # A link in a chat or an alert brings no strict cookie along; asked for by this page, it comes.
+        answer.headers["refresh"] = "0"
+    return answer
+
+
+def _refused(request: Request, error: KmsServiceError) -> HTMLResponse:
+    problem = problems.response(error)  # counted as any other
+    words = _NOT_VALID if isinstance(error, NotAuthenticated) else str(error)
+    answer = _form(request, problem.status_code, words)
+    for name in ("www-authenticate", "retry-after"):
+        if name in problem.headers:
+            answer.headers[name] = problem.headers[name]
+    if problem.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        answer.headers["refresh"] = str(REFRESH_SECONDS)
+    return answer
+
+
+def _form(request: Request, status: int, words: str) -> HTMLResponse:
+    return page.sign_in(status, words, services(request).readiness.health())

@@ -1,0 +1,155 @@
+"""Everything an operator looks at first, from what is known now: when something is away, from what was known.
+
+Reading it and showing it are two steps. `read` asks the database; `now` puts together what was read last with
+what the process knows by itself, and neither waits nor fails.
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from kms_service.errors import KmsServiceError
+from kms_service.kms.pool import KmsKeyInfo, KmsKeyPool
+from kms_service.service.audit_trail import AuditTrail, EventView
+from kms_service.service.pool import PoolKey, PoolService, PoolState
+from kms_service.service.readiness import Readiness
+from kms_service.service.rotations import RotationService
+from kms_service.service.seal import SealService
+from kms_service.store.audit_trail import EventFilter
+from kms_service.store.rotations import Rotation
+from kms_service.store.seal import SealChange
+from kms_service.telemetry.recent import SAMPLE_SECONDS, History, Recent
+
+READ_SECONDS = SAMPLE_SECONDS
+EVENTS = 500
+_JOBS = 20
+_WAIT_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """One thing that is read from the database.
+
+    Attributes:
+        value: as it was at `taken_at`; None while it was never read.
+        taken_at: UTC.
+        lost_since: when it was found that it cannot be read, UTC; None while it can be.
+    """
+
+    value: T | None = None
+    taken_at: datetime | None = None
+    lost_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The service as one process knows it at `at` (UTC).
+
+    Attributes:
+        host: which machine or container tells this.
+        keys: the pool; the wallets and last uses in it are those of `wallets`.
+        wallets: what the database tells of the keys.
+        seal: the last change; a value of None is in `Part.taken_at`: nobody ever sealed.
+        rotation: the live job, or else the last one that was no dry run.
+        recent: None while too little was counted.
+        database_away_since: None while it answers.
+    """
+
+    at: datetime
+    host: str
+    keys: Sequence[PoolKey]
+    wallets: Part[PoolState]
+    seal: Part[SealChange | None]
+    rotation: Part[Rotation | None]
+    events: Part[Sequence[EventView]]
+    recent: Recent | None
+    database_away_since: datetime | None
+    schema_behind: bool
+    draining: bool
+
+
+class Overviews:
+    """Reads and remembers what an overview is made of. Thread-safe."""
+
+    def __init__(
+        self,
+        pool: KmsKeyPool,
+        pool_service: PoolService,
+        seal: SealService,
+        rotations: RotationService,
+        trail: AuditTrail,
+        readiness: Readiness,
+        history: History,
+    ) -> None:
+        self._pool = pool
+        self._pool_service = pool_service
+        self._seal_service = seal
+        self._rotations = rotations
+        self._trail = trail
+        self._readiness = readiness
+        self._history = history
+        self._lock = threading.Lock()
+        self._wallets: Part[PoolState] = Part()
+        self._seal: Part[SealChange | None] = Part()
+        self._rotation: Part[Rotation | None] = Part()
+        self._events: Part[Sequence[EventView]] = Part()
+
+    def read(self) -> None:
+        """Read everything anew; what cannot be read stays as it was, and is marked.
+
+        Whoever comes while another thread reads waits for that, but not for a database that hangs.
+        """
+        if not self._lock.acquire(timeout=_WAIT_SECONDS):
+            return
+        try:
+            self._history.sample()
+            self._wallets = self._again(self._wallets, self._pool_service.state)
+            self._seal = self._again(self._seal, self._seal_service.state)
+            self._rotation = self._again(self._rotation, self._latest_rotation)
+            self._events = self._again(self._events, self._newest_events)
+        finally:
+            self._lock.release()
+
+    def now(self) -> Overview:
+        """What is known; waits for nothing."""
+        checks = self._readiness.health().checks
+        return Overview(
+            at=datetime.now(UTC),
+            host=socket.gethostname(),
+            keys=_joined(self._pool.keys, self._wallets.value),
+            wallets=self._wallets,
+            seal=self._seal,
+            rotation=self._rotation,
+            events=self._events,
+            recent=self._history.recent(),
+            database_away_since=self._readiness.database_away_since,
+            schema_behind=checks["migrations"] == "behind",
+            draining=self._readiness.draining,
+        )
+
+    def _again(self, before: Part[T], ask: Callable[[], T]) -> Part[T]:
+        away_since = self._readiness.database_away_since
+        if away_since is not None:  # asking would only wait
+            return Part(before.value, before.taken_at, before.lost_since or away_since)
+        try:
+            return Part(ask(), datetime.now(UTC))
+        except KmsServiceError:  # logged and counted where it happened
+            return Part(before.value, before.taken_at, before.lost_since or datetime.now(UTC))
+
+    def _latest_rotation(self) -> Rotation | None:
+        live = self._rotations.find_live()
+        return live or next((job for job in self._rotations.newest(_JOBS) if not job.dry_run), None)
+
+    def _newest_events(self) -> Sequence[EventView]:
+        return self._trail.page(EventFilter(), before=None, limit=EVENTS).events
+
+
+def _joined(keys: Sequence[KmsKeyInfo], state: PoolState | None) -> list[PoolKey]:
+    # The states are this moment's, though the counts may be older ones.
+    counted = {} if state is None else {key.info.key_arn: key for key in state.keys}
+    return [replace(counted.get(info.key_arn, PoolKey(info, 0, None)), info=info) for info in keys]
