@@ -101,6 +101,11 @@ class Tab:
         kinds = ("Log.entryAdded", "Audits.issueAdded", "Runtime.exceptionThrown")
         return [json.dumps(each["params"]) for each in self._events if each.get("method") in kinds]
 
+    def close(self) -> None:
+        """Close both pipes, at which the browser ends."""
+        self._reading.close()
+        self._writing.close()
+
     def _until_loaded(self, act: Any) -> None:
         seen = len(self._events)
         act()
@@ -142,9 +147,11 @@ def chromium() -> Iterator[Tab]:
         )
         os.close(commands_out)
         os.close(answers_in)
+        tab = Tab(answers_out, commands_in)
         try:
-            yield Tab(answers_out, commands_in)
+            yield tab
         finally:
+            tab.close()
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(10)

@@ -13,6 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kms_endpoint import KmsEndpoint
+from kms_service.telemetry.exposition import FOLDER_VARIABLE
+from kms_service.telemetry.recent import Counts, History
 from serving import Server, environment, make_token, serving
 from wiring import FreshDatabase
 
@@ -139,6 +141,24 @@ def test_a_scrape_adds_all_workers_up(several: tuple[Server, str, str, Path]) ->
     assert total(samples, "kms_service_wallet_opens_total") == 40
     assert total(samples, "kms_service_pool_keys", status="Active") == 10
     assert total(samples, "kms_service_build_info") == 1
+
+
+def test_rates_of_the_last_minutes_add_all_workers_up_too(
+    several: tuple[Server, str, str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the operator page tells them, in whichever worker it is served."""
+    server, token, _, folder = several
+    (shared,) = folder.glob("kms-service-metrics-*")
+    monkeypatch.setenv(FOLDER_VARIABLE, str(shared))
+    clock = iter((0.0, 10.0))
+    history = History(lambda: next(clock))
+    history.sample()
+    use(server, token, range(100, 140))
+    history.sample()
+    recent = history.recent()
+    assert recent is not None
+    assert (recent.requests, recent.seconds) == (Counts(80, 0), 10)
+    assert (recent.kms_calls.all, recent.open_circuits) == (80, frozenset())
 
 
 def test_the_metrics_are_not_on_the_serving_port_too(several: tuple[Server, str, str, Path]) -> None:

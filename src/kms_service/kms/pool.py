@@ -27,7 +27,7 @@ __all__ = ["KEYS_TRIED", "KeyMode", "KeyStatus", "KmsKeyInfo", "KmsKeyPool"]
 KEYS_TRIED = 3
 # How long real traffic has to try a key whose pause is over, before DescribeKey does.
 IDLE_SECONDS = 3.0
-# How often a key that DescribeKey found out of order is looked at again.
+# How often a key is looked at again that DescribeKey found out of order, or that KMS told nothing of.
 BROKEN_SECONDS = 10.0
 _DESCRIBING_THREADS = 10
 
@@ -135,7 +135,8 @@ class KmsKeyPool:
             if looked_at < self._health.opened_at(key.key_arn):
                 return True
             return key.circuit is CircuitState.HALF_OPEN and self._clock() > looked_at + IDLE_SECONDS
-        return key.status is not KeyStatus.ACTIVE and self._clock() > looked_at + BROKEN_SECONDS
+        in_order = key.status is KeyStatus.ACTIVE and key.silent_since is None
+        return not in_order and self._clock() > looked_at + BROKEN_SECONDS
 
     def _look_at(self, aliases: Sequence[str], *, vouch: bool) -> None:
         if not aliases:

@@ -17,6 +17,7 @@ from kms_service.telemetry.recent import Counts
 # As the alert "high error rate": more than one in twenty, of enough to tell.
 ERROR_SHARE = 0.05
 ENOUGH = 10
+_NAMED = 3
 
 
 class Level(StrEnum):
@@ -153,14 +154,15 @@ def _traffic(overview: Overview) -> Iterator[Notice]:
     if _too_many(recent.kms_calls):
         share = recent.kms_calls.failed_share
         yield Notice(Level.BAD, f"{share:.1%} of calls to KMS fail.", "Runbook: KMS unavailable")
-    for key in overview.keys:
-        calls = recent.keys.get(key.info.alias, Counts())
-        if key.info.usable and _too_many(calls):
-            yield Notice(
-                Level.WARN,
-                f"{key.info.name}: {calls.failed:,.0f} of {calls.all:,.0f} calls failed.",
-                "Runbook: Key refused",
-            )
+        return
+    failing = [
+        key
+        for key in overview.keys
+        if key.info.usable and _too_many(recent.keys.get(key.info.alias, Counts()))
+    ]
+    if failing:
+        what = f"{_names(failing)}: more than one call to KMS in twenty fails."
+        yield Notice(Level.WARN, what, "Runbook: Key refused, or KMS unavailable")
 
 
 def _rotation(overview: Overview) -> Iterator[Notice]:
@@ -218,7 +220,8 @@ def _too_many(counts: Counts) -> bool:
 
 
 def _names(keys: list[PoolKey]) -> str:
-    return ", ".join(key.info.name for key in keys)
+    named = ", ".join(key.info.name for key in keys[:_NAMED])
+    return named if len(keys) <= _NAMED else f"{named} and {len(keys) - _NAMED} more"
 
 
 def _them(keys: list[PoolKey]) -> str:

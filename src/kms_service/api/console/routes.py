@@ -24,48 +24,60 @@ _TOO_POWERFUL = (
 )
 
 
+router = APIRouter(include_in_schema=False)
+
+
 def install_console(app: FastAPI) -> None:
     """Add `/console` to an application; it is in no schema."""
-    router = APIRouter(include_in_schema=False)
-    known = Visitors()
-
-    @router.get(PATH)
-    async def console(request: Request, paused: str | None = None) -> HTMLResponse:
-        if visitors.token_of(request) is None:
-            return _door(request)
-        try:
-            visitor = await known.admit(request)
-        except KmsServiceError as error:
-            answer = _refused(request, error)
-            if isinstance(error, NotAuthenticated):
-                visitors.sign_out(request, answer)
-            return answer
-        return await _overview(request, visitor, paused=paused is not None)
-
-    @router.post(PATH, response_model=None)
-    async def sign_in(request: Request) -> HTMLResponse | RedirectResponse:
-        if visitors.is_from_elsewhere(request):
-            return _form(request, HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE)
-        token = await visitors.token_in(request)
-        try:
-            caller = await known.enter(request, token)
-        except KmsServiceError as error:
-            return _refused(request, error)
-        if not caller.only_looks and not services(request).settings.uses_kms_stand_in:
-            return _form(request, HTTPStatus.FORBIDDEN, _TOO_POWERFUL)
-        answer = RedirectResponse("console", HTTPStatus.SEE_OTHER, page.headers())
-        visitors.keep_signed_in(request, answer, str(token))
-        return answer
-
-    @router.post(f"{PATH}/sign-out", response_model=None)
-    async def sign_out(request: Request) -> HTMLResponse | RedirectResponse:
-        if visitors.is_from_elsewhere(request):
-            return _form(request, HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE)
-        answer = RedirectResponse("../console", HTTPStatus.SEE_OTHER, page.headers())
-        visitors.sign_out(request, answer)
-        return answer
-
+    app.state.console_visitors = Visitors()
     app.include_router(router)
+
+
+@router.get(PATH)
+async def console(request: Request, paused: str | None = None) -> HTMLResponse:
+    """The page; or the form, for who has no token or not a good one."""
+    if visitors.token_of(request) is None:
+        return _door(request)
+    try:
+        visitor = await _visitors(request).admit(request)
+    except KmsServiceError as error:
+        answer = _refused(request, error)
+        if isinstance(error, NotAuthenticated):
+            visitors.sign_out(request, answer)
+        return answer
+    return await _overview(request, visitor, paused=paused is not None)
+
+
+@router.post(PATH, response_model=None)
+async def sign_in(request: Request) -> HTMLResponse | RedirectResponse:
+    """Give a good token back as the page's cookie."""
+    if visitors.is_from_elsewhere(request):
+        return _form(request, HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE)
+    token = await visitors.token_in(request)
+    try:
+        caller = await _visitors(request).enter(request, token)
+    except KmsServiceError as error:
+        return _refused(request, error)
+    if not caller.only_looks and not services(request).settings.uses_kms_stand_in:
+        return _form(request, HTTPStatus.FORBIDDEN, _TOO_POWERFUL)
+    answer = RedirectResponse("console", HTTPStatus.SEE_OTHER, page.headers())
+    visitors.keep_signed_in(request, answer, str(token))
+    return answer
+
+
+@router.post(f"{PATH}/sign-out", response_model=None)
+async def sign_out(request: Request) -> HTMLResponse | RedirectResponse:
+    """Take the cookie back."""
+    if visitors.is_from_elsewhere(request):
+        return _form(request, HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE)
+    answer = RedirectResponse("../console", HTTPStatus.SEE_OTHER, page.headers())
+    visitors.sign_out(request, answer)
+    return answer
+
+
+def _visitors(request: Request) -> Visitors:
+    known: Visitors = request.app.state.console_visitors
+    return known
 
 
 async def _overview(request: Request, visitor: Visitor, *, paused: bool) -> HTMLResponse:
