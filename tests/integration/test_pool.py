@@ -200,6 +200,30 @@ def test_a_refresh_that_kms_throttles_changes_nothing(three: Pool) -> None:
     assert three.pool.reasons == {}
 
 
+def test_what_kms_last_told_of_a_key_stays_and_since_when_it_tells_nothing(three: Pool) -> None:
+    told = three.key().told_at
+    assert (told is not None, three.key().silent_since) == (True, None)
+    with three.kms.on("DescribeKey", key=FIRST).answer(Reset()):
+        three.pool.refresh()
+        since = three.key().silent_since
+        three.pool.refresh()
+        assert (three.key().told_at, three.key().silent_since, three.key().wraps) == (told, since, True)
+    three.pool.heal()
+    assert three.key().silent_since is not None, "asked again before its time"
+    three.clock.ahead += 10.1
+    three.pool.heal()
+    assert three.key().silent_since is None
+    assert three.key().told_at != told
+
+
+def test_a_refused_key_was_told_of(three: Pool) -> None:
+    told = three.key().told_at
+    three.kms.on("DescribeKey", key=FIRST).answer(Error("AccessDeniedException"))
+    three.pool.refresh()
+    assert three.key().told_at != told
+    assert three.key().silent_since is None
+
+
 def test_a_key_that_was_missing_at_start_is_found_later(three: Pool) -> None:
     with KmsEndpoint() as kms:
         settings = settings_for("postgresql://nowhere/none", kms)
