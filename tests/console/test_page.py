@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ from kms_endpoint import Reset
 from kms_service.access.scopes import Scope
 from kms_service.local.postgres import PostgresServer
 from kms_service.service.audit import Event
+from kms_service.service.authentication import REMEMBERED_SECONDS
 from kms_service.service.rotations import RotationRequest
 from kms_service.telemetry import context
 
@@ -115,6 +117,15 @@ def test_no_user_address_token_or_secret_is_on_it(console: Service, look: Look, 
         assert secret not in text
 
 
+def test_what_was_not_ok_does_not_scroll_away(console: Service, look: Look) -> None:
+    console.services.audit.record(Event("private_key.read", outcome="integrity_failure"))
+    for _ in range(20):
+        console.services.audit.record(Event("wallet.create"))
+    text = look.text()
+    assert text.count("wallet.create ok") == 6
+    assert "private_key.read integrity_failure" in text
+
+
 @contextmanager
 def _sealed(console: Service, reason: str) -> Iterator[None]:
     console.call("POST", "/seal", json={"reason": reason})
@@ -206,6 +217,21 @@ def test_what_alone_cannot_be_read_is_named(console: Service, look: Look) -> Non
     assert re.search(r"Audit log as of \d\d:\d\d:\d\d", text)
     assert "Releases open" in text
     assert "cannot be read" not in look.text()
+
+
+def test_a_token_that_cannot_be_looked_up_goes_on_for_a_while(console: Service, look: Look) -> None:
+    look.text()
+    stranger = make_token(console.services, Scope.POOL_READ)
+    with console.owner.connection() as connection:
+        connection.exec_driver_sql("REVOKE SELECT ON tokens FROM kms_serve")
+        try:
+            time.sleep(REMEMBERED_SECONDS)
+            text = look.text()
+            assert console.call("GET", "/console", token=stranger).status_code == 503
+        finally:
+            connection.exec_driver_sql("GRANT SELECT ON tokens TO kms_serve")
+    assert "Your token could not be looked up just now." in text
+    assert "could not be looked up" not in look.text()
 
 
 @contextmanager

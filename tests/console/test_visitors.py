@@ -48,7 +48,7 @@ def _with_settings(services: Services, **changes: object) -> Services:
 
 
 def test_it_does_not_exist_unless_it_is_switched_on(console: Service) -> None:
-    app = create_app(_with_settings(console.services, console_enabled=False))
+    app = create_app(_with_settings(console.services, console_enabled=False), owns_process=False)
     client = AsgiClient(app, console.token)
     assert client.get("/console").status_code == 404
     assert client.post("/console", data={"token": console.token}).status_code == 404
@@ -170,7 +170,7 @@ def test_a_link_from_elsewhere_is_asked_for_again_by_the_page(console: Service) 
 
 def test_a_browser_is_no_place_for_a_token_that_can_do_more_than_look(console: Service) -> None:
     real = _with_settings(console.services, aws_endpoint_url_kms=None)
-    client = AsgiClient(create_app(real), "")
+    client = AsgiClient(create_app(real, owns_process=False), "")
     powerful = make_token(console.services, Scope.POOL_READ, Scope.WALLETS_SIGN)
     looking = make_token(console.services, Scope.POOL_READ, Scope.AUDIT_READ)
     refused = client.post("/console", data={"token": powerful})
