@@ -83,7 +83,11 @@ def test_without_a_token_there_is_the_form_and_no_failure(console: Service) -> N
     assert _counted(console, "kms_service_authentication_failures_total") == before
 
 
-@pytest.mark.parametrize("wrong", [tokens.new_token(), "kms_short", "é", "", "x" * 5000])
+@pytest.mark.parametrize(
+    "wrong",
+    [tokens.new_token(), "kms_short", "é", "", "x" * 5000],
+    ids=["unknown", "short", "foreign", "empty", "long"],  # a token's own id would differ between processes
+)
 def test_a_wrong_token_is_refused_and_counted(console: Service, wrong: str) -> None:
     before = _counted(console, "kms_service_authentication_failures_total")
     answer = _sign_in(console, wrong)
