@@ -3,7 +3,9 @@
     python deploy/cloudformation/render.py [--keys 10] > deploy/cloudformation/kms-pool.yaml
 
 CloudFormation has no loops without a macro, so the keys are written out; the policy is the one that
-`kms-service pool create-aliases` gives, with the stack's roles in place of ARNs.
+`kms-service pool create-aliases` gives, with the stack's roles in place of ARNs. With `--oidc-provider` the
+service accounts of an EKS cluster assume the roles. That template is too long to be sent directly: deploy it
+with `aws cloudformation deploy --s3-bucket`.
 """
 
 import argparse
@@ -25,6 +27,14 @@ ROLES = {
     "RotationRole": "moves wallets between keys and never sees a DEK",
     "AuditRole": "verifies the audit chains and can open no wallet",
 }
+# The service account of deploy/kubernetes that assumes a role, in the namespace kms-service.
+ACCOUNTS = {
+    "ServingRole": "kms-service",
+    "CreationRole": "kms-service-creation",
+    "RevealRole": "kms-service-reveal",
+    "RotationRole": "kms-service-rotation-worker",
+    "AuditRole": "kms-service-audit",
+}
 # Alarm: what it is about, and the KMS calls that set it off.
 ALARMS = {
     "KeyDeletion": (
@@ -42,9 +52,9 @@ ALARMS = {
 }
 
 
-def template(keys: int) -> dict[str, Any]:
-    """The whole template for a pool of so many keys."""
-    resources = {name: _role(purpose) for name, purpose in ROLES.items()}
+def template(keys: int, oidc_provider: str | None = None) -> dict[str, Any]:
+    """The whole template for a pool of so many keys, and roles for a service of AWS or for an EKS cluster."""
+    resources = {name: _role(name, purpose, oidc_provider) for name, purpose in ROLES.items()}
     for number in range(1, keys + 1):
         resources[f"Key{number}"] = _key(number)
         resources[f"Alias{number}"] = _alias(number)
@@ -56,7 +66,7 @@ def template(keys: int) -> dict[str, Any]:
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "The key pool of kms-service: keys, aliases, rotation, policies, roles and alarms.",
-        "Parameters": _parameters(),
+        "Parameters": _parameters() if oidc_provider else _parameters() | _TRUSTED_SERVICE,
         "Conditions": {"HasAlertEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertEmail"}, ""]}]}},
         "Resources": resources,
         "Outputs": _outputs(),
@@ -78,11 +88,6 @@ def _parameters() -> dict[str, Any]:
             "MaxValue": 2560,
             "Description": "How often KMS makes new material for each key.",
         },
-        "TrustedService": {
-            "Type": "String",
-            "Default": "ecs-tasks.amazonaws.com",
-            "Description": "Which AWS service may assume the roles.",
-        },
         "AlertEmail": {
             "Type": "String",
             "Default": "",
@@ -91,21 +96,40 @@ def _parameters() -> dict[str, Any]:
     }
 
 
-def _role(purpose: str) -> Resource:
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": {"Ref": "TrustedService"}},
-                "Action": "sts:AssumeRole",
-            }
-        ],
+_TRUSTED_SERVICE = {
+    "TrustedService": {
+        "Type": "String",
+        "Default": "ecs-tasks.amazonaws.com",
+        "Description": "Which AWS service may assume the roles.",
     }
+}
+
+
+def _role(name: str, purpose: str, oidc_provider: str | None) -> Resource:
+    trust = _trusted_account(name, oidc_provider) if oidc_provider else _TRUST_IN_SERVICE
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **trust}]}
     # No policies of its own: the keys' policies grant what it may do.
     return {
         "Type": "AWS::IAM::Role",
-        "Properties": {"Description": f"kms-service: {purpose}", "AssumeRolePolicyDocument": trust},
+        "Properties": {"Description": f"kms-service: {purpose}", "AssumeRolePolicyDocument": document},
+    }
+
+
+_TRUST_IN_SERVICE = {"Principal": {"Service": {"Ref": "TrustedService"}}, "Action": "sts:AssumeRole"}
+
+
+def _trusted_account(role: str, oidc_provider: str) -> dict[str, Any]:
+    # A parameter would not do: CloudFormation takes no function for the name of a member.
+    provider = f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:oidc-provider/{oidc_provider}"
+    return {
+        "Principal": {"Federated": {"Fn::Sub": provider}},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {
+            "StringEquals": {
+                f"{oidc_provider}:aud": "sts.amazonaws.com",
+                f"{oidc_provider}:sub": f"system:serviceaccount:kms-service:{ACCOUNTS[role]}",
+            }
+        },
     }
 
 
@@ -255,17 +279,23 @@ def _function(dumper: yaml.SafeDumper, value: dict[str, Any]) -> yaml.Node:
 _Dumper.add_representer(dict, _function)
 
 
-def render(keys: int) -> str:
+def render(keys: int, oidc_provider: str | None = None) -> str:
     """The template as text."""
     head = f"# Written by render.py --keys {keys}; change that, not this.\n"
-    return head + yaml.dump(template(keys), Dumper=_Dumper, sort_keys=False, width=110)
+    return head + yaml.dump(template(keys, oidc_provider), Dumper=_Dumper, sort_keys=False, width=110)
 
 
 def main() -> None:
     """Write the template to standard output."""
     parser = argparse.ArgumentParser(description="Write the CloudFormation template of the key pool.")
     parser.add_argument("--keys", type=int, default=DEFAULT_KEYS, help="size of the pool, 10 by default")
-    sys.stdout.write(render(parser.parse_args().keys))
+    parser.add_argument(
+        "--oidc-provider",
+        metavar="HOST",
+        help="of an EKS cluster, such as oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF",
+    )
+    options = parser.parse_args()
+    sys.stdout.write(render(options.keys, options.oidc_provider))
 
 
 if __name__ == "__main__":

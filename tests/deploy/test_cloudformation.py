@@ -18,6 +18,7 @@ from iam import allows
 from kms_service.settings import Settings
 from serving import START_SECONDS, free_port
 from wiring import running_services
+from workloads import OBJECTS
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "cloudformation"
 TEMPLATE = FOLDER / "kms-pool.yaml"
@@ -55,6 +56,30 @@ def test_it_can_be_deployed_without_a_bucket() -> None:
 def test_another_size_can_be_rendered() -> None:
     rendered = _python(str(FOLDER / "render.py"), "--keys", "3").stdout
     assert rendered.count("AWS::KMS::Key\n") == 3
+
+
+def test_roles_can_be_for_the_service_accounts_of_a_cluster(tmp_path: Path) -> None:
+    provider = "oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF"
+    template = tmp_path / "template.yaml"
+    template.write_text(_python(str(FOLDER / "render.py"), "--oidc-provider", provider).stdout)
+    command = Path(sys.executable).with_name("cfn-lint")
+    linted = subprocess.run([command, template], capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    assert (linted.returncode, linted.stdout) == (0, "")
+    trusted = {
+        role: resource["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        for role, resource in _resources(template).items()
+        if resource["Type"] == "AWS::IAM::Role"
+    }
+    accounts = [each["metadata"]["name"] for each in OBJECTS if each["kind"] == "ServiceAccount"]
+    for role, account in (("ServingRole", accounts[0]), ("RotationRole", accounts[1])):
+        (statement,) = trusted.pop(role)
+        assert statement["Action"] == "sts:AssumeRoleWithWebIdentity"
+        assert statement["Principal"]["Federated"].endswith(f":oidc-provider/{provider}")
+        assert statement["Condition"]["StringEquals"] == {
+            f"{provider}:aud": "sts.amazonaws.com",
+            f"{provider}:sub": f"system:serviceaccount:kms-service:{account}",
+        }
+    assert all("Federated" in statement["Principal"] for (statement,) in trusted.values())
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +217,7 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_multi_constructor("!", lambda _loader, _tag, node: node.value)
 
 
-def _resources() -> dict[str, Any]:
-    template = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - a safe loader, extended
+def _resources(file: Path = TEMPLATE) -> dict[str, Any]:
+    template = yaml.load(file.read_text(), _Loader)  # noqa: S506 - a safe loader, extended
     resources: dict[str, Any] = template["Resources"]
     return resources

@@ -141,6 +141,17 @@ def test_a_killed_worker_loses_nothing(
     fleet.all_open()
 
 
+def test_a_stopped_worker_lets_its_batch_go(fleet: Fleet, settings: Settings) -> None:
+    fleet.kms.on("ReEncrypt").answer(Delay(0.2))
+    job = fleet.start()
+    with _worker_process(settings, threads=1) as worker:
+        wait_until(lambda: fleet.job(job).done > 0, within=60)
+        worker.terminate()
+        assert worker.wait(60) == 130
+    assert fleet.job(job).done < SIZE
+    assert fleet.query("SELECT count(*) FROM rotation_batches WHERE leased_until > now()") == [(0,)]
+
+
 def test_a_lease_runs_out_by_itself(fleet: Fleet, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotation_batches, "LEASE_SECONDS", 1)
     job = fleet.start()
@@ -157,7 +168,7 @@ def test_a_lease_runs_out_by_itself(fleet: Fleet, worker: Worker, monkeypatch: p
 
 
 @contextmanager
-def _worker_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+def _worker_process(settings: Settings, threads: int = 2) -> Iterator[subprocess.Popen[bytes]]:
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(Path(rotation_work.__file__).parents[2]),
@@ -167,7 +178,7 @@ def _worker_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         "AWS_ENDPOINT_URL_KMS": str(settings.aws_endpoint_url_kms),
         "DATABASE_URL": settings.database_url.get_secret_value(),
     }
-    command = [sys.executable, "-m", "kms_service", "rotation", "run", "--threads", "2", "--json"]
+    command = [sys.executable, "-m", "kms_service", "rotation", "run", "--threads", str(threads), "--json"]
     with subprocess.Popen(  # noqa: S603 # this very package
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

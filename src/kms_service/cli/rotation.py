@@ -1,6 +1,7 @@
 """`kms-service rotation`: move wallets between keys, from a terminal."""
 
 import json
+import signal
 from datetime import datetime
 from uuid import UUID
 
@@ -137,8 +138,11 @@ def run(threads: int, *, as_json: bool) -> None:
     """Be a worker until the live rotation has ended.
 
     Any number of workers share one rotation, on any machines; each may be killed at any moment, and another
-    takes over within a minute what it had at hand. Exits 1 when the rotation did not end as completed.
+    takes over within a minute what it had at hand, or at once after SIGTERM or Ctrl-C. Exits 1 when the
+    rotation did not end as completed, 130 when stopped.
     """
+    # In a container this is process 1, for which SIGTERM would otherwise do nothing.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with operator_services(rotation_worker_enabled=True, rotation_worker_threads=threads) as services:
         job = services.rotations.find_live()
         if job is None:

@@ -20,7 +20,8 @@ from kms_service.telemetry import exposition, logs, tracing
 from kms_service.telemetry.logs import get_logger
 from kms_service.tls import server_context
 
-_GRACE_SECONDS = 2
+# Of a stop, past the longest request.
+GRACE_SECONDS = 2
 # uvicorn kills a worker that does not answer for so long; within its own 5, one that imports on a busy host
 # would be killed and started again for ever.
 _STARTING_SECONDS = 30
@@ -82,7 +83,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "server_header": False,
         "proxy_headers": False,  # nothing here asks who the peer is or by which scheme it came
-        "timeout_graceful_shutdown": int(settings.request_deadline_seconds) + _GRACE_SECONDS,
+        "timeout_graceful_shutdown": int(settings.request_deadline_seconds) + GRACE_SECONDS,
         "timeout_worker_healthcheck": _STARTING_SECONDS,
         **_tls(settings),
     }
