@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +26,7 @@ REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk
     ::-1
 ]
 FIRST, KMS_FIELDS = "20251028000000_create_wallets", "20251029000000_add_kms_fields"
+ROTATIONS = "20261127000000_rotations"  # changes wallets
 
 
 @pytest.fixture
@@ -136,6 +138,52 @@ def test_a_failed_step_leaves_nothing_behind(empty_url: str) -> None:
     assert _one(empty_url, "SELECT to_regclass('tokens') IS NULL") is True
     _do(empty_url, "DROP TABLE audit_events")
     schema.migrate(empty_url)
+
+
+def test_a_table_in_use_ends_it_early_and_nothing_is_changed(empty_url: str) -> None:
+    """A change that waits for a lock makes every later reader wait behind it."""
+    before = REVISIONS[REVISIONS.index(ROTATIONS) - 1]
+    schema.migrate(empty_url, before)
+    unchanged = _columns(empty_url)
+    with psycopg.connect(empty_url) as backup:
+        backup.execute("LOCK TABLE wallets IN ACCESS SHARE MODE")
+        started = time.monotonic()
+        with pytest.raises(MigrationFailed, match=r"another session keeps a lock.*migrate again"):
+            schema.migrate(empty_url)
+        assert 4 < time.monotonic() - started < 30
+        assert _one(empty_url, "SELECT count(*) FROM wallets") == 0
+    assert _one(empty_url, "SELECT version_num FROM alembic_version") == before
+    assert _columns(empty_url) == unchanged
+    schema.migrate(empty_url)
+    assert _one(empty_url, "SELECT version_num FROM alembic_version") == REVISIONS[-1]
+
+
+def _columns(url: str) -> dict[tuple[str, str], dict[str, object]]:
+    """(table, column) -> its type, whether it may be null, and its default."""
+    statement = """
+        SELECT table_name, column_name, is_nullable, column_default, data_type, character_maximum_length,
+               collation_name
+        FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'
+    """
+    with psycopg.connect(url, row_factory=psycopg.rows.dict_row) as connection:
+        rows = connection.execute(statement).fetchall()
+    return {(row.pop("table_name"), row.pop("column_name")): row for row in rows}
+
+
+def test_each_step_only_adds_and_asks_nothing_new_of_the_version_before(empty_url: str) -> None:
+    """Nothing goes, changes its type or becomes mandatory while the code that does not know it still runs."""
+    schema.migrate(empty_url, KMS_FIELDS)
+    before = _columns(empty_url)
+    for revision in REVISIONS[2:]:
+        schema.migrate(empty_url, revision)
+        after = _columns(empty_url)
+        assert before.items() <= after.items(), revision
+        tables = {table for table, _ in before}
+        for (table, column), added in after.items():
+            if table in tables and (table, column) not in before:
+                optional = added["is_nullable"] == "YES" or added["column_default"] is not None
+                assert optional, f"{revision}: {table}.{column}"
+        before = after
 
 
 def test_two_at_once_migrate_once(empty_url: str) -> None:

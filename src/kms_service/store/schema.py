@@ -8,6 +8,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from psycopg.errors import LockNotAvailable
 from sqlalchemy.exc import SQLAlchemyError
 
 from kms_service.errors import MigrationFailed, SchemaBehind
@@ -28,8 +29,17 @@ def migrate(database_url: str, revision: str = "head") -> None:
     try:
         command.upgrade(config, revision)
     except (SQLAlchemyError, CommandError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise MigrationFailed(f"the database could not be migrated: {reason}") from error
+        raise MigrationFailed(f"the database could not be migrated: {_reason(error)}") from error
+
+
+def _reason(error: SQLAlchemyError | CommandError) -> str:
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, LockNotAvailable):
+        return (
+            "another session keeps a lock on a table that has to change, such as a long query or a backup; "
+            "nothing of this step is left: end it or wait, and migrate again"
+        )
+    return str(cause).strip().splitlines()[0]
 
 
 def check(database: Database) -> None:
