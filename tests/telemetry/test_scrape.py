@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kms_endpoint import KmsEndpoint
+from kms_endpoint import Error, KmsEndpoint
 from kms_service.telemetry.exposition import FOLDER_VARIABLE
 from kms_service.telemetry.recent import Counts, History
 from serving import Server, environment, make_token, serving
@@ -97,6 +98,27 @@ def test_every_wrapped_key_is_called_by_its_alias(single: Server) -> None:
     assert keys <= {f"alias/Empressa-wallet-key-{n}" for n in range(1, 11)}
 
 
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [("AccessDeniedException", "access_denied"), ("DisabledException", "kms_key_unusable")],
+)
+def test_a_denial_is_told_apart_from_a_broken_key(
+    single: Server, endpoint: KmsEndpoint, token: str, fault: str, outcome: str
+) -> None:
+    def failed() -> float:
+        samples = scrape(f"{single.url}/metrics")
+        return total(samples, "kms_service_kms_requests_total", operation="Decrypt", outcome=outcome)
+
+    before = failed()
+    endpoint.on("Decrypt").answer(Error(fault))
+    try:
+        with single.client(token) as client:
+            assert client.get("/wallets/user1/private-key").json()["code"] == "kms_key_unusable"
+    finally:
+        endpoint.clear()
+    assert failed() == before + 1
+
+
 def test_labels_hold_no_user_address_token_or_arn(single: Server, token: str) -> None:
     text = httpx.get(f"{single.url}/metrics").text
     assert not re.search(r"user\d|0x[0-9a-fA-F]{40}|arn:aws", text)
@@ -161,6 +183,37 @@ def test_rates_of_the_last_minutes_add_all_workers_up_too(
     assert (recent.kms_calls.all, recent.open_circuits) == (80, frozenset())
 
 
+def pids(samples: dict[str, dict[tuple[tuple[str, str], ...], float]], name: str) -> dict[int, float]:
+    """The value of each process."""
+    return {int(dict(labels)["pid"]): value for labels, value in samples[name].items()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+def test_each_process_tells_its_time_memory_and_files(several: tuple[Server, str, str, Path]) -> None:
+    server, _, metrics, _ = several
+    samples = scrape(metrics)
+    memory = pids(samples, "process_resident_memory_bytes")
+    assert len(memory) == 3
+    assert server.process.pid in memory
+    assert min(memory.values()) > 50 * 2**20
+    for name in ("process_cpu_seconds_total", "process_open_fds", "process_max_fds"):
+        assert pids(samples, name).keys() == memory.keys()
+        assert min(pids(samples, name).values()) > 0
+    started = pids(samples, "process_start_time_seconds")
+    assert all(time.time() - 600 < at < time.time() + 5 for at in started.values())
+
+
+def test_every_family_of_a_scrape_is_in_the_table(
+    single: Server, several: tuple[Server, str, str, Path]
+) -> None:
+    table = (Path(__file__).parents[2] / "deploy/monitoring/metrics.md").read_text()
+    listed = {name.removesuffix("_total") for name in re.findall(r"`([a-z_]+)`", table)}
+    for url in (f"{single.url}/metrics", several[2]):
+        families = {family.name for family in text_string_to_metric_families(httpx.get(url).text)}
+        assert len(families) > 20
+        assert families <= listed
+
+
 def test_the_metrics_are_not_on_the_serving_port_too(several: tuple[Server, str, str, Path]) -> None:
     assert httpx.get(f"{several[0].url}/metrics").status_code == 404
 
@@ -176,6 +229,7 @@ def test_counts_outlive_a_worker_and_its_live_gauges_do_not(several: tuple[Serve
     for name in ("kms_service_wallet_opens_total", "kms_service_audit_rows_total"):
         assert total(after, name) >= total(before, name) > 0
     assert list(shared.glob(f"gauge_live*_{victim}.db")) == []
+    assert victim not in pids(after, "process_open_fds")
     assert total(after, "kms_service_requests_in_flight") == 0
 
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kms_service.errors import KmsServiceError
+from kms_service.errors import KmsKeyUnusable, KmsServiceError
 from kms_service.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ADMINISTRATION = "administration"
 OK = "ok"
+# Told apart from a key that is disabled or deleted: somebody changed a policy, or a stranger tries his luck.
+ACCESS_DENIED = "access_denied"
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ def watch(client: "KMSClient") -> None:
 
 @contextmanager
 def measured(operation: str, key: str, purpose: str) -> Iterator[None]:
-    """Count, time and trace the one call inside; an error of ours is its outcome.
+    """Count, time and trace the one call inside; an error of ours is its outcome, by its code.
 
     Args:
         operation: KMS's name of it.
@@ -68,7 +70,7 @@ def measured(operation: str, key: str, purpose: str) -> Iterator[None]:
         try:
             yield
         except KmsServiceError as error:
-            outcome = error.code
+            outcome = _outcome(error)
             tracing.failed(span, outcome)
             raise
         finally:
@@ -76,6 +78,11 @@ def measured(operation: str, key: str, purpose: str) -> Iterator[None]:
             _count(call, outcome)
             if span is not None and call.request_id is not None:
                 span.set_attribute("aws.request_id", call.request_id)
+
+
+def _outcome(error: KmsServiceError) -> str:
+    denied = isinstance(error, KmsKeyUnusable) and error.reason == "AccessDeniedException"
+    return ACCESS_DENIED if denied else error.code
 
 
 def _count(call: Call, outcome: str) -> None:

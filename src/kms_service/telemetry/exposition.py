@@ -1,17 +1,26 @@
 """The metrics as Prometheus reads them: of this process, or of all worker processes of one server.
 
 Workers keep their metrics in memory-mapped files of one private folder, so that any of them, or their parent,
-can answer for all. A dead worker's counts stay, since counters must not fall; its live gauges go.
+can answer for all. A dead worker's counts stay, since counters must not fall; its live gauges go. CPU time,
+memory and open files are read from the system, by `pid`: a sum would fall with a worker's end.
 """
 
+import multiprocessing
 import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry, disable_created_metrics, start_http_server
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
@@ -61,23 +70,40 @@ def serve(host: str, port: int) -> int:
 
 
 class _Workers(Collector):
-    """The metrics in a shared folder, those of live workers and the counts of dead ones."""
+    """The metrics in a shared folder, the counts of dead workers too, and the processes themselves."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._collector = MultiProcessCollector(None, str(folder))  # type: ignore[no-untyped-call] # as above
 
     def collect(self) -> Iterable[Metric]:
-        self._forget_dead()
-        metrics: Iterable[Metric] = self._collector.collect()  # type: ignore[no-untyped-call] # as above
-        return metrics
+        workers = self._live_workers()
+        yield from self._collector.collect()  # type: ignore[no-untyped-call] # as above
+        parent = multiprocessing.parent_process()
+        yield from _of_processes([os.getpid() if parent is None else parent.pid or 0, *workers])
 
-    def _forget_dead(self) -> None:
+    def _live_workers(self) -> list[int]:
+        """The workers that run; the gauges of the others are forgotten."""
         found = (_LIVE_GAUGES.fullmatch(file.name) for file in self._folder.iterdir())
-        for pid in {int(match[1]) for match in found if match}:
-            if not _runs(pid):
-                with suppress(FileNotFoundError):  # another scrape was quicker
-                    mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call] # as above
+        live = []
+        for pid in sorted({int(match[1]) for match in found if match}):
+            if _runs(pid):
+                live.append(pid)
+                continue
+            with suppress(FileNotFoundError):  # another scrape was quicker
+                mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call] # as above
+        return live
+
+
+def _of_processes(pids: Iterable[int]) -> Iterable[Metric]:
+    """Prometheus' own `process_*` metrics of each; none where there is no /proc."""
+    joined: dict[str, Metric] = {}
+    for pid in pids:
+        for family in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+            whole = joined.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                whole.add_sample(sample.name, {"pid": str(pid)}, sample.value)
+    return joined.values()
 
 
 def _runs(pid: int) -> bool:
