@@ -1,31 +1,40 @@
 # syntax=docker/dockerfile:1
 # Two stages: the first installs with hashes required, the second holds neither pip's cache nor a compiler.
 
-FROM python:3.13-slim-trixie AS build
+# The newest patches of this Python and of Debian; name an image by its digest to build the same again.
+ARG BASE=python:3.13-slim-trixie
+
+FROM ${BASE} AS build
 WORKDIR /build
-RUN python -m venv /opt/kms-service
-COPY locks/serve.txt locks/
-RUN /opt/kms-service/bin/pip install --no-cache-dir --no-deps --require-hashes -r locks/serve.txt
-RUN python -m venv /opt/build
-COPY locks/develop.txt locks/
-RUN /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes -r locks/develop.txt
+COPY locks/serve.txt locks/build.txt locks/
+RUN python -m venv /opt/kms-service \
+    && /opt/kms-service/bin/pip install --no-cache-dir --no-deps --require-hashes -r locks/serve.txt \
+    && python -m venv /opt/build \
+    && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes -r locks/build.txt
 COPY pyproject.toml README.md LICENSE alembic.ini ./
 COPY src src
 COPY migrations migrations
 RUN /opt/build/bin/python -m hatchling build -t wheel -d dist \
     && /opt/kms-service/bin/pip install --no-cache-dir --no-deps --no-index dist/*.whl
 
+FROM build AS build-local
+COPY locks/local.txt locks/
+RUN /opt/kms-service/bin/pip install --no-cache-dir --no-deps --require-hashes -r locks/local.txt
+
 # The KMS stand-in of docker-compose.yml: never part of the service's image.
-FROM build AS kms-stand-in
-RUN /opt/build/bin/pip install --no-cache-dir --no-deps --no-index dist/*.whl \
-    && install -d -o 10001 -g 10001 -m 700 /data
+FROM ${BASE} AS kms-stand-in
+COPY --from=build-local /opt/kms-service /opt/kms-service
+RUN install -d -o 10001 -g 10001 -m 700 /data
 USER 10001:10001
-ENV PYTHONUNBUFFERED=1
+WORKDIR /tmp
+ENV PATH=/opt/kms-service/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
 EXPOSE 4566
-ENTRYPOINT ["/opt/build/bin/python", "-I", "-m", "kms_service.local.kms_server"]
+ENTRYPOINT ["python", "-I", "-m", "kms_service.local.kms_server"]
 CMD ["--keys", "/data/keys.json", "--host", "0.0.0.0", "--port", "4566"]
 
-FROM python:3.13-slim-trixie AS service
+FROM ${BASE} AS service
 LABEL org.opencontainers.image.title="kms-service" \
       org.opencontainers.image.description="Custody of Ethereum wallets in front of AWS KMS and PostgreSQL" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Writes locks/serve.txt (what the service runs with) and locks/develop.txt (that, the laptop mode, the
-# development tools and what the benchmarks draw with) from pyproject.toml: exact versions with hashes, for
-# CPython 3.11 to 3.14.
+# Writes the locks from pyproject.toml: exact versions with hashes, for CPython 3.11 to 3.14. develop.txt holds
+# everything; serve.txt, local.txt (with the laptop mode) and build.txt are parts of it, at the same versions.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 Usage: scripts/lock.sh [--upgrade | --upgrade-package NAME]
 
-Resolves pyproject.toml into locks/serve.txt and locks/develop.txt. Versions already locked stay,
+Resolves pyproject.toml into the files of locks/. Versions already locked stay,
 unless pyproject.toml forbids them or an option asks for newer ones. Needs `uv` and a package index.
 TEXT
 }
@@ -29,10 +28,12 @@ compile() {
   local output="$1"
   shift
   "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-    --no-emit-package kms-service --output-file "$output" "$@" pyproject.toml
+    --output-file "$output" "$@"
   echo "$output: $(grep -c '==' "$output") packages"
 }
 
-compile locks/serve.txt "$@"
-# The same versions in both: what is tested is what is served.
-compile locks/develop.txt --extra local --extra tracing --group dev --group bench --constraints locks/serve.txt "$@"
+compile locks/develop.txt --all-extras --group dev --group bench "$@" pyproject.toml
+# What is tested is what is served.
+compile locks/serve.txt --constraints locks/develop.txt "$@" pyproject.toml
+compile locks/local.txt --constraints locks/develop.txt --extra local "$@" pyproject.toml
+compile locks/build.txt --constraints locks/develop.txt --group pyproject.toml:build "$@"

@@ -1,9 +1,13 @@
 """The container files, as far as they can be checked without an engine."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -19,6 +23,7 @@ def test_every_container_is_hardened(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service.get("privileged") is None
+    assert service["pids_limit"] == 256
 
 
 @pytest.mark.parametrize("name", ["kms-service", "kms", "postgres"])
@@ -29,6 +34,29 @@ def test_what_stays_up_has_a_health_check(name: str) -> None:
 def test_ports_are_published_on_this_machine_only() -> None:
     ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
     assert ports == ["127.0.0.1:3001:3001"]
+
+
+def test_only_the_service_reaches_outside() -> None:
+    reached = {name for name, service in COMPOSE["services"].items() if "outside" in service["networks"]}
+    assert reached == {"kms-service"}
+    assert COMPOSE["networks"]["inside"] == {"internal": True}
+
+
+def test_the_stand_in_takes_the_arguments_that_its_image_gives(tmp_path: Path) -> None:
+    stage = DOCKERFILE.split(" AS kms-stand-in")[1].split("\nFROM ")[0]
+    given = [json.loads(found) for found in re.findall(r"^(?:ENTRYPOINT|CMD) (.*)$", stage, re.MULTILINE)]
+    # Given twice, the last one counts.
+    here = ["--keys", str(tmp_path / "keys.json"), "--host", "127.0.0.1", "--port", "0"]
+    entry = [part for part in given[0][1:] if part != "-I"]  # here the package may come by PYTHONPATH
+    command = [sys.executable, *entry, *given[1], *here]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own program
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        try:
+            assert httpx.get(f"{url}/livez").text == "ok"
+        finally:
+            process.terminate()
+    assert process.returncode == 0
 
 
 def test_the_database_password_has_no_default() -> None:
@@ -48,12 +76,13 @@ def test_jobs_come_before_the_service() -> None:
 
 def test_every_image_of_the_dockerfile_names_its_version() -> None:
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
-    assert bases == ["python:3.13-slim-trixie", "build", "python:3.13-slim-trixie"]
+    assert bases == ["${BASE}", "build", "${BASE}", "${BASE}"]
+    assert re.findall(r"^ARG BASE=(\S+)$", DOCKERFILE, re.MULTILINE) == ["python:3.13-slim-trixie"]
 
 
 def test_every_stage_that_runs_is_another_user_than_root() -> None:
     stages = DOCKERFILE.split("\nFROM ")
-    for stage in stages[2:]:
+    for stage in stages[3:]:
         assert re.findall(r"^USER (\S+)", stage, re.MULTILINE) == ["10001:10001"]
 
 

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,32 +24,40 @@ def locked(name: str) -> dict[str, set[Version]]:
     return found
 
 
-def declared(*, everything: bool) -> list[Requirement]:
+def declared(extras: Sequence[str], groups: Sequence[str], *, service: bool = True) -> list[Requirement]:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
-    lists = [project["project"]["dependencies"]]
-    if everything:
-        lists += [
-            *project["project"]["optional-dependencies"].values(),
-            *project["dependency-groups"].values(),
-        ]
-    return [Requirement(text) for texts in lists for text in texts]
+    lists = [project["project"]["dependencies"]] if service else []
+    lists += [project["project"]["optional-dependencies"][extra] for extra in extras]
+    lists += [project["dependency-groups"][group] for group in groups]
+    return [Requirement(text) for texts in lists for text in texts if isinstance(text, str)]
 
 
-@pytest.mark.parametrize(("name", "everything"), [("serve.txt", False), ("develop.txt", True)])
-def test_every_declared_dependency_is_locked_at_a_version_it_allows(name: str, *, everything: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("build.txt", declared([], ["build"], service=False)),
+        ("serve.txt", declared([], [])),
+        ("local.txt", declared(["local"], [])),
+        ("develop.txt", declared(["local", "tracing"], ["build", "dev", "bench"])),
+    ],
+)
+def test_every_declared_dependency_is_locked_at_a_version_it_allows(
+    name: str, wanted: list[Requirement]
+) -> None:
     versions = locked(name)
-    for requirement in declared(everything=everything):
+    for requirement in wanted:
         found = versions.get(canonicalize_name(requirement.name), set())
         assert found, f"{requirement} is not in {name}: run scripts/lock.sh"
         assert all(version in requirement.specifier for version in found), requirement
 
 
-def test_what_is_tested_is_what_is_served() -> None:
-    serve, develop = locked("serve.txt"), locked("develop.txt")
-    assert serve == {package: develop[package] for package in serve}
+@pytest.mark.parametrize("name", ["build.txt", "serve.txt", "local.txt"])
+def test_what_is_tested_is_what_is_served(name: str) -> None:
+    part, whole = locked(name), locked("develop.txt")
+    assert part == {package: whole[package] for package in part}
 
 
-@pytest.mark.parametrize("name", ["serve.txt", "develop.txt"])
+@pytest.mark.parametrize("name", ["build.txt", "serve.txt", "local.txt", "develop.txt"])
 def test_every_line_is_an_exact_version_with_hashes_and_names_no_host(name: str) -> None:
     text = (PROJECT / "locks" / name).read_text()
     assert PINNED.sub("", text).strip() == ""
