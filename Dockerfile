@@ -5,10 +5,12 @@
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
+# Or tracing: the service with OpenTelemetry, for TRACING_ENABLED.
+ARG LOCK=serve
 WORKDIR /build
-COPY locks/serve.txt locks/build.txt locks/
+COPY locks/${LOCK}.txt locks/build.txt locks/
 RUN python -m venv /opt/kms-service \
-    && /opt/kms-service/bin/pip install --no-cache-dir --no-deps --require-hashes -r locks/serve.txt \
+    && /opt/kms-service/bin/pip install --no-cache-dir --no-deps --require-hashes -r locks/${LOCK}.txt \
     && python -m venv /opt/build \
     && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes -r locks/build.txt
 COPY pyproject.toml README.md LICENSE alembic.ini ./

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Writes the locks from pyproject.toml: exact versions with hashes, for CPython 3.11 to 3.14. develop.txt holds
-# everything; serve.txt, local.txt (with the laptop mode) and build.txt are parts of it, at the same versions.
+# everything; serve.txt, tracing.txt (that and the extra), local.txt (serve.txt and the laptop mode) and build.txt are
+# parts of it, at the same versions.
 set -euo pipefail
 
 usage() {
@@ -35,5 +36,6 @@ compile() {
 compile locks/develop.txt --all-extras --group dev --group bench "$@" pyproject.toml
 # What is tested is what is served.
 compile locks/serve.txt --constraints locks/develop.txt "$@" pyproject.toml
+compile locks/tracing.txt --constraints locks/develop.txt --extra tracing "$@" pyproject.toml
 compile locks/local.txt --constraints locks/develop.txt --extra local "$@" pyproject.toml
 compile locks/build.txt --constraints locks/develop.txt --group pyproject.toml:build "$@"

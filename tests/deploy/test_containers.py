@@ -92,6 +92,12 @@ def test_packages_are_installed_with_hashes_only() -> None:
     assert all("--require-hashes" in line or "--no-index" in line for line in installs)
 
 
+def test_the_image_is_built_from_the_serving_lock_or_the_one_with_tracing() -> None:
+    assert re.findall(r"^ARG LOCK=(\S+)$", DOCKERFILE, re.MULTILINE) == ["serve"]
+    (choices,) = re.findall(r"^# Or (\w+): .*\nARG LOCK", DOCKERFILE, re.MULTILINE)
+    assert all((ROOT / "locks" / f"{name}.txt").is_file() for name in ("serve", choices))
+
+
 def test_the_build_context_is_a_list_of_what_may_enter() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert lines[0] == "*"

@@ -37,6 +37,7 @@ def declared(extras: Sequence[str], groups: Sequence[str], *, service: bool = Tr
     [
         ("build.txt", declared([], ["build"], service=False)),
         ("serve.txt", declared([], [])),
+        ("tracing.txt", declared(["tracing"], [])),
         ("local.txt", declared(["local"], [])),
         ("develop.txt", declared(["local", "tracing"], ["build", "dev", "bench"])),
     ],
@@ -51,13 +52,13 @@ def test_every_declared_dependency_is_locked_at_a_version_it_allows(
         assert all(version in requirement.specifier for version in found), requirement
 
 
-@pytest.mark.parametrize("name", ["build.txt", "serve.txt", "local.txt"])
+@pytest.mark.parametrize("name", ["build.txt", "serve.txt", "tracing.txt", "local.txt"])
 def test_what_is_tested_is_what_is_served(name: str) -> None:
     part, whole = locked(name), locked("develop.txt")
     assert part == {package: whole[package] for package in part}
 
 
-@pytest.mark.parametrize("name", ["build.txt", "serve.txt", "local.txt", "develop.txt"])
+@pytest.mark.parametrize("name", ["build.txt", "serve.txt", "tracing.txt", "local.txt", "develop.txt"])
 def test_every_line_is_an_exact_version_with_hashes_and_names_no_host(name: str) -> None:
     text = (PROJECT / "locks" / name).read_text()
     assert PINNED.sub("", text).strip() == ""
