@@ -39,8 +39,18 @@ print(digest.hexdigest())
 PY
 }
 
-if [[ -f "$stamp" ]] && current="$(fingerprint 2>/dev/null)" && [[ "$current" == "$(<"$stamp")" ]]; then
-  exit 0
+unchanged() {
+  local current
+  [[ -f "$stamp" ]] && current="$(fingerprint 2>/dev/null)" && [[ "$current" == "$(<"$stamp")" ]]
+}
+
+if unchanged; then exit 0; fi
+
+# Two at once would remove each other's work; the second waits, and then finds it done. macOS has no flock.
+if command -v flock >/dev/null 2>&1; then
+  exec 9<scripts/setup.sh
+  flock -n 9 || { say "waiting for another setup to end" && flock 9; }
+  if unchanged; then exit 0; fi
 fi
 
 find_python() {

@@ -1,5 +1,6 @@
 """scripts/setup.sh and the scripts that call it, as a stranger runs them."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -74,6 +75,19 @@ def test_without_a_package_index_it_says_so_and_leaves_no_stamp(clone: Path, tmp
         "setup.sh: installer from locks/develop.txt failed: no package index can be reached"
     )
     assert not (clone / ".venv" / "setup.stamp").exists()
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="flock is not installed")
+def test_a_second_setup_waits_for_the_first(clone: Path) -> None:
+    script = clone / "scripts" / "setup.sh"
+    variables = {"PATH": os.environ["PATH"], "PYTHON": "/bin/false"}
+    with script.open() as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second = subprocess.Popen([script], env=variables, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own
+        assert second.stderr is not None
+        assert second.stderr.readline() == "setup: waiting for another setup to end\n"
+        fcntl.flock(first, fcntl.LOCK_UN)
+        assert "PYTHON=/bin/false is not" in second.communicate(timeout=60)[1]
 
 
 def test_it_does_nothing_when_nothing_has_changed() -> None:
