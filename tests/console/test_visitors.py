@@ -109,8 +109,12 @@ def test_signing_in_gives_a_cookie_for_this_page_only(console: Service, token: s
 
 
 def test_over_https_the_cookie_is_secure(console: Service, token: str) -> None:
-    answer = _sign_in(console, token, **{"X-Forwarded-Proto": "https"})
-    assert _cookie(answer)["secure"] is True
+    """As the server sees it, or as a proxy says that the server does not know."""
+    client = AsgiClient(create_app(console.services, owns_process=False), "")
+    form = {"data": {"token": token}}
+    for address, headers in (("https://service", {}), ("", {"X-Forwarded-Proto": "https"})):
+        answer = client.post(f"{address}/console", headers=headers, **form)
+        assert _cookie(answer)["secure"] is True, address
 
 
 def test_looking_renews_the_cookie_and_a_bearer_gets_none(console: Service, token: str) -> None:

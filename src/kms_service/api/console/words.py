@@ -9,6 +9,7 @@ from kms_service.service.overview import Part
 # An older reading than this is told as one.
 FRESH_SECONDS = 30.0
 _LISTED = 6
+_A_MINUTE = 60
 
 
 def clock(at: datetime) -> str:
@@ -29,8 +30,8 @@ def ago(at: datetime | None, now: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time in the two largest units that fit."""
-    whole = round(seconds)
+    """A length of time in the two largest units that fit; beyond a minute to the nearest ten seconds."""
+    whole = int(round(seconds, -1) if seconds > _A_MINUTE else round(seconds))
     for (unit, length), (smaller, step) in (
         (("d", 86_400), ("h", 3600)),
         (("h", 3600), ("min", 60)),
