@@ -128,12 +128,13 @@ def _invitation(settings: "Settings", folder: Path, seconds: float) -> str:
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
     token = f'-H "Authorization: Bearer $(cat {shlex.quote(str(folder / "token"))})"'
     docs = f"Documentation: {url}/docs\n" if settings.docs_enabled else ""
+    console = f"Operator page: {url}/console\n" if settings.console_enabled else ""
     return (
         f"\nkms-service is ready after {seconds:.1f} s. Try:\n\n"
         f"  curl -X PUT {token} {url}/wallets/alice\n"
         f"  curl {token} {url}/wallets/alice/private-key\n"
         f"  curl {token} {url}/wallets\n\n"
-        f"{docs}Data, keys and token: {folder}\nCtrl-C stops everything.\n"
+        f"{docs}{console}Data, keys and token: {folder}\nCtrl-C stops everything.\n"
     )
 
 

@@ -1,5 +1,6 @@
 """The routes of the page: look, sign in, sign out."""
 
+import asyncio
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -37,11 +38,11 @@ def install_console(app: FastAPI) -> None:
 async def console(request: Request, paused: str | None = None) -> HTMLResponse:
     """The page; or the form, for who has no token or not a good one."""
     if visitors.token_of(request) is None:
-        return _door(request)
+        return await _door(request)
     try:
         visitor = await _visitors(request).admit(request)
     except KmsServiceError as error:
-        answer = _refused(request, error)
+        answer = await _refused(request, error)
         if isinstance(error, NotAuthenticated):
             visitors.sign_out(request, answer)
         return answer
@@ -52,14 +53,14 @@ async def console(request: Request, paused: str | None = None) -> HTMLResponse:
 async def sign_in(request: Request) -> HTMLResponse | RedirectResponse:
     """Give a good token back as the page's cookie."""
     if visitors.is_from_elsewhere(request):
-        return _form(request, HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE)
+        return await _form(request, HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE)
     token = await visitors.token_in(request)
     try:
         caller = await _visitors(request).enter(request, token)
     except KmsServiceError as error:
-        return _refused(request, error)
+        return await _refused(request, error)
     if not caller.only_looks and not services(request).settings.uses_kms_stand_in:
-        return _form(request, HTTPStatus.FORBIDDEN, _TOO_POWERFUL)
+        return await _form(request, HTTPStatus.FORBIDDEN, _TOO_POWERFUL)
     answer = RedirectResponse("console", HTTPStatus.SEE_OTHER, page.headers())
     visitors.keep_signed_in(request, answer, str(token))
     return answer
@@ -69,7 +70,7 @@ async def sign_in(request: Request) -> HTMLResponse | RedirectResponse:
 async def sign_out(request: Request) -> HTMLResponse | RedirectResponse:
     """Take the cookie back."""
     if visitors.is_from_elsewhere(request):
-        return _form(request, HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE)
+        return await _form(request, HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE)
     answer = RedirectResponse("../console", HTTPStatus.SEE_OTHER, page.headers())
     visitors.sign_out(request, answer)
     return answer
@@ -85,15 +86,17 @@ async def _overview(request: Request, visitor: Visitor, *, paused: bool) -> HTML
     with suppress(Overloaded), deadline.within(_READ_SECONDS):
         await in_worker(request, overviews.read)
     refresh = None if paused else REFRESH_SECONDS
-    answer = page.overview(overviews.now(), visitor, services(request).settings, refresh)
+    answer = await asyncio.to_thread(
+        page.overview, overviews.now(), visitor, services(request).settings, refresh
+    )
     if visitor.by_cookie:
         visitors.keep_signed_in(request, answer, request.cookies[visitors.COOKIE])
     return answer
 
 
-def _door(request: Request) -> HTMLResponse:
+async def _door(request: Request) -> HTMLResponse:
     """The form for who brings no token, which is no failure and is not counted as one."""
-    answer = _form(request, HTTPStatus.UNAUTHORIZED, "")
+    answer = await _form(request, HTTPStatus.UNAUTHORIZED, "")
     answer.headers["www-authenticate"] = "Bearer"
     if request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
         # A link in a chat or an alert brings no strict cookie along; asked for by this page, it comes.
@@ -101,10 +104,10 @@ def _door(request: Request) -> HTMLResponse:
     return answer
 
 
-def _refused(request: Request, error: KmsServiceError) -> HTMLResponse:
+async def _refused(request: Request, error: KmsServiceError) -> HTMLResponse:
     problem = problems.response(error)  # counted as any other
     words = _NOT_VALID if isinstance(error, NotAuthenticated) else str(error)
-    answer = _form(request, problem.status_code, words)
+    answer = await _form(request, problem.status_code, words)
     for name in ("www-authenticate", "retry-after"):
         if name in problem.headers:
             answer.headers[name] = problem.headers[name]
@@ -113,5 +116,6 @@ def _refused(request: Request, error: KmsServiceError) -> HTMLResponse:
     return answer
 
 
-def _form(request: Request, status: int, words: str) -> HTMLResponse:
-    return page.sign_in(status, words, services(request).readiness.health())
+async def _form(request: Request, status: int, words: str) -> HTMLResponse:
+    # In a thread, as the page is: the first one loads the template engine, which takes a tenth of a second.
+    return await asyncio.to_thread(page.sign_in, status, words, services(request).readiness.health())
