@@ -18,6 +18,6 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh
 
-options=(--numprocesses auto --dist loadfile --cov --cov-branch --cov-report term)
+options=(--numprocesses auto --dist loadfile --no-loadscope-reorder --cov --cov-branch --cov-report term)
 [[ $# -eq 0 ]] || options+=(--cov-fail-under 0)
 exec .venv/bin/python -m pytest "${options[@]}" "$@"
