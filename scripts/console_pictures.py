@@ -27,7 +27,7 @@ from kms_endpoint import KmsEndpoint  # noqa: E402 # of the tests
 from kms_service.access.scopes import Scope  # noqa: E402 # with the above
 from kms_service.local.postgres import postgres  # noqa: E402 # with the above
 from kms_service.store.schema import migrate  # noqa: E402 # with the above
-from serving import Server, environment, make_token, serving  # noqa: E402 # of the tests
+from server_process import ServerProcess, environment, make_token, serve  # noqa: E402 # of the tests
 
 SIZE = 10
 PREFIX = "Empressa-wallet-key"
@@ -51,11 +51,11 @@ def main() -> None:
         for number in range(1, SIZE + 1):
             key = kms.key(f"alias/{PREFIX}-{number}")
             key.rotation_period, key.rotation_enabled_at = 365, time.time() - 30 * DAY * number
-        looking = make_token(url, kms, Scope.POOL_READ, name="night-call")
         variables = environment(url, kms, WORKERS="2", CONSOLE_ENABLED="true")
+        looking = make_token(variables, "night-call", Scope.POOL_READ)
         with (
-            serving(variables) as server,
-            _traffic(server, make_token(url, kms, *Scope, name="checkout")) as admin,
+            serve(variables) as server,
+            _traffic(server, make_token(variables, "checkout", *Scope)) as admin,
             chromium() as tab,
         ):
             time.sleep(60 * minutes)
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 @contextmanager
-def _traffic(server: Server, token: str) -> Iterator[httpx.Client]:
+def _traffic(server: ServerProcess, token: str) -> Iterator[httpx.Client]:
     ended = threading.Event()
 
     def call() -> None:

@@ -11,7 +11,8 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -20,7 +21,8 @@ import httpx
 
 from fault_table import database
 from kms_endpoint import Error, Hang, KmsEndpoint, Reset, Status
-from served import Served, served
+from kms_service.access.scopes import Scope
+from server_process import ServerProcess, environment, make_token, serve
 
 PREFIX = "Empressa-wallet-key"
 FAULTY = f"alias/{PREFIX}-1"
@@ -72,7 +74,8 @@ class Request:
 class Load:
     """Callers of one service; knows which wallet lies under which key."""
 
-    service: Served
+    server: ServerProcess
+    token: str
     wallets: list[tuple[str, str, str]] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
@@ -80,11 +83,15 @@ class Load:
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     _numbers: "count[int]" = field(default_factory=count)
 
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
     async def run(self, seconds: float) -> None:
         """All callers at once, for so long."""
         limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS)
         async with httpx.AsyncClient(
-            base_url=self.service.url, headers=self.service.headers, timeout=30, limits=limits
+            base_url=self.server.url, headers=self._headers, timeout=30, limits=limits
         ) as client:
             end = time.monotonic() + seconds
             await asyncio.gather(*(self._caller(client, end) for _ in range(CALLERS)))
@@ -127,23 +134,31 @@ class Load:
     async def lost(self) -> int:
         """How many wallets of those answered do not open to their address."""
         lost = 0
-        async with httpx.AsyncClient(base_url=self.service.url, headers=self.service.headers) as client:
+        async with httpx.AsyncClient(base_url=self.server.url, headers=self._headers) as client:
             for user, address, _ in self.wallets:
                 answer = await client.get(f"/wallets/{user}/private-key", timeout=30)
                 lost += answer.status_code != 200 or answer.json()["walletAddress"] != address
         return lost
 
 
-async def one_key_fails(kms: KmsEndpoint, service: Served, break_: Break) -> Load:
+@contextmanager
+def serving(database_url: str, kms: KmsEndpoint) -> Iterator[Load]:
+    """Callers of a service of their own."""
+    kms.add_pool(PREFIX, 10)
+    env = environment(database_url, kms)
+    token = make_token(env, f"load-{uuid.uuid4()}", *Scope)
+    with serve(env) as server:
+        yield Load(server, token, faulty_arn=kms.key(FAULTY).arn)
+
+
+async def one_key_fails(kms: KmsEndpoint, load: Load, break_: Break) -> None:
     """The callers, with the fault in their midst."""
-    load = Load(service, faulty_arn=kms.key(FAULTY).arn)
     callers = asyncio.create_task(load.run(HEALTHY_SECONDS + FAULT_SECONDS + HEALING_SECONDS))
     await asyncio.sleep(HEALTHY_SECONDS)
     mend = break_(kms)
     await asyncio.sleep(FAULT_SECONDS)
     mend()
     await callers
-    return load
 
 
 def report(name: str, load: Load) -> None:
@@ -173,36 +188,29 @@ def main() -> None:
     """Run every scenario against a service of its own."""
     with database("load") as url:
         for name, break_ in SCENARIOS.items():
-            with KmsEndpoint() as kms:
-                kms.add_pool(PREFIX, 10)
-                with served(url, kms) as service:
-                    load = asyncio.run(one_key_fails(kms, service, break_))
-                    report(name, load)
-                    click.echo(
-                        f"  the key: {kms.count('Encrypt', key=FAULTY)} Encrypt calls; "
-                        f"{sum(key == load.faulty_arn for _, _, key in load.wallets)} wallets made under it; "
-                        f"{asyncio.run(load.lost())} wallets lost of {len(load.wallets)}"
-                    )
+            with KmsEndpoint() as kms, serving(url, kms) as load:
+                asyncio.run(one_key_fails(kms, load, break_))
+                report(name, load)
+                click.echo(
+                    f"  the key: {kms.count('Encrypt', key=FAULTY)} Encrypt calls; "
+                    f"{sum(key == load.faulty_arn for _, _, key in load.wallets)} wallets made under it; "
+                    f"{asyncio.run(load.lost())} wallets lost of {len(load.wallets)}"
+                )
         _at_random(url)
 
 
 def _at_random(url: str) -> None:
-    with KmsEndpoint() as kms:
-        kms.add_pool(PREFIX, 10)
-        with served(url, kms) as service:
-            load = Load(service)
-            operations = ("Encrypt", "Decrypt")
-            for seed, fault in enumerate((Status(500), Error("KMSInternalException"), Reset())):
-                kms.on(*operations).at_random(0.113, seed=seed).answer(fault)  # 30 % for the three together
-            asyncio.run(load.run(12))
-            kms.clear()
-            failed = kms.count() - kms.count(outcome="ok")
-            statuses = Counter(f"{each.kind} {each.status} {each.code}" for each in load.requests)
-            time.sleep(3)
-            click.echo(
-                f"\n30 % at random: {failed} of {kms.count()} KMS calls failed; answers {dict(statuses)}"
-            )
-            click.echo(f"  {asyncio.run(load.lost())} wallets lost of {len(load.wallets)}")
+    with KmsEndpoint() as kms, serving(url, kms) as load:
+        operations = ("Encrypt", "Decrypt")
+        for seed, fault in enumerate((Status(500), Error("KMSInternalException"), Reset())):
+            kms.on(*operations).at_random(0.113, seed=seed).answer(fault)  # 30 % for the three together
+        asyncio.run(load.run(12))
+        kms.clear()
+        failed = kms.count() - kms.count(outcome="ok")
+        statuses = Counter(f"{each.kind} {each.status} {each.code}" for each in load.requests)
+        time.sleep(3)
+        click.echo(f"\n30 % at random: {failed} of {kms.count()} KMS calls failed; answers {dict(statuses)}")
+        click.echo(f"  {asyncio.run(load.lost())} wallets lost of {len(load.wallets)}")
 
 
 if __name__ == "__main__":

@@ -4,29 +4,39 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from ssl import SSLContext
+from typing import IO, Any
 
 import httpx
 
 from kms_endpoint import KmsEndpoint
+from kms_service.access.scopes import Scope
+from kms_service.settings import Settings, load_settings
+from wiring import running_services
 
-_READY_SECONDS = 30
-_STOP_SECONDS = 20
+# Generous, for a machine that does much else: only a test that fails waits for so long.
+START_SECONDS = 150
+STOP_SECONDS = 60
+
+_SOURCES = Path(__file__).parents[1] / "src"
+_ADDRESS = re.compile(r"running on (https?://[\d.]+:[1-9]\d*)")
 
 
-def environment(database_url: str, endpoint: KmsEndpoint, **changes: str) -> dict[str, str]:
+def environment(database_url: str, endpoint: KmsEndpoint, **changes: object) -> dict[str, str]:
     """What a process needs to serve on these two, and nothing of the developer's."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "AWS_", "COV"))}
     return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "AWS_EC2_METADATA_DISABLED": "true",
+        **kept,
+        "PYTHONPATH": str(_SOURCES),
         "AWS_REGION": endpoint.region,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "canary-aws-secret",
@@ -34,39 +44,53 @@ def environment(database_url: str, endpoint: KmsEndpoint, **changes: str) -> dic
         "DATABASE_URL": database_url,
         "PORT": "0",
         "LOG_FORMAT": "json",
-        **changes,
+        "SHUTDOWN_DELAY_SECONDS": "0",
+        **{name: str(value) for name, value in changes.items()},
     }
 
 
-def run(*arguments: str, env: dict[str, str], seconds: float = 30) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """One command to its end."""
     return subprocess.run(  # noqa: S603 - this interpreter and the tests' own words
         [sys.executable, "-m", "kms_service", *arguments],
         env=env,
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=START_SECONDS,
         check=False,
     )
 
 
 def make_token(env: dict[str, str], name: str, *scopes: str) -> str:
-    """A token, made by the command that operators use."""
-    wanted = [part for scope in scopes for part in ("--scope", scope)]
-    done = run("token", "create", name, *wanted, "--json", env=env)
-    assert done.returncode == 0, done.stderr
-    token: str = json.loads(done.stdout)["token"]
-    return token
+    """A token for a process in this environment."""
+    fields = {name.lower(): value for name, value in env.items() if name.lower() in Settings.model_fields}
+    with running_services(load_settings(None, **fields)) as services:
+        made = services.tokens.create(
+            name,
+            [Scope(scope) for scope in scopes],
+            expires_in=None,
+            private_key_reads_per_minute=None,
+            signatures_per_minute=None,
+        )
+    return made.secret
+
+
+def free_port() -> int:
+    """A port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @dataclass
 class ServerProcess:
-    """A serving process and everything it has printed."""
+    """A serving process, where it answers, and everything it has printed."""
 
     process: subprocess.Popen[str]
+    url: str = ""
     out: list[str] = field(default_factory=list)
     err: list[str] = field(default_factory=list)
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30))
 
     @property
     def printed(self) -> str:
@@ -76,29 +100,39 @@ class ServerProcess:
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """The log lines so far, all of which must be JSON."""
         lines = [json.loads(line) for line in list(self.out)]
-        return [line for line in lines if name in (None, line["event"])]
+        return [line for line in lines if name in (None, line.get("event"))]
 
-    def get(self, path: str, token: str = "") -> httpx.Response:
-        """One GET."""
-        return self.client.get(path, headers=_bearer(token))
+    def wait_for(self, name: str, count: int = 1) -> list[dict[str, Any]]:
+        """The events of this name, once there are so many."""
+        end = time.monotonic() + START_SECONDS
+        while len(found := self.events(name)) < count:
+            assert time.monotonic() < end, f"no {name} in time:\n{self.printed}"
+            time.sleep(0.05)
+        return found
 
-    def put(self, path: str, token: str) -> httpx.Response:
-        """One PUT."""
-        return self.client.put(path, headers=_bearer(token))
+    def client(self, token: str) -> httpx.Client:
+        """A client with this token, over a new connection for each request, so that all workers serve."""
+        return httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {token}"},
+            limits=httpx.Limits(max_keepalive_connections=0),
+            timeout=60,
+        )
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and wait; the exit code."""
         self.process.send_signal(how)
-        return self.process.wait(_STOP_SECONDS)
-
-
-def _bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"} if token else {}
+        return self.process.wait(STOP_SECONDS)
 
 
 @contextmanager
-def serve(env: dict[str, str]) -> Iterator[ServerProcess]:
-    """`kms-service serve`, once it is ready; ended at the end, whatever happens."""
+def serve(env: dict[str, str], tls: SSLContext | None = None) -> Iterator[ServerProcess]:
+    """`kms-service serve`, once it is ready; ended at the end, whatever happens.
+
+    Args:
+        env: its environment; with a LOG_LEVEL that hides its address, a PORT too.
+        tls: how to reach it over TLS.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "kms_service", "serve"],
         env=env,
@@ -110,23 +144,32 @@ def serve(env: dict[str, str]) -> Iterator[ServerProcess]:
     server = ServerProcess(process)
     readers = [_reader(process.stdout, server.out), _reader(process.stderr, server.err)]
     try:
-        server.client.base_url = httpx.URL(_address(server))
-        _until_ready(server)
+        server.url = _address(server) if env["PORT"] == "0" else f"http://127.0.0.1:{env['PORT']}"
+        _until_ready(server, tls)
         yield server
     finally:
-        server.client.close()
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        _end(process)
         for reader in readers:
             reader.join(5)
 
 
-def _reader(stream: Any, lines: list[str]) -> threading.Thread:
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # what it may have left: nothing outlives a test
+    process.wait()
+
+
+def _reader(stream: IO[str] | None, lines: list[str]) -> threading.Thread:
+    assert stream is not None
+
     def follow() -> None:
-        for line in iter(stream.readline, ""):
-            lines.append(line.rstrip("\n"))  # noqa: PERF401 # as they come, not at the end
-        stream.close()
+        with stream:
+            for line in stream:
+                lines.append(line.rstrip("\n"))  # noqa: PERF401 # as they come, not at the end
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
@@ -134,23 +177,23 @@ def _reader(stream: Any, lines: list[str]) -> threading.Thread:
 
 
 def _address(server: ServerProcess) -> str:
-    end = time.monotonic() + _READY_SECONDS
+    end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and server.process.poll() is None:
         for line in list(server.out):
-            found = re.search(r"running on (http://[\d.]+:[1-9]\d*)", line)
-            if found:
+            if found := _ADDRESS.search(line):
                 return found[1]
         time.sleep(0.02)
     raise AssertionError(f"it did not start:\n{server.printed}")
 
 
-def _until_ready(server: ServerProcess) -> None:
-    end = time.monotonic() + _READY_SECONDS
-    while time.monotonic() < end:
-        try:
-            if server.get("/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            assert server.process.poll() is None, server.printed
-        time.sleep(0.05)
+def _until_ready(server: ServerProcess, tls: SSLContext | None) -> None:
+    end = time.monotonic() + START_SECONDS
+    with httpx.Client(base_url=server.url, verify=tls or True, timeout=10) as client:
+        while time.monotonic() < end:
+            try:
+                if client.get("/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                assert server.process.poll() is None, server.printed
+            time.sleep(0.05)
     raise AssertionError(f"it did not become ready:\n{server.printed}")

@@ -6,7 +6,7 @@ import pytest
 
 import chromium
 from kms_endpoint import KmsEndpoint
-from serving import Server, environment, make_token, serving
+from server_process import ServerProcess, environment, make_token, serve
 from wiring import FreshDatabase
 
 # Of the style sheet, whose hash the policy has to name.
@@ -18,16 +18,17 @@ pytestmark = pytest.mark.skipif(chromium.FOUND is None, reason="no Chromium on t
 
 
 @pytest.fixture(scope="module")
-def server(fresh_database: FreshDatabase) -> Iterator[tuple[Server, str]]:
+def server(fresh_database: FreshDatabase) -> Iterator[tuple[ServerProcess, str]]:
     """A server with the page, and a token that can look at it."""
     with fresh_database() as url, KmsEndpoint() as endpoint:
         endpoint.add_pool("Empressa-wallet-key", 10)
-        token = make_token(url, endpoint, "pool:read", name="night-call")
-        with serving(environment(url, endpoint, CONSOLE_ENABLED="true")) as server:
+        env = environment(url, endpoint, CONSOLE_ENABLED="true")
+        token = make_token(env, "night-call", "pool:read")
+        with serve(env) as server:
             yield server, token
 
 
-def test_a_visitor_signs_in_looks_on_any_screen_and_signs_out(server: tuple[Server, str]) -> None:
+def test_a_visitor_signs_in_looks_on_any_screen_and_signs_out(server: tuple[ServerProcess, str]) -> None:
     at, token = server
     with chromium.chromium() as tab:
         tab.go(f"{at.url}/console")

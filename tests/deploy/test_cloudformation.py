@@ -16,7 +16,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from iam import allows
 from kms_service.settings import Settings
-from serving import START_SECONDS, free_port
+from server_process import START_SECONDS, free_port
 from wiring import running_services
 from workloads import OBJECTS
 

@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 
 from kms_endpoint import KmsEndpoint
 from kms_service.telemetry import emf, metrics
-from serving import environment, serving
+from server_process import environment, serve
 from wiring import FreshDatabase
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -52,7 +52,7 @@ def scraped(fresh_database: FreshDatabase) -> Iterator[set[str]]:
     """The families that a scrape of the running service describes, whether anything was counted or not."""
     with fresh_database() as url, KmsEndpoint() as endpoint:
         endpoint.add_pool("Empressa-wallet-key", 10)
-        with serving(environment(url, endpoint)) as server:
+        with serve(environment(url, endpoint)) as server:
             text = httpx.get(f"{server.url}/metrics").text
             yield {family(name) for name in re.findall(r"^# HELP (kms_service_\w+)", text, re.MULTILINE)}
 

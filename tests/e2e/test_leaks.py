@@ -107,9 +107,7 @@ def test_no_secret_and_no_rejected_value_is_told(
     token = make_token(env, "app", *SCOPES)
     told = Told()
     with serve(env) as server:
-        with httpx.Client(
-            base_url=server.client.base_url, headers={"Authorization": f"Bearer {token}"}, timeout=30
-        ) as client:
+        with server.client(token) as client:
             _everything(client, told, "plain")
             for number, fault in enumerate(FAULTS):
                 with (

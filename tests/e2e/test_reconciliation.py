@@ -21,7 +21,7 @@ from server_process import ServerProcess, environment, make_token, run, serve
 
 CALLERS = 8
 SUCCESSES = 50
-SECONDS = 30
+SECONDS = 300  # generous, for a machine that does much else
 ACTIONS = ("wallet.create", "private_key.read", "sign.message")
 # What such an answer means for the audit row is unknown: it may have been committed before contact was lost.
 UNKNOWN = {"database_unavailable", "audit_unavailable", "timed_out", "overloaded", "no answer"}
@@ -47,7 +47,7 @@ class Load:
     def call(self, caller: int) -> None:
         """Create a wallet, read its key, sign with it, and again."""
         number = 0
-        with httpx.Client(timeout=15, headers={"Authorization": f"Bearer {self.token}"}) as client:
+        with httpx.Client(timeout=60, headers={"Authorization": f"Bearer {self.token}"}) as client:
             while not self.stopped.is_set():
                 user = f"user-{caller}-{number // 3}"
                 self._one(client, ACTIONS[number % 3], user, f"request-{caller}-{number:06}")
@@ -102,7 +102,7 @@ def _heads(path: Path, servers: Iterable[ServerProcess]) -> Path:
 
 @pytest.fixture
 def env(database_url: str, kms_endpoint: KmsEndpoint) -> dict[str, str]:
-    return environment(database_url, kms_endpoint, AUDIT_HEADS_SECONDS="1")
+    return environment(database_url, kms_endpoint, AUDIT_HEADS_SECONDS=1)
 
 
 @pytest.mark.invariant(3)
@@ -118,7 +118,7 @@ def test_every_answer_has_its_row_and_every_row_its_answer(
         )
         denied.answer(Error("AccessDeniedException"))
     with serve(env) as killed, ThreadPoolExecutor(CALLERS) as executor:
-        load = Load(token, str(killed.client.base_url).rstrip("/"))
+        load = Load(token, killed.url)
         callers = [executor.submit(load.call, caller) for caller in range(CALLERS)]
         try:
             load.wait_for_successes(SUCCESSES)
@@ -126,7 +126,7 @@ def test_every_answer_has_its_row_and_every_row_its_answer(
             load.wait_for_successes(2 * SUCCESSES)
             assert killed.stop(signal.SIGKILL) == -signal.SIGKILL
             with serve(env) as server:
-                load.address = str(server.client.base_url).rstrip("/")
+                load.address = server.url
                 load.wait_for_successes(3 * SUCCESSES)
                 load.stopped.set()
                 for caller in callers:

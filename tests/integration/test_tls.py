@@ -1,14 +1,9 @@
 """TLS with real handshakes against a real `kms-service serve`, and the settings that make it."""
 
-import os
 import socket
 import ssl
-import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,9 +13,8 @@ from authority import CLIENT, SERVER, Authority
 from kms_endpoint import KmsEndpoint
 from kms_service.errors import SettingsError
 from kms_service.settings import Settings, load_settings
+from server_process import environment, serve
 from wiring import FreshDatabase
-
-START_SECONDS = 150  # generous, for a machine that does much else
 
 
 @pytest.fixture(scope="module")
@@ -38,45 +32,6 @@ def served(authority: Authority) -> tuple[Path, Path]:
     return authority.issue("server", SERVER)
 
 
-@contextmanager
-def _serving(environment: dict[str, str], client: ssl.SSLContext) -> Iterator[int]:
-    """A server process on a free port, up since `client` could talk to it; ends with the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kms_service", "serve"],
-        env={**os.environ, **environment, "PORT": str(port), "PYTHONPATH": ":".join(filter(None, sys.path))},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                httpx.get(f"https://127.0.0.1:{port}/livez", verify=client)
-                break
-            except httpx.ConnectError:
-                assert process.poll() is None, "the server ended"
-                assert time.monotonic() < deadline, "the server does not answer"
-                time.sleep(0.1)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _environment(database_url: str, kms: KmsEndpoint, **more: Path | str) -> dict[str, str]:
-    return {
-        "AWS_REGION": kms.region,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_ENDPOINT_URL_KMS": kms.url,
-        "DATABASE_URL": database_url,
-        **{name: str(value) for name, value in more.items()},
-    }
-
-
 def _client(authority: Authority, certificate: tuple[Path, Path] | None = None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=authority.certificate_file)
     if certificate is not None:
@@ -87,98 +42,100 @@ def _client(authority: Authority, certificate: tuple[Path, Path] | None = None) 
 @pytest.fixture(scope="module")
 def mutual(
     fresh_database: FreshDatabase, authority: Authority, served: tuple[Path, Path]
-) -> Iterator[tuple[int, ssl.SSLContext]]:
-    """A server that wants client certificates, and a client that has one."""
+) -> Iterator[tuple[str, ssl.SSLContext]]:
+    """The address of a server that wants client certificates, and a client that has one."""
+    client = _client(authority, authority.issue("client", CLIENT))
     with fresh_database() as url, KmsEndpoint() as kms:
         kms.add_pool("Empressa-wallet-key", 10)
-        environment = _environment(
+        env = environment(
             url,
             kms,
             TLS_CERT_FILE=served[0],
             TLS_KEY_FILE=served[1],
             TLS_CLIENT_CA_FILE=authority.certificate_file,
         )
-        client = _client(authority, authority.issue("client", CLIENT))
-        with _serving(environment, client) as port:
-            yield port, client
+        with serve(env, client) as server:
+            yield server.url, client
 
 
-def test_a_client_with_a_certificate_is_served(mutual: tuple[int, ssl.SSLContext]) -> None:
-    port, client = mutual
-    assert httpx.get(f"https://127.0.0.1:{port}/livez", verify=client).json() == {"status": "ok"}
+def test_a_client_with_a_certificate_is_served(mutual: tuple[str, ssl.SSLContext]) -> None:
+    url, client = mutual
+    assert httpx.get(f"{url}/livez", verify=client).json() == {"status": "ok"}
     # A certificate opens the connection and nothing else: a token is still asked for.
-    assert httpx.get(f"https://127.0.0.1:{port}/wallets/alice", verify=client).status_code == 401
+    assert httpx.get(f"{url}/wallets/alice", verify=client).status_code == 401
 
 
-def _is_refused(port: int, client: ssl.SSLContext) -> None:
+def _is_refused(url: str, client: ssl.SSLContext) -> None:
     # In TLS 1.3 the refusal of a client's certificate reaches the client after its own handshake is done.
     with pytest.raises((ssl.SSLError, ConnectionError, httpx.TransportError)):
-        httpx.get(f"https://127.0.0.1:{port}/livez", verify=client)
+        httpx.get(f"{url}/livez", verify=client)
 
 
 def test_a_client_without_a_certificate_is_refused(
-    mutual: tuple[int, ssl.SSLContext], authority: Authority
+    mutual: tuple[str, ssl.SSLContext], authority: Authority
 ) -> None:
     _is_refused(mutual[0], _client(authority))
 
 
 def test_a_certificate_of_another_authority_is_refused(
-    mutual: tuple[int, ssl.SSLContext], authority: Authority, stranger: Authority
+    mutual: tuple[str, ssl.SSLContext], authority: Authority, stranger: Authority
 ) -> None:
     _is_refused(mutual[0], _client(authority, stranger.issue("client", CLIENT)))
 
 
 def test_a_server_certificate_is_no_client_certificate(
-    mutual: tuple[int, ssl.SSLContext], authority: Authority, served: tuple[Path, Path]
+    mutual: tuple[str, ssl.SSLContext], authority: Authority, served: tuple[Path, Path]
 ) -> None:
     _is_refused(mutual[0], _client(authority, served))
 
 
-def test_the_client_can_tell_who_serves(mutual: tuple[int, ssl.SSLContext], stranger: Authority) -> None:
+def test_the_client_can_tell_who_serves(mutual: tuple[str, ssl.SSLContext], stranger: Authority) -> None:
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-        httpx.get(f"https://127.0.0.1:{mutual[0]}/livez", verify=_client(stranger))
+        httpx.get(f"{mutual[0]}/livez", verify=_client(stranger))
+
+
+def _connected(url: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60)
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
 def test_current_versions_are_spoken(
-    mutual: tuple[int, ssl.SSLContext], authority: Authority, version: str
+    mutual: tuple[str, ssl.SSLContext], authority: Authority, version: str
 ) -> None:
     client = _client(authority, authority.issue("client", CLIENT))
     client.minimum_version = client.maximum_version = ssl.TLSVersion[version]
     with (
-        socket.create_connection(("127.0.0.1", mutual[0]), timeout=10) as plain,
+        _connected(mutual[0]) as plain,
         client.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
     ):
         assert secured.version() == version.replace("_", ".")
 
 
-def test_tls_1_1_is_not(mutual: tuple[int, ssl.SSLContext], authority: Authority) -> None:
+def test_tls_1_1_is_not(mutual: tuple[str, ssl.SSLContext], authority: Authority) -> None:
     client = _client(authority, authority.issue("client", CLIENT))
     client.set_ciphers("ALL:@SECLEVEL=0")  # or this client would not even offer it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         client.minimum_version = client.maximum_version = ssl.TLSVersion.TLSv1_1
     with (
-        socket.create_connection(("127.0.0.1", mutual[0]), timeout=10) as plain,
+        _connected(mutual[0]) as plain,
         pytest.raises((ssl.SSLError, ConnectionError)),
     ):
         client.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
-def test_plain_http_gets_no_answer(mutual: tuple[int, ssl.SSLContext]) -> None:
+def test_plain_http_gets_no_answer(mutual: tuple[str, ssl.SSLContext]) -> None:
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"http://127.0.0.1:{mutual[0]}/livez")
+        httpx.get(f"{mutual[0].replace('https', 'http')}/livez")
 
 
 def test_without_a_client_ca_several_workers_serve_everybody(
     database_url: str, kms_endpoint: KmsEndpoint, authority: Authority, served: tuple[Path, Path]
 ) -> None:
-    environment = _environment(
-        database_url, kms_endpoint, TLS_CERT_FILE=served[0], TLS_KEY_FILE=served[1], WORKERS="2"
-    )
+    env = environment(database_url, kms_endpoint, TLS_CERT_FILE=served[0], TLS_KEY_FILE=served[1], WORKERS=2)
     client = _client(authority)
-    with _serving(environment, client) as port:
-        assert httpx.get(f"https://127.0.0.1:{port}/readyz", verify=client).status_code == 200
+    with serve(env, client) as server:
+        assert httpx.get(f"{server.url}/readyz", verify=client).status_code == 200
 
 
 def _problems(settings: Settings, **files: Path) -> list[str]:

@@ -148,7 +148,7 @@ class KmsEndpoint:
         """How many requests came, of one operation, naming one key, or ending in one outcome."""
         return sum(outcome in (None, each.outcome) for each in self.received(operation, key=key))
 
-    def wait_for(self, number: int, operation: str | None = None, *, within: float = 5.0) -> None:
+    def wait_for(self, number: int, operation: str | None = None, *, within: float = 60.0) -> None:
         """Return once that many requests have come, hanging ones included.
 
         Raises:

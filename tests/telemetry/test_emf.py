@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from kms_endpoint import KmsEndpoint
 from kms_service.telemetry.emf import NAMESPACE, EmbeddedMetrics, representatives
-from serving import environment, make_token, serving
+from server_process import environment, free_port, make_token, serve
 
 UNITS = {"Seconds", "Count"}
 
@@ -140,12 +140,14 @@ def test_all_metrics_of_the_service_fit_one_document() -> None:
 def test_every_worker_writes_a_last_time_when_it_ends_whatever_the_log_level(
     database_url: str, kms_endpoint: KmsEndpoint
 ) -> None:
-    token = make_token(database_url, kms_endpoint, "wallets:create")
-    variables = environment(database_url, kms_endpoint, METRICS_EMF="true", LOG_LEVEL="ERROR", WORKERS="2")
-    with serving(variables) as server, server.client(token) as client:
+    env = environment(
+        database_url, kms_endpoint, METRICS_EMF="true", LOG_LEVEL="ERROR", WORKERS=2, PORT=free_port()
+    )
+    token = make_token(env, "tester", "wallets:create")
+    with serve(env) as server, server.client(token) as client:
         for user in range(20):
             client.put(f"/wallets/user{user}").raise_for_status()
-    documents = [json.loads(line) for line in server.lines if '"_aws"' in line]
+    documents = [json.loads(line) for line in server.out if '"_aws"' in line]
     for document in documents:
         check(document)
     totals = [
@@ -155,4 +157,4 @@ def test_every_worker_writes_a_last_time_when_it_ends_whatever_the_log_level(
         and document["status"] == "201"
     ]
     assert sum(totals) == 20
-    assert not any(token in line for line in server.lines)
+    assert token not in server.printed

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from kms_endpoint import Error, KmsEndpoint
 from kms_service.telemetry.exposition import FOLDER_VARIABLE
 from kms_service.telemetry.recent import Counts, History
-from serving import Server, environment, make_token, serving
+from server_process import ServerProcess, environment, make_token, serve
 from wiring import FreshDatabase
 
 SCOPES = ("wallets:create", "wallets:read", "private-keys:read")
@@ -25,7 +25,7 @@ SCOPES = ("wallets:create", "wallets:read", "private-keys:read")
 def scrape(url: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     """Sample name -> labels -> value."""
     samples: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
-    for family in text_string_to_metric_families(httpx.get(url, timeout=5).text):
+    for family in text_string_to_metric_families(httpx.get(url, timeout=60).text):
         for sample in family.samples:
             samples.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
     return samples
@@ -36,7 +36,7 @@ def total(samples: dict[str, dict[tuple[tuple[str, str], ...], float]], name: st
     return sum(value for key, value in samples.get(name, {}).items() if wanted <= set(key))
 
 
-def use(server: Server, token: str, users: range) -> None:
+def use(server: ServerProcess, token: str, users: range) -> None:
     """A wallet and its private key for each user, eight at a time."""
 
     with server.client(token) as client:
@@ -65,17 +65,17 @@ def database(fresh_database: FreshDatabase) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def token(database: str, endpoint: KmsEndpoint) -> str:
-    return make_token(database, endpoint, *SCOPES)
+    return make_token(environment(database, endpoint), "tester", *SCOPES)
 
 
 @pytest.fixture(scope="module")
-def single(database: str, endpoint: KmsEndpoint, token: str) -> Iterator[Server]:
-    with serving(environment(database, endpoint)) as server:
+def single(database: str, endpoint: KmsEndpoint, token: str) -> Iterator[ServerProcess]:
+    with serve(environment(database, endpoint)) as server:
         use(server, token, range(10))
         yield server
 
 
-def test_what_was_done_is_counted(single: Server) -> None:
+def test_what_was_done_is_counted(single: ServerProcess) -> None:
     samples = scrape(f"{single.url}/metrics")
     route = "/wallets/{userId}/private-key"
     assert total(samples, "kms_service_http_requests_total", route=route, method="GET", status="200") == 10
@@ -88,10 +88,10 @@ def test_what_was_done_is_counted(single: Server) -> None:
     assert total(samples, "kms_service_pool_keys", status="Active") == 10
     assert total(samples, "kms_service_database_statement_duration_seconds_count") >= 30
     assert total(samples, "kms_service_build_info") == 1
-    assert time.time() - 60 < total(samples, "kms_service_start_time_seconds") < time.time()
+    assert time.time() - 3600 < total(samples, "kms_service_start_time_seconds") < time.time()
 
 
-def test_every_wrapped_key_is_called_by_its_alias(single: Server) -> None:
+def test_every_wrapped_key_is_called_by_its_alias(single: ServerProcess) -> None:
     keys = {
         dict(labels)["key"] for labels in scrape(f"{single.url}/metrics")["kms_service_kms_requests_total"]
     }
@@ -103,7 +103,7 @@ def test_every_wrapped_key_is_called_by_its_alias(single: Server) -> None:
     [("AccessDeniedException", "access_denied"), ("DisabledException", "kms_key_unusable")],
 )
 def test_a_denial_is_told_apart_from_a_broken_key(
-    single: Server, endpoint: KmsEndpoint, token: str, fault: str, outcome: str
+    single: ServerProcess, endpoint: KmsEndpoint, token: str, fault: str, outcome: str
 ) -> None:
     def failed() -> float:
         samples = scrape(f"{single.url}/metrics")
@@ -119,13 +119,13 @@ def test_a_denial_is_told_apart_from_a_broken_key(
     assert failed() == before + 1
 
 
-def test_labels_hold_no_user_address_token_or_arn(single: Server, token: str) -> None:
+def test_labels_hold_no_user_address_token_or_arn(single: ServerProcess, token: str) -> None:
     text = httpx.get(f"{single.url}/metrics").text
     assert not re.search(r"user\d|0x[0-9a-fA-F]{40}|arn:aws", text)
     assert token not in text
 
 
-def test_made_up_methods_and_routes_make_no_labels_of_their_own(single: Server) -> None:
+def test_made_up_methods_and_routes_make_no_labels_of_their_own(single: ServerProcess) -> None:
     for number in range(5):
         httpx.request("PROPFIND", f"{single.url}/made-up-{number}")
     series = scrape(f"{single.url}/metrics")["kms_service_http_requests_total"]
@@ -133,29 +133,33 @@ def test_made_up_methods_and_routes_make_no_labels_of_their_own(single: Server) 
     assert strange == [{"method": "other", "route": "unmatched", "status": "404"}]
 
 
-def test_who_accepts_openmetrics_gets_it(single: Server) -> None:
+def test_who_accepts_openmetrics_gets_it(single: ServerProcess) -> None:
     answer = httpx.get(f"{single.url}/metrics", headers={"accept": "application/openmetrics-text"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
 
 
+Several = tuple[ServerProcess, str, str, Path]
+"""A server, its token, where to scrape it, and its TMPDIR."""
+
+
 @pytest.fixture(scope="module")
 def several(
     fresh_database: FreshDatabase, endpoint: KmsEndpoint, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Server, str, str, Path]]:
-    """Two workers with the metrics on a port of their own: server, its token, where to scrape, its TMPDIR."""
+) -> Iterator[Several]:
+    """Two workers with the metrics on a port of their own."""
     folder = tmp_path_factory.mktemp("tmpdir")
     with fresh_database() as url:
-        variables = environment(url, endpoint, WORKERS="2", METRICS_PORT="0", TMPDIR=str(folder))
-        token = make_token(url, endpoint, *SCOPES)
-        with serving(variables) as server:
+        env = environment(url, endpoint, WORKERS=2, METRICS_PORT=0, TMPDIR=folder)
+        token = make_token(env, "tester", *SCOPES)
+        with serve(env) as server:
             port = server.wait_for("metrics_served")[0]["port"]
             server.wait_for("Application startup complete.", 2)
             yield server, token, f"http://127.0.0.1:{port}/metrics", folder
         assert list(folder.iterdir()) == [], "the shared folder is left behind"
 
 
-def test_a_scrape_adds_all_workers_up(several: tuple[Server, str, str, Path]) -> None:
+def test_a_scrape_adds_all_workers_up(several: Several) -> None:
     server, token, metrics, _ = several
     use(server, token, range(40))
     samples = scrape(metrics)
@@ -166,7 +170,7 @@ def test_a_scrape_adds_all_workers_up(several: tuple[Server, str, str, Path]) ->
 
 
 def test_rates_of_the_last_minutes_add_all_workers_up_too(
-    several: tuple[Server, str, str, Path], monkeypatch: pytest.MonkeyPatch
+    several: Several, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the operator page tells them, in whichever worker it is served."""
     server, token, _, folder = several
@@ -189,7 +193,7 @@ def pids(samples: dict[str, dict[tuple[tuple[str, str], ...], float]], name: str
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
-def test_each_process_tells_its_time_memory_and_files(several: tuple[Server, str, str, Path]) -> None:
+def test_each_process_tells_its_time_memory_and_files(several: Several) -> None:
     server, _, metrics, _ = several
     samples = scrape(metrics)
     memory = pids(samples, "process_resident_memory_bytes")
@@ -203,9 +207,7 @@ def test_each_process_tells_its_time_memory_and_files(several: tuple[Server, str
     assert all(time.time() - 600 < at < time.time() + 5 for at in started.values())
 
 
-def test_every_family_of_a_scrape_is_in_the_table(
-    single: Server, several: tuple[Server, str, str, Path]
-) -> None:
+def test_every_family_of_a_scrape_is_in_the_table(single: ServerProcess, several: Several) -> None:
     table = (Path(__file__).parents[2] / "deploy/monitoring/metrics.md").read_text()
     listed = {name.removesuffix("_total") for name in re.findall(r"`([a-z_]+)`", table)}
     for url in (f"{single.url}/metrics", several[2]):
@@ -214,11 +216,13 @@ def test_every_family_of_a_scrape_is_in_the_table(
         assert families <= listed
 
 
-def test_the_metrics_are_not_on_the_serving_port_too(several: tuple[Server, str, str, Path]) -> None:
+def test_the_metrics_are_not_on_the_serving_port_too(several: Several) -> None:
     assert httpx.get(f"{several[0].url}/metrics").status_code == 404
 
 
-def test_counts_outlive_a_worker_and_its_live_gauges_do_not(several: tuple[Server, str, str, Path]) -> None:
+def test_counts_outlive_a_worker_and_its_live_gauges_do_not(
+    several: Several,
+) -> None:
     server, _, metrics, folder = several
     before = scrape(metrics)
     (shared,) = folder.glob("kms-service-metrics-*")
@@ -233,7 +237,7 @@ def test_counts_outlive_a_worker_and_its_live_gauges_do_not(several: tuple[Serve
     assert total(after, "kms_service_requests_in_flight") == 0
 
 
-def test_a_scrape_answers_while_the_workers_hang(several: tuple[Server, str, str, Path]) -> None:
+def test_a_scrape_answers_while_the_workers_hang(several: Several) -> None:
     server, _, metrics, folder = several
     (shared,) = folder.glob("kms-service-metrics-*")
     workers = {int(file.stem.split("_")[-1]) for file in shared.glob("gauge_livesum_*.db")}
