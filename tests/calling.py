@@ -83,7 +83,7 @@ def serving(settings: Settings, endpoint: KmsEndpoint, token: str | None = None)
         if token is None:
             serving.audit.record(Event("test.begin"))  # opens its chain, which costs an Encrypt of its own
         services = replace(serving, settings=settings, tokens=operator.tokens, canaries=operator.canaries)
-        with _server(app) as url, httpx.Client(base_url=url, timeout=30, limits=_NO_LIMITS) as client:
+        with _server(app) as url, httpx.Client(base_url=url, timeout=60, limits=_NO_LIMITS) as client:
             made = token or make_token(services, *ALL)
             yield Service(services, owner, endpoint, app, client, made)
     owner.close()

@@ -61,7 +61,7 @@ class Fleet:
         """The job as it is now."""
         return self.services.rotations.find(rotation.rotation_id)
 
-    def ended(self, rotation: Rotation, within: float = 20) -> Rotation:
+    def ended(self, rotation: Rotation, within: float = 120) -> Rotation:
         """The job once it has ended."""
         wait_until(lambda: self.job(rotation).status in ENDED, within)
         return self.job(rotation)
@@ -98,7 +98,7 @@ class Fleet:
             return cursor.fetchall() if cursor.description else []
 
 
-def wait_until(condition: Callable[[], bool], within: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], within: float = 60) -> None:
     """Return once the condition holds.
 
     Raises:

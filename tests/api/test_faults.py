@@ -93,7 +93,7 @@ def test_a_create_under_a_kms_fault(hasty: Service, name: str) -> None:
     with hasty.kms.on("Encrypt").answer(fault):
         began = time.monotonic()
         answer = hasty.create(user)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < hasty.services.settings.request_deadline_seconds
     if not code:
         assert answer.status_code == 201
         return
@@ -109,7 +109,7 @@ def test_a_private_key_read_under_a_kms_fault(hasty: Service, name: str) -> None
     with hasty.kms.on("Decrypt").answer(fault):
         began = time.monotonic()
         answer = hasty.call("GET", "/wallets/reader/private-key")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < hasty.services.settings.request_deadline_seconds
     _is(answer, code)
     assert "privateKey" not in answer.text
     hasty.services.pool.refresh()
@@ -243,7 +243,7 @@ def _codes(batch: Response) -> set[str]:
     return {each["problem"]["code"] for each in results}
 
 
-def _until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came about"

@@ -107,9 +107,10 @@ def test_another_replica_obeys_within_two_seconds(own_service: Service) -> None:
     with serving(own_service.services.settings, own_service.kms) as other:
         assert _release(other, "read") == 200
         _seal(own_service)
-        sealed_at = time.monotonic()
+        sealed_at = began = time.monotonic()
         while _release(other, "read") == 200:
-            assert time.monotonic() - sealed_at < 2
+            assert began - sealed_at < 2, "it asked later than that"
+            began = time.monotonic()
         assert _release(other, "message") == 503
 
 

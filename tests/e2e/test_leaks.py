@@ -1,17 +1,26 @@
-"""Nothing secret leaves: real secrets of a real process are driven through routes, failures and log levels.
+"""Nothing secret leaves: real secrets are driven through every route, failure, log format and command.
 
 The canaries are the secrets themselves, taken where they are born: DEKs from what KMS received, phrases from
 the rows, keys and tokens from the answers that may hold them. Then everything else is searched for them.
+Routes, formats and commands are those that there are: one that is new and not driven fails.
 """
 
 import base64
+import json
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any, get_args
 
 import httpx
 import psycopg
 import pytest
+from click import Command, Context, Group
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from fastapi.routing import iter_route_contexts
 
+from commands import runner
 from kms_endpoint import (
     Empty,
     Error,
@@ -24,10 +33,15 @@ from kms_endpoint import (
     Status,
     Truncated,
 )
-from server_process import ServerProcess, environment, make_token, serve
+from kms_service.access.scopes import Scope
+from kms_service.api.app import create_app
+from kms_service.bootstrap import Services
+from kms_service.cli.root import root
+from kms_service.settings import Settings
+from kms_service.telemetry.logs import LogFormat
+from server_process import environment, make_token, serve
 from vectors import decoder
 
-SCOPES = ("wallets:create", "wallets:read", "private-keys:read", "private-keys:export", "wallets:sign")
 REJECTED = "rejected-9f2c4e"
 FOREIGN = "arn:aws:kms:eu-central-1:111122223333:key/other"
 FAULTS = (
@@ -35,52 +49,235 @@ FAULTS = (
     Error("ThrottlingException"), Status(500), Reset(), Garbage(), Empty(), Truncated(), OtherKeyId(FOREIGN),
     ShortPlaintext(), FlippedPlaintext(),
 )  # fmt: skip
-# The answers that are meant to hold a key; everything else may not.
-MEANT = re.compile(r"/private-key$")
+OPERATIONS = ("Encrypt", "Decrypt", "ReEncrypt", "DescribeKey")
+ALIAS, SPARE = "Empressa-wallet-key-1", "Empressa-wallet-key-10"
+
+# What is sent to each route that takes a body, with `{user}` for the user at hand.
+BODIES: dict[str, dict[str, Any]] = {
+    "POST /wallets": {"userId": "{user}-posted"},
+    "POST /wallets/batch": {"userIds": ["{user}", "{user}-b"]},
+    "POST /wallets/{userId}/private-key/export": {
+        "recipientPublicKey": base64.b64encode(
+            X25519PrivateKey.generate().public_key().public_bytes_raw()
+        ).decode()
+    },
+    "POST /wallets/{userId}/sign/message": {"message": "hello"},
+    "POST /wallets/{userId}/sign/typed-data": {
+        "domain": {"name": "Shop"},
+        "types": {"Order": [{"name": "id", "type": "uint256"}]},
+        "message": {"id": "1"},
+    },
+    "POST /wallets/{userId}/sign/transaction": {
+        "transaction": {"chainId": 1, "nonce": 0, "gas": 21000, "gasPrice": "1", "to": "0x" + "35" * 20}
+    },
+    "PUT /kms/pool/keys/{alias:path}": {"mode": "active"},
+    "POST /rotations": {
+        "from": [f"alias/Empressa-wallet-key-{number}" for number in range(1, 10)],
+        "to": [f"alias/{SPARE}"],
+        "dryRun": False,
+        "ratePerSecond": 1,  # under way for as long as it takes to steer it
+    },
+    "POST /seal": {"reason": "drill"},
+}
+# The arguments of each command; those with a wallet that was tampered with in sight end with 1.
+COMMANDS: dict[str, list[str]] = {
+    "migrate": [],
+    "cost": [],
+    "pool status": [],
+    "pool create-aliases": [],
+    "pool drain": [SPARE],
+    "pool activate": [SPARE],
+    "pool doctor": [],
+    "pool retire": [ALIAS],
+    "pool rotate": [SPARE, "--yes"],
+    "token create": ["app-{form}", "--scope", "private-keys:read"],
+    "token rotate": ["app-{form}"],
+    "token list": [],
+    "token revoke": ["app-{form}"],
+    "seal": ["--reason", "drill"],
+    "unseal": [],
+    "canary add": ["plain"],
+    "canary list": [],
+    "canary remove": ["plain"],
+    "rotation start": ["--from", f"alias/{ALIAS}", "--no-dry-run"],
+    "rotation list": [],
+    "rotation pause": [],
+    "rotation resume": [],
+    "rotation run": [],
+    "rotation status": [],
+    "rotation cancel": [],
+    "verify": [],
+    "audit list": [],
+    "audit verify": [],
+}
+# They serve: the first is the server of these tests, the second is that and what it needs on one machine.
+SERVING = {"serve", "local"}
 
 
 @dataclass
 class Told:
-    """Everything the process told anybody, except the answers that are meant to hold a key."""
+    """Everything that was told, but for the answers that are meant to hold a secret; and those secrets."""
 
     texts: list[str] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
+    handed_out: set[str] = field(default_factory=set)
+    succeeded: set[str] = field(default_factory=set)
 
-    def hear(self, answer: httpx.Response) -> None:
-        self.texts.append(f"{answer.headers} {answer.text}")
-        if MEANT.search(answer.request.url.path) and answer.status_code == 200:
-            self.texts.pop()
-            self.keys.append(answer.json()["privateKey"])
+    def hear(self, route: str, answer: httpx.Response) -> None:
+        if answer.is_success:
+            self.succeeded.add(route)
+        if route.endswith("/private-key") and answer.is_success:
+            self.handed_out.add(answer.json()["privateKey"][2:])
+            self.texts.append(str(answer.headers))
+        else:
+            self.texts.append(f"{answer.headers} {answer.text}")
+
+    def assert_silent(self, secrets: set[str]) -> None:
+        heard = "\n".join(self.texts)
+        assert len(secrets) > 30
+        for secret in {*secrets, *self.handed_out, "canary-aws-secret", "c4n4ry-aws-secret", REJECTED}:
+            at = heard.find(secret)
+            assert at < 0, (
+                f"a secret, or a value that was refused, was told: {heard[max(0, at - 300) : at + 100]}"
+            )
 
 
-def _everything(client: httpx.Client, told: Told, user: str) -> None:
-    wallet = f"/wallets/{user}"
-    hear = told.hear
-    hear(client.put(wallet))
-    hear(client.post("/wallets", json={"userId": user}))
-    hear(client.post("/wallets/batch", json={"userIds": [user, f"{user}-b"]}))
-    hear(client.get(wallet))
-    hear(client.get("/wallets"))
-    hear(client.get(f"{wallet}/private-key"))
-    hear(client.post(f"{wallet}/sign/message", json={"message": "hello"}))
-    hear(client.post("/wallets", json={"userId": f"{REJECTED} with a space", REJECTED + " x": 1}))
-    hear(
-        client.post(
-            "/wallets",
-            content=b'{"userId": "' + REJECTED.encode(),
-            headers={"Content-Type": "application/json"},
+@dataclass
+class Caller:
+    """Asks every route, as it should be asked and as it should not."""
+
+    client: httpx.Client
+    routes: list[str]
+    told: Told
+    rotation: str = ""
+
+    def everything(self, user: str) -> None:
+        """Ask every route about this user, who gets a wallet first, and end the rotation that this began."""
+        self._ask("PUT /wallets/{userId}", user)
+        for route in self.routes:
+            self._ask(route, user)
+
+    def _ask(self, route: str, user: str) -> None:
+        body = json.dumps(BODIES.get(route)).replace("{user}", user)
+        content = {"json": json.loads(body)} if route in BODIES else {}
+        answer = self._send(route, {"userId": user, "alias": SPARE, "id": self.rotation}, **content)
+        if answer.status_code == 202:
+            self.rotation = answer.json()["rotationId"]
+
+    def nonsense(self) -> None:
+        """Ask every route with a value that is refused: in its path, query, body and token."""
+        names = {"userId": f"{REJECTED}!", "alias": REJECTED, "id": REJECTED, "asset": REJECTED}
+        malformed = b'{"userId": "' + REJECTED.encode()
+        queried = ("limit", "cursor", "kmsKeyId", "userId", "actor", "action", "since", "until", "unknown")
+        for route in self.routes:
+            self._send(route, names)
+            self._send(route, names, params=dict.fromkeys(queried, REJECTED))
+            self._send(route, names, json={**BODIES.get(route, {}), f"{REJECTED} x": REJECTED})
+            self._send(
+                route, names, json={name: {f"{REJECTED} x": REJECTED} for name in BODIES.get(route, {})}
+            )
+            self._send(route, names, content=malformed, headers={"Content-Type": "application/json"})
+            self._send(route, names, headers={"Authorization": f"Bearer kms_{REJECTED}"})
+
+    def _send(self, route: str, names: dict[str, str], **content: Any) -> httpx.Response:
+        method, path = route.split()
+        path = re.sub(r"\{(\w+)[\w:]*\}", lambda name: names.get(name[1], "swagger-ui.css"), path)
+        answer = self.client.request(method, path, **content)
+        self.told.hear(route, answer)
+        return answer
+
+
+@pytest.fixture
+def routes(services: Services) -> list[str]:
+    """Every route there is, documented or not, in an order in which what one makes the next may need."""
+    found = [
+        f"{method} {context.path}"
+        for context in iter_route_contexts(create_app(services, owns_process=False).routes)
+        for method in context.methods
+    ]
+    assert BODIES.keys() <= set(found)
+    return sorted(found, key=lambda route: (route.endswith("/cancel"), "{id}" in route))
+
+
+@pytest.mark.invariant(1)
+@pytest.mark.invariant(8)
+@pytest.mark.parametrize("log_format", sorted(set(get_args(LogFormat)) - {"auto"}))
+def test_no_secret_and_no_rejected_value_is_told(
+    database_url: str, kms_endpoint: KmsEndpoint, routes: list[str], log_format: str
+) -> None:
+    env = environment(database_url, kms_endpoint, LOG_LEVEL="DEBUG", LOG_FORMAT=log_format)
+    token = make_token(env, "app", *Scope)
+    told = Told(handed_out={token})
+    with serve(env) as server, server.client(token) as client:
+        caller = Caller(client, routes, told)
+        for number in range(10):
+            client.put(f"/wallets/early-{number}").raise_for_status()
+        caller.everything("plain")
+        assert told.succeeded == set(routes), "a route that is not driven: give it a body in BODIES"
+        caller.nonsense()
+        for number, fault in enumerate(FAULTS):
+            with ExitStack() as rules:
+                for operation in OPERATIONS:
+                    rules.enter_context(kms_endpoint.on(operation).times(2).answer(fault))
+                caller.everything(f"fault-{number}")
+        _tamper(database_url)
+        caller.everything("plain")
+        server.stop()
+    told.texts.append(server.printed)
+    assert len(told.handed_out) > 1, "no key was handed out, so nothing was tried"
+    told.assert_silent(_secrets(database_url, kms_endpoint))
+
+
+def _commands(group: Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:
+    """Every command there is, and whether it can print JSON."""
+    context = Context(group)
+    for name in group.list_commands(context) if isinstance(group, Group) else ():
+        command = group.get_command(context, name)
+        assert command is not None
+        yield from _commands(command, (*path, name))
+    if not isinstance(group, Group):
+        yield " ".join(path), any(each.name == "as_json" for each in group.params)
+
+
+@pytest.mark.invariant(1)
+def test_no_command_tells_a_secret(
+    settings: Settings,
+    services: Services,
+    kms_endpoint: KmsEndpoint,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = Told()
+    for user in ("plain", *(f"user-{number}" for number in range(8))):
+        services.wallets.create_wallet(user)
+    _tamper(database_url)
+    run = runner(settings, monkeypatch, capsys)
+    commands = dict(_commands(root))
+    assert commands.keys() - SERVING == COMMANDS.keys(), "a command that is not driven"
+    for form in ("text", "json"):
+        monkeypatch.setenv("LOG_FORMAT", form)
+        for command, arguments in COMMANDS.items():
+            more = ["--json"] if form == "json" and commands[command] else []
+            done = run(*command.split(), *(each.format(form=form) for each in arguments), *more)
+            assert done.code in (0, 1), (command, done)
+            told.texts.append(done.err)
+            if command in ("token create", "token rotate"):
+                told.handed_out |= set(re.findall(r"\bkms_[\w-]{43}\b", done.out))
+            else:
+                told.texts.append(done.out)
+    assert len(told.handed_out) == 4
+    told.assert_silent(_secrets(database_url, kms_endpoint))
+
+
+def _tamper(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "UPDATE wallets SET encrypted_seed = set_byte(encrypted_seed, 20, 7) WHERE user_id = 'plain'"
         )
-    )
-    hear(client.post(f"{wallet}/sign/message", json={"message": 1, "messageHex": REJECTED}))
-    hear(client.post(f"{wallet}/private-key/export", json={"recipientPublicKey": REJECTED}))
-    hear(client.get(f"/wallets/{REJECTED}!"))
-    hear(client.get("/wallets", params={"cursor": REJECTED}))
-    hear(client.get(wallet, headers={"Authorization": f"Bearer kms_{REJECTED}"}))
-    for path in ("/livez", "/readyz", "/metrics", "/nowhere"):
-        hear(client.get(path))
 
 
 def _secrets(database_url: str, endpoint: KmsEndpoint) -> set[str]:
+    """Every DEK, mnemonic and private key there is, in the forms in which they could be told."""
     deks = [base64.b64decode(call.params["Plaintext"]) for call in endpoint.received("Encrypt")]
     secrets = {form for dek in deks for form in (dek.hex(), base64.b64encode(dek).decode(), repr(dek))}
     with psycopg.connect(database_url) as connection:
@@ -95,42 +292,3 @@ def _secrets(database_url: str, endpoint: KmsEndpoint) -> set[str]:
                 continue
             secrets |= {wallet.mnemonic, wallet.private_key.hex()}
     return secrets
-
-
-@pytest.mark.invariant(1)
-@pytest.mark.invariant(8)
-@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
-def test_no_secret_and_no_rejected_value_is_told(
-    database_url: str, kms_endpoint: KmsEndpoint, level: str
-) -> None:
-    env = environment(database_url, kms_endpoint, LOG_LEVEL=level)
-    token = make_token(env, "app", *SCOPES)
-    told = Told()
-    with serve(env) as server:
-        with server.client(token) as client:
-            _everything(client, told, "plain")
-            for number, fault in enumerate(FAULTS):
-                with (
-                    kms_endpoint.on("Encrypt").times(2).answer(fault),
-                    kms_endpoint.on("Decrypt").times(2).answer(fault),
-                ):
-                    _everything(client, told, f"fault-{number}")
-            _tamper(database_url)
-            _everything(client, told, "plain")
-        server.stop()
-    assert told.keys, "no key was handed out, so nothing was tried"
-    _assert_silent(server, told, token, _secrets(database_url, kms_endpoint) | {key[2:] for key in told.keys})
-
-
-def _tamper(database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            "UPDATE wallets SET encrypted_seed = set_byte(encrypted_seed, 20, 7) WHERE user_id = 'plain'"
-        )
-
-
-def _assert_silent(server: ServerProcess, told: Told, token: str, secrets: set[str]) -> None:
-    heard = "\n".join([*told.texts, server.printed])
-    assert len(secrets) > 30
-    for secret in {*secrets, token, "canary-aws-secret", REJECTED}:
-        assert secret not in heard, "a secret, or a value that was refused, was told"

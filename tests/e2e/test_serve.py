@@ -10,7 +10,6 @@ from kms_endpoint import Delay, Error, KmsEndpoint
 from server_process import STOP_SECONDS, environment, make_token, run, serve
 
 SCOPES = ("wallets:create", "wallets:read", "private-keys:read")
-REVOKED_SECONDS = 30  # two on an idle machine
 
 
 @pytest.fixture
@@ -68,10 +67,10 @@ def test_a_revoked_token_stops_working_within_seconds(env: dict[str, str]) -> No
     with serve(env) as server, server.client(token) as client:
         assert client.get("/wallets").status_code == 200
         assert run("token", "revoke", "short-lived", env=env).returncode == 0
-        revoked = time.monotonic()
+        revoked_at = began = time.monotonic()
         while client.get("/wallets").status_code == 200:
-            assert time.monotonic() < revoked + REVOKED_SECONDS, "a revoked token still works"
-            time.sleep(0.1)
+            assert began - revoked_at < 2, "a revoked token still works"
+            began = time.monotonic()
         assert client.get("/wallets").status_code == 401
 
 

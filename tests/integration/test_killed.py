@@ -66,7 +66,7 @@ def _answer(process: subprocess.Popen[str]) -> str:
 
 
 def _waits_for_a_lock(url: str) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     statement = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     with psycopg.connect(url, autocommit=True) as connection:
         while connection.execute(statement).fetchone() == (0,):

@@ -51,7 +51,7 @@ def server(folder: Path) -> Iterator[PostgresServer]:
         yield running
 
 
-def gone(pid: int, seconds: float = 15.0) -> bool:
+def gone(pid: int, seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while running(pid):
         if time.monotonic() > deadline:

@@ -61,14 +61,14 @@ class Session:
     def call(self, method: str, path: str) -> httpx.Response:
         token = (self.folder / "token").read_text().strip()
         return httpx.request(
-            method, self.url + path, headers={"Authorization": f"Bearer {token}"}, timeout=15
+            method, self.url + path, headers={"Authorization": f"Bearer {token}"}, timeout=60
         )
 
     def end(self, how: signal.Signals) -> int:
         """Send a signal; answer the exit code once every child is gone."""
         self.process.send_signal(how)
-        self.process.communicate(timeout=30)
-        _, alive = psutil.wait_procs(self.children, timeout=15)
+        self.process.communicate(timeout=60)
+        _, alive = psutil.wait_procs(self.children, timeout=60)
         assert alive == []
         return self.process.returncode
 
