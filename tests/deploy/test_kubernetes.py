@@ -67,7 +67,7 @@ def test_ports_and_probes_are_the_services(settings: Settings) -> None:
     (service_port,) = only("Service")["spec"]["ports"]
     assert (service_port["port"], service_port["targetPort"]) == (settings.port, "http")
     services = build(settings)
-    paths = create_app(services).openapi()["paths"]
+    paths = create_app(services, owns_process=False).openapi()["paths"]
     services.close()
     probes = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
     assert {kind: probe["path"] for kind, probe in probes.items()} == {
