@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
+from kms_service.kms.arn import is_key
 from kms_service.store.tables import wallets
 from vectors import decoder
 
@@ -41,3 +44,17 @@ def test_every_wallet_has_a_dek_and_a_phrase_of_its_own(services: Services) -> N
     for column in ("wallet_address", "encrypted_seed", "encrypted_dek"):
         assert len({getattr(row, column) for row in rows}) == 5
     assert len({row.encrypted_seed[1:13] for row in rows}) == 5
+
+
+@pytest.mark.invariant(5)
+def test_a_wallet_keeps_its_key_when_every_alias_moves_to_another(
+    services: Services, kms_endpoint: KmsEndpoint
+) -> None:
+    services.wallets.create_wallet("alice")
+    for key in services.pool.keys:
+        kms_endpoint.store.set_alias(key.alias, kms_endpoint.store.create("another"))
+    assert services.wallets.get_private_key_for_user("alice")
+    asked = [*kms_endpoint.received("Encrypt"), *kms_endpoint.received("Decrypt")]
+    with services.database.connection() as connection:
+        stored = connection.execute(wallets.select()).one().kms_key_id
+    assert all(is_key(name) for name in [stored, *(each.params["KeyId"] for each in asked)])

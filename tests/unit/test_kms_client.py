@@ -55,7 +55,7 @@ def test_a_key_arn(arn: str) -> None:
         ARN.rpartition("/")[2],
         ARN + "\n",
         ARN + "/x",
-        ARN.replace("1", "\u0661"),
+        ARN.replace("111122223333", "\u0661" * 12),
         ARN.replace(":kms:", ":s3:"),
         ARN + "a" * 200,
     ],
