@@ -65,6 +65,11 @@ def test_filters(own_service: Service) -> None:
     assert since == [read]
     assert _events(own_service, userId="alice", until=read["at"]) == [made]
     assert _events(own_service, userId="nobody")[0]["outcome"] == "wallet_not_found"
+    assert [event["userId"] for event in _events(own_service, outcome="wallet_not_found")] == ["nobody"]
+    assert {event["kmsKeyId"] for event in _events(own_service, kmsKeyId=made["kmsKeyId"])} == {
+        made["kmsKeyId"]
+    }
+    assert _events(own_service, kmsKeyId=made["kmsKeyId"][:-1]) == []
 
 
 @pytest.mark.parametrize(
@@ -72,6 +77,7 @@ def test_filters(own_service: Service) -> None:
     [
         {"limit": 0}, {"limit": 501}, {"cursor": "0"}, {"cursor": "x"}, {"cursor": "9" * 19},
         {"since": "yesterday"}, {"since": "2026-01-01T00:00:00"}, {"userId": "a b"}, {"actor": "a\0"},
+        {"outcome": "a b"}, {"kmsKeyId": "alias/a"},
     ],
 )  # fmt: skip
 def test_a_wrong_question_is_422(service: Service, wrong: dict[str, Any]) -> None:

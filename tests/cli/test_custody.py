@@ -3,19 +3,28 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from commands import Run
+from commands import Done, Run
+from kms_endpoint import KmsEndpoint
+from kms_endpoint.faults import Reset
 from kms_service.access.scopes import Scope
 from kms_service.bootstrap import Services
+from kms_service.errors import KmsKeyUnusable
 
 
 @pytest.fixture
 def wallets(services: Services) -> None:
     for user in ("alice", "bob"):
         services.wallets.create_wallet(user)
+
+
+def _objects(done: Done) -> list[dict[str, Any]]:
+    # The test's own services log to the same stream, in plain text.
+    return [json.loads(line) for line in done.out.splitlines() if line.startswith("{")]
 
 
 def _tamper(database_url: str, statement: bytes) -> None:
@@ -104,6 +113,43 @@ def test_list_by_filter_newest_first(run: Run) -> None:
     (event,) = map(json.loads, run("audit", "list", "--user", "bob", "--json").out.splitlines())
     assert (event["userId"], event["action"]) == ("bob", "wallet.create")
     assert len(run("audit", "list", "--limit", "1").out.splitlines()) == 1
+
+
+def test_list_by_outcome_and_key(run: Run, services: Services, kms_endpoint: KmsEndpoint) -> None:
+    wallets = {user: services.wallets.ensure_wallet(user).wallet for user in ("alice", "bob")}
+    key = next(key for key in services.pool.keys if key.key_arn == wallets["alice"].kms_key_id)
+    kms_endpoint.key(key.alias).state = "Disabled"
+    with pytest.raises(KmsKeyUnusable):
+        services.wallets.get_private_key_for_user("alice")
+    refused = run("audit", "list", "--outcome", "kms_key_unusable", "--limit", "1", "--json").facts
+    assert (refused["userId"], refused["kmsKeyId"]) == ("alice", key.key_arn)
+    by_alias = run("audit", "list", "--key", key.name).out
+    assert "private_key.read" in by_alias
+    assert by_alias == run("audit", "list", "--key", str(key.key_arn)).out
+    assert ("bob" in by_alias) == (wallets["bob"].kms_key_id == key.key_arn)
+    assert run("audit", "list", "--key", "no-such-key").code == 1
+
+
+def test_wallets_are_listed_by_key_without_kms(
+    run: Run, services: Services, kms_endpoint: KmsEndpoint
+) -> None:
+    made = [services.wallets.ensure_wallet(f"user-{number}").wallet for number in range(12)]
+    key = made[0].kms_key_id
+    kms_endpoint.on().answer(Reset())
+    listed = _objects(run("wallet", "list", "--key", key, "--json"))
+    under_it = sorted((wallet.user_id, wallet.wallet_address) for wallet in made if wallet.kms_key_id == key)
+    assert [(wallet["userId"], wallet["walletAddress"]) for wallet in listed] == under_it
+
+
+def test_wallets_are_listed_in_pieces(run: Run, services: Services) -> None:
+    for number in range(4):
+        services.wallets.ensure_wallet(f"user-{number}")
+    first = run("wallet", "list", "--limit", "3", "--json")
+    assert [wallet["userId"] for wallet in _objects(first)] == ["user-0", "user-1", "user-2"]
+    assert "--after 'user-2'" in first.err
+    rest = run("wallet", "list", "--after", "user-2")
+    assert [line.split()[0] for line in rest.out.splitlines() if "arn:" in line] == ["user-3"]
+    assert "--after" not in rest.err
 
 
 @pytest.mark.usefixtures("wallets")

@@ -25,6 +25,8 @@ def test_the_pool_is_a_table_with_a_row_a_key(
     table = run("pool", "status")
     assert table.code == 0
     assert all(f"key-{number}" in table.out for number in range(2, 11))
+    broken = f"{FIRST} is {kms_endpoint.key(f'alias/{FIRST}').arn}"
+    assert table.out.count(" is arn:") == table.out.count(broken) == 1
     facts = run("pool", "status", "--json").facts
     states = {key["alias"]: key["status"] for key in facts["keys"]}
     assert states.pop(f"alias/{FIRST}") == "Disabled"

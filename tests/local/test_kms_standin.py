@@ -109,7 +109,7 @@ def test_state_and_deletion_date_last_too(tmp_path: Path) -> None:
     with kms_standin(tmp_path) as endpoint:
         kms = client(endpoint)
         arn = kms.create_key()["KeyMetadata"]["Arn"]
-        kms.schedule_key_deletion(KeyId=arn.split("/")[1], PendingWindowInDays=7)
+        kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
         before = kms.describe_key(KeyId=arn)["KeyMetadata"]
     with kms_standin(tmp_path) as endpoint:
         after = client(endpoint).describe_key(KeyId=arn)["KeyMetadata"]
@@ -167,7 +167,7 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
 
 def test_disabled_key_refuses(kms: "KMSClient", key: str) -> None:
     blob = wrapped(kms, key)
-    kms.disable_key(KeyId=key.split("/")[1])
+    kms.disable_key(KeyId=key)
     with pytest.raises(ClientError) as caught:
         kms.decrypt(KeyId=key, CiphertextBlob=blob, EncryptionContext=CONTEXT)
     assert code(caught) == "DisabledException"
@@ -176,7 +176,7 @@ def test_disabled_key_refuses(kms: "KMSClient", key: str) -> None:
 
 
 def test_key_pending_deletion_refuses(kms: "KMSClient", key: str) -> None:
-    kms.schedule_key_deletion(KeyId=key.split("/")[1], PendingWindowInDays=7)
+    kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
     with pytest.raises(ClientError) as caught:
         wrapped(kms, key)
     assert code(caught) == "KMSInvalidStateException"

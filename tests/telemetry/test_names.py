@@ -12,12 +12,12 @@ from kms_service.telemetry import context, metrics
 OURS = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
 BOUNDED_LABELS = {
     "method", "route", "status", "operation", "key", "outcome", "purpose", "kind", "actor", "action", "error",
-    "code", "state", "use", "version", "python",
+    "code", "state", "version", "python",
 }  # fmt: skip
 # Base units and things that are counted; a name that ends in anything else is a typing error.
 GAUGE_ENDINGS = (
     "_seconds", "_info", "_in_flight", "_keys", "_connections", "wallets", "_open", "_draining", "_enabled",
-    "_sealed", "_wallets",
+    "_sealed", "_wallets", "_key_status",
 )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ router = APIRouter(
 
 Time = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
 _NAME = r"^[A-Za-z0-9._:-]+$"
+_KEY_ARN = r"^arn:[A-Za-z0-9:/_-]+$"
 
 
 class AuditEvent(AnswerModel):
@@ -57,16 +58,21 @@ class AuditPage(AnswerModel):
 @router.get("/events", openapi_extra=needs(Scope.AUDIT_READ))
 async def list_events(
     request: Request,
+    *,
     limit: Annotated[int, Query(ge=1, le=PAGE_EVENTS)] = 100,
     cursor: Annotated[str | None, Query(pattern=r"^[1-9][0-9]{0,17}$")] = None,
     user_id: Annotated[UserId | None, Query(alias="userId")] = None,
     actor: Annotated[str | None, Query(max_length=64, pattern=_NAME)] = None,
     action: Annotated[str | None, Query(max_length=64, pattern=_NAME)] = None,
+    outcome: Annotated[
+        str | None, Query(max_length=64, pattern=_NAME, description="ok, or an error code")
+    ] = None,
+    kms_key_id: Annotated[str | None, Query(alias="kmsKeyId", max_length=255, pattern=_KEY_ARN)] = None,
     since: Annotated[AwareDatetime | None, Query(description="RFC 3339; included")] = None,
     until: Annotated[AwareDatetime | None, Query(description="RFC 3339; not included")] = None,
 ) -> AuditPage:
     """Audit events by filter, newest first."""
-    wanted = EventFilter(user_id, actor, action, since, until)
+    wanted = EventFilter(user_id, actor, action, since, until, outcome, kms_key_id)
     before = None if cursor is None else int(cursor)
     page = await in_worker(request, services(request).audit_trail.page, wanted, before=before, limit=limit)
     next_cursor = None if page.next_before is None else str(page.next_before)

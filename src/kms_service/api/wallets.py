@@ -101,7 +101,7 @@ async def create_wallet(request: Request, body: NewWallet, response: Response) -
     """Make a wallet for a user who has none."""
     wallet = await in_worker(request, services(request).wallets.create_wallet, body.user_id)
     response.headers["Location"] = f"/wallets/{wallet.user_id}"
-    return _view(wallet)
+    return wallet_view(wallet)
 
 
 @router.post("/batch", openapi_extra=needs(Scope.WALLETS_CREATE), response_model_exclude_none=True)
@@ -125,7 +125,7 @@ async def list_wallets(
         request, services(request).wallets.list_wallets, limit=limit, after=after, kms_key_id=kms_key_id
     )
     next_cursor = None if page.next_after is None else _encode_cursor(page.next_after)
-    return WalletPage(wallets=[_view(wallet) for wallet in page.wallets], next_cursor=next_cursor)
+    return WalletPage(wallets=[wallet_view(wallet) for wallet in page.wallets], next_cursor=next_cursor)
 
 
 @router.put(
@@ -138,7 +138,7 @@ async def put_wallet(request: Request, user_id: UserIdInPath, response: Response
     """The user's wallet, made now if there was none; idempotent."""
     ensured = await in_worker(request, services(request).wallets.ensure_wallet, user_id)
     response.status_code = _status(ensured)
-    return _view(ensured.wallet)
+    return wallet_view(ensured.wallet)
 
 
 @router.get(
@@ -148,7 +148,7 @@ async def put_wallet(request: Request, user_id: UserIdInPath, response: Response
 )
 async def get_wallet(request: Request, user_id: UserIdInPath) -> WalletView:
     """A wallet without its secrets; asks KMS nothing."""
-    return _view(await in_worker(request, services(request).wallets.get_wallet, user_id))
+    return wallet_view(await in_worker(request, services(request).wallets.get_wallet, user_id))
 
 
 @router.get(
@@ -166,7 +166,8 @@ async def get_private_key(request: Request, user_id: UserIdInPath) -> PrivateKey
     )
 
 
-def _view(wallet: WalletRow) -> WalletView:
+def wallet_view(wallet: WalletRow) -> WalletView:
+    """A wallet as it is answered."""
     return WalletView(
         user_id=wallet.user_id,
         wallet_address=wallet.wallet_address,
@@ -182,7 +183,7 @@ def _status(ensured: Ensured) -> int:
 
 def _result(user_id: str, outcome: Ensured | KmsServiceError) -> BatchResult:
     if isinstance(outcome, Ensured):
-        return BatchResult(user_id=user_id, status=_status(outcome), wallet=_view(outcome.wallet))
+        return BatchResult(user_id=user_id, status=_status(outcome), wallet=wallet_view(outcome.wallet))
     metrics.http_problems.labels(outcome.code).inc()
     members = {**problems.problem(outcome), "requestId": context.request_id.get()}
     return BatchResult(user_id=user_id, status=members["status"], problem=members)

@@ -11,7 +11,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kms_service.api.audit import event_view
-from kms_service.cli.process import operator_services
+from kms_service.cli.process import key_arn, operator_services
 from kms_service.cli.screen import progress_screen
 from kms_service.cli.times import Moment
 from kms_service.service.audit_heads import read_heads
@@ -53,16 +53,19 @@ def verify(since: datetime | None, log: TextIO | None, *, as_json: bool) -> None
 @click.option("--user", "user_id", help="Only events of this user's wallet.")
 @click.option("--actor", help="Only what this token or operator did.")
 @click.option("--action", help="Only this action, such as private_key.read.")
+@click.option("--outcome", help="Only events that ended so: ok, or an error code such as kms_key_unusable.")
+@click.option("--key", help="Only events about wallets under this key: ARN or alias.")
 @click.option("--since", type=Moment(), help="Only from this time on; RFC 3339, or 24h, 7d.")
 @click.option("--until", type=Moment(), help="Only before this time.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object a line, as in GET /audit/events."
 )
-def list_events(limit: int, *, as_json: bool, **wanted: Any) -> None:
+def list_events(key: str | None, limit: int, *, as_json: bool, **wanted: Any) -> None:
     """List audit events, newest first."""
     with operator_services() as services:
-        for event in services.audit_trail.newest(EventFilter(**wanted), limit):
+        chosen = EventFilter(**wanted, kms_key_id=key_arn(services, key))
+        for event in services.audit_trail.newest(chosen, limit):
             click.echo(event_view(event).model_dump_json(by_alias=True) if as_json else _event_line(event))
 
 

@@ -37,7 +37,7 @@ def status(*, as_json: bool) -> None:
     if as_json:
         click.echo(pool_view(state).model_dump_json(by_alias=True))
     else:
-        screen().print(pool_table(state))
+        screen().print(pool_table(state), crop=False)
 
 
 @pool.command()

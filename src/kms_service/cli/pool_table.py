@@ -29,7 +29,10 @@ def pool_table(state: PoolState) -> RenderableType:
             _ago(key.last_used_at),
             _rotation(key),
         )
-    return Group(table, *_notes(state))
+    notes = _notes(state)
+    for note in notes:
+        note.no_wrap, note.overflow = True, "ignore"  # an ARN is copied whole
+    return Group(table, *notes)
 
 
 def _state(key: PoolKey) -> Text:
@@ -63,6 +66,11 @@ def _notes(state: PoolState) -> list[Text]:
     wallets = sum(key.wallets for key in state.keys) + sum(other.wallets or 0 for other in state.others)
     active = sum(key.info.wraps for key in state.keys)
     notes = [Text(f"\n{active} of {len(state.keys)} keys take new wallets; {wallets:,} wallets in all.")]
+    notes += [
+        Text(f"{key.info.name} is {key.info.key_arn}", "red")
+        for key in state.keys
+        if not key.info.usable and key.info.key_arn is not None
+    ]
     fixed = sum(key.info.rotation is not None and not key.info.rotation.enabled for key in state.keys)
     if fixed:
         notes.append(Text(f"{fixed} keys are not rotated by KMS; their material stays the same", "yellow"))

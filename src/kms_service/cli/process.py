@@ -37,6 +37,16 @@ def operator_services(**overrides: Any) -> Iterator[Services]:
         services.close()
 
 
+def key_arn(services: Services, key: str | None) -> str | None:
+    """The ARN of a key that an option names by ARN or alias; an ARN is taken without asking KMS.
+
+    Raises:
+        InvalidRequest: it names no key of this Region.
+        KmsThrottled, KmsUnavailable: the alias could not be looked up.
+    """
+    return None if key is None else services.rotations.key_arn(key)
+
+
 def _account() -> str:
     try:
         return getpass.getuser()

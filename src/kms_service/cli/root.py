@@ -25,6 +25,7 @@ _COMMANDS = {
     "token": "kms_service.cli.token:token",
     "seal": "kms_service.cli.seal:seal",
     "unseal": "kms_service.cli.seal:unseal",
+    "wallet": "kms_service.cli.wallet:wallet",
     "canary": "kms_service.cli.canary:canary",
     "audit": "kms_service.cli.audit:audit",
 }

@@ -12,8 +12,7 @@ from typing import Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from kms_service.bootstrap import Services
-from kms_service.cli.process import operator_services
+from kms_service.cli.process import key_arn, operator_services
 from kms_service.cli.screen import progress_screen
 from kms_service.cli.times import Moment
 from kms_service.service.verification import Report, Verification, WalletFailure
@@ -63,7 +62,7 @@ def verify(
         services.pool_service.refresh()
         # Every failure is reported below, so the log's lines about the same would only be in the way.
         logs.configure("CRITICAL", services.settings.log_format)
-        chosen = Chosen(_arn(services, key), since, sample)
+        chosen = Chosen(key_arn(services, key), since, sample)
         last = Verification(0, after)
 
         def remember(run: Verification, failures: Sequence[WalletFailure]) -> None:
@@ -106,10 +105,6 @@ def _facts(run: Verification) -> dict[str, Any]:
             for each in run.failures
         ],
     }
-
-
-def _arn(services: Services, key: str | None) -> str | None:
-    return None if key is None else services.rotations.key_arn(key)
 
 
 @contextmanager

@@ -187,6 +187,8 @@ class KmsKeyPool:
         for status in KeyStatus:
             metrics.pool_keys.labels(status.value).set(sum(key.status is status for key in keys))
         for key in keys:
+            for status in KeyStatus:
+                metrics.key_status.labels(key.alias, status.value).set(key.status is status)
             metrics.circuit_open.labels(key.alias).set(key.circuit is not CircuitState.CLOSED)
             metrics.key_draining.labels(key.alias).set(key.mode is KeyMode.DRAINING)
             rotates = key.rotation is not None and key.rotation.enabled

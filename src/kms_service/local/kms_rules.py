@@ -27,6 +27,8 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, str]]] = {
     "GetKeyPolicy": {"PolicyName": "default"},
     "PutKeyPolicy": {"PolicyName": "default"},
 }
+# moto looks these up by key id only.
+_BY_ID: Final = frozenset({"EnableKey", "DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion"})
 _DEFAULT_PERIOD_IN_DAYS: Final = 365
 _SECONDS_A_DAY: Final = 86400
 
@@ -42,7 +44,9 @@ class Refusal:
 
 
 def completed(action: str, parameters: Parameters) -> dict[str, Any]:
-    """Answer `parameters` with the defaults that AWS KMS gives and moto does not."""
+    """Answer `parameters` as moto takes them, with the defaults that AWS KMS gives and moto does not."""
+    if action in _BY_ID:
+        parameters = {**parameters, "KeyId": parameters.get("KeyId", "").rsplit("/", 1)[-1]}
     return {**_DEFAULTS.get(action, {}), **parameters}
 
 

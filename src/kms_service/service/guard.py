@@ -64,7 +64,7 @@ class ReleaseGuard:
         """
         if released.user_id not in self._shared_state.recent(TRUSTED_SECONDS).canaries:
             return
-        metrics.canary_opened.labels(released.action).inc()
+        metrics.canary_opened.labels(released.action, metrics.caller()).inc()
         log.error("canary_opened", action=released.action, userId=released.user_id)
         self._audit.record(
             Event(

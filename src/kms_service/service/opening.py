@@ -51,6 +51,13 @@ class WalletOpener:
             raise
         except KmsError as error:
             metrics.wallet_opens.labels(error.code).inc()
+            log.warning(
+                "wallet_not_opened",
+                userId=wallet.user_id,
+                key=wallet.dek.key_arn,
+                code=error.code,
+                reason=error.reason,
+            )
             raise
         metrics.wallet_opens.labels("ok").inc()
         return opened

@@ -32,6 +32,8 @@ class EventFilter:
     action: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    outcome: str | None = None
+    kms_key_id: str | None = None
 
 
 _ROW_FIELDS = tuple(field.name for field in fields(AuditRow))
@@ -118,6 +120,8 @@ def _events(wanted: EventFilter, before: int | None, limit: int) -> Select[Any]:
         (columns.user_id, operator.eq, wanted.user_id),
         (columns.actor, operator.eq, wanted.actor),
         (columns.action, operator.eq, wanted.action),
+        (columns.outcome, operator.eq, wanted.outcome),
+        (columns.kms_key_id, operator.eq, wanted.kms_key_id),
         (columns.at, operator.ge, wanted.since),
         (columns.at, operator.lt, wanted.until),
         (columns.id, operator.lt, before),

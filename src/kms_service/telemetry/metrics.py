@@ -61,6 +61,12 @@ kms_retries = Counter(
 pool_keys = Gauge(
     "kms_service_pool_keys", "Keys of the pool by status.", ["status"], multiprocess_mode="livemostrecent"
 )
+key_status = Gauge(
+    "kms_service_key_status",
+    "1 for the status that each key has, 0 for those it has not.",
+    ["key", "status"],
+    multiprocess_mode="livemostrecent",
+)
 wallet_opens = Counter(
     "kms_service_wallet_opens_total",
     "Openings of a stored wallet by outcome: ok, or the error code.",
@@ -110,7 +116,9 @@ sealed = Gauge(
     multiprocess_mode="livemostrecent",
 )
 canary_opened = Counter(
-    "kms_service_canary_opened_total", "Releases from wallets that nobody should ever open.", ["action"]
+    "kms_service_canary_opened_total",
+    "Releases from wallets that nobody should ever open.",
+    ["action", "actor"],
 )
 audit_last_row = Gauge(
     "kms_service_audit_last_row_timestamp_seconds",
