@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 
 from fleet import SIZE, SOURCE, Fleet
 from kms_endpoint import Error, OtherKeyId
@@ -163,13 +164,19 @@ def test_kms_being_away_is_waited_out(fleet: Fleet, worker: Worker) -> None:
     assert job.last_error == "kms_unavailable: KMSInternalException"
 
 
+def _ended_as_failed() -> float:
+    return REGISTRY.get_sample_value("kms_service_rotations_ended_total", {"status": "failed"}) or 0.0
+
+
 def test_a_source_that_refuses_ends_the_job_as_failed(fleet: Fleet, worker: Worker) -> None:
     fleet.kms.key(fleet.source).state = "Disabled"
+    before = _ended_as_failed()
     worker()
     job = fleet.ended(fleet.start())
     assert job.status is RotationStatus.FAILED
     assert job.last_error is not None
     assert job.last_error.startswith("kms_key_unusable: DisabledException")
+    assert _ended_as_failed() == before + 1
     # One round, with three destinations tried for each wallet of it.
     assert job.kms_calls <= 3 * SIZE
     fleet.kms.key(fleet.source).state = "Enabled"

@@ -187,6 +187,7 @@ class RotationWorker:
     def _report_end(self, job: Rotation) -> None:
         ended = self._store.find(job.rotation_id) or job
         counts = f"done={ended.done} failed={ended.failed} skipped={ended.skipped}"
+        metrics.rotations_ended.labels(ended.status).inc()
         log.info("rotation_ended", rotation=str(job.rotation_id), status=ended.status, counts=counts)
         try:
             detail = f"{job.rotation_id}: {ended.status} {counts}"

@@ -168,6 +168,9 @@ rotation_wallets = Counter(
     "Wallets that this process's re-wrap worker dealt with.",
     ["outcome"],
 )
+rotations_ended = Counter(
+    "kms_service_rotations_ended_total", "Rotations that this process's worker saw the end of.", ["status"]
+)
 rotation_remaining = Gauge(
     "kms_service_rotation_remaining_wallets",
     "Wallets that the running rotation has still to move; 0 without one.",
