@@ -127,7 +127,9 @@ def test_list_by_outcome_and_key(run: Run, services: Services, kms_endpoint: Kms
     assert "private_key.read" in by_alias
     assert by_alias == run("audit", "list", "--key", str(key.key_arn)).out
     assert ("bob" in by_alias) == (wallets["bob"].kms_key_id == key.key_arn)
-    assert run("audit", "list", "--key", "no-such-key").code == 1
+    unknown = run("audit", "list", "--key", "no-such-key")
+    assert unknown.code == 1
+    assert "no-such-key names no key" in unknown.err
 
 
 def test_wallets_are_listed_by_key_without_kms(

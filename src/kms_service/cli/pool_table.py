@@ -88,7 +88,10 @@ def _notes(state: PoolState) -> list[Text]:
         if key.info.moved_from
     ]
     notes += [
-        Text(f"{other.wallets:,} wallets lie under {other.kms_key_id}, which is not in the pool", "yellow")
+        Text(
+            f"{other.wallets:,} wallets lie under {other.kms_key_id}, which no known alias of the pool names",
+            "yellow",
+        )
         for other in state.others
         if other.wallets
     ]

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import click
+
 from kms_service.bootstrap import Services, build
+from kms_service.errors import InvalidRequest
 from kms_service.settings import load_settings
 from kms_service.store import schema
 from kms_service.telemetry import context, logs
@@ -41,10 +44,13 @@ def key_arn(services: Services, key: str | None) -> str | None:
     """The ARN of a key that an option names by ARN or alias; an ARN is taken without asking KMS.
 
     Raises:
-        InvalidRequest: it names no key of this Region.
+        click.ClickException: it names no key of this Region, or the alias may not be looked up.
         KmsThrottled, KmsUnavailable: the alias could not be looked up.
     """
-    return None if key is None else services.rotations.key_arn(key)
+    try:
+        return None if key is None else services.rotations.key_arn(key)
+    except InvalidRequest as error:
+        raise click.ClickException(f"{key} {error}") from None
 
 
 def _account() -> str:

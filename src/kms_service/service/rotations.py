@@ -130,7 +130,9 @@ class RotationService:
         try:
             return str(self._kms.describe(f"alias/{name.removeprefix('alias/')}")["Arn"])
         except KmsKeyUnusable:
-            raise InvalidRequest("names no key that KMS knows", "body.from") from None
+            raise InvalidRequest(
+                "names no key that KMS knows or that the role may describe; its ARN would do", "body.from"
+            ) from None
 
     def pause(self, rotation_id: UUID) -> Rotation:
         """Have the workers stop after the rounds under way; repeating it changes nothing.
