@@ -205,6 +205,19 @@ def test_dry_run_does_nothing_and_says_so(kms: "KMSClient", key: str) -> None:
     assert code(caught) == "DryRunOperationException"
 
 
+def test_a_dry_run_without_a_ciphertext_asks_about_the_key_alone(kms: "KMSClient", key: str) -> None:
+    def asked() -> str:
+        with pytest.raises(ClientError) as caught:
+            kms.decrypt(
+                KeyId=key, EncryptionContext=CONTEXT, DryRun=True, DryRunModifiers=["IGNORE_CIPHERTEXT"]
+            )
+        return code(caught)
+
+    assert asked() == "DryRunOperationException"
+    kms.disable_key(KeyId=key)
+    assert asked() == "DisabledException"
+
+
 def test_re_encrypt_moves_a_key_and_names_both_materials(kms: "KMSClient", key: str) -> None:
     other = kms.create_key()["KeyMetadata"]["Arn"]
     moved = kms.re_encrypt(

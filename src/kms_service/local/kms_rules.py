@@ -59,6 +59,11 @@ def refusal(action: str, parameters: Parameters, backend: KmsBackend) -> Refusal
     return _cryptographic_refusal(action, parameters, backend) if action in _CRYPTOGRAPHIC else None
 
 
+def ignores_ciphertext(parameters: Parameters) -> bool:
+    """Say whether this only asks about a key, with no ciphertext that moto could open."""
+    return bool(parameters.get("DryRun")) and "IGNORE_CIPHERTEXT" in parameters.get("DryRunModifiers", ())
+
+
 def _cryptographic_refusal(action: str, parameters: Parameters, backend: KmsBackend) -> Refusal | None:
     named = parameters.get("SourceKeyId" if action == "ReEncrypt" else "KeyId")
     used = [

@@ -94,11 +94,13 @@ class KmsStandIn:
     def _perform(self, call: _Call) -> Response:
         if (refused := kms_rules.refusal(call.action, call.parameters, call.backend)) is not None:
             return _error(refused.code, refused.message)
+        if kms_rules.ignores_ciphertext(call.parameters):
+            return _would_have_succeeded()
         response = self._ask_moto(call)
         if response.status_code != 200:  # noqa: PLR2004 - HTTP's own number
             return response
         if call.parameters.get("DryRun"):
-            return _error("DryRunOperationException", "The request would have succeeded.", status=412)
+            return _would_have_succeeded()
         answer = json.loads(response.get_data()) or {}
         return _json(kms_rules.amended(call.action, call.parameters, answer, call.backend), status=200)
 
@@ -110,6 +112,10 @@ class KmsStandIn:
 
 def _json(content: dict[str, Any], status: int) -> Response:
     return Response(json.dumps(content), status=status, content_type="application/x-amz-json-1.1")
+
+
+def _would_have_succeeded() -> Response:
+    return _error("DryRunOperationException", "The request would have succeeded.", status=412)
 
 
 def _error(code: str, message: str, status: int = 400) -> Response:
