@@ -25,7 +25,6 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = (DEPLOY / "monitoring" / "alerts.yaml").read_text()
 DASHBOARD = (DEPLOY / "monitoring" / "grafana-dashboard.json").read_text()
 STACK = (DEPLOY / "cloudformation" / "monitoring.yaml").read_text()
-RUNBOOKS = (DEPLOY / "monitoring" / "runbooks.md").read_text()
 
 PARAMETERS = {
     "AlarmTopicArn": "arn:aws:sns:eu-central-1:111122223333:alarms",
@@ -35,6 +34,10 @@ PARAMETERS = {
 
 _NAME = re.compile(r"kms_service_[a-z_]+")
 _SELECTOR = re.compile(r"(kms_service_[a-z_]+)\{([^}]*)\}")
+_GROUPED = re.compile(r" by \(([^)]*)\)")
+_SHOWN = re.compile(r"\$labels\.(\w+)")
+_RUNBOOK = re.compile(r"deploy/runbooks/[a-z-]+\.md")
+_METRICS = [metric for metric in vars(metrics).values() if hasattr(metric, "_labelnames")]
 _MATCHER = re.compile(r"(\w+)\s*[=!]~?")
 
 
@@ -67,36 +70,39 @@ def test_every_metric_is_in_a_scrape_of_the_running_service(scraped: set[str], t
 @pytest.mark.parametrize("text", [ALERTS, json.dumps(json.loads(DASHBOARD)).replace('\\"', '"')])
 def test_every_selected_label_is_one_of_the_metrics(text: str) -> None:
     labels = {
-        metric.describe()[0].name: {*metric._labelnames, "le", "job", "instance"}
-        for metric in vars(metrics).values()
-        if hasattr(metric, "_labelnames")
+        metric.describe()[0].name: {*metric._labelnames, "le", "job", "instance"} for metric in _METRICS
     }
     for name, selector in _SELECTOR.findall(text):
         assert set(_MATCHER.findall(selector)) <= labels[family(name)], name
 
 
 def test_every_alert_has_a_severity_and_a_runbook_that_exists() -> None:
-    sections = {
-        heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", RUNBOOKS, re.MULTILINE)
-    }
     for rule in rules():
         assert rule["labels"]["severity"] in {"page", "ticket"}
-        page, _, section = rule["annotations"]["runbook"].partition("#")
+        assert (DEPLOY.parent / rule["annotations"]["runbook"]).is_file(), rule["alert"]
+    for page in _RUNBOOK.findall(STACK + DASHBOARD):
         assert (DEPLOY.parent / page).is_file()
-        assert section in sections, rule["alert"]
-    linked = set(re.findall(r"runbooks\.md#([a-z-]+)", STACK)) | set(
-        re.findall(r"\]\(#([a-z-]+)\)", RUNBOOKS)
-    )
-    assert linked <= sections
+    assert len(_RUNBOOK.findall(STACK)) == STACK.count("Type: AWS::CloudWatch::Alarm")
+    assert len(_RUNBOOK.findall(DASHBOARD)) > 10
+
+
+def test_every_label_that_an_alert_groups_by_or_shows_is_one_of_its_metrics() -> None:
+    labels = {metric.describe()[0].name: {*metric._labelnames, "le", "instance"} for metric in _METRICS}
+    for rule in rules():
+        known = set[str]().union(*(labels[family(name)] for name in _NAME.findall(rule["expr"])))
+        grouped = [label for names in _GROUPED.findall(rule["expr"]) for label in names.split(", ")]
+        assert {*grouped, *_SHOWN.findall(rule["annotations"]["summary"])} <= known, rule["alert"]
+    for panel in json.loads(DASHBOARD)["panels"]:
+        for target in panel.get("targets", []):
+            known = set[str]().union(*(labels[family(name)] for name in _NAME.findall(target["expr"])))
+            grouped = [label for names in _GROUPED.findall(target["expr"]) for label in names.split(", ")]
+            legend = re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", ""))
+            assert {*grouped, *legend} <= known, panel["title"]
 
 
 def test_every_page_of_prometheus_has_its_alarm_of_cloudwatch() -> None:
-    paged = {
-        rule["annotations"]["runbook"].partition("#")[2]
-        for rule in rules()
-        if rule["labels"]["severity"] == "page"
-    }
-    assert paged <= set(re.findall(r"runbooks\.md#([a-z-]+)", STACK))
+    paged = {rule["annotations"]["runbook"] for rule in rules() if rule["labels"]["severity"] == "page"}
+    assert paged <= set(_RUNBOOK.findall(STACK))
 
 
 class _Template(yaml.SafeLoader):
@@ -150,11 +156,7 @@ def test_cloudwatch_takes_every_alarm(alarms: list[dict[str, Any]]) -> None:
 
 def test_every_alarm_watches_dimensions_that_are_written(alarms: list[dict[str, Any]]) -> None:
     families = {found.name: found for found in REGISTRY.collect()}
-    written = {
-        metric.describe()[0].name: metric
-        for metric in vars(metrics).values()
-        if hasattr(metric, "_labelnames")
-    }
+    written = {metric.describe()[0].name: metric for metric in _METRICS}
     watching = [pair for alarm in alarms for pair in watched(alarm)]
     assert len(watching) > len(alarms) / 2
     for name, dimensions in watching:
