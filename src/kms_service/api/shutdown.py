@@ -33,6 +33,10 @@ def tell_not_ready_first(readiness: Readiness, seconds: float) -> None:
             return
         readiness.drain()
         log.info("draining", seconds=seconds)
-        loop.call_soon_threadsafe(loop.call_later, seconds, stop, number, frame)
+        loop.call_later(seconds, stop, number, frame)
 
-    signal.signal(signal.SIGTERM, drain)
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        # Nothing else: what the signal interrupted may hold the lock of the log, and would never let it go.
+        loop.call_soon_threadsafe(drain, number, frame)
+
+    signal.signal(signal.SIGTERM, on_signal)
