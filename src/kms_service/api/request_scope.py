@@ -76,7 +76,7 @@ class _Answer:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status = int(message["status"])  # a redirect gives an enum, whose text differs
             headers = [*message.get("headers", ()), (b"x-request-id", str(context.request_id.get()).encode())]
             if all(name != b"cache-control" for name, _ in headers):
                 headers.append((b"cache-control", b"no-store"))
