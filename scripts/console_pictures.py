@@ -51,11 +51,11 @@ def main() -> None:
         for number in range(1, SIZE + 1):
             key = kms.key(f"alias/{PREFIX}-{number}")
             key.rotation_period, key.rotation_enabled_at = 365, time.time() - 30 * DAY * number
-        variables = environment(url, kms, WORKERS="2", CONSOLE_ENABLED="true")
-        looking = make_token(variables, "night-call", Scope.POOL_READ)
+        env = environment(url, kms, WORKERS="2", CONSOLE_ENABLED="true")
+        looking = make_token(env, "night-call", Scope.POOL_READ)
         with (
-            serve(variables) as server,
-            _traffic(server, make_token(variables, "checkout", *Scope)) as admin,
+            serve(env) as server,
+            _traffic(server, make_token(env, "checkout", *Scope)) as admin,
             chromium() as tab,
         ):
             time.sleep(60 * minutes)

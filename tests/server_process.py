@@ -37,6 +37,7 @@ def environment(database_url: str, endpoint: KmsEndpoint, **changes: object) -> 
     return {
         **kept,
         "PYTHONPATH": str(_SOURCES),
+        "PYTHONFAULTHANDLER": "1",
         "AWS_REGION": endpoint.region,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "canary-aws-secret",
@@ -122,7 +123,12 @@ class ServerProcess:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and wait; the exit code."""
         self.process.send_signal(how)
-        return self.process.wait(STOP_SECONDS)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # has Python print where every thread stands
+            self.process.wait(STOP_SECONDS)
+            raise AssertionError(f"it did not end:\n{self.printed}") from None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import httpx
@@ -78,7 +78,12 @@ BODIES: dict[str, dict[str, Any]] = {
         "ratePerSecond": 1,  # under way for as long as it takes to steer it
     },
     "POST /seal": {"reason": "drill"},
+    "POST /console": {"token": "{token}"},
 }
+# A browser's forms; the others are JSON.
+FORMS = {"POST /console"}
+# Whatever can be switched on is; spans have a test of their own, and would want a collector.
+SWITCHES = {name for name in Settings.model_fields if name.endswith("_enabled")} - {"tracing_enabled"}
 # The arguments of each command; those with a wallet that was tampered with in sight end with 1.
 COMMANDS: dict[str, list[str]] = {
     "migrate": [],
@@ -123,8 +128,10 @@ class Told:
     succeeded: set[str] = field(default_factory=set)
 
     def hear(self, route: str, answer: httpx.Response) -> None:
-        if answer.is_success:
+        if not answer.is_error:
             self.succeeded.add(route)
+        if "/console" in route:
+            answer.headers.pop("set-cookie", None)  # a visitor's own token
         if route.endswith("/private-key") and answer.is_success:
             self.handed_out.add(answer.json()["privateKey"][2:])
             self.texts.append(str(answer.headers))
@@ -146,6 +153,7 @@ class Caller:
     """Asks every route, as it should be asked and as it should not."""
 
     client: httpx.Client
+    token: str
     routes: list[str]
     told: Told
     rotation: str = ""
@@ -157,9 +165,10 @@ class Caller:
             self._ask(route, user)
 
     def _ask(self, route: str, user: str) -> None:
-        body = json.dumps(BODIES.get(route)).replace("{user}", user)
-        content = {"json": json.loads(body)} if route in BODIES else {}
-        answer = self._send(route, {"userId": user, "alias": SPARE, "id": self.rotation}, **content)
+        body = json.dumps(BODIES.get(route)).replace("{user}", user).replace("{token}", self.token)
+        content = {"data" if route in FORMS else "json": json.loads(body)} if route in BODIES else {}
+        names = {"userId": user, "alias": SPARE, "id": self.rotation, "asset": "swagger-ui.css"}
+        answer = self._send(route, names, **content)
         if answer.status_code == 202:
             self.rotation = answer.json()["rotationId"]
 
@@ -175,13 +184,15 @@ class Caller:
             self._send(
                 route, names, json={name: {f"{REJECTED} x": REJECTED} for name in BODIES.get(route, {})}
             )
+            self._send(route, names, data={"token": REJECTED})
             self._send(route, names, content=malformed, headers={"Content-Type": "application/json"})
             self._send(route, names, headers={"Authorization": f"Bearer kms_{REJECTED}"})
 
     def _send(self, route: str, names: dict[str, str], **content: Any) -> httpx.Response:
         method, path = route.split()
-        path = re.sub(r"\{(\w+)[\w:]*\}", lambda name: names.get(name[1], "swagger-ui.css"), path)
+        path = re.sub(r"\{(\w+)[\w:]*\}", lambda name: names[name[1]], path)
         answer = self.client.request(method, path, **content)
+        self.client.cookies.clear()
         self.told.hear(route, answer)
         return answer
 
@@ -189,9 +200,11 @@ class Caller:
 @pytest.fixture
 def routes(services: Services) -> list[str]:
     """Every route there is, documented or not, in an order in which what one makes the next may need."""
+    settings = services.settings.model_copy(update=dict.fromkeys(SWITCHES, True))
+    app = create_app(replace(services, settings=settings), owns_process=False)
     found = [
         f"{method} {context.path}"
-        for context in iter_route_contexts(create_app(services, owns_process=False).routes)
+        for context in iter_route_contexts(app.routes)
         for method in context.methods
     ]
     assert BODIES.keys() <= set(found)
@@ -204,11 +217,12 @@ def routes(services: Services) -> list[str]:
 def test_no_secret_and_no_rejected_value_is_told(
     database_url: str, kms_endpoint: KmsEndpoint, routes: list[str], log_format: str
 ) -> None:
-    env = environment(database_url, kms_endpoint, LOG_LEVEL="DEBUG", LOG_FORMAT=log_format)
+    on = {name.upper(): "true" for name in SWITCHES}
+    env = environment(database_url, kms_endpoint, LOG_LEVEL="DEBUG", LOG_FORMAT=log_format, **on)
     token = make_token(env, "app", *Scope)
     told = Told(handed_out={token})
     with serve(env) as server, server.client(token) as client:
-        caller = Caller(client, routes, told)
+        caller = Caller(client, token, routes, told)
         for number in range(10):
             client.put(f"/wallets/early-{number}").raise_for_status()
         caller.everything("plain")
