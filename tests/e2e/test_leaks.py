@@ -87,6 +87,7 @@ SWITCHES = {name for name in Settings.model_fields if name.endswith("_enabled")}
 # The arguments of each command; those with a wallet that was tampered with in sight end with 1.
 COMMANDS: dict[str, list[str]] = {
     "migrate": [],
+    "wallet list": [],
     "cost": [],
     "pool status": [],
     "pool create-aliases": [],
