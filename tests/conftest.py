@@ -22,6 +22,7 @@ from kms_service.bootstrap import Services
 from kms_service.local.postgres import PostgresServer, postgres
 from kms_service.settings import Settings
 from kms_service.store.schema import migrate
+from kms_service.telemetry import context
 from wiring import FreshDatabase, grant_roles, running_services, settings_for
 
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ def _no_ambient_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.chdir(empty)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _outside_a_request() -> None:
+    """Start every test as no one's request: a command run in this process sets both and resets neither."""
+    context.request_id.set(None)
+    context.actor.set(None)
 
 
 @pytest.fixture(scope="session", autouse=True)

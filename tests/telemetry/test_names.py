@@ -1,7 +1,6 @@
 """Names and labels by Prometheus' conventions: https://prometheus.io/docs/practices/naming/"""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
@@ -44,11 +43,8 @@ def test_no_metric_is_made_elsewhere() -> None:
 
 
 @pytest.fixture
-def no_callers_yet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_callers_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "_callers", set())
-    reset = context.actor.set(None)
-    yield
-    context.actor.reset(reset)
 
 
 @pytest.mark.usefixtures("no_callers_yet")
