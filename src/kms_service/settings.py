@@ -85,7 +85,7 @@ class Settings(_DatabaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 3001
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    worker_threads: Annotated[int, Field(ge=2, le=128)] = 8
+    worker_threads: Annotated[int, Field(ge=2, le=128)] = 5
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 256
     pool_refresh_seconds: Annotated[float, Field(ge=1, le=86400)] = 300
     audit_heads_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
