@@ -12,12 +12,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from pydantic import SecretStr
 from sqlalchemy import create_engine
 
 from kms_service.errors import MigrationFailed, SchemaBehind
 from kms_service.local.postgres import PostgresServer
 from kms_service.settings import Settings
-from kms_service.store import schema
+from kms_service.store import migrations, schema
 from kms_service.store.database import open_database, sqlalchemy_url
 from kms_service.store.tables import metadata
 
@@ -84,29 +85,29 @@ def test_revisions_are_one_line_with_names_that_fit() -> None:
 
 
 def test_a_wallet_outlives_every_step(empty_url: str) -> None:
-    schema.migrate(empty_url, KMS_FIELDS)
+    migrations.migrate(empty_url, KMS_FIELDS)
     _do(
         empty_url,
         "INSERT INTO wallets (user_id, wallet_address, encrypted_seed, encrypted_dek, kms_key_id, kms_region)"
         " VALUES ('alice', '0x0', 'seed', 'dek', 'arn', 'eu-central-1')",
     )
     for revision in REVISIONS[2:]:
-        schema.migrate(empty_url, revision)
+        migrations.migrate(empty_url, revision)
         assert _one(empty_url, "SELECT version_num FROM alembic_version") == revision
         assert _one(empty_url, "SELECT encrypted_seed FROM wallets WHERE user_id = 'alice'") == b"seed"
-    schema.migrate(empty_url)
+    migrations.migrate(empty_url)
 
 
 @pytest.mark.parametrize(("before", "after"), list(pairwise(REVISIONS[1:])))
 def test_the_version_before_may_still_write(empty_url: str, before: str, after: str) -> None:
     """Expand, then contract: rows as the older code inserts them go in after the newer migration."""
-    schema.migrate(empty_url, before)
+    migrations.migrate(empty_url, before)
     columns = _one(
         empty_url,
         "SELECT string_agg(column_name, ', ') FROM information_schema.columns "
         "WHERE table_name = 'wallets' AND column_default IS NULL AND is_nullable = 'NO'",
     )
-    schema.migrate(empty_url, after)
+    migrations.migrate(empty_url, after)
     values = {"encrypted_seed": "'seed'", "encrypted_dek": "'dek'"}
     names = str(columns).split(", ")
     row = ", ".join(values.get(name, f"'{name[:10]}'") for name in names)
@@ -117,44 +118,44 @@ def test_the_version_before_may_still_write(empty_url: str, before: str, after: 
 
 def test_rows_of_an_unknown_key_stop_the_migration_and_stay(empty_url: str) -> None:
     """Nobody can say which key wrapped them, and a guess would lose them."""
-    schema.migrate(empty_url, FIRST)
+    migrations.migrate(empty_url, FIRST)
     _do(
         empty_url,
         "INSERT INTO wallets (user_id, wallet_address, encrypted_seed, encrypted_dek) "
         "VALUES ('alice', '0x0', 'seed', 'dek')",
     )
     with pytest.raises(MigrationFailed, match="kms_key_id"):
-        schema.migrate(empty_url)
+        migrations.migrate(empty_url)
     assert _one(empty_url, "SELECT version_num FROM alembic_version") == FIRST
     assert _one(empty_url, "SELECT count(*) FROM wallets") == 1
 
 
 def test_a_failed_step_leaves_nothing_behind(empty_url: str) -> None:
-    schema.migrate(empty_url, KMS_FIELDS)
+    migrations.migrate(empty_url, KMS_FIELDS)
     _do(empty_url, "CREATE TABLE audit_events (in_the_way integer)")
     with pytest.raises(MigrationFailed, match="already exists"):
-        schema.migrate(empty_url)
+        migrations.migrate(empty_url)
     assert _one(empty_url, "SELECT version_num FROM alembic_version") == KMS_FIELDS
     assert _one(empty_url, "SELECT to_regclass('tokens') IS NULL") is True
     _do(empty_url, "DROP TABLE audit_events")
-    schema.migrate(empty_url)
+    migrations.migrate(empty_url)
 
 
 def test_a_table_in_use_ends_it_early_and_nothing_is_changed(empty_url: str) -> None:
     """A change that waits for a lock makes every later reader wait behind it."""
     before = REVISIONS[REVISIONS.index(ROTATIONS) - 1]
-    schema.migrate(empty_url, before)
+    migrations.migrate(empty_url, before)
     unchanged = _columns(empty_url)
     with psycopg.connect(empty_url) as backup:
         backup.execute("LOCK TABLE wallets IN ACCESS SHARE MODE")
         started = time.monotonic()
         with pytest.raises(MigrationFailed, match=r"another session keeps a lock.*migrate again"):
-            schema.migrate(empty_url)
+            migrations.migrate(empty_url)
         assert 4 < time.monotonic() - started < 30
         assert _one(empty_url, "SELECT count(*) FROM wallets") == 0
     assert _one(empty_url, "SELECT version_num FROM alembic_version") == before
     assert _columns(empty_url) == unchanged
-    schema.migrate(empty_url)
+    migrations.migrate(empty_url)
     assert _one(empty_url, "SELECT version_num FROM alembic_version") == REVISIONS[-1]
 
 
@@ -172,10 +173,10 @@ def _columns(url: str) -> dict[tuple[str, str], dict[str, object]]:
 
 def test_each_step_only_adds_and_asks_nothing_new_of_the_version_before(empty_url: str) -> None:
     """Nothing goes, changes its type or becomes mandatory while the code that does not know it still runs."""
-    schema.migrate(empty_url, KMS_FIELDS)
+    migrations.migrate(empty_url, KMS_FIELDS)
     before = _columns(empty_url)
     for revision in REVISIONS[2:]:
-        schema.migrate(empty_url, revision)
+        migrations.migrate(empty_url, revision)
         after = _columns(empty_url)
         assert before.items() <= after.items(), revision
         tables = {table for table, _ in before}
@@ -187,7 +188,7 @@ def test_each_step_only_adds_and_asks_nothing_new_of_the_version_before(empty_ur
 
 
 def test_two_at_once_migrate_once(empty_url: str) -> None:
-    code = "import sys; from kms_service.store.schema import migrate; migrate(sys.argv[1])"
+    code = "import sys; from kms_service.store.migrations import migrate; migrate(sys.argv[1])"
     started = [
         subprocess.Popen(  # noqa: S603 - a constant and a URL
             [sys.executable, "-c", code, empty_url], stderr=subprocess.PIPE, text=True
@@ -197,6 +198,10 @@ def test_two_at_once_migrate_once(empty_url: str) -> None:
     ended = [process.communicate(timeout=60)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], ended
     assert _one(empty_url, "SELECT version_num FROM alembic_version") == REVISIONS[-1]
+
+
+def test_files_are_named_as_their_revisions_and_follow_each_other_by_name() -> None:
+    assert list(schema.revisions()) == REVISIONS
 
 
 @pytest.mark.parametrize("revision", [None, FIRST, REVISIONS[-2]])
@@ -212,6 +217,15 @@ def test_a_schema_behind_is_refused_by_name(
     database.close()
     assert (revision or "none") in str(error.value)
     assert REVISIONS[-1] in str(error.value)
+
+
+def test_a_database_never_migrated_is_refused_by_name(settings: Settings, empty_url: str) -> None:
+    database = open_database(
+        settings.model_copy(update={"database_url": SecretStr(empty_url)}), connections=1
+    )
+    with pytest.raises(SchemaBehind, match="revision none"):
+        schema.check(database)
+    database.close()
 
 
 def test_a_newer_schema_is_fine(settings: Settings, database_url: str) -> None:

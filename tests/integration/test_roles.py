@@ -10,7 +10,7 @@ from kms_service.access.scopes import Scope
 from kms_service.kms.pool import KeyMode
 from kms_service.local.postgres import PostgresServer
 from kms_service.settings import Settings
-from kms_service.store.schema import migrate
+from kms_service.store.migrations import migrate
 from kms_service.store.tables import metadata
 from wiring import ROLES, as_role, running_services, with_role
 

@@ -3,7 +3,7 @@
 import click
 
 from kms_service.settings import load_database_url
-from kms_service.store import schema
+from kms_service.store import migrations
 
 
 @click.command()
@@ -13,5 +13,5 @@ def migrate(revision: str) -> None:
 
     Needs DATABASE_URL only. Migrations stay usable for the version before, so run this first, then deploy.
     """
-    schema.migrate(load_database_url(), revision)
+    migrations.migrate(load_database_url(), revision)
     click.echo("The schema is up to date.")

@@ -16,7 +16,7 @@ from kms_service.local.files import write_private
 from kms_service.local.kms_standin import KmsEndpoint
 from kms_service.local.postgres import PostgresServer
 from kms_service.settings import Settings, load_settings
-from kms_service.store import schema
+from kms_service.store import migrations
 from kms_service.store.database import open_database
 from kms_service.store.tokens import TokenStore
 from kms_service.telemetry import context, logs
@@ -38,7 +38,7 @@ def prepare(server: PostgresServer, kms: KmsEndpoint, folder: Path) -> Settings:
     server.ensure_database(_DATABASE)
     settings = _settings(server, kms)
     logs.configure("WARNING", settings.log_format, sys.stderr)
-    schema.migrate(settings.database_url.get_secret_value())
+    migrations.migrate(settings.database_url.get_secret_value())
     kms.ensure_aliases(settings.aliases)
     if not _is_good(folder / "token", settings):
         write_private(folder / "token", _new_token(settings) + "\n")
