@@ -1,11 +1,14 @@
 """The service as an operator starts, watches and stops it."""
 
+import os
+import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fleet import wait_until
 from kms_endpoint import Delay, Error, KmsEndpoint
 from server_process import STOP_SECONDS, environment, make_token, run, serve
 
@@ -92,15 +95,33 @@ def test_no_credentials_anywhere_is_a_missing_setting(env: dict[str, str]) -> No
     assert "AWS_SECRET_ACCESS_KEY: set AWS_ACCESS_KEY_ID and this, or give the process a role" in done.stderr
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_no_usable_key_stops_the_start_with_a_line_a_key(
-    env: dict[str, str], kms_endpoint: KmsEndpoint
+    env: dict[str, str], kms_endpoint: KmsEndpoint, workers: str
 ) -> None:
     kms_endpoint.on("DescribeKey").answer(Error("AccessDeniedException"))
-    done = run("serve", env=env)
+    done = run("serve", env={**env, "WORKERS": workers})
     assert done.returncode == 69
+    assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("  alias/Empressa-wallet-key-")]
     assert len(lines) == 10
     assert all(line.endswith(": AccessDeniedException") for line in lines)
+
+
+def test_a_worker_that_cannot_come_back_is_tried_again_while_the_other_serves(
+    env: dict[str, str], kms_endpoint: KmsEndpoint
+) -> None:
+    token = make_token(env, "app", *SCOPES)
+    with serve({**env, "WORKERS": "2"}) as server, server.client(token) as client:
+        server.wait_for("Application startup complete.", 2)
+        started = " ".join(line["event"] for line in server.events())
+        kms_endpoint.on("DescribeKey").answer(Error("AccessDeniedException"))
+        os.kill(int(re.findall(r"Started server process \[(\d+)\]", started)[0]), signal.SIGKILL)
+        wait_until(lambda: "no key of the pool can be used" in server.printed)
+        assert client.get("/wallets").status_code == 200
+        kms_endpoint.clear()
+        server.wait_for("Application startup complete.", 3)
+        assert server.stop() == 0
 
 
 def test_some_usable_keys_are_enough_and_the_rest_is_warned_of(

@@ -3,7 +3,7 @@
 import gc
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -66,14 +66,22 @@ def create_app(services: Services, *, owns_process: bool) -> FastAPI:
     return app
 
 
-def worker_app() -> FastAPI:
-    """The application of one of several worker processes, from its own environment."""
+def serving_app() -> FastAPI:
+    """The application of a process that does nothing but serve, from that process's own environment.
+
+    Raises:
+        StartupError: a setting, the schema or every key of the pool is not as serving needs it.
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)
     if settings.tracing_enabled:
         tracing.export()
     services = build(settings)
-    services.check()
+    with ExitStack() as undo:
+        undo.callback(services.close)
+        services.check()
+        undo.pop_all()
     return create_app(services, owns_process=True)
 
 

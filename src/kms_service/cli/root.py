@@ -63,10 +63,11 @@ def main() -> None:
         sys.exit(130)
     except KmsServiceError as error:
         click.echo(f"kms-service: {error}", err=True)
-        sys.exit(_exit_code(error))
+        sys.exit(exit_code(error))
 
 
-def _exit_code(error: KmsServiceError) -> int:
+def exit_code(error: KmsServiceError) -> int:
+    """What a process ends with that this error has stopped, by sysexits.h."""
     if isinstance(error, StartupError):
         return error.exit_code
     return 1 if isinstance(error, CallerError) else _TEMPORARY_FAILURE

@@ -4,7 +4,6 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,11 +11,10 @@ from typing import Any, NoReturn
 import click
 import uvicorn
 
-from kms_service.api.app import create_app
-from kms_service.bootstrap import build
+from kms_service.cli.supervisor import Supervisor
 from kms_service.errors import SettingsError
 from kms_service.settings import Settings, load_settings
-from kms_service.telemetry import exposition, logs, tracing
+from kms_service.telemetry import exposition, logs
 from kms_service.telemetry.logs import get_logger
 from kms_service.tls import server_context
 
@@ -38,23 +36,31 @@ def serve() -> None:
     """
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)
-    if settings.tracing_enabled:
-        tracing.export()
     # uvicorn raises the signal that stopped it once more when all is done: that is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    with closing(build(settings)) as services:
-        services.check()
-        if settings.workers == 1:
-            _serve_metrics(settings)
-            app = create_app(services, owns_process=True)
-            uvicorn.Server(uvicorn.Config(app, **_options(settings))).run()
-            return
-    with exposition.shared_folder():
+    if settings.workers == 1:
+        _serve_alone(settings)
+    else:
+        _supervise(settings)
+
+
+def _serve_alone(settings: Settings) -> None:
+    _serve_metrics(settings)
+    config = uvicorn.Config("kms_service.api.app:serving_app", factory=True, **_options(settings))
+    config.load()  # before there is an event loop: it looks at the database and every key
+    uvicorn.Server(config).run()
+
+
+def _supervise(settings: Settings) -> NoReturn:
+    with exposition.shared_folder() as folder:
         _serve_metrics(settings)
-        uvicorn.run(
-            "kms_service.api.app:worker_app", factory=True, workers=settings.workers, **_options(settings)
+        config = uvicorn.Config(
+            "kms_service.cli.worker:app", factory=True, workers=settings.workers, **_options(settings)
         )
+        supervisor = Supervisor(config, config.bind_socket(), folder)
+        supervisor.run()
+    sys.exit(supervisor.exit_code)
 
 
 def _serve_metrics(settings: Settings) -> None:

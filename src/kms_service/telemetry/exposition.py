@@ -32,7 +32,7 @@ _LIVE_GAUGES = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
 
 
 @contextmanager
-def shared_folder() -> Iterator[None]:
+def shared_folder() -> Iterator[Path]:
     """Worker processes started inside share their metrics in a private folder, which is removed at the end.
 
     The caller's own metrics stay out of it: this process imported the library before.
@@ -40,7 +40,7 @@ def shared_folder() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="kms-service-metrics-") as folder:
         os.environ[FOLDER_VARIABLE] = folder
         try:
-            yield
+            yield Path(folder)
         finally:
             del os.environ[FOLDER_VARIABLE]
 

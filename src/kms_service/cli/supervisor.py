@@ -1,0 +1,51 @@
+"""The parent of several worker processes: holds the port, starts them, and replaces one that dies.
+
+It imports nothing of what the workers serve with: that would cost it memory, and every start time.
+"""
+
+import os
+from pathlib import Path
+from socket import socket
+
+import click
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+_FAILURE = "start-failed.txt"
+
+
+class Supervisor(Multiprocess):
+    """uvicorn's, but it gives up when a worker cannot begin to serve and none has yet: all would fail alike.
+
+    Once a worker has served, others that fail are replaced for as long as it takes: what they miss, such as
+    the database, may come back, and those that serve go on.
+
+    Attributes:
+        exit_code: what the process should end with: that of the worker which could not start, or 0.
+    """
+
+    def __init__(self, config: uvicorn.Config, listening: socket, folder: Path) -> None:
+        super().__init__(config, [listening])
+        self.exit_code = 0
+        self._failure = folder / _FAILURE
+        self._served = False
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that died or hang, unless there is no use in it."""
+        self._served = self._served or any(worker.is_ready(timeout=1) for worker in self.processes)
+        if self._failure.exists():
+            code, _, reason = self._failure.read_text().partition("\n")
+            self._failure.unlink()
+            click.echo(reason, err=True)
+            if not self._served:
+                self.exit_code = int(code)
+                self.should_exit.set()
+                return
+        super().keep_subprocess_alive()
+
+
+def leave_reason(folder: Path, exit_code: int, reason: str) -> None:
+    """Have the supervisor say why a worker could not start; workers that fail alike are heard once."""
+    unfinished = folder / f"{_FAILURE}.{os.getpid()}"
+    unfinished.write_text(f"{exit_code}\n{reason}")
+    unfinished.replace(folder / _FAILURE)
