@@ -8,7 +8,7 @@ Results = dict[str, Any]
 _FLAT = 1.1
 _PAGES = 2.0
 _CHEAP = 5.0
-_REFUSALS = ("duplicate", "unknown-user", "unauthorised")
+_REFUSALS = ("duplicate", "unknown-wallet", "unknown-user", "unauthorised")
 
 
 def markdown(results: Results) -> str:

@@ -89,8 +89,13 @@ def duplicate(target: Target) -> Scenario:
         yield target.call(409, "POST", "/wallets", {"userId": target.any_user()})
 
 
+def unknown_wallet(target: Target) -> Scenario:
+    """A wallet of nobody."""
+    return (target.call(404, "GET", f"/wallets/nobody-{number}") for number in itertools.count())
+
+
 def unknown_user(target: Target) -> Scenario:
-    """A private key of nobody."""
+    """A private key of nobody, which is on record."""
     return (target.call(404, "GET", f"/wallets/nobody-{number}/private-key") for number in itertools.count())
 
 
@@ -130,6 +135,7 @@ SCENARIOS: dict[str, Callable[[Target], Scenario]] = {
     "sign": sign,
     "mixed": mixed,
     "duplicate": duplicate,
+    "unknown-wallet": unknown_wallet,
     "unknown-user": unknown_user,
     "unauthorised": unauthorised,
     "listing-first": listing_first,
