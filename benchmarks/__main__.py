@@ -20,11 +20,11 @@ from benchmarks.machine import circumstances
 from benchmarks.measuring import driving, next_window, target
 from benchmarks.micro import micro
 from benchmarks.plots import plot_results, plot_soak
-from benchmarks.report import bounds, markdown
+from benchmarks.report import bounds, markdown, scale, scale_bounds
 from benchmarks.rig import KEYS, rig
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.soak import soak, windows
-from benchmarks.suite import FULL, QUICK, Tell, run
+from benchmarks.suite import FULL, QUICK, Tell, run, run_scale
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _RESULTS = Path(__file__).parent / "results"
@@ -79,9 +79,23 @@ def run_all(*, quick: bool, scale: tuple[int, ...], latency_ms: float, into: Pat
     _write(into / "results.json", results)
     (into / "results.md").write_text(markdown(results))
     plot_results(results, into / "results.svg")
-    for what, holds in bounds(results):
-        click.echo(f"{'holds' if holds else 'FAILS'}: {what}")
+    _tell_bounds(bounds(results))
     click.echo(f"{into}/results.json, results.md, results.svg")
+
+
+@main.command("scale")
+@click.option("--wallets", type=int, multiple=True, required=True, help="Of a large table; repeatable.")
+@click.option("--rounds", type=int, default=FULL.rounds, show_default=True, help="Of each request.")
+@_into
+def scale_only(*, wallets: tuple[int, ...], rounds: int, into: Path) -> None:
+    """Hold large tables against a small one: scale.json. Ten million wallets want 10 GB and half an hour."""
+    plan = replace(FULL, scale=wallets, rounds=rounds)
+    at = circumstances()
+    with _progress(plan.steps_of_scale) as tell, rig(plan.latency_ms) as machine:
+        compared = run_scale(machine, plan, tell)
+    _write(into / "scale.json", {"circumstances": at, "plan": asdict(plan), "scale": compared})
+    click.echo(scale(compared))
+    _tell_bounds(scale_bounds(compared))
 
 
 @main.command("soak")
@@ -154,6 +168,11 @@ def _progress(steps: int) -> Iterator[Tell]:
             bar.update(task, description=step, advance=1)
 
         yield tell
+
+
+def _tell_bounds(judged: list[tuple[str, bool]]) -> None:
+    for what, holds in judged:
+        click.echo(f"{'holds' if holds else 'FAILS'}: {what}")
 
 
 def _write(path: Path, results: dict[str, Any]) -> None:

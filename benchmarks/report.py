@@ -16,7 +16,7 @@ def markdown(results: Results) -> str:
     parts = [_circumstances(results)]
     for workers in results["plan"]["workers"]:
         parts += [f"### Requests, {workers} worker{'s' * (workers > 1)}", _requests(results, workers)]
-    parts += ["### Scale", _scale(results), "### Commands", _rates(results)]
+    parts += ["### Scale", scale(results["scale"]), "### Commands", _rates(results)]
     parts += ["### The work itself", _micro(results), "### What should hold"]
     parts += ["\n".join(f"- {'holds' if holds else '**fails**'}: {what}" for what, holds in bounds(results))]
     return "\n\n".join(parts) + "\n"
@@ -24,17 +24,7 @@ def markdown(results: Results) -> str:
 
 def bounds(results: Results) -> list[tuple[str, bool]]:
     """Bounds on ratios within the run, and whether each holds."""
-    judged = [
-        _at_most(f"p50 of {_at_scale(each)} against the small table", each["ratio"], _FLAT)
-        for each in results["scale"]
-        if each["scenario"] in {"create", "private-key"}
-    ]
-    for each in results["scale"]:
-        if each["scenario"] in {"listing-middle", "listing-last"}:
-            first = _found(results["scale"], scenario="listing-first", wallets=each["wallets"])["p50_ms"]
-            judged.append(
-                _at_most(f"p50 of {_at_scale(each)} against the first", each["p50_ms"] / first, _PAGES)
-            )
+    judged = scale_bounds(results["scale"])
     widest = _widest(results)
     create = _found(widest, scenario="create")["cpu_ms"]["service"]
     for name in _REFUSALS:
@@ -45,6 +35,22 @@ def bounds(results: Results) -> list[tuple[str, bool]]:
                 ratio >= _CHEAP,
             )
         )
+    return judged
+
+
+def scale_bounds(compared: Sequence[Results]) -> list[tuple[str, bool]]:
+    """Bounds on what more wallets may cost, and whether each holds."""
+    judged = [
+        _at_most(f"p50 of {_at_scale(each)} against the small table", each["ratio"], _FLAT)
+        for each in compared
+        if each["scenario"] in {"create", "private-key"}
+    ]
+    for each in compared:
+        if each["scenario"] in {"listing-middle", "listing-last"}:
+            first = _found(compared, scenario="listing-first", wallets=each["wallets"])["p50_ms"]
+            judged.append(
+                _at_most(f"p50 of {_at_scale(each)} against the first", each["p50_ms"] / first, _PAGES)
+            )
     return judged
 
 
@@ -87,10 +93,24 @@ def _requests(results: Results, workers: int) -> str:
     return f"{_table(head, rows)}\n\n{note}"
 
 
-def _scale(results: Results) -> str:
-    head = ["wallets", "scenario", "p50 ms", "p50 ms, small table", "ratio"]
-    keys = ("scenario", "p50_ms", "p50_ms_small", "ratio")
-    rows = [[f"{each['wallets']:,}", *[str(each[key]) for key in keys]] for each in results["scale"]]
+def scale(compared: Sequence[Results]) -> str:
+    """The large tables against the small one."""
+    head = [
+        "wallets",
+        "scenario",
+        "p50 ms",
+        "p50 ms, small table",
+        "ratio (median of rounds)",
+        "least to most",
+    ]
+    rows = [
+        [
+            f"{each['wallets']:,}",
+            *[str(each[key]) for key in ("scenario", "p50_ms", "p50_ms_small", "ratio")],
+            f"{each['ratio_least']} to {each['ratio_most']}",
+        ]
+        for each in compared
+    ]
     return _table(head, rows)
 
 

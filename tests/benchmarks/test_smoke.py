@@ -117,7 +117,8 @@ def _results(create_cpu: float) -> dict[str, Any]:
         for name in SCENARIOS
     ]
     scale = [
-        {"wallets": 1_000, "scenario": name, "p50_ms": 2.0, "p50_ms_small": 2.0, "ratio": 1.0}
+        {"wallets": 1_000, "scenario": name, "p50_ms": 2.0, "p50_ms_small": 2.0}
+        | dict.fromkeys(("ratio", "ratio_least", "ratio_most"), 1.0)
         for name in suite.FLAT
     ]
     at = {"date": "2026-01-01", "versions": {}}
@@ -130,6 +131,12 @@ def _results(create_cpu: float) -> dict[str, Any]:
         "rates": {"verify": {"wallets": 10, "per_second": 5}},
         "micro": {"pieces_us": {"seal": 1.0}, "floors_ms": {"create": 1.0}},
     }
+
+
+def test_tables_are_held_against_each_other_round_by_round() -> None:
+    drifting = {"small": [2.0, 4.0, 8.0], "large": [2.2, 4.0, 8.8]}
+    compared = suite.compared(drifting)
+    assert (compared["ratio"], compared["ratio_least"], compared["ratio_most"]) == (1.1, 1.0, 1.1)
 
 
 def test_a_report_has_a_row_for_each_scenario_and_each_bound() -> None:
