@@ -15,10 +15,10 @@ _FAILURE = "start-failed.txt"
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's, but it gives up when a worker cannot begin to serve and none has yet: all would fail alike.
+    """uvicorn's, but it gives up when a worker cannot begin to serve and none does: all would fail alike.
 
-    Once a worker has served, others that fail are replaced for as long as it takes: what they miss, such as
-    the database, may come back, and those that serve go on.
+    While a worker serves, others that fail are replaced for as long as it takes: what they miss, such as the
+    database, may come back.
 
     Attributes:
         exit_code: what the process should end with: that of the worker which could not start, or 0.
@@ -28,16 +28,18 @@ class Supervisor(Multiprocess):
         super().__init__(config, [listening])
         self.exit_code = 0
         self._failure = folder / _FAILURE
-        self._served = False
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that died or hang, unless there is no use in it."""
-        self._served = self._served or any(worker.is_ready(timeout=1) for worker in self.processes)
+        for worker in self.processes:
+            # The worker's own end. While this process holds it too, a worker that dies amid a health check is
+            # waited for as long as one that hangs.
+            worker.child_conn.close()
         if self._failure.exists():
             code, _, reason = self._failure.read_text().partition("\n")
             self._failure.unlink()
             click.echo(reason, err=True)
-            if not self._served:
+            if not any(worker.process.is_alive() and worker.is_ready() for worker in self.processes):
                 self.exit_code = int(code)
                 self.should_exit.set()
                 return
