@@ -223,7 +223,8 @@ def test_the_metrics_are_not_on_the_serving_port_too(several: Several) -> None:
 def test_counts_outlive_a_worker_and_its_live_gauges_do_not(
     several: Several,
 ) -> None:
-    server, _, metrics, folder = several
+    server, token, metrics, folder = several
+    use(server, token, range(200, 204))
     before = scrape(metrics)
     (shared,) = folder.glob("kms-service-metrics-*")
     victim = next(int(file.stem.split("_")[-1]) for file in shared.glob("gauge_livesum_*.db"))
