@@ -37,7 +37,8 @@ def total(samples: dict[str, dict[tuple[tuple[str, str], ...], float]], name: st
 
 
 def use(server: ServerProcess, token: str, users: range) -> None:
-    """A wallet and its private key for each user, eight at a time."""
+    """A wallet and its private key for each user, eight at a time; all of it counted and logged."""
+    before = len(server.events("request"))
 
     with server.client(token) as client:
 
@@ -48,6 +49,8 @@ def use(server: ServerProcess, token: str, users: range) -> None:
 
         with ThreadPoolExecutor(8) as executor:
             list(executor.map(one, users))
+    # A request is counted when its answer is out already, and logged after that.
+    server.wait_for("request", before + 2 * len(users))
 
 
 @pytest.fixture(scope="module")
