@@ -20,7 +20,7 @@ from benchmarks.machine import circumstances
 from benchmarks.measuring import driving, next_window, target
 from benchmarks.micro import micro
 from benchmarks.plots import plot_results, plot_soak
-from benchmarks.report import bounds, markdown, scale, scale_bounds
+from benchmarks.report import bounds, markdown, scale_bounds, scale_table
 from benchmarks.rig import KEYS, rig
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.soak import soak, windows
@@ -94,7 +94,7 @@ def scale_only(*, wallets: tuple[int, ...], rounds: int, into: Path) -> None:
     with _progress(plan.steps_of_scale) as tell, rig(plan.latency_ms) as machine:
         compared = run_scale(machine, plan, tell)
     _write(into / "scale.json", {"circumstances": at, "plan": asdict(plan), "scale": compared})
-    click.echo(scale(compared))
+    click.echo(scale_table(compared))
     _tell_bounds(scale_bounds(compared))
 
 

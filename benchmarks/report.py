@@ -16,7 +16,7 @@ def markdown(results: Results) -> str:
     parts = [_circumstances(results)]
     for workers in results["plan"]["workers"]:
         parts += [f"### Requests, {workers} worker{'s' * (workers > 1)}", _requests(results, workers)]
-    parts += ["### Scale", scale(results["scale"]), "### Commands", _rates(results)]
+    parts += ["### Scale", scale_table(results["scale"]), "### Commands", _rates(results)]
     parts += ["### The work itself", _micro(results), "### What should hold"]
     parts += ["\n".join(f"- {'holds' if holds else '**fails**'}: {what}" for what, holds in bounds(results))]
     return "\n\n".join(parts) + "\n"
@@ -93,7 +93,7 @@ def _requests(results: Results, workers: int) -> str:
     return f"{_table(head, rows)}\n\n{note}"
 
 
-def scale(compared: Sequence[Results]) -> str:
+def scale_table(compared: Sequence[Results]) -> str:
     """The large tables against the small one."""
     head = [
         "wallets",

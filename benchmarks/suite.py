@@ -30,7 +30,7 @@ class Plan:
         small: wallets in the table that stands for an empty one; they are what is read.
         scale: sizes of the tables that are held against it.
         rounds: of each scenario at scale, in turn with the small table.
-        round_seconds: of each of them, on either table.
+        round_seconds: of each of them, on either table, behind half of `warm_up`.
         moved: wallets that are re-wrapped and verified.
         latency_ms: of every KMS call.
     """
@@ -66,15 +66,14 @@ def run(rig: Rig, plan: Plan, tell: Tell) -> dict[str, Any]:
     """Measure all of a plan, telling each step as it begins."""
     small = _small(rig, plan, tell)
     runs = matrix(rig, small, plan, tell)
-    scale = [each for wallets in plan.scale for each in flatness(rig, small, wallets, plan, tell)]
+    scale = flatness(rig, small, plan, tell)
     tell(f"re-wrapping and verifying {plan.moved:,} wallets")
     return {"runs": runs, "scale": scale, "rates": rates(rig.installation("rates"), plan.moved)}
 
 
 def run_scale(rig: Rig, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
     """Only the comparison of tables."""
-    small = _small(rig, plan, tell)
-    return [each for wallets in plan.scale for each in flatness(rig, small, wallets, plan, tell)]
+    return flatness(rig, _small(rig, plan, tell), plan, tell)
 
 
 def _small(rig: Rig, plan: Plan, tell: Tell) -> Installation:
@@ -103,8 +102,14 @@ def matrix(rig: Rig, small: Installation, plan: Plan, tell: Tell) -> list[Run]:
     return runs
 
 
-def flatness(rig: Rig, small: Installation, wallets: int, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
-    """Each scenario on the small and the large table in turn: medians of the rounds, and of their ratios."""
+def flatness(rig: Rig, small: Installation, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
+    """Each scenario on the small and each large table in turn: medians of the rounds, and of their ratios."""
+    return [each for wallets in plan.scale for each in _held_against(rig, small, wallets, plan, tell)]
+
+
+def _held_against(
+    rig: Rig, small: Installation, wallets: int, plan: Plan, tell: Tell
+) -> list[dict[str, Any]]:
     tell(f"filling {wallets:,} wallets")
     large = rig.installation(f"wallets_{wallets}")
     fill(large.database_url, KEYS, wallets, OPENS_EVERY)
