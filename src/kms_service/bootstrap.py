@@ -224,5 +224,5 @@ def _overviews(settings: Settings, overviews: Overviews) -> tuple[Repeating, ...
 
 
 def _calls_under_one_key(settings: Settings) -> int:
-    # Half of the threads stay for the other keys when one hangs; a lone key has no others.
+    # Half of the threads, rounded down, stay for the other keys when one hangs; a lone key has no others.
     return settings.worker_threads if settings.kms_key_pool_size == 1 else (settings.worker_threads + 1) // 2

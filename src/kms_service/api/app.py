@@ -16,8 +16,8 @@ from kms_service.api.server_span import FRAMEWORK_TELEMETRY_OFF, ServerSpan
 from kms_service.api.shutdown import tell_not_ready_first
 from kms_service.api.workers import Workers
 from kms_service.bootstrap import Services, build
-from kms_service.settings import load_settings
-from kms_service.telemetry import logs, tracing
+from kms_service.settings import Settings
+from kms_service.telemetry import tracing
 
 
 def create_app(services: Services, *, owns_process: bool) -> FastAPI:
@@ -66,15 +66,13 @@ def create_app(services: Services, *, owns_process: bool) -> FastAPI:
     return app
 
 
-def serving_app() -> FastAPI:
-    """The application of a process that does nothing but serve, from that process's own environment.
+def serving_app(settings: Settings) -> FastAPI:
+    """The application of a process that does nothing but serve, once it has all that serving needs.
 
     Raises:
         StartupError: a setting, the schema or every key of the pool is not as serving needs it.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    settings = load_settings()
-    logs.configure(settings.log_level, settings.log_format)
     if settings.tracing_enabled:
         tracing.export()
     services = build(settings)

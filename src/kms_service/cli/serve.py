@@ -46,10 +46,10 @@ def serve() -> None:
 
 
 def _serve_alone(settings: Settings) -> None:
+    from kms_service.api.app import serving_app  # noqa: PLC0415 # the parent of several needs none of it
+
     _serve_metrics(settings)
-    config = uvicorn.Config("kms_service.api.app:serving_app", factory=True, **_options(settings))
-    config.load()  # before there is an event loop: it looks at the database and every key
-    uvicorn.Server(config).run()
+    uvicorn.Server(uvicorn.Config(serving_app(settings), **_options(settings))).run()
 
 
 def _supervise(settings: Settings) -> NoReturn:
