@@ -203,6 +203,7 @@ def test_each_process_tells_its_time_memory_and_files(several: Several) -> None:
     assert len(memory) == 3
     assert server.process.pid in memory
     assert min(memory.values()) > 20 * 2**20
+    assert sorted(memory.values())[1] > 50 * 2**20, "a worker is no smaller than what it imports"
     for name in ("process_cpu_seconds_total", "process_open_fds", "process_max_fds"):
         assert pids(samples, name).keys() == memory.keys()
         assert min(pids(samples, name).values()) > 0
