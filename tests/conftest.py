@@ -5,7 +5,6 @@ Stand-ins replace the lowest boundary only (invariant 10).
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import count
@@ -80,31 +79,21 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 
 
 @pytest.fixture(scope="session")
-def fresh_database(postgres_server: PostgresServer) -> Iterator[FreshDatabase]:
+def fresh_database(postgres_server: PostgresServer) -> FreshDatabase:
     """Makes databases, for fixtures of any scope."""
     numbers = count(1)
-    administration = postgres_server.url("postgres")
 
-    def do(statement: str) -> None:
-        with psycopg.connect(administration, autocommit=True) as connection:
-            connection.execute(statement)
-
-    # Dropping one waits for a checkpoint, four times as long as making one; no test need wait with it.
-    with ThreadPoolExecutor(1) as aside:
-        dropped: list[Future[None]] = []
-
-        @contextmanager
-        def fresh() -> Iterator[str]:
-            name = f"test_{next(numbers)}"
-            do(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
+    @contextmanager
+    def fresh() -> Iterator[str]:
+        name = f"test_{next(numbers)}"
+        with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
             try:
                 yield postgres_server.url(name)
             finally:
-                dropped.append(aside.submit(do, f"DROP DATABASE {name} WITH (FORCE)"))
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-        yield fresh
-    for each in dropped:
-        each.result()
+    return fresh
 
 
 @pytest.fixture
