@@ -56,8 +56,8 @@ class Tab:
         self._until_loaded(lambda: self("Page.navigate", url=address))
 
     def sign_in(self, token: str) -> None:
-        """Type a token into the page's form and send it, as a visitor does."""
-        self.run("document.querySelector('#token').focus()")
+        """Type a token where the page has put the focus and send it, as a visitor does."""
+        self._wait_for("document.activeElement?.id === 'token'")
         self("Input.insertText", text=token)
         self._until_loaded(lambda: self.run("document.querySelector('form button').click()"))
 
@@ -105,6 +105,12 @@ class Tab:
         """Close both pipes, at which the browser ends."""
         self._reading.close()
         self._writing.close()
+
+    def _wait_for(self, condition: str) -> None:
+        end = time.monotonic() + _SECONDS
+        while not self.run(condition):
+            assert time.monotonic() < end, f"never so: {condition}"
+            time.sleep(0.01)
 
     def _until_loaded(self, act: Any) -> None:
         seen = len(self._events)
