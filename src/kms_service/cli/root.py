@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from kms_service import __version__
+from kms_service.cli.lasting import lasting
 from kms_service.errors import CallerError, KmsServiceError, StartupError
 
 _TEMPORARY_FAILURE = 75
@@ -41,7 +42,10 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, _, name = _COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(module), name)
+        if module not in sys.modules:
+            with lasting():
+                import_module(module)
+        command: click.Command = getattr(sys.modules[module], name)
         return command
 
 

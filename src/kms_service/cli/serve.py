@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 import uvicorn
 
+from kms_service.cli.lasting import lasting
 from kms_service.cli.supervisor import Supervisor
 from kms_service.errors import SettingsError
 from kms_service.settings import Settings, load_settings
@@ -46,10 +47,12 @@ def serve() -> None:
 
 
 def _serve_alone(settings: Settings) -> None:
-    from kms_service.api.app import serving_app  # noqa: PLC0415 # the parent of several needs none of it
-
     _serve_metrics(settings)
-    uvicorn.Server(uvicorn.Config(serving_app(settings), **_options(settings))).run()
+    with lasting():
+        from kms_service.api.app import serving_app  # noqa: PLC0415 # the parent of several needs none of it
+
+        app = serving_app(settings)
+    uvicorn.Server(uvicorn.Config(app, **_options(settings))).run()
 
 
 def _supervise(settings: Settings) -> NoReturn:

@@ -1,0 +1,45 @@
+"""What a start makes is collected neither while it is made nor ever after."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from kms_service.cli.lasting import lasting
+
+COLLECTED_OTHERWISE = 100_000  # objects; a collection begins at some hundred
+
+
+@pytest.fixture(autouse=True)
+def _thawed() -> Iterator[None]:
+    before = gc.get_freeze_count()
+    yield
+    if not before:
+        gc.unfreeze()
+
+
+def test_nothing_is_collected_in_the_block() -> None:
+    collections: list[str] = []
+    gc.callbacks.append(lambda phase, _: collections.append(phase))
+    try:
+        with lasting():
+            made = [[number] for number in range(COLLECTED_OTHERWISE)]
+            assert collections == []
+        again = [[number] for number in range(COLLECTED_OTHERWISE)]
+        assert collections, "collections go on after the block"
+    finally:
+        gc.callbacks.pop()
+    assert len(made) == len(again)
+
+
+def test_what_was_made_is_walked_no_more() -> None:
+    before = gc.get_freeze_count()
+    with lasting():
+        made = [[number] for number in range(COLLECTED_OTHERWISE)]
+    assert gc.get_freeze_count() - before > len(made)
+
+
+def test_an_error_switches_collection_on_again() -> None:
+    with pytest.raises(ImportError), lasting():
+        raise ImportError
+    assert gc.isenabled()
