@@ -18,9 +18,20 @@ import pytest
     ],
 )
 def test_a_module_loads_only_what_it_works_with(module: str, absent: set[str]) -> None:
-    program = f"import sys, {module}; print(*({absent} & sys.modules.keys()))"
+    assert _loaded(f"import {module}", absent) == "\n"
+
+
+def test_the_list_of_commands_loads_none_of_them() -> None:
+    program = "from kms_service.cli.root import root; root(['--help'], standalone_mode=False)"
+    shown = _loaded(program, {"pydantic"})
+    assert shown.endswith("  Verify and read the audit log.\n\n")
+
+
+def _loaded(program: str, watched: set[str]) -> str:
+    """What a program of its own prints, and at the end which of these it has loaded."""
+    program = f"import sys; {program}; print(*({watched} & sys.modules.keys()))"
     path = {"PYTHONPATH": ":".join(filter(None, sys.path))}
     run = subprocess.run(  # noqa: S603 # our own program
         [sys.executable, "-c", program], env=path, capture_output=True, text=True, check=True
     )
-    assert run.stdout == "\n"
+    return run.stdout

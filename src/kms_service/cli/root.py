@@ -14,21 +14,21 @@ from kms_service.errors import CallerError, KmsServiceError, StartupError
 
 _TEMPORARY_FAILURE = 75
 
-# Imported when used: starting a small command must not load every library.
+# The module of each, imported when used (no small command loads every library), and its line in the list.
 _COMMANDS = {
-    "serve": "kms_service.cli.serve:serve",
-    "migrate": "kms_service.cli.migrate:migrate",
-    "cost": "kms_service.cli.cost:cost",
-    "local": "kms_service.cli.local:local",
-    "pool": "kms_service.cli.pool:pool",
-    "rotation": "kms_service.cli.rotation:rotation",
-    "verify": "kms_service.cli.verify:verify",
-    "token": "kms_service.cli.token:token",
-    "seal": "kms_service.cli.seal:seal",
-    "unseal": "kms_service.cli.seal:unseal",
-    "wallet": "kms_service.cli.wallet:wallet",
-    "canary": "kms_service.cli.canary:canary",
-    "audit": "kms_service.cli.audit:audit",
+    "serve": ("serve", "Serve HTTP on HOST and PORT."),
+    "migrate": ("migrate", "Bring the database's schema up to date."),
+    "cost": ("cost", "Project what AWS KMS costs in a month."),
+    "local": ("local", "Serve with a PostgreSQL and a KMS of its own."),
+    "pool": ("pool", "See and steer the pool of KMS keys."),
+    "rotation": ("rotation", "Move wallets from some KMS keys to others."),
+    "verify": ("verify", "Open every wallet and check it; releases nothing."),
+    "token": ("token", "Make, rotate, list and revoke callers' tokens."),
+    "seal": ("seal", "Stop every private-key read, export and signature."),
+    "unseal": ("seal", "Let private-key reads, exports and signatures go on."),
+    "wallet": ("wallet", "See which wallets there are; opens none."),
+    "canary": ("canary", "Mark wallets that nobody should ever open."),
+    "audit": ("audit", "Verify and read the audit log."),
 }
 
 
@@ -41,12 +41,17 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        module, _, name = _COMMANDS[cmd_name].partition(":")
+        module = f"kms_service.cli.{_COMMANDS[cmd_name][0]}"
         if module not in sys.modules:
             with lasting():
                 import_module(module)
-        command: click.Command = getattr(sys.modules[module], name)
+        command: click.Command = getattr(sys.modules[module], cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
