@@ -127,6 +127,7 @@ def test_every_command_has_help_that_says_what_it_does(run: Run) -> None:
         assert (done.code, done.err) == (0, ""), command
         assert done.out.startswith("Usage: "), command
         assert len(done.out.splitlines()) > 3, command
+        assert "..." not in done.out.partition("Commands:")[2], "a line of the list that is cut off"
 
 
 def test_the_scopes_on_offer_are_those_there_are(run: Run) -> None:

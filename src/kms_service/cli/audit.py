@@ -36,10 +36,11 @@ def audit() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(since: datetime | None, log: TextIO | None, *, as_json: bool) -> None:
-    """Walk every chain of the audit log and name the first row of each that is not what was written.
+    """Verify every chain of the audit log.
 
-    Needs to read the audit tables, and kms:Decrypt with the context purpose=audit-chain. Exits 1 when a row
-    was changed, removed, inserted or reordered, or a chain cannot be checked.
+    Names the first row of each that is not what was written. Needs to read the audit tables, and kms:Decrypt
+    with the context purpose=audit-chain. Exits 1 when a row was changed, removed, inserted or reordered, or a
+    chain cannot be checked.
     """
     heads = {} if log is None else read_heads(log)
     with operator_services() as services, _progress(services.verifier, since, quiet=as_json) as on_rows:

@@ -20,7 +20,10 @@ def canary() -> None:
 @canary.command()
 @click.argument("user_id", metavar="USER")
 def add(user_id: str) -> None:
-    """Make the wallet of USER a canary; acts on all replicas within two seconds."""
+    """Make the wallet of USER a canary.
+
+    Acts on all replicas within two seconds.
+    """
     with operator_services() as services:
         services.pool.refresh()
         services.canaries.add(user_id)

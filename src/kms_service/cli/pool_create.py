@@ -55,7 +55,7 @@ def create_aliases(
     show_policy: bool,
     as_json: bool,
 ) -> None:
-    """Make the pool's keys and aliases, and say what was done; safe to repeat.
+    """Make the pool's keys and aliases; safe to repeat.
 
     KMS_KEY_ALIAS_PREFIX and KMS_KEY_POOL_SIZE say which: raise the size and run it again to grow the pool. An
     alias that exists is adopted, never changed; how its key differs from what is wanted is reported.

@@ -31,10 +31,11 @@ _MARKS = {Finding.GOOD: ("✓", "green"), Finding.BAD: ("✗", "red"), Finding.S
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(duties: tuple[Duty, ...], *, as_json: bool) -> None:
-    """Check credentials, endpoint, clocks, every key, its rotation and policy, and the database.
+    """Check all that serving needs.
 
-    Permissions are asked with KMS's dry runs, so nothing is encrypted or decrypted. Exits 0 only if all is
-    well, else 1, with advice under each line that is not.
+    Credentials, endpoint, clocks, every key, its rotation and policy, and the database. Permissions are asked
+    with KMS's dry runs, so nothing is encrypted or decrypted. Exits 0 only if all is well, else 1, with
+    advice under each line that is not.
     """
     settings = load_settings()
     logs.configure("ERROR", settings.log_format, sys.stderr)

@@ -22,10 +22,11 @@ from kms_service.service.key_lifecycle import Retirement
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def retire(alias: str, days: int, *, as_json: bool) -> None:
-    """Tell whether the key ALIAS (or an ARN) may be disabled, with a tick for each condition.
+    """Tell whether the key ALIAS may be disabled.
 
-    It looks and changes nothing: disabling a key is yours to do, and deleting one waits until it has been
-    disabled for long without anybody missing it. Exits 1 while a condition does not hold.
+    Shows each condition with a tick, and takes an ARN too. It looks and changes nothing: disabling a key is
+    yours to do, and deleting one waits until it has been disabled for long without anybody missing it. Exits
+    1 while a condition does not hold.
     """
     with operator_services() as services:
         services.pool_service.refresh()
@@ -42,11 +43,12 @@ def retire(alias: str, days: int, *, as_json: bool) -> None:
 @click.argument("alias")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rotate(alias: str, *, yes: bool) -> None:
-    """Have KMS make new material for the key ALIAS now (RotateKeyOnDemand).
+    """Have KMS make new material for the key ALIAS now.
 
-    KMS allows 25 of these for a key, ever, and bills the first and second rotation of a key with a dollar a
-    month each. Older material stays, and everything wrapped with it goes on opening. Wallets stay under the
-    material they were wrapped with until they are wrapped anew; the automatic schedule is not changed.
+    This is RotateKeyOnDemand. KMS allows 25 of these for a key, ever, and bills the first and second rotation
+    of a key with a dollar a month each. Older material stays, and everything wrapped with it goes on opening.
+    Wallets stay under the material they were wrapped with until they are wrapped anew; the automatic schedule
+    is not changed.
     """
     if not yes:
         click.confirm(f"Rotate {alias}? It cannot be undone, and a key has 25 of these", abort=True)

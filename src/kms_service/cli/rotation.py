@@ -85,7 +85,10 @@ def list_rotations(limit: int, *, as_json: bool) -> None:
 @click.option("--watch", is_flag=True, help="Follow it until it ends.")
 @_as_json
 def status(rotation_id: UUID | None, *, watch: bool, as_json: bool) -> None:
-    """Show a rotation, by default the last one, with the first wallets that it could not move."""
+    """Show a rotation, by default the last one.
+
+    With the first of the wallets that it could not move.
+    """
     with operator_services() as services:
         job = _chosen(services, rotation_id)
         if watch:

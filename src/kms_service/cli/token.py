@@ -79,10 +79,10 @@ def create(
 @click.option("--expires-in", type=Span(), help="A new expiry; without it the token keeps the one it has.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *, as_json: bool) -> None:
-    """Give the valid token called NAME a new secret and print it, this once.
+    """Give the token called NAME a new secret.
 
-    The old secret stays good for the overlap, so that callers can change over. Scopes, limits and name stay.
-    If a secret leaked, revoke the token instead.
+    Prints it, this once. The old secret stays good for the overlap, so that callers can change over. Scopes,
+    limits and name stay. If a secret leaked, revoke the token instead.
     """
     with operator_services() as services:
         services.pool.refresh()
@@ -93,7 +93,10 @@ def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *, as_js
 @token.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_tokens(*, as_json: bool) -> None:
-    """List all tokens: names, scopes and times, never the tokens themselves."""
+    """List all tokens by name, scopes and times.
+
+    The tokens themselves are stored nowhere.
+    """
     with operator_services() as services:
         rows = services.tokens.list_all()
     if as_json:
@@ -108,7 +111,10 @@ def list_tokens(*, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def revoke(name: str, *, as_json: bool) -> None:
-    """Revoke the token called NAME for ever; acts everywhere within two seconds."""
+    """Revoke the token called NAME for ever.
+
+    Acts on all replicas within two seconds.
+    """
     with operator_services() as services:
         services.pool.refresh()
         row = services.tokens.revoke(name)
