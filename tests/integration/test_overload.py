@@ -32,7 +32,7 @@ def endpoint_of_module() -> Iterator[KmsEndpoint]:
 
 @pytest.fixture(scope="module")
 def env(database_of_module: str, endpoint_of_module: KmsEndpoint) -> dict[str, str]:
-    return environment(database_of_module, endpoint_of_module, MAX_IN_FLIGHT=12, WORKER_THREADS=4)
+    return environment(database_of_module, endpoint_of_module, MAX_IN_FLIGHT=8, WORKER_THREADS=4)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def _until(condition: Callable[[], bool]) -> None:
 def test_excess_is_refused_at_once_and_probes_answer_while_all_threads_hang(
     server: ServerProcess, client: httpx.Client, endpoint_of_module: KmsEndpoint
 ) -> None:
-    keys = [f"/wallets/hanging-{number}/private-key" for number in range(20)]
-    for number in range(20):
+    keys = [f"/wallets/hanging-{number}/private-key" for number in range(16)]
+    for number in range(16):
         client.put(f"/wallets/hanging-{number}")
 
     def eight_are_refused_first() -> bool:
@@ -86,10 +86,10 @@ def test_excess_is_refused_at_once_and_probes_answer_while_all_threads_hang(
         return answers[:8] == ["503 overloaded"] * 8
 
     with endpoint_of_module.on("Decrypt").answer(Hang()):
-        # On a busy machine twenty callers may not be there at once: another try.
+        # On a busy machine sixteen callers may not be there at once: another try.
         _until(eight_are_refused_first)
         with ThreadPoolExecutor(1) as beside:
-            reads = beside.submit(lambda: [_answers(client, keys) for _ in range(3)])
+            reads = beside.submit(lambda: [_answers(client, keys) for _ in range(2)])
             endpoint_of_module.wait_for(endpoint_of_module.count("Decrypt") + 4, "Decrypt")
             probed = [_probe_seconds(server) for _ in range(10)]
             reads.result()
