@@ -15,9 +15,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from asgi_client import AsgiClient
 from calling import Service, make_token, serving
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
+from kms_service.api.app import create_app
+from kms_service.bootstrap import Services
 from kms_service.telemetry import tracing
 from wiring import FreshDatabase, settings_for
 
@@ -167,3 +170,16 @@ def test_a_request_costs_what_it_should(bill: Bill, cost: Cost) -> None:
     assert status == cost.status
     assert cost.kms in (ANY, len(kms)), kms
     assert cost.statements in (ANY, len(statements)), statements
+
+
+def test_no_route_is_built_amid_a_first_request(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(services, owns_process=False)
+
+    def built(*_: object, **__: object) -> None:
+        raise AssertionError("a validator is made while a caller waits")
+
+    monkeypatch.setattr("pydantic.TypeAdapter.__init__", built)
+    client = AsgiClient(app, "")
+    # The document is written when it is first asked for.
+    for method, path in {tuple(cost.route.split()) for cost in COSTS} - {("GET", "/openapi.json")}:
+        assert client.request(method, path).status_code < 500

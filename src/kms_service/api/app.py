@@ -2,10 +2,10 @@
 
 import gc
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from kms_service import __version__
 from kms_service.api import audit, metrics, openapi, pool, probes, problems, rotations, seal, signing, wallets
@@ -45,15 +45,9 @@ def create_app(services: Services, *, owns_process: bool) -> FastAPI:
     app.state.workers = Workers(
         settings.worker_threads, settings.max_in_flight, settings.request_deadline_seconds
     )
-    app.include_router(wallets.router)
-    app.include_router(signing.router)
-    app.include_router(audit.router)
-    app.include_router(seal.router)
-    app.include_router(pool.router)
-    app.include_router(rotations.router)
-    app.include_router(probes.router)
-    if settings.metrics_port is None:
-        app.include_router(metrics.router)
+    for router in _routers(settings):
+        # As they are: `include_router` would build every route once more, amid the first request.
+        app.router.routes.extend(router.routes)
     if settings.docs_enabled:
         install_docs(app)
     if settings.console_enabled:
@@ -64,6 +58,13 @@ def create_app(services: Services, *, owns_process: bool) -> FastAPI:
         app.add_middleware(ServerSpan)
     openapi.describe(app)
     return app
+
+
+def _routers(settings: Settings) -> Iterator[APIRouter]:
+    yield from (wallets.router, signing.router, audit.router, seal.router, pool.router, rotations.router)
+    yield probes.router
+    if settings.metrics_port is None:
+        yield metrics.router
 
 
 def serving_app(settings: Settings) -> FastAPI:

@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 from types import MappingProxyType
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.exceptions import HTTPException
 
@@ -44,18 +44,15 @@ _HEADERS: Mapping[str, str] = MappingProxyType(
 def install_docs(app: FastAPI) -> None:
     """Add `/docs` and its assets to an application that serves `/openapi.json`; in no schema themselves."""
     page = Template((_OWN / "page.html").read_text()).substitute(title=escape(app.title))
-    router = APIRouter(include_in_schema=False)
 
-    @router.get("/docs")
+    @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return HTMLResponse(page, headers={**_HEADERS, "Cache-Control": "no-cache"})
 
-    @router.get("/docs/{asset}")
+    @app.get("/docs/{asset}", include_in_schema=False)
     async def docs_asset(asset: str) -> FileResponse:
         if asset not in _ASSETS:
             raise HTTPException(404)
         return FileResponse(
             _ASSETS[asset] / asset, headers={**_HEADERS, "Cache-Control": "private, max-age=3600"}
         )
-
-    app.include_router(router)
