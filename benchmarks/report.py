@@ -13,7 +13,7 @@ _REFUSALS = ("duplicate", "unknown-wallet", "unknown-user", "unauthorised")
 
 def markdown(results: Results) -> str:
     """All that `results` holds."""
-    parts = [_circumstances(results)]
+    parts = [_circumstances(results), "### Start", _starts(results)]
     for workers in results["plan"]["workers"]:
         parts += [f"### Requests, {workers} worker{'s' * (workers > 1)}", _requests(results, workers)]
     parts += ["### Scale", scale_table(results["scale"]), "### Commands", _rates(results)]
@@ -72,6 +72,13 @@ def _circumstances(results: Results) -> str:
         f"load; load average before: {at['load_before']}. Runs of {plan['seconds']:g} s. Compare ratios, not "
         "figures of other machines."
     )
+
+
+def _starts(results: Results) -> str:
+    rows = [
+        [str(each[key]) for key in ("workers", "starts", "least_s", "median_s")] for each in results["starts"]
+    ]
+    return _table(["workers", "starts", "least s from command to ready", "median s"], rows)
 
 
 def _requests(results: Results, workers: int) -> str:

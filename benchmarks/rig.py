@@ -39,11 +39,19 @@ Process = subprocess.Popen[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The service as it answers: where, the process above its workers, and a token with every scope used."""
+    """The service as it answers.
+
+    Attributes:
+        url: where.
+        pid: of the process above its workers.
+        token: with every scope used.
+        ready_after: seconds from its command to the first 200 of `GET /readyz`.
+    """
 
     url: str
     pid: int
     token: str
+    ready_after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +94,12 @@ class Installation:
         words = [word for scope in SCOPES for word in ("--scope", scope)]
         name = f"benchmark-{os.urandom(4).hex()}"
         token = json.loads(self.command("token", "create", name, *words, "--json"))["token"]
-        port = free_port()
+        port, started = free_port(), time.monotonic()
         with self.process("serve", PORT=str(port), WORKERS=str(workers)) as process:
             url = f"http://127.0.0.1:{port}"
             if not _becomes_ready(url, process):
                 raise SystemExit(f"the service did not start\n{self._errors.read_text()}")
-            yield Service(url, process.pid, token)
+            yield Service(url, process.pid, token, time.monotonic() - started)
             if process.poll() is not None:
                 raise SystemExit(
                     f"the service ended by itself ({process.returncode})\n{self._errors.read_text()}"

@@ -31,6 +31,7 @@ class Plan:
         scale: sizes of the tables that are held against it.
         rounds: of each scenario at scale, in turn with the small table.
         round_seconds: of each of them, on either table, behind half of `warm_up`.
+        starts: of the service, for each number of workers.
         moved: wallets that are re-wrapped and verified.
         latency_ms: of every KMS call.
     """
@@ -43,6 +44,7 @@ class Plan:
     scale: tuple[int, ...]
     rounds: int
     round_seconds: float
+    starts: int
     moved: int
     latency_ms: float
 
@@ -50,7 +52,7 @@ class Plan:
     def steps(self) -> int:
         """How often progress is told."""
         widths = len(self.workers) * len(self.connections)
-        return 1 + widths * len(SCENARIOS) + self.steps_of_scale
+        return 1 + len(self.workers) + widths * len(SCENARIOS) + self.steps_of_scale
 
     @property
     def steps_of_scale(self) -> int:
@@ -58,17 +60,19 @@ class Plan:
         return 1 + len(self.scale) * (1 + self.rounds * len(FLAT))
 
 
-FULL = Plan(4.0, 1.0, (1, 2), (1, 4, 32), 1_000, (1_000_000,), 9, 2.0, 3_000, 5.0)
-QUICK = Plan(1.0, 0.5, (2,), (4, 32), 500, (50_000,), 1, 1.0, 500, 5.0)
+FULL = Plan(4.0, 1.0, (1, 2), (1, 4, 32), 1_000, (1_000_000,), 9, 2.0, 7, 3_000, 5.0)
+QUICK = Plan(1.0, 0.5, (2,), (4, 32), 500, (50_000,), 1, 1.0, 2, 500, 5.0)
 
 
 def run(rig: Rig, plan: Plan, tell: Tell) -> dict[str, Any]:
     """Measure all of a plan, telling each step as it begins."""
     small = _small(rig, plan, tell)
+    started = starts(small, plan, tell)
     runs = matrix(rig, small, plan, tell)
     scale = flatness(rig, small, plan, tell)
     tell(f"re-wrapping and verifying {plan.moved:,} wallets")
-    return {"runs": runs, "scale": scale, "rates": rates(rig.installation("rates"), plan.moved)}
+    moved = rates(rig.installation("rates"), plan.moved)
+    return {"starts": started, "runs": runs, "scale": scale, "rates": moved}
 
 
 def run_scale(rig: Rig, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
@@ -81,6 +85,20 @@ def _small(rig: Rig, plan: Plan, tell: Tell) -> Installation:
     small = rig.installation("small")
     fill(small.database_url, KEYS, plan.small)
     return small
+
+
+def starts(small: Installation, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
+    """Seconds from the command to ready, by workers: the least and the median of several starts."""
+    found = []
+    for workers in plan.workers:
+        tell(f"starts: {workers} workers")
+        seconds = []
+        for _ in range(plan.starts):
+            with small.serving(workers) as service:
+                seconds.append(service.ready_after)
+        least, median = round(min(seconds), 2), round(statistics.median(seconds), 2)
+        found.append({"workers": workers, "starts": plan.starts, "least_s": least, "median_s": median})
+    return found
 
 
 def matrix(rig: Rig, small: Installation, plan: Plan, tell: Tell) -> list[Run]:

@@ -64,6 +64,14 @@ def test_a_run_tells_rate_latency_cpu_and_memory(machine: Rig, service: Service,
     assert 0 < found["memory"]["service"]["pss_mib"] <= found["memory"]["service"]["rss_mib"]
 
 
+def test_a_start_is_timed_to_the_first_ready(installation: Installation) -> None:
+    told: list[str] = []
+    plan = replace(suite.QUICK, workers=(1,), starts=1)
+    (found,) = suite.starts(installation, plan, told.append)
+    assert 0.1 < found["least_s"] == found["median_s"] < rig.START_SECONDS
+    assert told == ["starts: 1 workers"]
+
+
 def test_an_unexpected_answer_fails_the_run(machine: Rig, service: Service, aim: Target) -> None:
     stranger = replace(aim, token="x" * 43)
     with pytest.raises(UnexpectedAnswers, match="'401'"):
@@ -126,6 +134,7 @@ def _results(create_cpu: float) -> dict[str, Any]:
     return {
         "circumstances": at,
         "plan": asdict(plan),
+        "starts": [{"workers": 2, "starts": 7, "least_s": 1.25, "median_s": 1.5}],
         "runs": runs,
         "scale": scale,
         "rates": {"verify": {"wallets": 10, "per_second": 5}},
@@ -142,6 +151,7 @@ def test_tables_are_held_against_each_other_round_by_round() -> None:
 def test_a_report_has_a_row_for_each_scenario_and_each_bound() -> None:
     text = report.markdown(_results(create_cpu=6.0))
     assert all(text.count(f"| {name} | 3 |") == 2 for name in SCENARIOS)
+    assert "| 2 | 7 | 1.25 | 1.5 |" in text
     assert "**fails**" not in text
     assert report.markdown(_results(create_cpu=4.0)).count("**fails**") == 4
 
