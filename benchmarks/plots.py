@@ -94,7 +94,7 @@ def _times(axes: "Axes", results: Results) -> None:
     axes.set_xticks(widths, [str(width) for width in widths])
     axes.set_xlabel("connections")
     axes.set_title(f"milliseconds, {_workers(workers)}")
-    axes.legend(ncols=3, fontsize=7)
+    axes.legend(ncols=3, fontsize=7, handlelength=4)
 
 
 def _cpu(axes: "Axes", results: Results) -> None:
