@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 from dotenv import dotenv_values
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -79,6 +77,10 @@ def secret_parts(secret_id: str, variables: Mapping[str, str]) -> dict[str, str]
 
 def read_secret(secret_id: str, region: str | None) -> dict[str, Any]:
     """Answer the members of a secret of AWS Secrets Manager."""
+    # Most of the script's time, and only a secret needs them.
+    import boto3  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
     try:
         client = boto3.client("secretsmanager", region_name=region)
         text = client.get_secret_value(SecretId=secret_id).get("SecretString", "")
