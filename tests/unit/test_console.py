@@ -20,7 +20,7 @@ from kms_service.store.rotations import Rotation, RotationStatus
 from kms_service.store.seal import SealChange
 from kms_service.telemetry.recent import Counts, Minute, Recent
 
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)  # a day that is never today
 WELL = KmsKeyInfo(
     "alias/pool-1", "arn:1", KeyStatus.ACTIVE, "", NOW, rotation=KeyRotation(True, 365, NOW), told_at=NOW
 )
