@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kms_service.cli.lasting import lasting
+from kms_service.lasting import lasting
 
 COLLECTED_OTHERWISE = 100_000  # objects; a collection begins at some hundred
 

@@ -1,6 +1,5 @@
 """The ASGI application around a process's services."""
 
-import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -16,6 +15,7 @@ from kms_service.api.server_span import FRAMEWORK_TELEMETRY_OFF, ServerSpan
 from kms_service.api.shutdown import tell_not_ready_first
 from kms_service.api.workers import Workers
 from kms_service.bootstrap import Services, build
+from kms_service.lasting import lasting
 from kms_service.settings import Settings
 from kms_service.telemetry import tracing
 
@@ -100,7 +100,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _warm_up(services: Services) -> None:
-    services.signing.warm_up()
-    # A full collection walks everything that lives, and stops every request for a tenth of a second while it
-    # does; what was imported need not be walked again.
-    gc.freeze()
+    with lasting():
+        services.signing.warm_up()

@@ -9,8 +9,8 @@ from importlib import import_module
 import click
 
 from kms_service import __version__
-from kms_service.cli.lasting import lasting
 from kms_service.errors import CallerError, KmsServiceError, StartupError
+from kms_service.lasting import lasting
 
 _TEMPORARY_FAILURE = 75
 

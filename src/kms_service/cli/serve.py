@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import click
 import uvicorn
 
-from kms_service.cli.lasting import lasting
 from kms_service.cli.supervisor import Supervisor
 from kms_service.errors import SettingsError
+from kms_service.lasting import lasting
 from kms_service.settings import Settings, load_settings
 from kms_service.telemetry import exposition, logs
 from kms_service.telemetry.logs import get_logger

@@ -79,7 +79,7 @@ def create(
 @click.option("--expires-in", type=Span(), help="A new expiry; without it the token keeps the one it has.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *, as_json: bool) -> None:
-    """Give the token called NAME a new secret.
+    """Give the valid token called NAME a new secret.
 
     Prints it, this once. The old secret stays good for the overlap, so that callers can change over. Scopes,
     limits and name stay. If a secret leaked, revoke the token instead.

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kms_service.cli.lasting import lasting
 from kms_service.cli.root import exit_code
 from kms_service.cli.supervisor import leave_reason
 from kms_service.errors import KmsServiceError
+from kms_service.lasting import lasting
 from kms_service.settings import load_settings
 from kms_service.telemetry import logs
 from kms_service.telemetry.exposition import FOLDER_VARIABLE
