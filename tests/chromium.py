@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from waiting import wait_until
+
 FOUND = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -57,7 +59,7 @@ class Tab:
 
     def sign_in(self, token: str) -> None:
         """Type a token where the page has put the focus and send it, as a visitor does."""
-        self._wait_for("document.activeElement?.id === 'token'")
+        wait_until(lambda: bool(self.run("document.activeElement?.id === 'token'")), within=_SECONDS)
         self("Input.insertText", text=token)
         self._until_loaded(lambda: self.run("document.querySelector('form button').click()"))
 
@@ -105,12 +107,6 @@ class Tab:
         """Close both pipes, at which the browser ends."""
         self._reading.close()
         self._writing.close()
-
-    def _wait_for(self, condition: str) -> None:
-        end = time.monotonic() + _SECONDS
-        while not self.run(condition):
-            assert time.monotonic() < end, f"never so: {condition}"
-            time.sleep(0.01)
 
     def _until_loaded(self, act: Any) -> None:
         seen = len(self._events)

@@ -1,8 +1,6 @@
 """Wallets to rotate: made by the service, hashed, moved by workers, and opened again."""
 
 import hashlib
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
@@ -12,6 +10,7 @@ from kms_service.bootstrap import Services
 from kms_service.kms.pool import KeyMode
 from kms_service.service.rotations import RotationRequest
 from kms_service.store.rotations import Rotation, RotationStatus
+from waiting import wait_until
 
 PREFIX = "Empressa-wallet-key"
 SOURCE = f"{PREFIX}-1"
@@ -96,16 +95,3 @@ class Fleet:
         with psycopg.connect(self.database_url) as connection:
             cursor = connection.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
-
-
-def wait_until(condition: Callable[[], bool], within: float = 60) -> None:
-    """Return once the condition holds.
-
-    Raises:
-        TimeoutError: it did not in time.
-    """
-    end = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError
-        time.sleep(0.02)

@@ -28,6 +28,7 @@ from kms_endpoint import (
     Truncated,
 )
 from kms_service.settings import Settings
+from waiting import wait_until
 from wiring import FreshDatabase, settings_for
 
 OTHER = "arn:aws:kms:eu-central-1:111122223333:key/00000000-0000-4000-8000-000000000000"
@@ -230,10 +231,10 @@ def test_a_lost_database_is_503_and_heals_by_itself(own_service: Service, databa
         assert _codes(batch) == {"database_unavailable"}
         # Nobody is let in, or turned away, by a token that cannot be looked up.
         assert own_service.call("GET", "/wallets", token=unknown).json()["code"] == "database_unavailable"
-        _until(lambda: own_service.client.get("/readyz").status_code == 503)
+        wait_until(lambda: own_service.client.get("/readyz").status_code == 503)
         assert own_service.client.get("/readyz").json()["checks"]["database"] == "unreachable"
         assert own_service.client.get("/livez").status_code == 200
-    _until(lambda: own_service.client.get("/readyz").status_code == 200)
+    wait_until(lambda: own_service.client.get("/readyz").status_code == 200)
     answers = {name: request().status_code for name, request in requests.items()}
     assert answers == {"create": 201, "put": 200, "read": 200, "list": 200, "private key": 200}
 
@@ -241,13 +242,6 @@ def test_a_lost_database_is_503_and_heals_by_itself(own_service: Service, databa
 def _codes(batch: Response) -> set[str]:
     results: list[dict[str, Any]] = batch.json().get("results", [{"problem": batch.json()}])
     return {each["problem"]["code"] for each in results}
-
-
-def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        time.sleep(0.05)
 
 
 BROKEN = {

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fleet import wait_until
 from kms_endpoint import Delay, Error, KmsEndpoint
 from server_process import STOP_SECONDS, environment, make_token, run, serve
+from waiting import wait_until
 
 SCOPES = ("wallets:create", "wallets:read", "private-keys:read")
 

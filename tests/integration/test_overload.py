@@ -1,7 +1,7 @@
 """A process under stress: bounded work, probes that answer, a database that comes back."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -11,6 +11,7 @@ import pytest
 from kms_endpoint import Hang, KmsEndpoint
 from kms_service.access.scopes import Scope
 from server_process import ServerProcess, environment, make_token, serve
+from waiting import wait_until
 from wiring import FreshDatabase
 
 PROBES = ("/livez", "/readyz", "/metrics")
@@ -66,13 +67,6 @@ def _answers(client: httpx.Client, paths: list[str]) -> list[str]:
     return answered
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        time.sleep(0.05)
-
-
 def test_excess_is_refused_at_once_and_probes_answer_while_all_threads_hang(
     server: ServerProcess, client: httpx.Client, endpoint_of_module: KmsEndpoint
 ) -> None:
@@ -87,14 +81,14 @@ def test_excess_is_refused_at_once_and_probes_answer_while_all_threads_hang(
 
     with endpoint_of_module.on("Decrypt").answer(Hang()):
         # On a busy machine sixteen callers may not be there at once: another try.
-        _until(eight_are_refused_first)
+        wait_until(eight_are_refused_first)
         with ThreadPoolExecutor(1) as beside:
             reads = beside.submit(lambda: [_answers(client, keys) for _ in range(2)])
             endpoint_of_module.wait_for(endpoint_of_module.count("Decrypt") + 4, "Decrypt")
             probed = [_probe_seconds(server) for _ in range(10)]
             reads.result()
     assert min(probed) < 0.5, "milliseconds when idle; behind the threads each would take seconds"
-    _until(lambda: _answers(client, keys[:1]) == ["200"])
+    wait_until(lambda: _answers(client, keys[:1]) == ["200"])
 
 
 def _probe_seconds(server: ServerProcess) -> float:
@@ -115,11 +109,11 @@ def test_the_database_may_go_and_come_back(client: httpx.Client, database_of_mod
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
         answer = client.get("/wallets/steady")
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
-        _until(lambda: client.get("/readyz").status_code == 503)
+        wait_until(lambda: client.get("/readyz").status_code == 503)
         assert client.get("/readyz").json()["checks"]["database"] == "unreachable"
         assert client.get("/livez").status_code == 200
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-    _until(lambda: client.get("/readyz").status_code == 200)
+    wait_until(lambda: client.get("/readyz").status_code == 200)
     assert client.get("/wallets/steady").status_code == 200
     assert client.put("/wallets/after").status_code == 201
 

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from fleet import SIZE, SOURCE, Fleet, wait_until
+from fleet import SIZE, SOURCE, Fleet
 from kms_endpoint import Error, OtherKeyId
 from kms_service.bootstrap import Services
 from kms_service.errors import InvalidRequest, NoUsableKey, RotationRunning
 from kms_service.kms.pool import KeyMode
 from kms_service.store.rotations import RotationStatus
+from waiting import wait_until
 
 Worker = Callable[[], Services]
 

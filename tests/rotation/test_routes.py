@@ -7,10 +7,11 @@ import pytest
 
 from asgi_client import AsgiClient
 from commands import Run, runner
-from fleet import ENDED, SIZE, SOURCE, Fleet, wait_until
+from fleet import ENDED, SIZE, SOURCE, Fleet
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
 from kms_service.bootstrap import Services
+from waiting import wait_until
 
 Worker = Callable[[], Services]
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from fleet import SIZE, Fleet, wait_until
+from fleet import SIZE, Fleet
 from kms_endpoint import Delay, Hang
 from kms_service.bootstrap import Services
 from kms_service.errors import RotationFinished
 from kms_service.settings import Settings
 from kms_service.store import rotation_batches, rotation_work
 from kms_service.store.rotations import RotationStatus
+from waiting import wait_until
 
 Worker = Callable[[], Services]
 
