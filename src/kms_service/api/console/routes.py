@@ -31,7 +31,7 @@ router = APIRouter(include_in_schema=False)
 def install_console(app: FastAPI) -> None:
     """Add `/console` to an application; it is in no schema."""
     app.state.console_visitors = Visitors()
-    app.router.routes.extend(router.routes)
+    app.router.routes.extend(router.routes)  # as `create_app` takes its routers, and for its reason
 
 
 @router.get(PATH)
