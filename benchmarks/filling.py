@@ -17,11 +17,12 @@ import psycopg
 
 from benchmarks.kms_standin import REGION, Keys, Refused
 from benchmarks.scenarios import user_id
-from kms_service import envelope, ethereum
+from kms_service import ethereum
+from kms_service.crypto import envelope
+from kms_service.crypto.material import DataKey
 from kms_service.errors import IntegrityFailure
 from kms_service.ethereum.address import checksummed
-from kms_service.material import DataKey
-from kms_service.service.opening import encryption_context
+from kms_service.service.wallets.opening import encryption_context
 
 _CHUNK = 2_000
 _COPY = (

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
 from benchmarks.kms_standin import REGION, Keys
-from kms_service import audit_chain, envelope, ethereum
+from kms_service import ethereum
+from kms_service.crypto import audit_chain, envelope
 from kms_service.ethereum import signing
-from kms_service.service.opening import encryption_context
+from kms_service.service.wallets.opening import encryption_context
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient

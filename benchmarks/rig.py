@@ -25,7 +25,7 @@ import psycopg
 from benchmarks.kms_standin import REGION
 from kms_service.local import tether
 from kms_service.local.postgres import PostgresServer, postgres
-from kms_service.store.migrations import migrate
+from kms_service.store.postgres.migrations import migrate
 
 ROOT = Path(__file__).parents[1]
 KEYS = 10

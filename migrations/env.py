@@ -5,8 +5,8 @@ import os
 from alembic import context
 from sqlalchemy import Connection, NullPool, create_engine, text
 
-from kms_service.store.database import sqlalchemy_url
-from kms_service.store.tables import metadata
+from kms_service.store.postgres.database import sqlalchemy_url
+from kms_service.store.postgres.tables import metadata
 
 _ONE_AT_A_TIME = 0x6B6D735F6D696772  # "kms_migr": the key of an advisory lock
 

@@ -26,7 +26,7 @@ from chromium import Tab, chromium  # noqa: E402 # of the tests
 from kms_endpoint import KmsEndpoint  # noqa: E402 # of the tests
 from kms_service.access.scopes import Scope  # noqa: E402 # with the above
 from kms_service.local.postgres import postgres  # noqa: E402 # with the above
-from kms_service.store.migrations import migrate  # noqa: E402 # with the above
+from kms_service.store.postgres.migrations import migrate  # noqa: E402 # with the above
 from server_process import ServerProcess, environment, make_token, serve  # noqa: E402 # of the tests
 
 SIZE = 10

@@ -17,9 +17,9 @@ from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
 from kms_service.bootstrap import Services
-from kms_service.service.audit import Event
+from kms_service.service.audit.log import Event
 from kms_service.settings import Settings
-from kms_service.store.database import Database, open_database
+from kms_service.store.postgres.database import Database, open_database
 from kms_service.telemetry import logs
 from wiring import running_services, with_role
 

@@ -22,7 +22,7 @@ from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.local.postgres import PostgresServer, postgres
 from kms_service.settings import Settings
-from kms_service.store.migrations import migrate
+from kms_service.store.postgres.migrations import migrate
 from kms_service.telemetry import context
 from wiring import FreshDatabase, grant_roles, running_services, settings_for
 

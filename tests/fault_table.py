@@ -38,7 +38,7 @@ from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
 from kms_service.bootstrap import Services
 from kms_service.local.postgres import postgres
-from kms_service.store.migrations import migrate
+from kms_service.store.postgres.migrations import migrate
 from kms_service.telemetry import logs
 from wiring import running_services, settings_for
 

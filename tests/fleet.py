@@ -7,9 +7,9 @@ import psycopg
 
 from kms_endpoint import KmsEndpoint, Received
 from kms_service.bootstrap import Services
-from kms_service.kms.pool import KeyMode
-from kms_service.service.rotations import RotationRequest
-from kms_service.store.rotations import Rotation, RotationStatus
+from kms_service.kms.keys.pool import KeyMode
+from kms_service.service.rewrap.jobs import RotationRequest
+from kms_service.store.rewrap.jobs import Rotation, RotationStatus
 from waiting import wait_until
 
 PREFIX = "Empressa-wallet-key"

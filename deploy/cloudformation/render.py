@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from kms_service.kms.key_policy import Roles, key_policy
+from kms_service.kms.control_plane.key_policy import Roles, key_policy
 
 Resource = dict[str, Any]
 DEFAULT_KEYS = 10

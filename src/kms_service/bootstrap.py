@@ -6,54 +6,54 @@ from dataclasses import dataclass
 from structlog import PrintLogger
 
 from kms_service.errors import NoKeyAtStart
-from kms_service.kms.administration import KeyAdministration
 from kms_service.kms.aws import AwsKmsService
-from kms_service.kms.client import connect
-from kms_service.kms.health import KeyHealth
-from kms_service.kms.pool import KmsKeyPool
-from kms_service.service.audit import AuditLog
-from kms_service.service.audit_trail import AuditTrail
-from kms_service.service.audit_verification import AuditVerifier
-from kms_service.service.authentication import LAST_USE_SECONDS, Authenticator
+from kms_service.kms.control_plane.administration import KeyAdministration
+from kms_service.kms.control_plane.client import connect
+from kms_service.kms.keys.health import KeyHealth
+from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.service.access.authenticate import LAST_USE_SECONDS, Authenticator
+from kms_service.service.access.tokens import TokenService
+from kms_service.service.audit.log import AuditLog
+from kms_service.service.audit.trail import AuditTrail
+from kms_service.service.audit.verify import AuditVerifier
 from kms_service.service.background import Repeating
-from kms_service.service.canaries import CanaryService
-from kms_service.service.chain_rewrapping import ChainRewrapper
-from kms_service.service.guard import ReleaseGuard, show_seal
-from kms_service.service.key_census import CENSUS_SECONDS, Census
-from kms_service.service.key_lifecycle import KeyLifecycle
-from kms_service.service.key_materials import LOOK_SECONDS, MaterialCensus
-from kms_service.service.opening import WalletOpener
 from kms_service.service.overview import READ_SECONDS, Overviews
-from kms_service.service.pool import PoolService
+from kms_service.service.pool.census import CENSUS_SECONDS, Census
+from kms_service.service.pool.materials import LOOK_SECONDS, MaterialCensus
+from kms_service.service.pool.retire import KeyLifecycle
+from kms_service.service.pool.state import PoolService
 from kms_service.service.readiness import PROBE_SECONDS, Readiness
-from kms_service.service.release import Releases
-from kms_service.service.rewrapping import Rewrapper
-from kms_service.service.rotation_worker import RotationWorker
-from kms_service.service.rotations import RotationService
-from kms_service.service.seal import SealService
-from kms_service.service.shared_state import POLL_SECONDS, SharedStatePoll
-from kms_service.service.signing import SigningService
-from kms_service.service.tokens import TokenService
-from kms_service.service.verification import WalletVerifier
-from kms_service.service.wallets import BATCH_THREADS, WalletsKmsService
+from kms_service.service.rewrap.chain_keys import ChainRewrapper
+from kms_service.service.rewrap.jobs import RotationService
+from kms_service.service.rewrap.wallets import Rewrapper
+from kms_service.service.rewrap.worker import RotationWorker
+from kms_service.service.switches.canaries import CanaryService
+from kms_service.service.switches.poll import POLL_SECONDS, SharedStatePoll
+from kms_service.service.switches.seal import SealService
+from kms_service.service.wallets.guard import ReleaseGuard, show_seal
+from kms_service.service.wallets.opening import WalletOpener
+from kms_service.service.wallets.release import Releases
+from kms_service.service.wallets.signing import SigningService
+from kms_service.service.wallets.verify import WalletVerifier
+from kms_service.service.wallets.wallets import BATCH_THREADS, WalletsKmsService
 from kms_service.settings import Settings
-from kms_service.store import schema
-from kms_service.store.audit import AuditStore
-from kms_service.store.audit_chain_keys import AuditChainKeyStore
-from kms_service.store.audit_trail import AuditTrailStore
-from kms_service.store.canaries import CanaryStore
-from kms_service.store.database import USAGE_SECONDS, Database, open_database
-from kms_service.store.key_census import KeyCensusStore
-from kms_service.store.key_materials import KeyMaterialStore
-from kms_service.store.pool_keys import PoolKeyStore
-from kms_service.store.rotation_work import RotationWork
-from kms_service.store.rotations import RotationStore
-from kms_service.store.seal import SealStore
-from kms_service.store.shared_state import SharedStateStore
-from kms_service.store.token_uses import TokenUseStore
-from kms_service.store.tokens import TokenStore
-from kms_service.store.wallet_walk import WalletWalk
-from kms_service.store.wallets import WalletStore
+from kms_service.store.access.tokens import TokenStore
+from kms_service.store.access.uses import TokenUseStore
+from kms_service.store.audit.chain_keys import AuditChainKeyStore
+from kms_service.store.audit.rows import AuditStore
+from kms_service.store.audit.trail import AuditTrailStore
+from kms_service.store.pool.census import KeyCensusStore
+from kms_service.store.pool.materials import KeyMaterialStore
+from kms_service.store.pool.modes import PoolKeyStore
+from kms_service.store.postgres import schema
+from kms_service.store.postgres.database import USAGE_SECONDS, Database, open_database
+from kms_service.store.rewrap.jobs import RotationStore
+from kms_service.store.rewrap.work import RotationWork
+from kms_service.store.switches.canaries import CanaryStore
+from kms_service.store.switches.seal import SealStore
+from kms_service.store.switches.shared_state import SharedStateStore
+from kms_service.store.wallets.find import WalletStore
+from kms_service.store.wallets.walk import WalletWalk
 from kms_service.telemetry import metrics
 from kms_service.telemetry.emf import FLUSH_SECONDS, EmbeddedMetrics
 from kms_service.telemetry.logs import get_logger

@@ -4,7 +4,7 @@ import pytest
 
 from calling import Service
 from kms_service.errors import WalletNotFound
-from kms_service.service import guard
+from kms_service.service.wallets import guard
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from calling import ALL, Service, serving
 from kms_endpoint import Error
 from kms_service.access.limits import LimitedUse
-from kms_service.store import token_uses
-from kms_service.store.token_uses import SECONDS, TokenUseStore
+from kms_service.store.access import uses as token_uses
+from kms_service.store.access.uses import SECONDS, TokenUseStore
 
 _numbers = count(1)
 

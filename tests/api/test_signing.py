@@ -14,9 +14,9 @@ from sqlalchemy import select, text
 
 from calling import Service, make_token
 from kms_endpoint import Error
-from kms_service import export_seal
 from kms_service.access.scopes import Scope
-from kms_service.store.tables import audit_events
+from kms_service.crypto import export as export_seal
+from kms_service.store.postgres.tables import audit_events
 
 SOMEONE = "0x" + "35" * 20
 TRANSACTION: dict[str, Any] = {

@@ -11,8 +11,8 @@ from httpx import Response
 
 from calling import Service
 from kms_endpoint import Error
+from kms_service.crypto.material import Mnemonic
 from kms_service.ethereum import derive
-from kms_service.material import Mnemonic
 
 numbers = count(1)
 
@@ -103,8 +103,8 @@ def test_a_private_key_belongs_to_the_address_and_costs_one_decrypt(service: Ser
 
 def test_a_known_phrase_gives_its_known_key(service: Service) -> None:
     """The row is written as the contract says, so this is the road a migrated wallet takes."""
-    from kms_service import envelope  # noqa: PLC0415 - only this test seals by itself
-    from kms_service.store.tables import wallets  # noqa: PLC0415 - as above
+    from kms_service.crypto import envelope  # noqa: PLC0415 - only this test seals by itself
+    from kms_service.store.postgres.tables import wallets  # noqa: PLC0415 - as above
 
     user, phrase = _user(), Mnemonic("test " * 11 + "junk")
     account, dek = derive(phrase), envelope.new_data_key()

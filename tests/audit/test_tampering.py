@@ -10,10 +10,10 @@ import pytest
 from kms_endpoint import Error, KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.errors import AuditUnavailable, KmsUnavailable
-from kms_service.service.audit import Event
-from kms_service.service.audit_verification import Report
-from kms_service.service.audit_walk import PAGE_ROWS, Fault
-from kms_service.service.chains import Head
+from kms_service.service.audit.chains import Head
+from kms_service.service.audit.log import Event
+from kms_service.service.audit.verify import Report
+from kms_service.service.audit.walk import PAGE_ROWS, Fault
 from kms_service.settings import Settings
 from wiring import FreshDatabase, running_services
 

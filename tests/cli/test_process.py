@@ -5,7 +5,7 @@ import pwd
 
 import pytest
 
-from kms_service.cli import process
+from kms_service.cli.process import command as process
 
 
 def test_a_uid_without_an_account_has_a_name_too(monkeypatch: pytest.MonkeyPatch) -> None:

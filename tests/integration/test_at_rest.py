@@ -6,8 +6,8 @@ import pytest
 
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
-from kms_service.kms.arn import is_key
-from kms_service.store.tables import wallets
+from kms_service.kms.keys.arn import is_key
+from kms_service.store.postgres.tables import wallets
 from vectors import decoder
 
 if TYPE_CHECKING:

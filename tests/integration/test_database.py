@@ -15,8 +15,8 @@ from kms_service import deadline
 from kms_service.bootstrap import Services
 from kms_service.errors import DatabaseUnavailable
 from kms_service.settings import Settings
-from kms_service.store.database import Database, open_database
-from kms_service.store.prepared import PreparedStatement
+from kms_service.store.postgres.database import Database, open_database
+from kms_service.store.postgres.prepared import PreparedStatement
 from kms_service.telemetry import metrics
 from wiring import running_services
 

@@ -9,13 +9,13 @@ from click.testing import CliRunner
 
 from kms_endpoint import Error, KmsEndpoint, Reset
 from kms_service.bootstrap import build
-from kms_service.cli.pool import pool
-from kms_service.kms.administration import AdministrationFailed
-from kms_service.kms.client import connect
-from kms_service.kms.identity import Identity
-from kms_service.kms.inspection import Inspection
-from kms_service.kms.key_policy import Roles, key_policy
-from kms_service.service.doctor import Check, Doctor, Duty, Finding
+from kms_service.cli.pool.group import pool
+from kms_service.kms.control_plane.administration import AdministrationFailed
+from kms_service.kms.control_plane.client import connect
+from kms_service.kms.control_plane.identity import Identity
+from kms_service.kms.control_plane.inspection import Inspection
+from kms_service.kms.control_plane.key_policy import Roles, key_policy
+from kms_service.service.pool.doctor import Check, Doctor, Duty, Finding
 from kms_service.settings import Settings
 
 ROLE = "arn:aws:iam::111122223333:role/kms-service"

@@ -6,7 +6,7 @@ import pytest
 
 from kms_endpoint import KmsEndpoint
 from kms_service.errors import KmsKeyUnusable, NoUsableKey
-from kms_service.kms.key_policy import Roles, key_policy
+from kms_service.kms.control_plane.key_policy import Roles, key_policy
 from kms_service.settings import Settings
 from wiring import running_services
 

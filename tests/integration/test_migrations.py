@@ -18,9 +18,9 @@ from sqlalchemy import create_engine
 from kms_service.errors import MigrationFailed, SchemaBehind
 from kms_service.local.postgres import PostgresServer
 from kms_service.settings import Settings
-from kms_service.store import migrations, schema
-from kms_service.store.database import open_database, sqlalchemy_url
-from kms_service.store.tables import metadata
+from kms_service.store.postgres import migrations, schema
+from kms_service.store.postgres.database import open_database, sqlalchemy_url
+from kms_service.store.postgres.tables import metadata
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions("base", "heads")][
@@ -188,7 +188,7 @@ def test_each_step_only_adds_and_asks_nothing_new_of_the_version_before(empty_ur
 
 
 def test_two_at_once_migrate_once(empty_url: str) -> None:
-    code = "import sys; from kms_service.store.migrations import migrate; migrate(sys.argv[1])"
+    code = "import sys; from kms_service.store.postgres.migrations import migrate; migrate(sys.argv[1])"
     started = [
         subprocess.Popen(  # noqa: S603 - a constant and a URL
             [sys.executable, "-c", code, empty_url], stderr=subprocess.PIPE, text=True

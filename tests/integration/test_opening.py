@@ -9,7 +9,7 @@ import pytest
 from kms_endpoint import Fault, FlippedPlaintext, KmsEndpoint, OtherKeyId, ShortPlaintext
 from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure
-from kms_service.store.tables import wallets
+from kms_service.store.postgres.tables import wallets
 from wiring import FreshDatabase, running_services, settings_for
 
 pytestmark = pytest.mark.invariant(4)

@@ -10,15 +10,15 @@ from statistics import median
 import pytest
 
 from kms_endpoint import Error, Garbage, Hang, KmsEndpoint, OtherKeyId, Reset, Status
-from kms_service import envelope
+from kms_service.crypto import envelope
+from kms_service.crypto.material import WrappedDek
 from kms_service.deadline import within
 from kms_service.errors import KmsKeyUnusable, KmsThrottled, KmsUnavailable, NoUsableKey
 from kms_service.kms.aws import AwsKmsService
-from kms_service.kms.circuit import CircuitState
-from kms_service.kms.client import connect
-from kms_service.kms.health import KeyHealth
-from kms_service.kms.pool import KeyMode, KeyStatus, KmsKeyInfo, KmsKeyPool
-from kms_service.material import WrappedDek
+from kms_service.kms.control_plane.client import connect
+from kms_service.kms.keys.circuit import CircuitState
+from kms_service.kms.keys.health import KeyHealth
+from kms_service.kms.keys.pool import KeyMode, KeyStatus, KmsKeyInfo, KmsKeyPool
 from wiring import settings_for
 
 CONTEXT = {"purpose": "wallet-dek", "wallet_address": "0x0"}

@@ -8,9 +8,9 @@ from click.testing import CliRunner, Result
 
 from iam import allows
 from kms_endpoint import Error, KmsEndpoint
-from kms_service.cli.pool import pool
-from kms_service.kms.administration import AdministrationFailed
-from kms_service.service.provisioning import TAG
+from kms_service.cli.pool.group import pool
+from kms_service.kms.control_plane.administration import AdministrationFailed
+from kms_service.service.pool.provision import TAG
 
 ALIASES = [f"alias/Empressa-wallet-key-{number}" for number in range(1, 11)]
 ROLES = ["--create-role", "arn:aws:iam::111122223333:role/create", "--account", "111122223333"]

@@ -7,11 +7,11 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 
 from kms_service.access.scopes import Scope
-from kms_service.kms.pool import KeyMode
+from kms_service.kms.keys.pool import KeyMode
 from kms_service.local.postgres import PostgresServer
 from kms_service.settings import Settings
-from kms_service.store.migrations import migrate
-from kms_service.store.tables import metadata
+from kms_service.store.postgres.migrations import migrate
+from kms_service.store.postgres.tables import metadata
 from wiring import ROLES, as_role, running_services, with_role
 
 APPEND_ONLY = ("audit_chains", "audit_events", "audit_chain_keys", "seal_changes")

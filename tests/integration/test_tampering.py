@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure, KmsKeyUnusable
-from kms_service.store.tables import wallets
+from kms_service.store.postgres.tables import wallets
 from wiring import FreshDatabase, running_services, settings_for
 
 pytestmark = pytest.mark.invariant(4)

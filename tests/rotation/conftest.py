@@ -8,7 +8,7 @@ import pytest
 from fleet import SIZE, Fleet
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
-from kms_service.service import rotation_worker
+from kms_service.service.rewrap import worker as rotation_worker
 from kms_service.settings import Settings
 from wiring import running_services
 

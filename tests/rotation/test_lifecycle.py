@@ -12,7 +12,7 @@ from kms_endpoint.keys import Material
 from kms_service.bootstrap import Services
 from kms_service.cli.root import root
 from kms_service.errors import KeyNotFound
-from kms_service.service.key_materials import behind
+from kms_service.service.pool.materials import behind
 from kms_service.telemetry import metrics
 from wiring import running_services
 

@@ -10,8 +10,8 @@ from fleet import SIZE, SOURCE, Fleet
 from kms_endpoint import Error, OtherKeyId
 from kms_service.bootstrap import Services
 from kms_service.errors import InvalidRequest, NoUsableKey, RotationRunning
-from kms_service.kms.pool import KeyMode
-from kms_service.store.rotations import RotationStatus
+from kms_service.kms.keys.pool import KeyMode
+from kms_service.store.rewrap.jobs import RotationStatus
 from waiting import wait_until
 
 Worker = Callable[[], Services]

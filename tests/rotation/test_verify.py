@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from fleet import SIZE, SOURCE, Fleet
 from kms_endpoint import Error
 from kms_service.cli.root import root
-from kms_service.service import verification
+from kms_service.service.wallets import verify as verification
 from kms_service.settings import Settings
-from kms_service.store import wallet_walk
+from kms_service.store.wallets import walk as wallet_walk
 
 Verify = Callable[..., Result]
 

@@ -17,8 +17,9 @@ from kms_endpoint import Delay, Hang
 from kms_service.bootstrap import Services
 from kms_service.errors import RotationFinished
 from kms_service.settings import Settings
-from kms_service.store import rotation_batches, rotation_work
-from kms_service.store.rotations import RotationStatus
+from kms_service.store.rewrap import batches as rotation_batches
+from kms_service.store.rewrap import work as rotation_work
+from kms_service.store.rewrap.jobs import RotationStatus
 from waiting import wait_until
 
 Worker = Callable[[], Services]

@@ -17,7 +17,7 @@ from calling import Service, serving
 from kms_endpoint import Error, FlippedPlaintext, KmsEndpoint
 from kms_service.errors import SettingsError
 from kms_service.settings import Settings
-from kms_service.store.tables import audit_events
+from kms_service.store.postgres.tables import audit_events
 from kms_service.telemetry import logs, tracing
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

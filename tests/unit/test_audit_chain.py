@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kms_service import audit_chain
-from kms_service.audit_chain import START, BrokenLink
-from kms_service.material import DataKey
+from kms_service.crypto import audit_chain
+from kms_service.crypto.audit_chain import START, BrokenLink
+from kms_service.crypto.material import DataKey
 
 KEY = DataKey(bytes(range(32)))
 rows = st.lists(st.none() | st.text(max_size=8), max_size=5)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kms_service.kms.circuit import Circuit, CircuitState, Fault, Permit
+from kms_service.kms.keys.circuit import Circuit, CircuitState, Fault, Permit
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 

@@ -11,13 +11,13 @@ from kms_service.api.console.attention import Level, notices, worst
 from kms_service.api.console.drawing import HEIGHT, sparks
 from kms_service.api.console.words import age, ago, clock, listed, rate, span
 from kms_service.kms.aws import Rotation as KeyRotation
-from kms_service.kms.circuit import CircuitState
-from kms_service.kms.pool import KeyMode, KeyStatus, KmsKeyInfo
+from kms_service.kms.keys.circuit import CircuitState
+from kms_service.kms.keys.pool import KeyMode, KeyStatus, KmsKeyInfo
 from kms_service.service.overview import Overview, Part
-from kms_service.service.pool import PoolKey, PoolState
-from kms_service.store.key_census import KeyCensus
-from kms_service.store.rotations import Rotation, RotationStatus
-from kms_service.store.seal import SealChange
+from kms_service.service.pool.state import PoolKey, PoolState
+from kms_service.store.pool.census import KeyCensus
+from kms_service.store.rewrap.jobs import Rotation, RotationStatus
+from kms_service.store.switches.seal import SealChange
 from kms_service.telemetry.recent import Counts, Minute, Recent
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)  # a day that is never today

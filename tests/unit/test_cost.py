@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from kms_service.cli.cost import cost
-from kms_service.kms import pricing
+from kms_service.kms.control_plane import pricing
 from kms_service.telemetry.rates import billable_requests
 
 SCRAPE = """\

@@ -5,10 +5,10 @@ from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
 from mnemonic import Mnemonic as Bip39
 
 from kms_service import ethereum
+from kms_service.crypto.material import Mnemonic
 from kms_service.errors import IntegrityFailure
 from kms_service.ethereum import derivation
 from kms_service.ethereum.address import address_of, checksummed
-from kms_service.material import Mnemonic
 
 JUNK = "test test test test test test test test test test test junk"
 HARDENED = 1 << 31

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kms_service import envelope
+from kms_service.crypto import envelope
+from kms_service.crypto.material import DataKey, Mnemonic
 from kms_service.errors import IntegrityFailure
-from kms_service.material import DataKey, Mnemonic
 
 ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 PHRASE = "test test test test test test test test test test test junk"

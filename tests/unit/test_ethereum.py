@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kms_service import ethereum
+from kms_service.crypto.material import Mnemonic
 from kms_service.errors import IntegrityFailure
-from kms_service.material import Mnemonic
 
 ACCEPT = json.loads((Path(__file__).parents[1] / "vectors" / "accept.json").read_text())["vectors"]
 JUNK = "test test test test test test test test test test test junk"

@@ -11,9 +11,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from kms_service import export_seal
-from kms_service.export_seal import ExportSeal, SealedKey, UnusableRecipientKey
-from kms_service.material import PrivateKey
+from kms_service.crypto import export as export_seal
+from kms_service.crypto.export import ExportSeal, SealedKey, UnusableRecipientKey
+from kms_service.crypto.material import PrivateKey
 
 ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 KEY = PrivateKey(bytes(range(32)))

@@ -11,7 +11,7 @@ import pytest
     [
         ("kms_service.api.app", {"eth_account", "alembic", "moto", "matplotlib"}),
         (
-            "kms_service.cli.serve",
+            "kms_service.cli.process.serve",
             {"sqlalchemy", "psycopg", "boto3", "fastapi", "cryptography"},
         ),
         ("kms_service.cli.root", {"pydantic", "sqlalchemy", "boto3", "fastapi", "uvicorn"}),

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import SecretStr
 
-from kms_service.kms.arn import is_key, region
-from kms_service.kms.client import connect
+from kms_service.kms.control_plane.client import connect
+from kms_service.kms.keys.arn import is_key, region
 from kms_service.settings import Settings
 
 ARN = "arn:aws:kms:eu-central-1:111122223333:key/0a1b2c3d-0000-4000-8000-000000000000"

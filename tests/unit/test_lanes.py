@@ -3,7 +3,7 @@
 import threading
 import time
 
-from kms_service.kms.lanes import SLOW_SECONDS, Lane
+from kms_service.kms.keys.lanes import SLOW_SECONDS, Lane
 
 
 def test_a_lane_takes_its_width_and_no_more() -> None:

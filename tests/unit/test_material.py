@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from kms_service.crypto.material import DataKey, Mnemonic, PrivateKey, WrappedDek
 from kms_service.ethereum import Account
-from kms_service.material import DataKey, Mnemonic, PrivateKey, WrappedDek
 
 pytestmark = pytest.mark.invariant(1)
 

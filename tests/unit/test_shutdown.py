@@ -6,7 +6,7 @@ import sys
 # The signal comes while a line is being written, with the log's lock held.
 INTERRUPTED = """
 import asyncio, signal, sys
-from kms_service.api.shutdown import tell_not_ready_first
+from kms_service.api.asgi.shutdown import tell_not_ready_first
 from kms_service.bootstrap import build
 from kms_service.settings import load_settings
 from kms_service.telemetry import logs

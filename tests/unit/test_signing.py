@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kms_service.api.signing import Message, TypedDataBody
-from kms_service.api.transaction import TransactionBody
+from kms_service.api.wallets.signing import Message, TypedDataBody
+from kms_service.api.wallets.transaction import TransactionBody
+from kms_service.crypto.material import PrivateKey
 from kms_service.errors import InvalidRequest
 from kms_service.ethereum import signing, transactions
 from kms_service.ethereum.address import keccak256
-from kms_service.material import PrivateKey
 
 COW = PrivateKey(keccak256(b"cow"))
 SOMEONE = "0x" + "35" * 20

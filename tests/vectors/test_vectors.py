@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from kms_service import envelope, ethereum
+from kms_service import ethereum
+from kms_service.crypto import envelope
+from kms_service.crypto.material import DataKey
 from kms_service.errors import IntegrityFailure
-from kms_service.material import DataKey
 from vectors import decoder, derivation, generate
 from vectors.rows import ABOUT, JUNK
 

@@ -7,13 +7,15 @@ from contextlib import ExitStack, asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from kms_service import __version__
-from kms_service.api import audit, metrics, openapi, pool, probes, problems, rotations, seal, signing, wallets
+from kms_service.api import openapi, problems
+from kms_service.api.asgi.request_scope import RequestScope
+from kms_service.api.asgi.server_span import FRAMEWORK_TELEMETRY_OFF, ServerSpan
+from kms_service.api.asgi.shutdown import tell_not_ready_first
+from kms_service.api.asgi.workers import Workers
 from kms_service.api.console import install_console
 from kms_service.api.docs import install_docs
-from kms_service.api.request_scope import RequestScope
-from kms_service.api.server_span import FRAMEWORK_TELEMETRY_OFF, ServerSpan
-from kms_service.api.shutdown import tell_not_ready_first
-from kms_service.api.workers import Workers
+from kms_service.api.operations import audit, metrics, pool, probes, rotations, seal
+from kms_service.api.wallets import signing, wallets
 from kms_service.bootstrap import Services, build
 from kms_service.lasting import lasting
 from kms_service.settings import Settings

@@ -10,10 +10,10 @@ from starlette.exceptions import HTTPException
 
 from kms_service.access import limits
 from kms_service.access.scopes import Caller, Scope
-from kms_service.api.json_body import StrictJsonRequest
-from kms_service.api.workers import in_worker, services
+from kms_service.api.asgi.json_body import StrictJsonRequest
+from kms_service.api.asgi.workers import in_worker, services
 from kms_service.errors import NotAuthorized
-from kms_service.service.audit import Event
+from kms_service.service.audit.log import Event
 from kms_service.telemetry import context
 
 SCHEME = "bearerToken"

@@ -10,15 +10,15 @@ from typing import Any, TextIO
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kms_service.api.audit import event_view
-from kms_service.cli.process import key_arn, operator_services
+from kms_service.api.operations.audit import event_view
+from kms_service.cli.process.command import key_arn, operator_services
 from kms_service.cli.screen import progress_screen
 from kms_service.cli.times import Moment
-from kms_service.service.audit_heads import read_heads
-from kms_service.service.audit_trail import EventView
-from kms_service.service.audit_verification import AuditVerifier, Report
-from kms_service.service.audit_walk import Finding
-from kms_service.store.audit_trail import EventFilter
+from kms_service.service.audit.heads import read_heads
+from kms_service.service.audit.trail import EventView
+from kms_service.service.audit.verify import AuditVerifier, Report
+from kms_service.service.audit.walk import Finding
+from kms_service.store.audit.trail import EventFilter
 
 
 @click.group()

@@ -14,7 +14,7 @@ import click
 from rich.table import Table
 
 from kms_service.cli.screen import screen
-from kms_service.kms import pricing
+from kms_service.kms.control_plane import pricing
 from kms_service.telemetry import rates
 
 _SCRAPE_SECONDS = 5

@@ -3,7 +3,7 @@
 import click
 
 from kms_service.settings import load_database_url
-from kms_service.store import migrations
+from kms_service.store.postgres import migrations
 
 
 @click.command()

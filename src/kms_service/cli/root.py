@@ -16,18 +16,18 @@ _TEMPORARY_FAILURE = 75
 
 # The module of each, imported when used (no small command loads every library), and its line in the list.
 _COMMANDS = {
-    "serve": ("serve", "Serve HTTP on HOST and PORT."),
+    "serve": ("process.serve", "Serve HTTP on HOST and PORT."),
     "migrate": ("migrate", "Bring the database's schema up to date."),
     "cost": ("cost", "Project what AWS KMS costs in a month."),
     "local": ("local", "Serve with a PostgreSQL and a KMS of its own."),
-    "pool": ("pool", "See and steer the pool of KMS keys."),
-    "rotation": ("rotation", "Move wallets from some KMS keys to others."),
-    "verify": ("verify", "Open every wallet and check it; releases nothing."),
-    "token": ("token", "Make, rotate, list and revoke callers' tokens."),
-    "seal": ("seal", "Stop every private-key read, export and signature."),
-    "unseal": ("seal", "Let private-key reads, exports and signatures go on."),
-    "wallet": ("wallet", "See which wallets there are; opens none."),
-    "canary": ("canary", "Mark wallets that nobody should ever open."),
+    "pool": ("pool.group", "See and steer the pool of KMS keys."),
+    "rotation": ("rewrap.rotation", "Move wallets from some KMS keys to others."),
+    "verify": ("wallets.verify", "Open every wallet and check it; releases nothing."),
+    "token": ("access.token", "Make, rotate, list and revoke callers' tokens."),
+    "seal": ("access.seal", "Stop every private-key read, export and signature."),
+    "unseal": ("access.seal", "Let private-key reads, exports and signatures go on."),
+    "wallet": ("wallets.wallet", "See which wallets there are; opens none."),
+    "canary": ("access.canary", "Mark wallets that nobody should ever open."),
     "audit": ("audit", "Verify and read the audit log."),
 }
 

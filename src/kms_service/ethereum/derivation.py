@@ -15,9 +15,9 @@ from coincurve.utils import GROUP_ORDER_INT
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
+from kms_service.crypto.material import PRIVATE_KEY_BYTES, Mnemonic, PrivateKey
 from kms_service.errors import IntegrityFailure
 from kms_service.ethereum.address import address_of
-from kms_service.material import PRIVATE_KEY_BYTES, Mnemonic, PrivateKey
 
 DERIVATION_PATH = "m/44'/60'/0'/0/0"
 _HARDENED = 1 << 31

@@ -6,10 +6,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kms_service.crypto.material import PrivateKey
 from kms_service.ethereum.address import keccak256
 from kms_service.ethereum.transactions import Transaction
 from kms_service.ethereum.typed_data import TypedData
-from kms_service.material import PrivateKey
 
 if TYPE_CHECKING:
     from eth_account.messages import SignableMessage

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from kms_service.crypto.material import DEK_BYTES, DataKey, WrappedDek
 from kms_service.errors import IntegrityFailure, KmsServiceError, KmsUnavailable
-from kms_service.kms import arn, calls, faults
-from kms_service.kms.client import limit_attempts
-from kms_service.kms.health import KeyHealth
-from kms_service.material import DEK_BYTES, DataKey, WrappedDek
+from kms_service.kms import calls, faults
+from kms_service.kms.control_plane.client import limit_attempts
+from kms_service.kms.keys import arn
+from kms_service.kms.keys.health import KeyHealth
 from kms_service.telemetry.metrics import OTHER
 
 if TYPE_CHECKING:

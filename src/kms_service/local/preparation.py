@@ -16,9 +16,9 @@ from kms_service.local.files import write_private
 from kms_service.local.kms_standin import KmsEndpoint
 from kms_service.local.postgres import PostgresServer
 from kms_service.settings import Settings, load_settings
-from kms_service.store import migrations
-from kms_service.store.database import open_database
-from kms_service.store.tokens import TokenStore
+from kms_service.store.access.tokens import TokenStore
+from kms_service.store.postgres import migrations
+from kms_service.store.postgres.database import open_database
 from kms_service.telemetry import context, logs
 
 _DATABASE = "kms_service"

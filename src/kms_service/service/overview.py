@@ -12,15 +12,15 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from kms_service.errors import KmsServiceError
-from kms_service.kms.pool import KmsKeyInfo, KmsKeyPool
-from kms_service.service.audit_trail import AuditTrail, EventView
-from kms_service.service.pool import PoolKey, PoolService, PoolState
+from kms_service.kms.keys.pool import KmsKeyInfo, KmsKeyPool
+from kms_service.service.audit.trail import AuditTrail, EventView
+from kms_service.service.pool.state import PoolKey, PoolService, PoolState
 from kms_service.service.readiness import Readiness
-from kms_service.service.rotations import RotationService
-from kms_service.service.seal import SealService
-from kms_service.store.audit_trail import EventFilter
-from kms_service.store.rotations import Rotation
-from kms_service.store.seal import SealChange
+from kms_service.service.rewrap.jobs import RotationService
+from kms_service.service.switches.seal import SealService
+from kms_service.store.audit.trail import EventFilter
+from kms_service.store.rewrap.jobs import Rotation
+from kms_service.store.switches.seal import SealChange
 from kms_service.telemetry.recent import SAMPLE_SECONDS, History, Recent
 
 READ_SECONDS = SAMPLE_SECONDS

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from kms_service.errors import DatabaseUnavailable, SchemaBehind
-from kms_service.kms.pool import KmsKeyPool
-from kms_service.store import schema
-from kms_service.store.database import Database
-from kms_service.store.shared_state import SharedState
+from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.store.postgres import schema
+from kms_service.store.postgres.database import Database
+from kms_service.store.switches.shared_state import SharedState
 
 PROBE_SECONDS = 2.0
 STALE_SECONDS = 10.0

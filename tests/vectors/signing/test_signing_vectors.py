@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from coincurve.utils import GROUP_ORDER_INT
 
-from kms_service.api.signing import Message, TypedDataBody
-from kms_service.api.transaction import TransactionBody
+from kms_service.api.wallets.signing import Message, TypedDataBody
+from kms_service.api.wallets.transaction import TransactionBody
+from kms_service.crypto.material import PrivateKey
 from kms_service.ethereum import signing, transactions
 from kms_service.ethereum.signing import Signable
-from kms_service.material import PrivateKey
 
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "vectors.json").read_text())["vectors"]
 

@@ -7,11 +7,11 @@ from enum import StrEnum
 from typing import Any
 
 from kms_service.api.console.words import clock
-from kms_service.kms.circuit import CircuitState
-from kms_service.kms.pool import KeyMode, KeyStatus
+from kms_service.kms.keys.circuit import CircuitState
+from kms_service.kms.keys.pool import KeyMode, KeyStatus
 from kms_service.service.overview import Overview, Part
-from kms_service.service.pool import PoolKey
-from kms_service.store.rotations import RotationStatus
+from kms_service.service.pool.state import PoolKey
+from kms_service.store.rewrap.jobs import RotationStatus
 from kms_service.telemetry.recent import Counts
 
 # As the alert "high error rate": more than one in twenty, of enough to tell.

@@ -17,11 +17,11 @@ from kms_service.api.console import attention, drawing
 from kms_service.api.console.attention import Level, open_elsewhere
 from kms_service.api.console.visitors import Visitor
 from kms_service.api.console.words import age, ago, clock, listed, rate, span
-from kms_service.kms.circuit import CircuitState
-from kms_service.kms.pool import KeyMode, KeyStatus
-from kms_service.service.audit_trail import EventView
+from kms_service.kms.keys.circuit import CircuitState
+from kms_service.kms.keys.pool import KeyMode, KeyStatus
+from kms_service.service.audit.trail import EventView
 from kms_service.service.overview import Overview
-from kms_service.service.pool import PoolKey
+from kms_service.service.pool.state import PoolKey
 from kms_service.service.readiness import OK, Health
 from kms_service.settings import Settings
 from kms_service.telemetry.recent import Counts

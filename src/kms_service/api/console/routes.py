@@ -9,9 +9,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from kms_service import deadline
 from kms_service.api import problems
+from kms_service.api.asgi.workers import in_worker, services
 from kms_service.api.console import page, visitors
 from kms_service.api.console.visitors import PATH, Visitor, Visitors
-from kms_service.api.workers import in_worker, services
 from kms_service.errors import KmsServiceError, NotAuthenticated, Overloaded
 
 REFRESH_SECONDS = 15

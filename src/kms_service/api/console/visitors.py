@@ -17,8 +17,8 @@ from fastapi import Request, Response
 from kms_service import deadline
 from kms_service.access import tokens
 from kms_service.access.scopes import Caller, Scope
+from kms_service.api.asgi.workers import services
 from kms_service.api.security import authenticated, authorize, bearer_token
-from kms_service.api.workers import services
 from kms_service.errors import DatabaseUnavailable, NotAuthenticated, Overloaded
 from kms_service.telemetry import context
 

@@ -1,0 +1,1 @@
+"""What lies around every request: ASGI layers, bodies, deadlines, shutdown."""

@@ -1,0 +1,96 @@
+"""`/audit/events`: the audit log, newest first."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import AwareDatetime, Field, PlainSerializer
+
+from kms_service.access.scopes import Scope
+from kms_service.api.asgi.workers import in_worker, services
+from kms_service.api.models import AnswerModel, Problem, UserId
+from kms_service.api.security import AuthenticatedRoute, needs
+from kms_service.service.audit.trail import EventView
+from kms_service.store.audit.trail import EventFilter
+
+PAGE_EVENTS = 500
+
+router = APIRouter(
+    prefix="/audit",
+    tags=["audit"],
+    route_class=AuthenticatedRoute,
+    responses={
+        401: {"model": Problem},
+        403: {"model": Problem},
+        422: {"model": Problem},
+        503: {"model": Problem},
+    },
+)
+
+Time = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
+_NAME = r"^[A-Za-z0-9._:-]+$"
+_KEY_ARN = r"^arn:[A-Za-z0-9:/_-]+$"
+
+
+class AuditEvent(AnswerModel):
+    """One audit row."""
+
+    id: int = Field(description="grows in the order of insertion")
+    at: Time = Field(description="by the database's clock")
+    actor: str = Field(description="the token's name, or cli:<account>")
+    action: str
+    outcome: str = Field(description="ok, or the code that the caller was answered")
+    user_id: str | None
+    wallet_address: str | None
+    request_id: str | None
+    kms_key_id: str | None
+    kms_request_id: str | None = Field(description="joins with CloudTrail")
+    detail: str | None = Field(description="such as the digest of what was signed")
+
+
+class AuditPage(AnswerModel):
+    """One page of events, newest first; `nextCursor` is null on the last."""
+
+    events: list[AuditEvent]
+    next_cursor: str | None
+
+
+@router.get("/events", openapi_extra=needs(Scope.AUDIT_READ))
+async def list_events(
+    request: Request,
+    *,
+    limit: Annotated[int, Query(ge=1, le=PAGE_EVENTS)] = 100,
+    cursor: Annotated[str | None, Query(pattern=r"^[1-9][0-9]{0,17}$")] = None,
+    user_id: Annotated[UserId | None, Query(alias="userId")] = None,
+    actor: Annotated[str | None, Query(max_length=64, pattern=_NAME)] = None,
+    action: Annotated[str | None, Query(max_length=64, pattern=_NAME)] = None,
+    outcome: Annotated[
+        str | None, Query(max_length=64, pattern=_NAME, description="ok, or an error code")
+    ] = None,
+    kms_key_id: Annotated[str | None, Query(alias="kmsKeyId", max_length=255, pattern=_KEY_ARN)] = None,
+    since: Annotated[AwareDatetime | None, Query(description="RFC 3339; included")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="RFC 3339; not included")] = None,
+) -> AuditPage:
+    """Audit events by filter, newest first."""
+    wanted = EventFilter(user_id, actor, action, since, until, outcome, kms_key_id)
+    before = None if cursor is None else int(cursor)
+    page = await in_worker(request, services(request).audit_trail.page, wanted, before=before, limit=limit)
+    next_cursor = None if page.next_before is None else str(page.next_before)
+    return AuditPage(events=[event_view(event) for event in page.events], next_cursor=next_cursor)
+
+
+def event_view(event: EventView) -> AuditEvent:
+    """An audit row as it is answered."""
+    return AuditEvent(
+        id=event.id,
+        at=event.at,
+        actor=event.actor,
+        action=event.action,
+        outcome=event.outcome,
+        user_id=event.user_id,
+        wallet_address=event.wallet_address,
+        request_id=event.request_id,
+        kms_key_id=event.kms_key_id,
+        kms_request_id=event.kms_request_id,
+        detail=event.detail,
+    )

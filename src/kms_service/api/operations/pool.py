@@ -1,0 +1,186 @@
+"""`/kms/pool`: the key pool, shown and steered."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from pydantic import Field, PlainSerializer
+
+from kms_service.access.scopes import Scope
+from kms_service.api.asgi.workers import in_worker, services
+from kms_service.api.models import AnswerModel, Problem, RequestModel
+from kms_service.api.security import AuthenticatedRoute, needs
+from kms_service.kms.keys.pool import KeyMode, KeyStatus
+from kms_service.service.pool.materials import behind
+from kms_service.service.pool.state import PoolKey, PoolState
+
+router = APIRouter(
+    prefix="/kms/pool",
+    tags=["key pool"],
+    route_class=AuthenticatedRoute,
+    responses={
+        401: {"model": Problem},
+        403: {"model": Problem},
+        503: {"model": Problem},
+    },
+)
+
+Time = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
+AliasInPath = Annotated[
+    str,
+    Path(max_length=250, pattern=r"^[A-Za-z0-9/_-]+$", description="An alias of the pool without `alias/`."),
+]
+
+
+class NewMode(RequestModel):
+    """What the key is to be."""
+
+    mode: Annotated[KeyMode, Field(strict=False)]
+
+
+class RotationView(AnswerModel):
+    """Automatic rotation of one key; all null where the service's role may not ask."""
+
+    enabled: bool | None
+    period_in_days: int | None
+    next_rotation_date: Time | None
+
+
+class MaterialView(AnswerModel):
+    """A version of a key's material, and the wallets under it."""
+
+    key_material_id: str | None = Field(description="null where KMS does not tell it")
+    current_since: Time | None = Field(description="null for the key's first material")
+    wallets: int
+
+
+class KeyView(AnswerModel):
+    """One key of the pool."""
+
+    key_id: str | None = Field(description="ARN; null while the alias names no key")
+    alias: str
+    region: str | None
+    status: KeyStatus
+    reason: str = Field(description="why the status is not Active")
+    mode: KeyMode
+    circuit: str = Field(description="closed, open or half-open: what this process's own traffic met")
+    creation_date: Time | None
+    last_used_date: Time | None = Field(description="of all replicas, about half a minute old")
+    wallets: int
+    share_of_wallets: float = Field(description="0 to 1: what would be lost with this key")
+    wallets_before_rotation: int | None = Field(
+        description="wrapped before the key's last rotation, as last counted; null where it is not known"
+    )
+    materials: list[MaterialView] = Field(description="oldest first, as last counted")
+    rotation: RotationView
+    moved_from: str | None = Field(description="the ARN this alias named before, if it was pointed elsewhere")
+
+
+class OtherKeyView(AnswerModel):
+    """A key outside the pool that wallets lie under, or that was in use."""
+
+    key_id: str
+    wallets: int
+    last_used_date: Time | None
+
+
+class RotationSchedule(AnswerModel):
+    """Automatic only if every key rotates by itself; the longest period of all keys."""
+
+    automatic: bool
+    period_in_days: int | None
+
+
+class PoolView(AnswerModel):
+    """The key pool; `currentActiveKeys` are the ARNs that take new wallets now."""
+
+    keys: list[KeyView]
+    current_active_keys: list[str]
+    rotation_schedule: RotationSchedule
+    other_keys: list[OtherKeyView]
+
+
+@router.get("", openapi_extra=needs(Scope.POOL_READ))
+async def get_pool(request: Request) -> PoolView:
+    """Every key with its state, mode, rotation, wallets and last use; asks KMS nothing."""
+    return pool_view(await in_worker(request, services(request).pool_service.state))
+
+
+@router.post("/refresh", openapi_extra=needs(Scope.POOL_ADMIN))
+async def refresh_pool(request: Request) -> PoolView:
+    """Describe every alias again, and answer the pool."""
+    return pool_view(await in_worker(request, services(request).pool_service.refresh))
+
+
+@router.put(
+    "/keys/{alias:path}",
+    openapi_extra=needs(Scope.POOL_ADMIN),
+    responses={
+        404: {"model": Problem, "description": "`key_not_found`"},
+        409: {"model": Problem, "description": "`last_active_key`"},
+        422: {"model": Problem},
+    },
+)
+async def put_key(request: Request, alias: AliasInPath, body: NewMode) -> KeyView:
+    """Drain a key, or take it back: a draining key takes no new wallets and still decrypts."""
+    return key_view(await in_worker(request, services(request).pool_service.set_mode, alias, body.mode))
+
+
+def pool_view(state: PoolState) -> PoolView:
+    """The pool in the shape of the contract."""
+    rotations = [key.info.rotation for key in state.keys]
+    periods = [each.period_in_days for each in rotations if each is not None and each.period_in_days]
+    return PoolView(
+        keys=[key_view(key) for key in state.keys],
+        current_active_keys=[str(key.info.key_arn) for key in state.keys if key.info.wraps],
+        rotation_schedule=RotationSchedule(
+            automatic=all(each is not None and each.enabled for each in rotations),
+            period_in_days=max(periods, default=None),
+        ),
+        other_keys=[
+            OtherKeyView(
+                key_id=other.kms_key_id, wallets=other.wallets or 0, last_used_date=other.last_used_at
+            )
+            for other in state.others
+        ],
+    )
+
+
+def key_view(key: PoolKey) -> KeyView:
+    """One key in the shape of the contract."""
+    info = key.info
+    return KeyView(
+        key_id=info.key_arn,
+        alias=info.alias,
+        region=info.region,
+        status=info.status,
+        reason=info.reason,
+        mode=info.mode,
+        circuit=info.circuit,
+        creation_date=info.created_at,
+        last_used_date=key.last_used_at,
+        wallets=key.wallets,
+        share_of_wallets=round(key.share, 6),
+        wallets_before_rotation=behind(key.materials) if key.materials else None,
+        materials=[
+            MaterialView(
+                key_material_id=each.key_material_id,
+                current_since=each.current_since,
+                wallets=each.wallets,
+            )
+            for each in key.materials
+        ],
+        rotation=_rotation_view(key),
+        moved_from=info.moved_from,
+    )
+
+
+def _rotation_view(key: PoolKey) -> RotationView:
+    rotation = key.info.rotation
+    if rotation is None:
+        return RotationView(enabled=None, period_in_days=None, next_rotation_date=None)
+    return RotationView(
+        enabled=rotation.enabled,
+        period_in_days=rotation.period_in_days,
+        next_rotation_date=rotation.next_at,
+    )

@@ -1,0 +1,240 @@
+"""`/rotations`: jobs that move wallets between keys, started, shown and steered."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import AwareDatetime, Field, PlainSerializer, model_validator
+
+from kms_service.access.scopes import Scope
+from kms_service.api.asgi.workers import in_worker, services
+from kms_service.api.models import AnswerModel, Problem, RequestModel
+from kms_service.api.security import AuthenticatedRoute, needs
+from kms_service.kms.control_plane import pricing
+from kms_service.service.rewrap.jobs import DEFAULT_RATE, MAX_RATE, RotationRequest
+from kms_service.store.rewrap.jobs import Rotation, RotationFailure, RotationStatus
+
+MAX_KEYS = 100
+FAILURES_SHOWN = 20
+
+router = APIRouter(
+    prefix="/rotations",
+    tags=["rotations"],
+    route_class=AuthenticatedRoute,
+    responses={
+        401: {"model": Problem},
+        403: {"model": Problem},
+        422: {"model": Problem},
+        503: {"model": Problem},
+    },
+)
+
+Time = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
+KeyName = Annotated[str, Field(max_length=255, pattern=r"^[A-Za-z0-9/_:-]+$")]
+KeyNames = Annotated[list[KeyName], Field(min_length=1, max_length=MAX_KEYS)]
+RotationId = Annotated[UUID, Path(alias="id")]
+
+
+class Stale(RequestModel):
+    """Which wallets are to be wrapped anew, wherever they lie."""
+
+    # JSON has no times, so text is converted.
+    wrapped_before: Annotated[AwareDatetime, Field(strict=False, description="RFC 3339, not in the future")]
+
+
+class NewRotation(RequestModel):
+    """What to move: the wallets of some keys, or those whose DEK was wrapped before a time."""
+
+    from_: Annotated[KeyNames | None, Field(alias="from", description="Keys to empty: ARNs or aliases")] = (
+        None
+    )
+    stale: Stale | None = None
+    to: Annotated[
+        KeyNames | None, Field(description="Aliases of the pool; all that take new wallets if absent")
+    ] = None
+    dry_run: Annotated[bool, Field(description="Count, and change nothing")] = True
+    rate_per_second: Annotated[
+        float, Field(ge=1, le=MAX_RATE, description="KMS calls a second, over all workers")
+    ] = DEFAULT_RATE
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if (self.from_ is None) == (self.stale is None):
+            raise ValueError("exactly one of from and stale is required")
+        return self
+
+
+class RotationJob(AnswerModel):
+    """A job and how far it is."""
+
+    rotation_id: UUID
+    status: RotationStatus
+    dry_run: bool
+    from_: Annotated[list[str], Field(alias="from", description="ARNs of the keys it empties or refreshes")]
+    wrapped_before: Time | None
+    to: Annotated[list[str], Field(description="ARNs")]
+    rate_per_second: float
+    total: int
+    done: int
+    failed: int
+    skipped: Annotated[int, Field(description="Changed by someone else while they were being moved")]
+    wallets_per_second: Annotated[float, Field(description="Lately; 0 unless running")]
+    eta_seconds: Annotated[int | None, Field(description="Null while it does not move")]
+    kms_calls: int
+    kms_cost_usd: Annotated[float, Field(description="At 0.03 USD for 10,000 requests")]
+    last_error: str | None
+    created_by: str
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+
+
+class RotationJobs(AnswerModel):
+    """The last jobs, newest first."""
+
+    rotations: list[RotationJob]
+
+
+class FailureView(AnswerModel):
+    """A wallet that a job could not move."""
+
+    user_id: str
+    code: str
+    reason: str
+    kms_key_id: str
+    at: Time
+
+
+class RotationDetails(RotationJob):
+    """A job with the first of its failures."""
+
+    failures: list[FailureView]
+
+
+class Failures(AnswerModel):
+    """Failures in order of user id; `nextCursor` is null on the last page."""
+
+    failures: list[FailureView]
+    next_cursor: str | None
+
+
+@router.post(
+    "",
+    status_code=202,
+    openapi_extra=needs(Scope.ROTATIONS_ADMIN),
+    responses={409: {"model": Problem, "description": "`rotation_running`"}},
+)
+async def start_rotation(request: Request, body: NewRotation, response: Response) -> RotationJob:
+    """Start a job for the workers, one at a time; or only count with `dryRun`, which is the default."""
+    asked = RotationRequest(
+        sources=body.from_,
+        wrapped_before=None if body.stale is None else body.stale.wrapped_before,
+        destinations=body.to,
+        dry_run=body.dry_run,
+        rate_per_second=body.rate_per_second,
+    )
+    job = await in_worker(request, services(request).rotations.start, asked)
+    response.headers["Location"] = f"/rotations/{job.rotation_id}"
+    return job_view(job)
+
+
+@router.get("", openapi_extra=needs(Scope.ROTATIONS_READ))
+async def list_rotations(request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> RotationJobs:
+    """The last jobs, dry runs too, newest first."""
+    jobs = await in_worker(request, services(request).rotations.newest, limit)
+    return RotationJobs(rotations=[job_view(job) for job in jobs])
+
+
+@router.get("/{id}", openapi_extra=needs(Scope.ROTATIONS_READ), responses={404: {"model": Problem}})
+async def get_rotation(request: Request, rotation_id: RotationId) -> RotationDetails:
+    """A job, how far it is, and the first wallets that it could not move."""
+    service = services(request).rotations
+    job = await in_worker(request, service.find, rotation_id)
+    failures = await in_worker(request, service.failures, rotation_id, limit=FAILURES_SHOWN, after="")
+    return details_view(job, failures)
+
+
+@router.get("/{id}/failures", openapi_extra=needs(Scope.ROTATIONS_READ), responses={404: {"model": Problem}})
+async def list_failures(
+    request: Request,
+    rotation_id: RotationId,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    cursor: Annotated[str, Query(max_length=128)] = "",
+) -> Failures:
+    """All wallets that a job could not move; `cursor` is the user id to continue behind."""
+    service = services(request).rotations
+    failures = await in_worker(request, service.failures, rotation_id, limit=limit + 1, after=cursor)
+    more = len(failures) > limit
+    shown = [failure_view(failure) for failure in failures[:limit]]
+    return Failures(failures=shown, next_cursor=shown[-1].user_id if more else None)
+
+
+_STEERED: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem},
+    409: {"model": Problem, "description": "`rotation_finished`"},
+}
+
+
+@router.post("/{id}/pause", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
+async def pause_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
+    """Have the workers stop within seconds; nothing is lost."""
+    return job_view(await in_worker(request, services(request).rotations.pause, rotation_id))
+
+
+@router.post("/{id}/resume", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
+async def resume_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
+    """Have the workers go on where they stopped."""
+    return job_view(await in_worker(request, services(request).rotations.resume, rotation_id))
+
+
+@router.post("/{id}/cancel", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
+async def cancel_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
+    """End the job; what has moved stays moved."""
+    return job_view(await in_worker(request, services(request).rotations.cancel, rotation_id))
+
+
+def job_view(job: Rotation) -> RotationJob:
+    """A job in the shape of the contract."""
+    return RotationJob(**_members(job))
+
+
+def details_view(job: Rotation, failures: list[RotationFailure]) -> RotationDetails:
+    """A job with some of its failures."""
+    return RotationDetails(**_members(job), failures=[failure_view(failure) for failure in failures])
+
+
+def failure_view(failure: RotationFailure) -> FailureView:
+    """One failure."""
+    return FailureView(
+        user_id=failure.user_id,
+        code=failure.code,
+        reason=failure.reason,
+        kms_key_id=failure.kms_key_id,
+        at=failure.at,
+    )
+
+
+def _members(job: Rotation) -> dict[str, Any]:
+    return {
+        "rotation_id": job.rotation_id,
+        "status": job.status,
+        "dry_run": job.dry_run,
+        "from_": list(job.sources),
+        "wrapped_before": job.wrapped_before,
+        "to": list(job.destinations),
+        "rate_per_second": job.rate_per_second,
+        "total": max(job.total, job.processed),
+        "done": job.done,
+        "failed": job.failed,
+        "skipped": job.skipped,
+        "wallets_per_second": round(job.rate, 1),
+        "eta_seconds": job.eta_seconds,
+        "kms_calls": job.kms_calls,
+        "kms_cost_usd": float(job.kms_calls * pricing.REQUEST),
+        "last_error": job.last_error,
+        "created_by": job.created_by,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }

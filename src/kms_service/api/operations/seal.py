@@ -1,0 +1,67 @@
+"""`/seal` and `/unseal`: the switch that stops every release and signature."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import Field, PlainSerializer, StringConstraints
+
+from kms_service.access.scopes import Scope
+from kms_service.api.asgi.workers import in_worker, services
+from kms_service.api.models import AnswerModel, Problem, RequestModel
+from kms_service.api.security import AuthenticatedRoute, needs
+from kms_service.service.switches.seal import REASON_CHARACTERS
+from kms_service.store.switches.seal import SealChange
+
+router = APIRouter(
+    tags=["seal"],
+    route_class=AuthenticatedRoute,
+    responses={401: {"model": Problem}, 403: {"model": Problem}, 503: {"model": Problem}},
+)
+
+Time = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
+
+
+class SealReason(RequestModel):
+    """Why the service is sealed; kept in the audit log."""
+
+    reason: Annotated[
+        str,
+        StringConstraints(
+            min_length=1, max_length=REASON_CHARACTERS, strict=True, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$"
+        ),
+    ]
+
+
+class SealView(AnswerModel):
+    """Whether releases and signatures are stopped, since when, by whom and why."""
+
+    sealed: bool
+    reason: str | None = Field(description="null while it is open")
+    actor: str | None = Field(description="whose change the state is; null when nobody ever sealed")
+    changed_at: Time | None
+
+
+@router.get("/seal", openapi_extra=needs(Scope.POOL_READ))
+async def get_seal(request: Request) -> SealView:
+    """Whether the service is sealed, as the database has it."""
+    return seal_view(await in_worker(request, services(request).seal.state))
+
+
+@router.post("/seal", openapi_extra=needs(Scope.POOL_ADMIN), responses={422: {"model": Problem}})
+async def close_seal(request: Request, body: SealReason) -> SealView:
+    """Stop every release and signature on all replicas within two seconds; wallets are still created."""
+    return seal_view(await in_worker(request, services(request).seal.seal, body.reason))
+
+
+@router.post("/unseal", openapi_extra=needs(Scope.POOL_ADMIN))
+async def open_seal(request: Request) -> SealView:
+    """Let releases and signatures go on."""
+    return seal_view(await in_worker(request, services(request).seal.unseal))
+
+
+def seal_view(change: SealChange | None) -> SealView:
+    """A change of the seal as it is answered."""
+    if change is None:
+        return SealView(sealed=False, reason=None, actor=None, changed_at=None)
+    return SealView(sealed=change.sealed, reason=change.reason, actor=change.actor, changed_at=change.at)

@@ -1,0 +1,198 @@
+"""`/wallets/{userId}/sign/…` and the sealed export: what to ask for instead of a bare private key."""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Request
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from kms_service.access.scopes import Scope
+from kms_service.api.asgi.workers import in_worker, services
+from kms_service.api.models import AnswerModel, Problem, RequestModel, UserIdInPath
+from kms_service.api.security import AuthenticatedRoute, needs
+from kms_service.api.wallets.transaction import Octets, TransactionBody
+from kms_service.errors import InvalidRequest
+from kms_service.ethereum import json_values, transactions, typed_data
+from kms_service.service.wallets.signing import SignedMessage, SigningService
+
+router = APIRouter(
+    prefix="/wallets/{userId}",
+    tags=["signing"],
+    route_class=AuthenticatedRoute,
+    responses={
+        401: {"model": Problem},
+        403: {"model": Problem},
+        404: {"model": Problem},
+        422: {"model": Problem},
+        500: {"model": Problem},
+        503: {"model": Problem},
+    },
+)
+
+
+def _base64(value: Any) -> bytes:
+    try:
+        decoded = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        decoded = b""
+    # Encoded again, since Python ignores bits that do not belong to a whole byte.
+    if not decoded or base64.b64encode(decoded).decode() != value:
+        raise ValueError("must be base64 in the standard alphabet, with padding")
+    return decoded
+
+
+Base64 = Annotated[
+    bytes,
+    BeforeValidator(_base64),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "maxLength": 64}),
+]
+Text = Annotated[str, BeforeValidator(json_values.text)]
+
+
+class Message(RequestModel):
+    """What is signed: text, as its UTF-8 bytes, or bytes. One of them."""
+
+    message: Text | None = None
+    message_hex: Octets | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.message is None) == (self.message_hex is None):
+            raise ValueError("needs message or messageHex, and not both")
+        return self
+
+    def octets(self) -> bytes:
+        """The bytes that are signed."""
+        return self.message.encode() if self.message is not None else self.message_hex or b""
+
+
+class TypedMember(RequestModel):
+    """A member of a struct."""
+
+    name: str
+    type: str
+
+
+class TypedDataBody(RequestModel):
+    """EIP-712 typed data, as eth_signTypedData_v4 takes it."""
+
+    domain: dict[str, Any]
+    types: dict[str, list[TypedMember]]
+    primary_type: str | None = None
+    message: dict[str, Any]
+
+    def read(self) -> typed_data.TypedData:
+        """The typed data, checked against its own types."""
+        types = {
+            name: [(member.name, member.type) for member in members] for name, members in self.types.items()
+        }
+        return typed_data.read(self.domain, types, self.primary_type, self.message)
+
+
+class TransactionRequest(RequestModel):
+    """The transaction to sign."""
+
+    transaction: TransactionBody
+
+
+class Recipient(RequestModel):
+    """To whom the private key is sealed."""
+
+    recipient_public_key: Base64 = Field(description="32 bytes of an X25519 public key, base64")
+
+
+class SignatureView(AnswerModel):
+    """A signature, and the digest that it is over."""
+
+    wallet_address: str
+    signature: str = Field(description="0x and 65 bytes: r, s, v (27 or 28)")
+    message_hash: str
+
+
+class SignedTransactionView(AnswerModel):
+    """A signed transaction, as eth_sendRawTransaction takes it."""
+
+    wallet_address: str
+    raw_transaction: str
+    transaction_hash: str
+
+
+class SealedExportView(AnswerModel):
+    """A private key sealed with HPKE; base64."""
+
+    wallet_address: str = Field(description="EIP-55; the associated data of the seal")
+    encapsulated_key: str
+    ciphertext: str
+
+
+@router.post("/sign/message", openapi_extra=needs(Scope.WALLETS_SIGN))
+async def sign_message(request: Request, user_id: UserIdInPath, body: Message) -> SignatureView:
+    """Sign a message as wallets do (EIP-191, personal_sign)."""
+    with _fields_of_the_body():
+        signed = await in_worker(request, services(request).signing.sign_message, user_id, body.octets())
+    return _signature(signed)
+
+
+@router.post("/sign/typed-data", openapi_extra=needs(Scope.WALLETS_SIGN))
+async def sign_typed_data(request: Request, user_id: UserIdInPath, body: TypedDataBody) -> SignatureView:
+    """Sign typed data (EIP-712), read strictly: what its types do not say exactly is refused."""
+    with _fields_of_the_body():
+        signed = await in_worker(request, _sign_typed_data, services(request).signing, user_id, body)
+    return _signature(signed)
+
+
+@router.post("/sign/transaction", openapi_extra=needs(Scope.WALLETS_SIGN))
+async def sign_transaction(
+    request: Request, user_id: UserIdInPath, body: TransactionRequest
+) -> SignedTransactionView:
+    """Sign a legacy (EIP-155), EIP-2930 or EIP-1559 transaction. Nothing is sent to any chain."""
+    given = body.transaction
+    with _fields_of_the_body():
+        transaction = transactions.read(given.fields())
+        sign = services(request).signing.sign_transaction
+        signed = await in_worker(request, sign, user_id, transaction, given.sender)
+    return SignedTransactionView(
+        wallet_address=signed.wallet_address,
+        raw_transaction="0x" + signed.raw.hex(),
+        transaction_hash="0x" + signed.hash.hex(),
+    )
+
+
+@router.post("/private-key/export", openapi_extra=needs(Scope.PRIVATE_KEYS_EXPORT))
+async def export_private_key(request: Request, user_id: UserIdInPath, body: Recipient) -> SealedExportView:
+    """The private key, sealed to the caller's own key: nothing between here and its holder can read it.
+
+    HPKE (RFC 9180) in base mode with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and ChaCha20-Poly1305, `info`
+    `kms-service/private-key-export/v1`, and the wallet's address as associated data. It opens to 32 bytes.
+    """
+    with _fields_of_the_body():
+        export = services(request).wallets.export_private_key
+        exported = await in_worker(request, export, user_id, body.recipient_public_key)
+    return SealedExportView(
+        wallet_address=exported.wallet_address,
+        encapsulated_key=base64.b64encode(exported.sealed.encapsulated_key).decode(),
+        ciphertext=base64.b64encode(exported.sealed.ciphertext).decode(),
+    )
+
+
+def _sign_typed_data(signing: SigningService, user_id: str, body: TypedDataBody) -> SignedMessage:
+    return signing.sign_typed_data(user_id, body.read())
+
+
+def _signature(signed: SignedMessage) -> SignatureView:
+    return SignatureView(
+        wallet_address=signed.wallet_address,
+        signature="0x" + signed.signature.hex(),
+        message_hash="0x" + signed.digest.hex(),
+    )
+
+
+@contextmanager
+def _fields_of_the_body() -> Iterator[None]:
+    try:
+        yield
+    except InvalidRequest as error:
+        raise InvalidRequest(str(error), f"body.{error.field}") from error

@@ -1,0 +1,204 @@
+"""`/wallets`: create, look up, list, batch, and the private key."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field, PlainSerializer, TypeAdapter, ValidationError
+
+from kms_service.access.scopes import Scope
+from kms_service.api import problems
+from kms_service.api.asgi.workers import in_worker, services
+from kms_service.api.models import AnswerModel, Problem, RequestModel, UserId, UserIdInPath
+from kms_service.api.security import AuthenticatedRoute, needs
+from kms_service.errors import InvalidRequest, KmsServiceError
+from kms_service.service.wallets.wallets import Ensured
+from kms_service.store.wallets.find import WalletRow
+from kms_service.telemetry import context, metrics
+
+BATCH_USERS = 100
+PAGE_WALLETS = 500
+_KEY_ARN = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$"
+
+router = APIRouter(
+    prefix="/wallets",
+    tags=["wallets"],
+    route_class=AuthenticatedRoute,
+    responses={
+        401: {"model": Problem},
+        403: {"model": Problem},
+        422: {"model": Problem},
+        503: {"model": Problem},
+    },
+)
+
+Rfc3339 = Annotated[
+    datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))
+]
+
+
+class NewWallet(RequestModel):
+    """Whose wallet to make."""
+
+    user_id: UserId
+
+
+class WalletView(AnswerModel):
+    """A wallet without its secrets."""
+
+    user_id: str
+    wallet_address: str = Field(description="EIP-55")
+    kms_key_id: str = Field(description="ARN of the key that wraps the wallet's DEK")
+    kms_region: str
+    created_at: Rfc3339
+
+
+class WalletPage(AnswerModel):
+    """One page of wallets; `nextCursor` is null on the last."""
+
+    wallets: list[WalletView]
+    next_cursor: str | None
+
+
+class NewWallets(RequestModel):
+    """Whose wallets to make, at most 100."""
+
+    user_ids: Annotated[list[UserId], Field(min_length=1, max_length=BATCH_USERS)]
+
+
+class BatchResult(AnswerModel):
+    """What became of one user of a batch: a wallet, or the problem a single create would have answered."""
+
+    user_id: str
+    status: int
+    wallet: WalletView | None = None
+    problem: dict[str, Any] | None = None
+
+
+class BatchResults(AnswerModel):
+    """One result a user, in the order of the request."""
+
+    results: list[BatchResult]
+
+
+class PrivateKeyView(AnswerModel):
+    """A wallet's private key: whoever reads it owns the wallet."""
+
+    user_id: str
+    wallet_address: str
+    private_key: str = Field(description="0x and 64 hex digits")
+
+
+@router.post(
+    "",
+    status_code=201,
+    openapi_extra=needs(Scope.WALLETS_CREATE),
+    responses={409: {"model": Problem, "description": "The user has a wallet; `walletAddress` names it."}},
+)
+async def create_wallet(request: Request, body: NewWallet, response: Response) -> WalletView:
+    """Make a wallet for a user who has none."""
+    wallet = await in_worker(request, services(request).wallets.create_wallet, body.user_id)
+    response.headers["Location"] = f"/wallets/{wallet.user_id}"
+    return wallet_view(wallet)
+
+
+@router.post("/batch", openapi_extra=needs(Scope.WALLETS_CREATE), response_model_exclude_none=True)
+async def create_wallets(request: Request, body: NewWallets) -> BatchResults:
+    """Make or find the wallets of up to 100 users; one failure stops nothing."""
+    outcomes = await in_worker(request, services(request).wallets.ensure_wallets, body.user_ids)
+    pairs = zip(body.user_ids, outcomes, strict=True)
+    return BatchResults(results=[_result(user_id, outcome) for user_id, outcome in pairs])
+
+
+@router.get("", openapi_extra=needs(Scope.WALLETS_READ))
+async def list_wallets(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=PAGE_WALLETS)] = 100,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    kms_key_id: Annotated[str | None, Query(alias="kmsKeyId", max_length=255, pattern=_KEY_ARN)] = None,
+) -> WalletPage:
+    """Wallets in order of user id, optionally those under one key only."""
+    after = None if cursor is None else _decode_cursor(cursor)
+    page = await in_worker(
+        request, services(request).wallets.list_wallets, limit=limit, after=after, kms_key_id=kms_key_id
+    )
+    next_cursor = None if page.next_after is None else _encode_cursor(page.next_after)
+    return WalletPage(wallets=[wallet_view(wallet) for wallet in page.wallets], next_cursor=next_cursor)
+
+
+@router.put(
+    "/{userId}",
+    status_code=200,
+    openapi_extra=needs(Scope.WALLETS_CREATE),
+    responses={201: {"model": WalletView, "description": "Made now."}},
+)
+async def put_wallet(request: Request, user_id: UserIdInPath, response: Response) -> WalletView:
+    """The user's wallet, made now if there was none; idempotent."""
+    ensured = await in_worker(request, services(request).wallets.ensure_wallet, user_id)
+    response.status_code = _status(ensured)
+    return wallet_view(ensured.wallet)
+
+
+@router.get(
+    "/{userId}",
+    openapi_extra=needs(Scope.WALLETS_READ),
+    responses={404: {"model": Problem}},
+)
+async def get_wallet(request: Request, user_id: UserIdInPath) -> WalletView:
+    """A wallet without its secrets; asks KMS nothing."""
+    return wallet_view(await in_worker(request, services(request).wallets.get_wallet, user_id))
+
+
+@router.get(
+    "/{userId}/private-key",
+    openapi_extra=needs(Scope.PRIVATE_KEYS_READ),
+    responses={404: {"model": Problem}, 500: {"model": Problem}},
+)
+async def get_private_key(request: Request, user_id: UserIdInPath) -> PrivateKeyView:
+    """The bare private key, after its release is on record. Prefer signing, or the export."""
+    released = await in_worker(request, services(request).wallets.get_private_key_for_user, user_id)
+    return PrivateKeyView(
+        user_id=released.user_id,
+        wallet_address=released.wallet_address,
+        private_key="0x" + released.private_key.reveal().hex(),
+    )
+
+
+def wallet_view(wallet: WalletRow) -> WalletView:
+    """A wallet as it is answered."""
+    return WalletView(
+        user_id=wallet.user_id,
+        wallet_address=wallet.wallet_address,
+        kms_key_id=wallet.kms_key_id,
+        kms_region=wallet.kms_region,
+        created_at=wallet.created_at,
+    )
+
+
+def _status(ensured: Ensured) -> int:
+    return 201 if ensured.created else 200
+
+
+def _result(user_id: str, outcome: Ensured | KmsServiceError) -> BatchResult:
+    if isinstance(outcome, Ensured):
+        return BatchResult(user_id=user_id, status=_status(outcome), wallet=wallet_view(outcome.wallet))
+    metrics.http_problems.labels(outcome.code).inc()
+    members = {**problems.problem(outcome), "requestId": context.request_id.get()}
+    return BatchResult(user_id=user_id, status=members["status"], problem=members)
+
+
+_user_id = TypeAdapter(UserId)
+
+
+def _encode_cursor(user_id: str) -> str:
+    return base64.urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> str:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return _user_id.validate_python(base64.urlsafe_b64decode(padded.encode("ascii")).decode("ascii"))
+    except (ValidationError, binascii.Error, ValueError):
+        raise InvalidRequest("is not a cursor of this service", "query.cursor") from None

@@ -1,0 +1,1 @@
+"""`kms-service token`, `seal`, `unseal` and `canary`."""

@@ -1,0 +1,54 @@
+"""`kms-service canary add|remove|list`."""
+
+import json
+
+import click
+
+from kms_service.cli.process.command import operator_services
+from kms_service.cli.times import shown
+
+
+@click.group()
+def canary() -> None:
+    """Mark wallets that nobody should ever open, and be told when somebody does.
+
+    Opening one answers as usual. It writes an audit event canary.opened, an error-level log event
+    canary_opened, and counts in kms_service_canary_opened_total.
+    """
+
+
+@canary.command()
+@click.argument("user_id", metavar="USER")
+def add(user_id: str) -> None:
+    """Make the wallet of USER a canary.
+
+    Acts on all replicas within two seconds.
+    """
+    with operator_services() as services:
+        services.pool.refresh()
+        services.canaries.add(user_id)
+    click.echo(f"The wallet of {user_id} is a canary.")
+
+
+@canary.command()
+@click.argument("user_id", metavar="USER")
+def remove(user_id: str) -> None:
+    """Make the wallet of USER an ordinary one again."""
+    with operator_services() as services:
+        services.pool.refresh()
+        services.canaries.remove(user_id)
+    click.echo(f"The wallet of {user_id} is no canary any more.")
+
+
+@canary.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_canaries(*, as_json: bool) -> None:
+    """List all canaries."""
+    with operator_services() as services:
+        canaries = services.canaries.list_all()
+    if as_json:
+        facts = [{"userId": c.user_id, "addedBy": c.added_by, "addedAt": shown(c.added_at)} for c in canaries]
+        click.echo(json.dumps(facts))
+        return
+    for each in canaries:
+        click.echo(f"{each.user_id:<40} {each.added_at:%Y-%m-%d %H:%M}  {each.added_by}")

@@ -1,0 +1,146 @@
+"""`kms-service token create|rotate|list|revoke`."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from kms_service.access.scopes import Scope
+from kms_service.cli.process.command import operator_services
+from kms_service.cli.times import Span, shown
+from kms_service.service.access.tokens import NewToken
+from kms_service.store.access.tokens import TokenRow
+
+
+@click.group()
+def token() -> None:
+    """Make, rotate, list and revoke the bearer tokens of calling services."""
+
+
+@token.command()
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    type=click.Choice([scope.value for scope in Scope]),
+    help="What the token allows; repeat for several.",
+)
+@click.option("--expires-in", type=Span(), help="30m, 12h, 90d; without it the token does not expire.")
+@click.option(
+    "--private-key-reads-per-minute",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="Most private-key reads and exports a minute, over all replicas; without it, no limit.",
+)
+@click.option(
+    "--signatures-per-minute",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="Most signatures a minute, over all replicas; without it, no limit.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def create(
+    name: str,
+    scopes: tuple[str, ...],
+    expires_in: timedelta | None,
+    private_key_reads_per_minute: int | None,
+    signatures_per_minute: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Make a token called NAME and print it, this once.
+
+    Only its hash is stored. Names are never reused, since the audit log refers to them.
+    """
+    with operator_services() as services:
+        services.pool.refresh()
+        made = services.tokens.create(
+            name,
+            [Scope(scope) for scope in scopes],
+            expires_in=expires_in,
+            private_key_reads_per_minute=private_key_reads_per_minute,
+            signatures_per_minute=signatures_per_minute,
+        )
+    click.echo(json.dumps({**_facts(made.row), "token": made.secret}) if as_json else _shown_once(made))
+
+
+@token.command()
+@click.argument("name")
+@click.option(
+    "--overlap",
+    type=Span(),
+    default="1h",
+    show_default=True,
+    help="How long the old secret stays good: 30m, 12h, 7d.",
+)
+@click.option("--expires-in", type=Span(), help="A new expiry; without it the token keeps the one it has.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *, as_json: bool) -> None:
+    """Give the valid token called NAME a new secret.
+
+    Prints it, this once. The old secret stays good for the overlap, so that callers can change over. Scopes,
+    limits and name stay. If a secret leaked, revoke the token instead.
+    """
+    with operator_services() as services:
+        services.pool.refresh()
+        made = services.tokens.rotate(name, overlap=overlap, expires_in=expires_in)
+    click.echo(json.dumps({**_facts(made.row), "token": made.secret}) if as_json else _shown_once(made))
+
+
+@token.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_tokens(*, as_json: bool) -> None:
+    """List all tokens by name, scopes and times.
+
+    The tokens themselves are stored nowhere.
+    """
+    with operator_services() as services:
+        rows = services.tokens.list_all()
+    if as_json:
+        click.echo(json.dumps([_facts(row) for row in rows]))
+        return
+    for row in rows:
+        used = "never used" if row.last_used_at is None else f"used {row.last_used_at:%Y-%m-%d %H:%M}"
+        click.echo(f"{row.name:<24} {_state(row):<10} {used:<22} {' '.join(row.scopes)}")
+
+
+@token.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def revoke(name: str, *, as_json: bool) -> None:
+    """Revoke the token called NAME for ever.
+
+    Acts on all replicas within two seconds.
+    """
+    with operator_services() as services:
+        services.pool.refresh()
+        row = services.tokens.revoke(name)
+    click.echo(json.dumps(_facts(row)) if as_json else f"{name} is revoked.")
+
+
+def _facts(row: TokenRow) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "scopes": list(row.scopes),
+        "state": _state(row),
+        "createdAt": shown(row.created_at),
+        "expiresAt": shown(row.expires_at),
+        "revokedAt": shown(row.revoked_at),
+        "previousExpiresAt": shown(row.previous_expires_at),
+        "lastUsedAt": shown(row.last_used_at),
+        "privateKeyReadsPerMinute": row.private_key_reads_per_minute,
+        "signaturesPerMinute": row.signatures_per_minute,
+    }
+
+
+def _state(row: TokenRow) -> str:
+    if row.revoked_at is not None:
+        return "revoked"
+    return "expired" if row.expires_at is not None and row.expires_at <= datetime.now(UTC) else "valid"
+
+
+def _shown_once(made: NewToken) -> str:
+    return f"{made.secret}\n\nThis is the only time it is shown. Send it as: Authorization: Bearer <token>"

@@ -1,0 +1,133 @@
+"""`kms-service pool create-aliases`."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+from rich.progress import Progress, track
+
+from kms_service.cli.screen import progress_screen
+from kms_service.kms.control_plane.administration import AdministrationFailed, KeyAdministration
+from kms_service.kms.control_plane.client import connect
+from kms_service.kms.control_plane.identity import caller_identity
+from kms_service.kms.control_plane.key_policy import Roles, key_policy
+from kms_service.service.pool.provision import (
+    DEFAULT_DAYS,
+    LEAST_DAYS,
+    MOST_DAYS,
+    PlannedKey,
+    Provisioning,
+    Step,
+    Wanted,
+)
+from kms_service.settings import Settings, load_settings
+
+_CONNECTIONS = 2
+_DONE = {Step.CREATE: "created", Step.COMPLETE: "completed", Step.ADOPT: "adopted"}
+
+
+@click.command(name="create-aliases")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option(
+    "--rotation-days",
+    type=click.IntRange(LEAST_DAYS, MOST_DAYS),
+    default=DEFAULT_DAYS,
+    show_default=True,
+    help="Have KMS rotate each key's material every so many days.",
+)
+@click.option("--create-role", multiple=True, metavar="ARN", help="May make wallets; repeat for several.")
+@click.option("--reveal-role", multiple=True, metavar="ARN", help="May hand out keys and sign.")
+@click.option("--rotate-role", multiple=True, metavar="ARN", help="May move wallets between keys.")
+@click.option("--audit-role", multiple=True, metavar="ARN", help="May verify the audit chains.")
+@click.option("--account", metavar="ID", help="The account that owns the keys; by default the caller's.")
+@click.option("--show-policy", is_flag=True, help="Print the key policy, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def create_aliases(
+    *,
+    dry_run: bool,
+    rotation_days: int,
+    create_role: tuple[str, ...],
+    reveal_role: tuple[str, ...],
+    rotate_role: tuple[str, ...],
+    audit_role: tuple[str, ...],
+    account: str | None,
+    show_policy: bool,
+    as_json: bool,
+) -> None:
+    """Make the pool's keys and aliases; safe to repeat.
+
+    KMS_KEY_ALIAS_PREFIX and KMS_KEY_POOL_SIZE say which: raise the size and run it again to grow the pool. An
+    alias that exists is adopted, never changed; how its key differs from what is wanted is reported.
+
+    With roles, each key gets a policy that lets a role do its one thing and lets none schedule deletion,
+    disable the key or change the policy. Without, it gets KMS's default policy: IAM alone decides then.
+    """
+    # Keys are made before there is a database.
+    settings = load_settings(database_url="postgresql://unused/unused")
+    roles = Roles(create_role, reveal_role, rotate_role, audit_role)
+    policy = _policy(settings, roles, account) if roles.all else None
+    if show_policy:
+        click.echo(json.dumps(policy, indent=2))
+        return
+    administration = KeyAdministration(connect(settings, connections=_CONNECTIONS))
+    provisioning = Provisioning(administration, Wanted(settings.aliases, rotation_days, policy))
+    planned = _plan(provisioning, len(settings.aliases))
+    done = planned if dry_run else _carry_out(provisioning, planned)
+    click.echo(_as_json(done) if as_json else _report(done, dry_run=dry_run, default_policy=policy is None))
+
+
+def _policy(settings: Settings, roles: Roles, account: str | None) -> dict[str, Any]:
+    if account is None:
+        identity = caller_identity(settings)
+        return key_policy(f"arn:{identity.partition}:iam::{identity.account}:root", roles)
+    partition = str(roles.all[0]).split(":")[1] if str(roles.all[0]).startswith("arn:") else "aws"
+    return key_policy(f"arn:{partition}:iam::{account}:root", roles)
+
+
+def _plan(provisioning: Provisioning, keys: int) -> list[PlannedKey]:
+    with Progress(console=progress_screen(), transient=True) as progress:
+        task = progress.add_task("Looking at keys", total=keys)
+        return provisioning.plan(lambda: progress.advance(task))
+
+
+def _carry_out(provisioning: Provisioning, planned: Sequence[PlannedKey]) -> list[PlannedKey]:
+    done: list[PlannedKey] = []
+    tracked: Iterable[PlannedKey] = track(planned, "Making keys", console=progress_screen(), transient=True)
+    try:
+        for key in tracked:
+            arn = provisioning.carry_out(key)
+            done.append(PlannedKey(key.alias, key.step, arn, has_alias=True, differences=key.differences))
+    except AdministrationFailed:
+        click.echo(_report(done, dry_run=False, default_policy=False))
+        click.echo(f"Stopped after {len(done)} of {len(planned)}; run it again to go on.", err=True)
+        raise
+    return done
+
+
+def _report(keys: Sequence[PlannedKey], *, dry_run: bool, default_policy: bool) -> str:
+    lines = []
+    for key in keys:
+        word = f"would {key.step}" if dry_run else _DONE[key.step]
+        lines.append(f"{key.alias:<40} {word:<15} {key.key_arn or ''}".rstrip())
+        lines += [f"    differs: {difference}" for difference in key.differences]
+    if default_policy and any(key.step is Step.CREATE for key in keys):
+        lines.append(
+            "New keys have KMS's default policy, so IAM alone decides who may use and delete them. "
+            "--create-role, --reveal-role and --rotate-role split it."
+        )
+    return "\n".join(lines)
+
+
+def _as_json(keys: Sequence[PlannedKey]) -> str:
+    return json.dumps(
+        [
+            {
+                "alias": key.alias,
+                "step": key.step,
+                "keyId": key.key_arn,
+                "differences": list(key.differences),
+            }
+            for key in keys
+        ]
+    )

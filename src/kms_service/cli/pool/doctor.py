@@ -1,0 +1,69 @@
+"""`kms-service pool doctor`."""
+
+import json
+import sys
+from functools import partial
+
+import click
+from rich.text import Text
+
+from kms_service.bootstrap import build
+from kms_service.cli.screen import screen
+from kms_service.kms.control_plane.client import connect
+from kms_service.kms.control_plane.identity import caller_identity
+from kms_service.kms.control_plane.inspection import Inspection
+from kms_service.service.pool.doctor import Check, Doctor, Duty, Finding
+from kms_service.settings import load_settings
+from kms_service.telemetry import logs
+
+_MARKS = {Finding.GOOD: ("✓", "green"), Finding.BAD: ("✗", "red"), Finding.SKIPPED: ("-", "dim")}
+
+
+@click.command()
+@click.option(
+    "--duty",
+    "duties",
+    multiple=True,
+    type=click.Choice(list(Duty)),
+    default=[Duty.CREATE, Duty.REVEAL],
+    show_default=True,
+    help="What these credentials are for: they must be allowed that, and nothing else. Repeat for several.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(duties: tuple[Duty, ...], *, as_json: bool) -> None:
+    """Check all that serving needs.
+
+    Credentials, endpoint, clocks, every key, its rotation and policy, and the database. Permissions are asked
+    with KMS's dry runs, so nothing is encrypted or decrypted. Exits 0 only if all is well, else 1, with
+    advice under each line that is not.
+    """
+    settings = load_settings()
+    logs.configure("ERROR", settings.log_format, sys.stderr)
+    services = build(settings)
+    inspection = Inspection(connect(settings, connections=1))
+    identify = partial(caller_identity, settings)
+    examined = Doctor(settings, identify, inspection, services.pool, services.database, duties).examine()
+    try:
+        checks = []
+        for check in examined:
+            checks.append(check)
+            if not as_json:
+                _show(check)
+    finally:
+        services.close()
+    if as_json:
+        click.echo(json.dumps([_facts(check) for check in checks]))
+    if any(check.finding is Finding.BAD for check in checks):
+        sys.exit(1)
+
+
+def _show(check: Check) -> None:
+    mark, color = _MARKS[check.finding]
+    console = screen()
+    console.print(Text.assemble((mark, color), f" {check.name:<28} ", check.detail), soft_wrap=True)
+    if check.advice:
+        console.print(Text(f"    {check.advice}", "yellow"), soft_wrap=True)
+
+
+def _facts(check: Check) -> dict[str, str]:
+    return {"name": check.name, "finding": check.finding, "detail": check.detail, "advice": check.advice}

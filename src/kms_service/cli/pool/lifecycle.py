@@ -1,0 +1,86 @@
+"""`kms-service pool retire|rotate`."""
+
+import json
+from datetime import timedelta
+
+import click
+from rich.text import Text
+
+from kms_service.cli.process.command import operator_services
+from kms_service.cli.screen import screen
+from kms_service.service.pool.retire import Retirement
+
+
+@click.command()
+@click.argument("alias")
+@click.option(
+    "--days",
+    type=click.IntRange(0, 3650),
+    default=30,
+    show_default=True,
+    help="The key's last use must lie so many days back.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def retire(alias: str, days: int, *, as_json: bool) -> None:
+    """Tell whether the key ALIAS may be disabled.
+
+    Shows each condition with a tick, and takes an ARN too. It looks and changes nothing: disabling a key is
+    yours to do, and deleting one waits until it has been disabled for long without anybody missing it. Exits
+    1 while a condition does not hold.
+    """
+    with operator_services() as services:
+        services.pool_service.refresh()
+        judged = services.key_lifecycle.retirement(alias, unused_for=timedelta(days=days))
+    if as_json:
+        click.echo(json.dumps(_facts(judged)))
+    else:
+        _print(judged)
+    if not judged.safe:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("alias")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rotate(alias: str, *, yes: bool) -> None:
+    """Have KMS make new material for the key ALIAS now.
+
+    This is RotateKeyOnDemand. KMS allows 25 of these for a key, ever, and bills the first and second rotation
+    of a key with a dollar a month each. Older material stays, and everything wrapped with it goes on opening.
+    Wallets stay under the material they were wrapped with until they are wrapped anew; the automatic schedule
+    is not changed.
+    """
+    if not yes:
+        click.confirm(f"Rotate {alias}? It cannot be undone, and a key has 25 of these", abort=True)
+    with operator_services() as services:
+        services.pool_service.refresh()
+        key = services.key_lifecycle.rotate(alias)
+    click.echo(f"{key.alias} is rotating; KMS may take a while. To bring its wallets under the new material:")
+    click.echo("  kms-service rotation start --wrapped-before 1m --no-dry-run")
+
+
+def _print(judged: Retirement) -> None:
+    console = screen()
+    console.print(Text(f"{judged.alias or 'Key'}  {judged.key_arn}"), soft_wrap=True)
+    for condition in judged.conditions:
+        tick = Text("  ✔ ", "green") if condition.holds else Text("  ✘ ", "red")
+        console.print(tick + Text(condition.finding), soft_wrap=True)
+        if not condition.holds:
+            console.print(Text(f"      {condition.remedy}", "dim"), soft_wrap=True)
+    if judged.safe:
+        console.print("Safe to disable. This command never does so; you may:")
+        console.print(Text(f"  aws kms disable-key --key-id {judged.key_arn}"), soft_wrap=True)
+    else:
+        console.print("Not safe to disable.")
+
+
+def _facts(judged: Retirement) -> dict[str, object]:
+    return {
+        "keyId": judged.key_arn,
+        "alias": judged.alias,
+        "safeToDisable": judged.safe,
+        "conditions": [
+            {"holds": each.holds, "finding": each.finding, "remedy": each.remedy or None}
+            for each in judged.conditions
+        ],
+    }

@@ -1,0 +1,98 @@
+"""The pool drawn as a table with a bar a key."""
+
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from kms_service.kms.keys.pool import KeyMode, KeyStatus
+from kms_service.service.pool.materials import behind
+from kms_service.service.pool.state import PoolKey, PoolState
+
+_BAR_WIDTH = 10
+_SECONDS_A_DAY = 86_400
+
+
+def pool_table(state: PoolState) -> RenderableType:
+    """One row a key, and a line for each key outside the pool that holds wallets."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("Key", "State", "Wallets", "", "Last used", "Rotates"):
+        table.add_column(title, justify="right" if title == "Wallets" else "left", no_wrap=title != "State")
+    most = max((key.wallets for key in state.keys), default=0)
+    for key in state.keys:
+        table.add_row(
+            key.info.name,
+            _state(key),
+            f"{key.wallets:,} {key.share:4.0%}",
+            "█" * round(_BAR_WIDTH * key.wallets / max(most, 1)),
+            _ago(key.last_used_at),
+            _rotation(key),
+        )
+    notes = _notes(state)
+    for note in notes:
+        note.no_wrap, note.overflow = True, "ignore"  # an ARN is copied whole
+    return Group(table, *notes)
+
+
+def _state(key: PoolKey) -> Text:
+    if key.info.status is not KeyStatus.ACTIVE:
+        return Text(f"{key.info.status}: {key.info.reason}", "red")
+    if key.info.mode is KeyMode.DRAINING:
+        return Text("draining", "yellow")
+    return Text("active", "green")
+
+
+def _rotation(key: PoolKey) -> Text:
+    rotation = key.info.rotation
+    if rotation is None:
+        return Text("not known", "yellow")
+    if not rotation.enabled:
+        return Text("off", "red")
+    return Text("on" if rotation.next_at is None else f"{rotation.next_at:%Y-%m-%d}")
+
+
+def _ago(at: datetime | None) -> str:
+    if at is None:
+        return "never"
+    seconds = int((datetime.now(UTC) - at).total_seconds())
+    for unit, length in (("d", _SECONDS_A_DAY), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit} ago"
+    return f"{max(seconds, 0)} s ago"
+
+
+def _notes(state: PoolState) -> list[Text]:
+    wallets = sum(key.wallets for key in state.keys) + sum(other.wallets or 0 for other in state.others)
+    active = sum(key.info.wraps for key in state.keys)
+    notes = [Text(f"\n{active} of {len(state.keys)} keys take new wallets; {wallets:,} wallets in all.")]
+    notes += [
+        Text(f"{key.info.name} is {key.info.key_arn}", "red")
+        for key in state.keys
+        if not key.info.usable and key.info.key_arn is not None
+    ]
+    fixed = sum(key.info.rotation is not None and not key.info.rotation.enabled for key in state.keys)
+    if fixed:
+        notes.append(Text(f"{fixed} keys are not rotated by KMS; their material stays the same", "yellow"))
+    notes += [
+        Text(
+            f"{behind(key.materials):,} wallets of {key.info.name} were wrapped before its last rotation",
+            "yellow",
+        )
+        for key in state.keys
+        if behind(key.materials)
+    ]
+    notes += [
+        Text(f"{key.info.alias} was pointed at another key; before, it was {key.info.moved_from}", "yellow")
+        for key in state.keys
+        if key.info.moved_from
+    ]
+    notes += [
+        Text(
+            f"{other.wallets:,} wallets lie under {other.kms_key_id}, which no known alias of the pool names",
+            "yellow",
+        )
+        for other in state.others
+        if other.wallets
+    ]
+    return notes

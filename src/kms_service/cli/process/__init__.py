@@ -1,0 +1,1 @@
+"""Commands as processes: serving, workers, the supervisor."""

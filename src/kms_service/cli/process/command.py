@@ -1,0 +1,61 @@
+"""What every command starts with: settings, logs, services, and who is acting."""
+
+import getpass
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from kms_service.bootstrap import Services, build
+from kms_service.errors import InvalidRequest
+from kms_service.settings import load_settings
+from kms_service.store.postgres import schema
+from kms_service.telemetry import context, logs
+
+
+@contextmanager
+def operator_services(**overrides: Any) -> Iterator[Services]:
+    """The services of a command, acting as the operator's own account; closed at the end.
+
+    Args:
+        overrides: settings that the command's own options have set.
+
+    Raises:
+        SettingsError: lists every missing or wrong setting.
+        SchemaBehind: the database lacks a migration.
+    """
+    settings = load_settings(**overrides)
+    logs.configure("WARNING", settings.log_format, sys.stderr)
+    context.actor.set(f"cli:{_account()}"[:64])
+    context.request_id.set(uuid.uuid4().hex)
+    services = build(settings)
+    try:
+        schema.check(services.database)
+        yield services
+    finally:
+        services.close()
+
+
+def key_arn(services: Services, key: str | None) -> str | None:
+    """The ARN of a key that an option names by ARN or alias; an ARN is taken without asking KMS.
+
+    Raises:
+        click.ClickException: it names no key of this Region, or the alias may not be looked up.
+        KmsThrottled, KmsUnavailable: the alias could not be looked up.
+    """
+    try:
+        return None if key is None else services.rotations.key_arn(key)
+    except InvalidRequest as error:
+        raise click.ClickException(f"{key} {error}") from None
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's uid need not be in its passwd file.
+        return f"uid-{os.getuid()}"

@@ -1,0 +1,104 @@
+"""A rotation followed to its end: a live bar on a terminal, a line every few seconds elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from kms_service.cli.screen import progress_screen
+from kms_service.errors import DatabaseUnavailable
+from kms_service.service.rewrap.jobs import RotationService
+from kms_service.store.rewrap.jobs import Rotation
+
+_LOOK_SECONDS = 0.5
+_LINE_SECONDS = 5.0
+_SECONDS_A_MINUTE = 60
+_MINUTES_AN_HOUR = 60
+
+
+def follow(rotations: RotationService, job: Rotation) -> Rotation:
+    """Show a job on standard error until it has ended; the ended job.
+
+    The database being away for a while is waited out.
+    """
+    latest = job
+    with (_bar if progress_screen().is_terminal else _lines)(job) as show:
+        for latest in _looks(rotations, job):
+            show(latest)
+    return latest
+
+
+def summary(job: Rotation) -> str:
+    """A job in one line."""
+    parts = [f"{job.status}: {job.done:,} of {max(job.total, job.processed):,} wallets moved"]
+    if job.dry_run:
+        parts = [f"dry run: {job.total:,} wallets would move to {len(job.destinations)} keys"]
+    parts += [
+        f"{number:,} {word}" for number, word in ((job.failed, "failed"), (job.skipped, "skipped")) if number
+    ]
+    if job.rate > 0:
+        parts.append(f"{job.rate:,.0f} a second")
+    if job.eta_seconds is not None and job.live:
+        parts.append(f"{_span(job.eta_seconds)} left")
+    if job.last_error is not None:
+        parts.append(f"last error: {job.last_error}")
+    return ", ".join(parts)
+
+
+@contextmanager
+def _bar(job: Rotation) -> Iterator[Callable[[Rotation], None]]:
+    columns = (
+        TextColumn("{task.fields[status]}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TextColumn("{task.fields[pace]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=progress_screen(), transient=True) as progress:
+        task = progress.add_task("", total=job.total, status=job.status, pace="")
+
+        def show(now: Rotation) -> None:
+            total = max(now.total, now.processed, 1)
+            progress.update(task, total=total, completed=now.processed, status=now.status, pace=_pace(now))
+
+        yield show
+
+
+@contextmanager
+def _lines(_job: Rotation) -> Iterator[Callable[[Rotation], None]]:
+    due = 0.0
+
+    def show(now: Rotation) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            click.echo(summary(now), err=True)
+            due = time.monotonic() + _LINE_SECONDS
+
+    yield show
+
+
+def _looks(rotations: RotationService, job: Rotation) -> Iterator[Rotation]:
+    yield job
+    while job.live:
+        time.sleep(_LOOK_SECONDS)
+        with suppress(DatabaseUnavailable):
+            job = rotations.find(job.rotation_id)
+        yield job
+
+
+def _pace(job: Rotation) -> str:
+    failed = f"{job.failed:,} failed  " if job.failed else ""
+    left = "" if job.eta_seconds is None else f"{_span(job.eta_seconds)} left"
+    return f"{failed}{job.rate:,.0f}/s  {left}"
+
+
+def _span(seconds: int) -> str:
+    if seconds < _SECONDS_A_MINUTE:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, _SECONDS_A_MINUTE)
+    if minutes < _MINUTES_AN_HOUR:
+        return f"{minutes} min {seconds:02} s"
+    hours, minutes = divmod(minutes, _MINUTES_AN_HOUR)
+    return f"{hours} h {minutes:02} min"

@@ -1,0 +1,166 @@
+"""`kms-service verify`: the test of a restored backup, and of a rotation."""
+
+import json
+import re
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from kms_service.cli.process.command import key_arn, operator_services
+from kms_service.cli.screen import progress_screen
+from kms_service.cli.times import Moment
+from kms_service.service.wallets.verify import Report, Verification, WalletFailure
+from kms_service.store.wallets.walk import Chosen
+from kms_service.telemetry import logs
+
+_LINE_SECONDS = 5.0
+
+
+class _Share(click.ParamType[float]):
+    name = "percentage"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)%", str(value))
+        share = float(match[1]) / 100 if match else 0.0
+        if not 0 < share <= 1:
+            self.fail("must look like 1% or 0.1%", param, ctx)
+        return share
+
+
+@click.command()
+@click.option("--sample", type=_Share(), default="100%", show_default=True, help="Open a random share only.")
+@click.option("--key", help="Only wallets under this key: ARN or alias.")
+@click.option("--since", type=Moment(), help="Only wallets made or wrapped since then; RFC 3339, or 24h, 7d.")
+@click.option("--after", default="", metavar="USER", help="Go on behind this user id.")
+@click.option("--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Wallets at once.")
+@click.option("--rate", type=click.FloatRange(min=0.1), help="Wallets a second, at most.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(
+    sample: float,
+    key: str | None,
+    since: datetime | None,
+    after: str,
+    threads: int,
+    rate: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Open every stored wallet, derive its address again, compare, and release nothing.
+
+    One kms:Decrypt a wallet, one audit row a run. Failures are printed as they are found. Stopped by Ctrl-C
+    it says where to go on. Exits 1 if any wallet did not open, 130 when stopped.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # So many threads that a key's share of them is what was asked for.
+    with operator_services(worker_threads=max(2, 2 * threads)) as services, _shown() as report:
+        services.pool_service.refresh()
+        # Every failure is reported below, so the log's lines about the same would only be in the way.
+        logs.configure("CRITICAL", services.settings.log_format)
+        chosen = Chosen(key_arn(services, key), since, sample)
+        last = Verification(0, after)
+
+        def remember(run: Verification, failures: Sequence[WalletFailure]) -> None:
+            nonlocal last
+            last = run
+            report(run, failures)
+
+        with suppress(KeyboardInterrupt):
+            last = services.wallet_verifier.verify(
+                chosen, after=after, threads=threads, rate_per_second=rate, report=remember
+            )
+    _conclude(last, as_json=as_json)
+
+
+def _conclude(run: Verification, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(_facts(run)))
+    else:
+        click.echo(
+            f"{run.opened:,} wallets opened, {run.failed:,} failed, {run.passed:,} of {run.total:,} passed."
+        )
+        if not run.complete:
+            click.echo(f"Stopped. Go on with: --after {run.cursor!r}")
+    if not run.complete:
+        raise click.exceptions.Exit(130)
+    if run.failed:
+        raise click.exceptions.Exit(1)
+
+
+def _facts(run: Verification) -> dict[str, Any]:
+    return {
+        "complete": run.complete,
+        "total": run.total,
+        "passed": run.passed,
+        "opened": run.opened,
+        "failed": run.failed,
+        "cursor": run.cursor,
+        "failures": [
+            {"userId": each.user_id, "kmsKeyId": each.kms_key_id, "code": each.code, "reason": each.reason}
+            for each in run.failures
+        ],
+    }
+
+
+@contextmanager
+def _shown() -> Iterator[Report]:
+    screen = progress_screen()
+    show = _bar() if screen.is_terminal else _lines()
+    with show as report:
+        yield report
+
+
+@contextmanager
+def _bar() -> Iterator[Report]:
+    columns = (
+        TextColumn("verifying"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TextColumn("{task.fields[failed]} failed"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=progress_screen(), transient=True) as progress:
+        task = progress.add_task("", total=None, failed=0, visible=False)
+
+        def report(run: Verification, failures: Sequence[WalletFailure]) -> None:
+            for failure in failures:
+                progress.console.print(_line(failure), style="red")
+            progress.update(
+                task, total=max(run.total, run.passed), completed=run.passed, failed=run.failed, visible=True
+            )
+
+        yield report
+
+
+@contextmanager
+def _lines() -> Iterator[Report]:
+    started = due = time.monotonic()
+
+    def report(run: Verification, failures: Sequence[WalletFailure]) -> None:
+        nonlocal due
+        for failure in failures:
+            click.echo(_line(failure), err=True)
+        now = time.monotonic()
+        if now >= due:
+            pace = run.passed / max(now - started, 0.001)
+            click.echo(
+                f"{run.passed:,} of {run.total:,} passed, {run.failed:,} failed, {pace:,.0f} a second",
+                err=True,
+            )
+            due = now + _LINE_SECONDS
+
+    yield report
+
+
+def _passed(run: Verification) -> str:
+    return f"{run.passed:,} of {run.total:,} passed"
+
+
+def _line(failure: WalletFailure) -> str:
+    return f"{failure.user_id}  {failure.code}: {failure.reason}  under {failure.kms_key_id}"

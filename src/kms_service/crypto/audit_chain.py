@@ -1,0 +1,48 @@
+"""The links of an audit chain: what a row's MAC covers. Bytes in, bytes out, no I/O.
+
+    mac(n) = HMAC-SHA-256(key, label ‖ mac(n-1) ‖ fields of row n)
+
+Each field is a presence byte, and if present a 4-byte big-endian length and UTF-8, so that no two rows have
+the same encoding. The chain's id and the row's place in it are the first two fields.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from kms_service.crypto.material import DataKey
+from kms_service.errors import KmsServiceError
+
+START = bytes(32)
+_LABEL = b"kms-service/audit\x01"
+
+
+class BrokenLink(KmsServiceError):
+    """A row is not what was written at this place of this chain."""
+
+    code = "audit_chain_broken"
+
+
+def link(key: DataKey, previous: bytes, fields: Iterable[str | None]) -> bytes:
+    """The MAC of the row behind the one whose MAC is `previous` (`START` for the first): 32 bytes."""
+    mac = hmac.new(key.reveal(), _LABEL + previous, hashlib.sha256)
+    for field in fields:
+        mac.update(_encoded(field))
+    return mac.digest()
+
+
+def verify(key: DataKey, previous: bytes, fields: Iterable[str | None], mac: bytes) -> None:
+    """Pass when `mac` is this row's at this place.
+
+    Raises:
+        BrokenLink: the row, its place, or a row before it is not what was written.
+    """
+    if not hmac.compare_digest(link(key, previous, fields), mac):
+        raise BrokenLink("an audit row is not what was written")
+
+
+def _encoded(field: str | None) -> bytes:
+    if field is None:
+        return b"\x00"
+    data = field.encode()
+    return b"\x01" + len(data).to_bytes(4, "big") + data

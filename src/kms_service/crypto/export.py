@@ -1,0 +1,61 @@
+"""The sealed export of a private key: HPKE to the caller's X25519 key. Bytes in, bytes out, no I/O.
+
+RFC 9180 in base mode: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305. The plaintext is the 32 raw
+bytes of the key; the wallet's address is the associated data, so that an answer cannot be passed off as
+another wallet's.
+"""
+
+from dataclasses import dataclass
+
+from pyhpke import AEADId, CipherSuite, KDFId, KEMId
+
+from kms_service.crypto.material import PrivateKey
+
+INFO = b"kms-service/private-key-export/v1"
+_PUBLIC_KEY_BYTES = 32
+_FIELD_PRIME = 2**255 - 19
+
+
+class UnusableRecipientKey(ValueError):
+    """Not an X25519 public key that a key generator makes: of wrong length, not reduced, or of low order."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedKey:
+    """What the recipient gets: the encapsulated key (32 bytes), and ciphertext with its tag (48 bytes)."""
+
+    encapsulated_key: bytes
+    ciphertext: bytes
+
+
+class ExportSeal:
+    """Seals one private key to one recipient. A bad key shows at once, before any KMS call.
+
+    Raises:
+        UnusableRecipientKey: nothing can be sealed to this key.
+    """
+
+    def __init__(self, recipient_public_key: bytes) -> None:
+        suite = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.CHACHA20_POLY1305)
+        try:
+            _check_form(recipient_public_key)
+            recipient = suite.kem.deserialize_public_key(recipient_public_key)
+            self._encapsulated_key, self._context = suite.create_sender_context(recipient, INFO)
+        except ValueError:
+            raise UnusableRecipientKey("is not a usable X25519 public key") from None
+
+    def seal(self, private_key: PrivateKey, wallet_address: str) -> SealedKey:
+        """The key, sealed for the recipient and bound to its address (EIP-55, ASCII)."""
+        ciphertext = self._context.seal(private_key.reveal(), wallet_address.encode())
+        return SealedKey(self._encapsulated_key, ciphertext)
+
+
+def _suite() -> CipherSuite:
+    return CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.CHACHA20_POLY1305)
+
+
+def _check_form(public_key: bytes) -> None:
+    # RFC 7748 reads unreduced keys too; HPKE hashes the key's bytes, so the recipient, who has the reduced
+    # ones, could not open what was sealed.
+    if len(public_key) != _PUBLIC_KEY_BYTES or int.from_bytes(public_key, "little") >= _FIELD_PRIME:
+        raise ValueError("not 32 bytes of a reduced coordinate")

@@ -1,0 +1,1 @@
+"""What is asked of KMS about keys, over boto3."""

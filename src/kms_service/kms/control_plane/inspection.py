@@ -1,0 +1,124 @@
+"""What a pool's keys would let these credentials do, found out with KMS's dry runs: nothing is done.
+
+Source: https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from kms_service.crypto.material import DEK_BYTES
+from kms_service.kms.control_plane.administration import AdministrationFailed
+from kms_service.kms.control_plane.key_policy import WALLET_DEK
+
+if TYPE_CHECKING:
+    from types_boto3_kms import KMSClient
+
+
+class Action(StrEnum):
+    """Something that a dry run can ask about."""
+
+    ENCRYPT = "Encrypt"
+    DECRYPT = "Decrypt"
+    RE_ENCRYPT = "ReEncrypt"
+    ENCRYPT_WITHOUT_PURPOSE = "Encrypt without a purpose"
+    GENERATE_DATA_KEY = "GenerateDataKey"
+    CREATE_GRANT = "CreateGrant"
+
+
+class Verdict(StrEnum):
+    """What a dry run answered."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    UNKNOWN = "not known"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply of the endpoint: seconds it took, and its own time, UTC, if it told."""
+
+    seconds: float
+    at: datetime | None
+
+
+class Inspection:
+    """Asks KMS without changing anything."""
+
+    def __init__(self, client: "KMSClient") -> None:
+        self._client = client
+
+    def reach(self, alias: str) -> Reply:
+        """Whether the endpoint answers, be it with a refusal.
+
+        Raises:
+            AdministrationFailed: no answer; the reason is the transport's.
+        """
+        started = time.monotonic()
+        try:
+            metadata: Any = self._client.describe_key(KeyId=alias)["ResponseMetadata"]
+        except ClientError as error:
+            metadata = error.response["ResponseMetadata"]
+        except BotoCoreError as error:
+            raise AdministrationFailed("DescribeKey", alias, type(error).__name__) from None
+        date = metadata.get("HTTPHeaders", {}).get("date")
+        return Reply(time.monotonic() - started, None if date is None else parsedate_to_datetime(date))
+
+    def asks(self, action: Action, key_arn: str) -> tuple[Verdict, str]:
+        """Whether the key and the caller's own policies allow this; for UNKNOWN also KMS's error code."""
+        try:
+            self._dry_run(action, key_arn)()
+        except ClientError as error:
+            return _verdict(str(error.response.get("Error", {}).get("Code", "Unknown")))
+        except BotoCoreError as error:
+            return Verdict.UNKNOWN, type(error).__name__
+        return Verdict.UNKNOWN, "the endpoint did it for real: it does not know dry runs"
+
+    def _dry_run(self, action: Action, key_arn: str) -> Callable[[], object]:
+        kms, context = self._client, {"purpose": WALLET_DEK}
+        nothing = bytes(DEK_BYTES)
+        calls: dict[Action, Callable[[], object]] = {
+            Action.ENCRYPT: lambda: kms.encrypt(
+                KeyId=key_arn, Plaintext=nothing, EncryptionContext=context, DryRun=True
+            ),
+            Action.DECRYPT: lambda: kms.decrypt(
+                KeyId=key_arn, EncryptionContext=context, DryRun=True, DryRunModifiers=["IGNORE_CIPHERTEXT"]
+            ),
+            Action.RE_ENCRYPT: lambda: kms.re_encrypt(
+                SourceKeyId=key_arn,
+                SourceEncryptionContext=context,
+                DestinationKeyId=key_arn,
+                DestinationEncryptionContext=context,
+                DryRun=True,
+                DryRunModifiers=["IGNORE_CIPHERTEXT"],
+            ),
+            Action.ENCRYPT_WITHOUT_PURPOSE: lambda: kms.encrypt(
+                KeyId=key_arn, Plaintext=nothing, DryRun=True
+            ),
+            Action.GENERATE_DATA_KEY: lambda: kms.generate_data_key(
+                KeyId=key_arn, KeySpec="AES_256", EncryptionContext=context, DryRun=True
+            ),
+            Action.CREATE_GRANT: lambda: kms.create_grant(
+                KeyId=key_arn, GranteePrincipal=_root_of(key_arn), Operations=["Decrypt"], DryRun=True
+            ),
+        }
+        return calls[action]
+
+
+def _verdict(code: str) -> tuple[Verdict, str]:
+    if code == "DryRunOperationException":
+        return Verdict.ALLOWED, ""
+    if code == "AccessDeniedException":
+        return Verdict.DENIED, ""
+    return Verdict.UNKNOWN, code
+
+
+def _root_of(key_arn: str) -> str:
+    _, partition, _, _, account, _ = key_arn.split(":")
+    return f"arn:{partition}:iam::{account}:root"

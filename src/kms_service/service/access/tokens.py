@@ -1,0 +1,102 @@
+"""Tokens as operators handle them: create, rotate, list, revoke; each change is on record."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from kms_service.access import tokens
+from kms_service.access.scopes import Scope
+from kms_service.errors import InvalidRequest, TokenExists, TokenNotFound
+from kms_service.service.audit.log import AuditLog, Event
+from kms_service.store.access.tokens import TokenRow, TokenStore
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token just made. `secret` is shown to its owner once and is nowhere else."""
+
+    row: TokenRow
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"<NewToken: {self.row.name}>"
+
+
+class TokenService:
+    """Creates, rotates, lists and revokes tokens.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer, and AuditUnavailable when a
+    change could not be recorded.
+    """
+
+    def __init__(self, store: TokenStore, audit: AuditLog) -> None:
+        self._store = store
+        self._audit = audit
+
+    def create(
+        self,
+        name: str,
+        scopes: Sequence[Scope],
+        *,
+        expires_in: timedelta | None,
+        private_key_reads_per_minute: int | None,
+        signatures_per_minute: int | None,
+    ) -> NewToken:
+        """Make a token; the caller owns its secret.
+
+        Raises:
+            InvalidRequest: the name has characters a name may not have.
+            TokenExists: the name is taken; names of revoked tokens stay taken, the audit log refers to them.
+        """
+        if not tokens.is_name(name):
+            raise InvalidRequest("a token's name has 1 to 64 characters of A-Z a-z 0-9 . _ -", "name")
+        secret = tokens.new_token()
+        row = self._store.insert(
+            name=name,
+            digest=tokens.digest(secret) or b"",
+            scopes=sorted(set(scopes)),
+            private_key_reads_per_minute=private_key_reads_per_minute,
+            signatures_per_minute=signatures_per_minute,
+            expires_in=expires_in,
+        )
+        if row is None:
+            raise TokenExists(f"a token named {name} exists already")
+        # Recorded before the secret is shown: a token nobody has seen cannot be used.
+        self._audit.record(Event("token.create", detail=f"{name}: {' '.join(row.scopes)}"))
+        return NewToken(row, secret)
+
+    def rotate(self, name: str, *, overlap: timedelta, expires_in: timedelta | None) -> NewToken:
+        """A new secret for a valid token; the old one stays good for `overlap`, and no older one does.
+
+        Args:
+            name: whose secret to replace; scopes and limits stay.
+            overlap: time for callers to change over.
+            expires_in: a new expiry of the token; None leaves it.
+
+        Raises:
+            TokenNotFound: no valid token has this name.
+        """
+        secret = tokens.new_token()
+        row = self._store.rotate(name, tokens.digest(secret) or b"", overlap, expires_in)
+        if row is None:
+            raise TokenNotFound(f"no valid token is named {name}")
+        # Recorded before the secret is shown, as at creation.
+        self._audit.record(Event("token.rotate", detail=name))
+        return NewToken(row, secret)
+
+    def list_all(self) -> list[TokenRow]:
+        """All tokens by name, those expired or revoked too."""
+        return self._store.list_all()
+
+    def revoke(self, name: str) -> TokenRow:
+        """Revoke a token for ever; acts everywhere within seconds.
+
+        Raises:
+            TokenNotFound: no token has this name.
+        """
+        row = self._store.revoke(name)
+        if row is None:
+            raise TokenNotFound(f"no token is named {name}")
+        # Recorded afterwards: taking a right away must not wait for the audit log.
+        self._audit.record(Event("token.revoke", detail=name))
+        return row

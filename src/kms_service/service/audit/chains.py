@@ -1,0 +1,226 @@
+"""The audit chains of one process: opened, borrowed for one row at a time, closed.
+
+A process owns one random MAC key, wrapped by KMS so that the database's owner cannot forge a row, and a few
+chains. Chains are numbered without a gap, and the first row of each covers its number, so that neither a row
+nor a whole chain can vanish unseen. What can be cut unseen is an end; heads in the log stream tell of it.
+"""
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+
+from kms_service.crypto import audit_chain, envelope
+from kms_service.crypto.material import DataKey, WrappedDek
+from kms_service.errors import AuditUnavailable, KmsServiceError
+from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.store.audit.rows import AuditRow, AuditStore, ChainRow
+from kms_service.telemetry import metrics
+from kms_service.telemetry.logs import get_logger
+
+OK = "ok"
+CONTEXT = {"purpose": "audit-chain"}
+OPENED = "audit.open"
+CLOSED = "audit.close"
+# Who acts when a chain is opened or closed: the service itself.
+ACTOR = "kms-service"
+_OPENING_ATTEMPTS = 50
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened, without who, when and where, which the log knows itself.
+
+    Attributes:
+        action: a static name such as `private_key.read`.
+        outcome: `ok`, or the error code that the caller was answered.
+        detail: more that an auditor needs, such as the digest of what was signed; never a secret.
+    """
+
+    action: str
+    outcome: str = OK
+    user_id: str | None = None
+    wallet_address: str | None = None
+    kms_key_id: str | None = None
+    kms_request_id: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last committed row of a chain: its place and its MAC."""
+
+    seq: int
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """The database's time, carried on by the monotonic clock until the next insert tells it again."""
+
+    at: datetime
+    seen: float
+
+    def now(self) -> datetime:
+        return self.at + timedelta(seconds=time.monotonic() - self.seen)
+
+
+class Chain:
+    """One chain, in the hands of one thread at a time."""
+
+    def __init__(self, chain_id: uuid.UUID, number: int, key: DataKey, now: datetime) -> None:
+        self.chain_id = chain_id
+        self.number = number
+        self.head = Head(0, audit_chain.START)
+        self.logged = self.head
+        self._key = key
+        self._clock = _Clock(now, time.monotonic())
+
+    def link(self, event: Event, *, actor: str, request_id: str | None) -> AuditRow:
+        """The next row of this chain: what happened, with its place, the database's time, and its MAC."""
+        row = AuditRow(
+            chain_id=self.chain_id,
+            seq=self.head.seq + 1,
+            at=self._clock.now(),
+            actor=actor,
+            action=event.action,
+            outcome=event.outcome,
+            user_id=event.user_id,
+            wallet_address=event.wallet_address,
+            request_id=request_id,
+            kms_key_id=event.kms_key_id,
+            kms_request_id=event.kms_request_id,
+            detail=event.detail,
+            mac=b"",
+        )
+        return replace(row, mac=audit_chain.link(self._key, self.head.mac, covered(row)))
+
+    def advance(self, row: AuditRow, now: datetime) -> None:
+        """Take a row that is committed as the new head; `now` is the database's time."""
+        self.head = Head(row.seq, row.mac)
+        self._clock = _Clock(now, time.monotonic())
+        metrics.audit_rows.labels(row.action, row.outcome).inc()
+        metrics.audit_last_row.set(now.timestamp())
+
+    def log_head(self) -> None:
+        """Tell the log stream the head, out of the database's reach, unless it knows."""
+        head = self.head
+        if head is not self.logged:
+            log.info(
+                "audit_head", chain=str(self.chain_id), number=self.number, seq=head.seq, mac=head.mac.hex()
+            )
+            self.logged = head
+
+
+class Chains:
+    """The chains of one process; as many as threads ever wrote at once."""
+
+    def __init__(self, store: AuditStore, pool: KmsKeyPool) -> None:
+        self._store = store
+        self._pool = pool
+        self._idle: list[Chain] = []
+        self._open: dict[uuid.UUID, Chain] = {}
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._key: tuple[DataKey, WrappedDek] | None = None
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Chain]:
+        """A chain of this thread's own until the block ends.
+
+        An error inside leaves unknown what the head in the database is, so the chain is left to end.
+
+        Raises:
+            AuditUnavailable: no chain could be opened; nothing was written.
+        """
+        with self._lock:
+            chain = self._idle.pop() if self._idle else None
+        chain = chain or self._new()
+        try:
+            yield chain
+        except BaseException:
+            self._abandon(chain)
+            raise
+        with self._lock:
+            self._idle.append(chain)
+
+    def log_heads(self) -> None:
+        """Tell the log stream every head that has moved; run regularly."""
+        for chain in self._living():
+            chain.log_head()
+
+    def close(self) -> None:
+        """End the idle chains with a closing row, so that a cut behind it shows."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        try:
+            for chain in idle:
+                row = chain.link(Event(CLOSED), actor=ACTOR, request_id=None)
+                chain.advance(row, self._store.append(row))
+        except KmsServiceError:
+            log.warning("audit_chains_not_closed")  # where one fails, the others would wait in vain
+        self.log_heads()
+
+    def _living(self) -> Sequence[Chain]:
+        with self._lock:
+            return tuple(self._open.values())
+
+    def _abandon(self, chain: Chain) -> None:
+        with self._lock:
+            self._open.pop(chain.chain_id, None)
+        log.warning("audit_chain_abandoned", chain=str(chain.chain_id), number=chain.number)
+        chain.log_head()
+
+    def _new(self) -> Chain:
+        # One at a time, or the threads of one process would race for the next number.
+        with self._opening:
+            try:
+                chain = self._opened()
+            except KmsServiceError as error:
+                raise AuditUnavailable from error
+        with self._lock:
+            self._open[chain.chain_id] = chain
+        chain.log_head()
+        return chain
+
+    def _opened(self) -> Chain:
+        key, wrapped = self._mac_key()
+        process = f"{socket.gethostname()[:150]}:{os.getpid()}"
+        for _ in range(_OPENING_ATTEMPTS):
+            number, now = self._store.next_chain()
+            chain = Chain(uuid.uuid4(), number, key, now)
+            event = Event(OPENED, kms_key_id=wrapped.key_arn, detail=opening_detail(number, process))
+            row = chain.link(event, actor=ACTOR, request_id=None)
+            if self._store.open_chain(ChainRow(chain.chain_id, number, row.at, process, wrapped), row):
+                chain.advance(row, now)
+                return chain
+        raise AuditUnavailable
+
+    def _mac_key(self) -> tuple[DataKey, WrappedDek]:
+        if self._key is None:
+            key = envelope.new_data_key()
+            self._key = (key, self._pool.wrap(key, CONTEXT).dek)
+        return self._key
+
+
+def opening_detail(number: int | None, process: str) -> str:
+    """What the first row of a chain says of the chain, for its MAC to cover."""
+    return f"chain {number} of {process}"
+
+
+def covered(row: AuditRow) -> list[str | None]:
+    """The fields of a row that its MAC covers, as text in a fixed order: all but the MAC."""
+    return [_text(getattr(row, field.name)) for field in fields(row) if field.name != "mac"]
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds")
+    return None if value is None else str(value)

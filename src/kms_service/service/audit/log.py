@@ -1,0 +1,89 @@
+"""The audit log: a row, chained and committed, before anything secret leaves (invariant 3).
+
+A chain is borrowed for one insert at a time, like a connection, so that writers do not wait for each other.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from kms_service.errors import AuditUnavailable, DatabaseUnavailable, KmsServiceError
+from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.service.audit.chains import OK, Chain, Chains, Event
+from kms_service.store.audit.rows import AuditRow, AuditStore
+from kms_service.store.wallets.find import SealedWallet
+from kms_service.telemetry import context
+
+__all__ = ["OK", "AuditLog", "Event"]
+
+
+class AuditLog:
+    """Writes the audit rows of one process. Safe to use from several threads."""
+
+    def __init__(self, store: AuditStore, pool: KmsKeyPool) -> None:
+        self._store = store
+        self._chains = Chains(store, pool)
+
+    def record(self, event: Event) -> None:
+        """Commit one row.
+
+        Raises:
+            AuditUnavailable: the row may not be there, so whatever it is about must not leave.
+        """
+        try:
+            with self._chains.borrowed() as chain:
+                row = _linked(chain, event)
+                chain.advance(row, self._store.append(row))
+        except KmsServiceError as error:
+            raise AuditUnavailable from error
+
+    def record_creation(self, event: Event, wallet: SealedWallet) -> datetime | None:
+        """Commit a wallet and its audit row together.
+
+        Returns:
+            The wallet's creation time; None when the user already had one, and then nothing was written.
+
+        Raises:
+            DatabaseUnavailable: whether both rows are there or neither is unknown.
+            AuditUnavailable: no chain could be opened; nothing was written.
+        """
+        with self._chains.borrowed() as chain:
+            row = _linked(chain, event)
+            written = self._store.append_with_wallet(row, wallet)
+            if written is None:
+                return None
+            created_at, now = written
+            chain.advance(row, now)
+            return created_at
+
+    @contextmanager
+    def refusals(self, event: Event) -> Iterator[None]:
+        """Record `event` with the error's code when the work inside fails, then let the error go on.
+
+        Raises:
+            AuditUnavailable: the refusal could not be recorded.
+        """
+        try:
+            yield
+        except (DatabaseUnavailable, AuditUnavailable):
+            raise  # there is nowhere to record it, and nothing was released
+        except KmsServiceError as error:
+            self.record(
+                replace(
+                    event, outcome=error.code, kms_request_id=error.kms_request_id or event.kms_request_id
+                )
+            )
+            raise
+
+    def log_heads(self) -> None:
+        """Tell the log stream every chain's head that has moved; run regularly."""
+        self._chains.log_heads()
+
+    def close(self) -> None:
+        """End the chains of this process with a closing row each."""
+        self._chains.close()
+
+
+def _linked(chain: Chain, event: Event) -> AuditRow:
+    return chain.link(event, actor=context.actor.get() or "unknown", request_id=context.request_id.get())

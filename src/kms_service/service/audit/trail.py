@@ -1,0 +1,75 @@
+"""The audit log as it is read: events by filter, newest first, in keyset pages."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from kms_service.store.audit.trail import AuditTrailStore, EventFilter, StoredRow
+
+_PAGE_EVENTS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """What anybody with `audit:read` may see of an audit row; `at` is UTC, by the database's clock."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    outcome: str
+    user_id: str | None
+    wallet_address: str | None
+    request_id: str | None
+    kms_key_id: str | None
+    kms_request_id: str | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events newest first; `next_before` continues behind them, None when there are no more."""
+
+    events: Sequence[EventView]
+    next_before: int | None
+
+
+class AuditTrail:
+    """Reads the audit log. Every method raises DatabaseUnavailable when PostgreSQL does not answer."""
+
+    def __init__(self, store: AuditTrailStore) -> None:
+        self._store = store
+
+    def page(self, wanted: EventFilter, *, before: int | None, limit: int) -> EventPage:
+        """Up to `limit` events with an id below `before`."""
+        rows = self._store.events(wanted, before=before, limit=limit + 1)
+        more = len(rows) > limit
+        return EventPage([_view(row) for row in rows[:limit]], rows[limit - 1].id if more else None)
+
+    def newest(self, wanted: EventFilter, limit: int) -> Iterator[EventView]:
+        """The newest `limit` events, read page by page."""
+        before = None
+        while limit > 0:
+            page = self.page(wanted, before=before, limit=min(limit, _PAGE_EVENTS))
+            yield from page.events
+            limit -= len(page.events)
+            before = page.next_before
+            if before is None:
+                return
+
+
+def _view(stored: StoredRow) -> EventView:
+    row = stored.row
+    return EventView(
+        id=stored.id,
+        at=row.at,
+        actor=row.actor,
+        action=row.action,
+        outcome=row.outcome,
+        user_id=row.user_id,
+        wallet_address=row.wallet_address,
+        request_id=row.request_id,
+        kms_key_id=row.kms_key_id,
+        kms_request_id=row.kms_request_id,
+        detail=row.detail,
+    )

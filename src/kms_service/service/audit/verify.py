@@ -1,0 +1,164 @@
+"""Walking the whole audit log: every chain, every gap between chains, every row that has no chain."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from kms_service.crypto.material import DataKey
+from kms_service.errors import IntegrityFailure, KmsKeyUnusable
+from kms_service.kms.aws import AwsKmsService
+from kms_service.service.audit.chains import CONTEXT, Head
+from kms_service.service.audit.walk import ChainWalk, Fault, Finding
+from kms_service.store.audit.chain_keys import AuditChainKeyStore
+from kms_service.store.audit.rows import ChainRow
+from kms_service.store.audit.trail import AuditTrailStore
+
+_PAGE_CHAINS = 200
+_KEYS_KEPT = 256
+
+
+@dataclass(slots=True)
+class Report:
+    """What a verification has seen.
+
+    Attributes:
+        unclosed: chains without a closing row: of processes that run or died, or cut off at the end.
+        findings: the first thing wrong with each chain that has something wrong.
+    """
+
+    chains: int = 0
+    rows: int = 0
+    unclosed: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+
+class AuditVerifier:
+    """Verifies the audit log as it lies in the database, with the MAC keys that KMS opens.
+
+    Memory does not grow with the log. One kms:Decrypt for each process that ever wrote.
+    """
+
+    def __init__(self, store: AuditTrailStore, chain_keys: AuditChainKeyStore, kms: AwsKmsService) -> None:
+        self._store = store
+        self._chain_keys = chain_keys
+        self._kms = kms
+        self._keys: dict[bytes, DataKey] = {}
+
+    def expected_rows(self) -> int:
+        """About how many rows a whole verification walks."""
+        return self._store.highest_id()
+
+    def verify(
+        self, since: datetime | None, heads: Mapping[uuid.UUID, Head], on_rows: Callable[[int], None]
+    ) -> Report:
+        """Walk every chain.
+
+        Args:
+            since: walk only rows from this time on; changes before it are not seen.
+            heads: the newest head of each chain in the log stream, which the table has to bear out.
+            on_rows: told how many rows were read just now.
+
+        Raises:
+            KmsThrottled, KmsUnavailable, DatabaseUnavailable: not everything could be looked at.
+        """
+        report = Report()
+
+        def count(rows: int) -> None:
+            report.rows += rows
+            on_rows(rows)
+
+        for finding in self._findings(report, since, heads, count):
+            report.findings.append(finding)
+        return report
+
+    def _findings(
+        self,
+        report: Report,
+        since: datetime | None,
+        heads: Mapping[uuid.UUID, Head],
+        on_rows: Callable[[int], None],
+    ) -> Iterator[Finding]:
+        for chain in self._chains():
+            if isinstance(chain, Finding):
+                yield chain
+                continue
+            report.chains += 1
+            finding = self._walk(report, chain, since, heads.get(chain.chain_id), on_rows)
+            if finding is not None:
+                yield finding
+        yield from self._without_log(report)
+        yield from self._logged_only(heads)
+
+    def _walk(
+        self,
+        report: Report,
+        chain: ChainRow,
+        since: datetime | None,
+        logged: Head | None,
+        on_rows: Callable[[int], None],
+    ) -> Finding | None:
+        try:
+            key = self._key(chain)
+        except IntegrityFailure:
+            return _about(chain, Fault.CHAIN_CHANGED, "does not open: its row in audit_chains was changed")
+        except KmsKeyUnusable as error:
+            return _about(chain, Fault.CHAIN_UNCHECKED, f"cannot be checked: KMS says {error.reason}")
+        walk = ChainWalk(self._store, chain, key, on_rows)
+        finding = walk.run(since, logged)
+        report.unclosed += not walk.closed
+        return finding
+
+    def _chains(self) -> Iterator[ChainRow | Finding]:
+        number = 0
+        while page := self._store.chains(after=number, limit=_PAGE_CHAINS):
+            for chain in page:
+                for missing in range(number + 1, chain.number or 0):
+                    yield _missing(None, missing)
+                number = chain.number or number
+                yield chain
+        yield from self._unnumbered()
+
+    def _unnumbered(self) -> Iterator[ChainRow | Finding]:
+        chain_id = self._store.chain_with_rows(after=None)
+        while chain_id is not None:
+            chain = self._store.chain(chain_id)
+            if chain is None:
+                yield _missing(chain_id, None)
+            elif chain.number is None:
+                yield chain
+            chain_id = self._store.chain_with_rows(after=chain_id)
+
+    def _without_log(self, report: Report) -> Iterator[Finding]:
+        # A token is recorded before anybody can use it.
+        if report.chains == 0 and not report.findings and self._store.tokens_exist():
+            says = "the audit log is empty although tokens exist"
+            yield Finding(Fault.CHAIN_REMOVED, None, None, None, None, says)
+
+    def _logged_only(self, heads: Mapping[uuid.UUID, Head]) -> Iterator[Finding]:
+        for chain_id in heads:
+            if self._store.chain(chain_id) is None:
+                says = f"chain {chain_id} was removed: the log stream tells of it"
+                yield Finding(Fault.CHAIN_REMOVED, chain_id, None, None, None, says)
+
+    def _key(self, chain: ChainRow) -> DataKey:
+        wrapped = self._chain_keys.newest(chain.chain_id) or chain.mac_key
+        if wrapped.blob not in self._keys:
+            if len(self._keys) >= _KEYS_KEPT:
+                self._keys.clear()
+            self._keys[wrapped.blob] = self._kms.decrypt(wrapped, CONTEXT).dek
+        return self._keys[wrapped.blob]
+
+
+def _missing(chain_id: uuid.UUID | None, number: int | None) -> Finding:
+    name = f"chain {number}" if number else f"the chain of rows with chain_id {chain_id}"
+    return Finding(Fault.CHAIN_REMOVED, chain_id, number, None, None, f"{name} was removed from audit_chains")
+
+
+def _about(chain: ChainRow, fault: Fault, says: str) -> Finding:
+    return Finding(fault, chain.chain_id, chain.number, None, None, f"chain {chain.number} {says}")

@@ -1,0 +1,193 @@
+"""Walking one audit chain: recompute every MAC, and name the first row that is not what was written."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from itertools import islice
+
+from kms_service.crypto import audit_chain
+from kms_service.crypto.audit_chain import BrokenLink
+from kms_service.crypto.material import DataKey
+from kms_service.service.audit.chains import CLOSED, OPENED, Head, covered, opening_detail
+from kms_service.store.audit.rows import AuditRow, ChainRow
+from kms_service.store.audit.trail import AuditTrailStore, StoredRow
+
+PAGE_ROWS = 1000
+
+
+class Fault(StrEnum):
+    """What became of a row or a chain."""
+
+    CHANGED = "changed"
+    CHANGED_OR_INSERTED = "changed or inserted"
+    REMOVED = "removed"
+    INSERTED = "inserted"
+    REORDERED = "reordered"
+    CUT_OFF = "cut off"
+    CHAIN_REMOVED = "chain removed"
+    CHAIN_CHANGED = "chain changed"
+    CHAIN_UNCHECKED = "chain unchecked"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The first thing wrong with a chain.
+
+    Attributes:
+        number: of the chain; None where the table does not tell it.
+        seq: the row's place in its chain; None when the chain as a whole is meant.
+        row_id: `audit_events.id` of the row that lies at this place, if one does.
+        says: one sentence for people.
+    """
+
+    fault: Fault
+    chain_id: uuid.UUID | None
+    number: int | None
+    seq: int | None
+    row_id: int | None
+    says: str
+
+
+class ChainWalk:
+    """One walk along one chain, in pages, so that memory does not grow with the chain.
+
+    Attributes:
+        head: the last row that is as it was written.
+        closed: whether that row is the chain's closing one.
+    """
+
+    def __init__(
+        self, store: AuditTrailStore, chain: ChainRow, key: DataKey, on_rows: Callable[[int], None]
+    ) -> None:
+        self._store = store
+        self._chain = chain
+        self._key = key
+        self._on_rows = on_rows
+        self._last_id = 0
+        self.head = Head(0, audit_chain.START)
+        self.closed = False
+
+    def run(self, since: datetime | None, logged: Head | None) -> Finding | None:
+        """The first row that is wrong, or None.
+
+        Args:
+            since: begin with the last row before this time, and trust the MAC of the row before that one.
+            logged: a head of this chain in the log stream, which the table has to bear out.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        missing = None if since is None else self._skip_to(since)
+        return missing or self._first_fault(logged) or self._cut(logged)
+
+    def _skip_to(self, since: datetime) -> Finding | None:
+        trusted = self._store.last_before(self._chain.chain_id, since) - 1
+        if trusted < 1:
+            return None
+        found = self._store.rows(self._chain.chain_id, after=trusted - 1, limit=1)
+        if not found or found[0].row.seq != trusted:
+            return self._finding(Fault.REMOVED, trusted, None)
+        self.head, self._last_id = Head(trusted, found[0].row.mac), found[0].id
+        return None
+
+    def _first_fault(self, logged: Head | None) -> Finding | None:
+        for stored in self._told(self._rows(self.head.seq)):
+            fault = self._fault(stored)
+            if fault is not None:
+                at = stored.id if stored.row.seq == self.head.seq + 1 else None
+                return self._finding(fault, self.head.seq + 1, at)
+            if logged is not None and logged.seq == stored.row.seq and logged.mac != stored.row.mac:
+                return self._finding(Fault.CHANGED, logged.seq, stored.id)
+            self.head, self._last_id = Head(stored.row.seq, stored.row.mac), stored.id
+            self.closed = stored.row.action == CLOSED
+        return None
+
+    def _cut(self, logged: Head | None) -> Finding | None:
+        if self.head.seq == 0:
+            return self._finding(Fault.REMOVED, 1, None)
+        if logged is not None and logged.seq > self.head.seq:
+            return self._finding(Fault.CUT_OFF, self.head.seq + 1, None)
+        return None
+
+    def _rows(self, after: int) -> Iterator[StoredRow]:
+        while page := self._store.rows(self._chain.chain_id, after=after, limit=PAGE_ROWS):
+            yield from page
+            after = page[-1].row.seq
+
+    def _told(self, rows: Iterator[StoredRow]) -> Iterator[StoredRow]:
+        while batch := list(islice(rows, PAGE_ROWS)):
+            self._on_rows(len(batch))
+            yield from batch
+
+    def _fault(self, stored: StoredRow) -> Fault | None:
+        row = stored.row
+        if row.seq != self.head.seq + 1:
+            return Fault.REORDERED if self._displaced() else Fault.REMOVED
+        if not self._follows(self.head.mac, row):
+            return self._diagnosis(row)
+        if stored.id <= self._last_id:
+            return Fault.REORDERED
+        return None if row.seq > 1 or _opens(self._chain, row) else Fault.CHAIN_CHANGED
+
+    def _diagnosis(self, row: AuditRow) -> Fault:
+        """What a row is that lies in the next place and does not belong there."""
+        if self.closed:
+            return Fault.INSERTED
+        displaced = self._displaced()
+        if displaced is not None:
+            before = self._mac_before(displaced.seq, displaced.mac)
+            genuine = self._follows(before, replace(row, seq=displaced.seq))
+            return Fault.REORDERED if genuine else Fault.INSERTED
+        last = not self._store.rows(self._chain.chain_id, after=row.seq, limit=1)
+        return Fault.CHANGED_OR_INSERTED if last else Fault.CHANGED
+
+    def _displaced(self) -> AuditRow | None:
+        """The row that was written for the next place, if it lies in a later one."""
+        seq = self.head.seq + 1
+        for stored in self._rows(seq):
+            if self._follows(self.head.mac, replace(stored.row, seq=seq)):
+                return stored.row
+        return None
+
+    def _mac_before(self, seq: int, otherwise: bytes) -> bytes:
+        if seq == self.head.seq + 2:
+            return otherwise
+        found = self._store.rows(self._chain.chain_id, after=seq - 2, limit=1)
+        return found[0].row.mac if found else otherwise
+
+    def _follows(self, previous: bytes, row: AuditRow) -> bool:
+        try:
+            audit_chain.verify(self._key, previous, covered(row), row.mac)
+        except BrokenLink:
+            return False
+        return True
+
+    def _finding(self, fault: Fault, seq: int, row_id: int | None) -> Finding:
+        chain = self._chain
+        says = f"row {seq} of chain {chain.number} {_SAYS[fault]}"
+        return Finding(fault, chain.chain_id, chain.number, seq, row_id, says)
+
+
+def _opens(chain: ChainRow, first: AuditRow) -> bool:
+    if chain.number is None:
+        return first.action != OPENED
+    told = (first.action, first.detail, first.at, first.kms_key_id)
+    return told == (
+        OPENED,
+        opening_detail(chain.number, chain.process),
+        chain.opened_at,
+        chain.mac_key.key_arn,
+    )
+
+
+_SAYS = {
+    Fault.CHANGED: "was changed",
+    Fault.CHANGED_OR_INSERTED: "was changed, or inserted behind the last one",
+    Fault.REMOVED: "was removed",
+    Fault.INSERTED: "was inserted",
+    Fault.REORDERED: "was reordered",
+    Fault.CUT_OFF: "and all behind it were cut off: the log stream tells of them",
+    Fault.CHAIN_CHANGED: "tells of another chain: the row in audit_chains was changed",
+}

@@ -1,0 +1,88 @@
+"""How many wallets lie under each key and when it was last used, over all replicas, at little cost.
+
+Counting reads an index from end to end: 0.3 s a million wallets, as measured with PostgreSQL 15 on two busy
+cores. So one replica counts for all, and keeps it to a hundredth of the time. Where counting is quick, those
+who ask get a fresh count.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from kms_service.errors import DatabaseUnavailable
+from kms_service.kms.keys.health import KeyHealth
+from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.store.pool.census import KeyCensus, KeyCensusStore
+from kms_service.telemetry import metrics
+
+CENSUS_SECONDS = 30.0
+_SHARE_OF_TIME = 100
+_SHARE_WHEN_ASKED = 20
+_QUICK_SECONDS = 0.25
+_OUTSIDE = "other"
+
+
+class Census:
+    """Keeps the shared count and the shared times of last use, and reads them."""
+
+    def __init__(self, store: KeyCensusStore, health: KeyHealth, pool: KmsKeyPool) -> None:
+        self._store = store
+        self._health = health
+        self._pool = pool
+        self._recorded: dict[str, datetime] = {}
+
+    def take(self) -> None:
+        """Share this process's last uses, count if a count is due, and report; run every half a minute."""
+        try:
+            self._share_uses()
+            known, now = self._store.read()
+            if _age(known, now) > max(timedelta(seconds=CENSUS_SECONDS / 2), _SHARE_OF_TIME * _took(known)):
+                self._store.count()
+                known, _ = self._store.read()
+        except DatabaseUnavailable:
+            return  # logged where it happened; the next run is due soon
+        self._report(known)
+
+    def read(self) -> dict[str, KeyCensus]:
+        """What is known of each key by ARN; counted just now if that is quick.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        known, now = self._store.read()
+        quick = _took(known) <= timedelta(seconds=_QUICK_SECONDS)
+        if quick and _age(known, now) > _SHARE_WHEN_ASKED * _took(known):
+            self._store.count()
+            known, now = self._store.read()
+        for arn, used_at in self._health.last_used().items():
+            known[arn] = _used(known.get(arn, KeyCensus(arn, None, None, None, None)), used_at)
+        return known
+
+    def _share_uses(self) -> None:
+        uses = self._health.last_used()
+        fresh = {arn: at for arn, at in uses.items() if self._recorded.get(arn) != at}
+        if fresh:
+            self._store.record_use(fresh)
+            self._recorded = uses
+
+    def _report(self, known: dict[str, KeyCensus]) -> None:
+        labels = {key.key_arn: key.alias for key in self._pool.keys}
+        counts = dict.fromkeys([*labels.values(), _OUTSIDE], 0)
+        for arn, census in known.items():
+            counts[labels.get(arn, _OUTSIDE)] += census.wallets or 0
+        for label, wallets in counts.items():
+            metrics.wallets.labels(label).set(wallets)
+
+
+def _age(known: dict[str, KeyCensus], now: datetime) -> timedelta:
+    counted = [each.counted_at for each in known.values() if each.counted_at is not None]
+    return now - min(counted) if len(counted) == len(known) and counted else timedelta.max
+
+
+def _took(known: dict[str, KeyCensus]) -> timedelta:
+    return timedelta(seconds=max((each.counted_in_seconds or 0.0 for each in known.values()), default=0.0))
+
+
+def _used(census: KeyCensus, at: datetime) -> KeyCensus:
+    if census.last_used_at is not None and census.last_used_at > at:
+        return census
+    return replace(census, last_used_at=at)

@@ -1,0 +1,221 @@
+"""Checks everything that makes a pool usable, one by one, with advice for what is not right."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from kms_service.errors import DatabaseUnavailable, SchemaBehind
+from kms_service.kms.control_plane.administration import AdministrationFailed
+from kms_service.kms.control_plane.identity import Identity
+from kms_service.kms.control_plane.inspection import Action, Inspection, Verdict
+from kms_service.kms.keys.info import KeyStatus, KmsKeyInfo
+from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.settings import Settings
+from kms_service.store.postgres import schema
+from kms_service.store.postgres.database import Database
+
+# AWS refuses signatures that are five minutes off; times in the audit log are off long before.
+MOST_SKEW_SECONDS = 30.0
+
+
+class Finding(StrEnum):
+    """How a check ended."""
+
+    GOOD = "good"
+    BAD = "bad"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: what it was about, what it found, and for a bad one what to do."""
+
+    name: str
+    finding: Finding
+    detail: str
+    advice: str = ""
+
+
+class Duty(StrEnum):
+    """What the checked credentials are for; decides what they must, and must not, be allowed to do."""
+
+    CREATE = "create"
+    REVEAL = "reveal"
+    ROTATE = "rotate"
+
+
+_NEEDS = {
+    Duty.CREATE: Action.ENCRYPT,
+    Duty.REVEAL: Action.DECRYPT,
+    Duty.ROTATE: Action.RE_ENCRYPT,
+}
+_MOST_NAMED = 3
+_UNKNOWN_ADVICE = "KMS could not be asked by a dry run; see its error."
+_NEVER = (Action.ENCRYPT_WITHOUT_PURPOSE, Action.GENERATE_DATA_KEY, Action.CREATE_GRANT)
+
+
+class Doctor:
+    """Looks at everything in turn. No check raises; one that cannot be made is bad or skipped."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identify: Callable[[], Identity],
+        inspection: Inspection,
+        pool: KmsKeyPool,
+        database: Database,
+        duties: Sequence[Duty],
+    ) -> None:
+        self._settings = settings
+        self._identify = identify
+        self._inspection = inspection
+        self._pool = pool
+        self._database = database
+        self._needed = [_NEEDS[duty] for duty in duties]
+
+    def examine(self) -> Iterator[Check]:
+        """All checks, each as soon as it is made."""
+        yield self._credentials()
+        reached = yield from self._endpoint()
+        if reached:
+            self._pool.refresh()
+            for key in self._pool.keys:
+                yield self._key(key)
+            yield from self._permissions()
+        yield self._database_answers()
+
+    def _credentials(self) -> Check:
+        name = "credentials"
+        if self._settings.uses_kms_stand_in and self._settings.aws_endpoint_url_sts is None:
+            return Check(name, Finding.SKIPPED, "the KMS endpoint is a stand-in: STS does not know it")
+        try:
+            identity = self._identify()
+        except AdministrationFailed as error:
+            return Check(
+                name,
+                Finding.BAD,
+                error.reason,
+                "Give the process a role, or set AWS_ACCESS_KEY_ID and its pair.",
+            )
+        return Check(name, Finding.GOOD, f"{identity.arn}, account {identity.account}")
+
+    def _endpoint(self) -> Generator[Check, None, bool]:
+        where = self._settings.aws_endpoint_url_kms or f"AWS KMS in {self._settings.aws_region}"
+        try:
+            reply = self._inspection.reach(self._settings.aliases[0])
+        except AdministrationFailed as error:
+            yield Check(
+                "endpoint",
+                Finding.BAD,
+                f"{where}: {error.reason}",
+                "Check AWS_REGION, AWS_ENDPOINT_URL_KMS, DNS, and the security group of a VPC endpoint.",
+            )
+            return False
+        yield Check("endpoint", Finding.GOOD, f"{where} answered in {reply.seconds * 1000:.0f} ms")
+        yield _clock("clock against KMS", reply.at)
+        return True
+
+    def _key(self, key: KmsKeyInfo) -> Check:
+        detail = f"{key.status}, {_rotation(key)}"
+        if key.status is not KeyStatus.ACTIVE:
+            return Check(key.name, Finding.BAD, f"{key.status}: {key.reason}", _advice(key))
+        if key.rotation is None:
+            return Check(
+                key.name, Finding.BAD, detail, "Allow kms:GetKeyRotationStatus to see whether it rotates."
+            )
+        if not key.rotation.enabled:
+            return Check(key.name, Finding.BAD, detail, f"aws kms enable-key-rotation --key-id {key.key_arn}")
+        return Check(key.name, Finding.GOOD, f"{detail}, {key.key_arn}")
+
+    def _permissions(self) -> Iterator[Check]:
+        keys = [key for key in self._pool.keys if key.usable]
+        for action in self._needed:
+            yield self._permission(action, keys, wanted=Verdict.ALLOWED)
+        if self._settings.uses_kms_stand_in:
+            yield Check("nothing more", Finding.SKIPPED, "a stand-in enforces no policies")
+            return
+        for action in [*(each for each in _NEEDS.values() if each not in self._needed), *_NEVER]:
+            yield self._permission(action, keys, wanted=Verdict.DENIED)
+
+    def _permission(self, action: Action, keys: Sequence[KmsKeyInfo], *, wanted: Verdict) -> Check:
+        name = f"may {action}" if wanted is Verdict.ALLOWED else f"may not {action}"
+        found: dict[tuple[Verdict, str], list[str]] = {}
+        for key in keys:
+            found.setdefault(self._inspection.asks(action, str(key.key_arn)), []).append(key.name)
+        wrong = {said: names for said, names in found.items() if said[0] is not wanted}
+        if not wrong:
+            return Check(name, Finding.GOOD, f"{wanted} by all {len(keys)} usable keys")
+        detail = "; ".join(
+            f"{verdict}{reason and ': ' + reason} by {_some(names)}"
+            for (verdict, reason), names in wrong.items()
+        )
+        unknown = any(verdict is Verdict.UNKNOWN for verdict, _ in wrong)
+        return Check(
+            name, Finding.BAD, detail, _UNKNOWN_ADVICE if unknown else _policy_advice(action, wanted)
+        )
+
+    def _database_answers(self) -> Check:
+        name = "database"
+        try:
+            schema.check(self._database)
+            now = self._database.now()
+        except DatabaseUnavailable:
+            return Check(
+                name,
+                Finding.BAD,
+                "does not answer",
+                "Check DATABASE_URL and that PostgreSQL accepts connections.",
+            )
+        except SchemaBehind as error:
+            return Check(name, Finding.BAD, str(error), "kms-service migrate")
+        clock = _clock(name, now)
+        if clock.finding is Finding.BAD:
+            return clock
+        return Check(name, Finding.GOOD, f"answers, schema up to date, {clock.detail}")
+
+
+def _clock(name: str, at: datetime | None) -> Check:
+    if at is None:
+        return Check(name, Finding.SKIPPED, "the endpoint tells no time")
+    skew = abs((datetime.now(UTC) - at).total_seconds())
+    # An HTTP date has whole seconds.
+    detail = f"clocks agree within {max(1, round(skew))} s"
+    if skew > MOST_SKEW_SECONDS:
+        return Check(
+            name,
+            Finding.BAD,
+            f"this machine's clock is {skew:.0f} s off",
+            "Synchronise it, with chrony for one.",
+        )
+    return Check(name, Finding.GOOD, detail)
+
+
+def _rotation(key: KmsKeyInfo) -> str:
+    if key.rotation is None:
+        return "rotation not known"
+    if not key.rotation.enabled:
+        return "automatic rotation off"
+    return f"rotates every {key.rotation.period_in_days} days" if key.rotation.period_in_days else "rotates"
+
+
+def _advice(key: KmsKeyInfo) -> str:
+    if key.key_arn is None and key.reason == "NotFoundException":
+        return "There is no such alias in this account and Region: kms-service pool create-aliases makes it."
+    if key.status is KeyStatus.DISABLED:
+        return f"aws kms enable-key --key-id {key.key_arn}"
+    if key.status is KeyStatus.PENDING_DELETION:
+        return f"At once: aws kms cancel-key-deletion --key-id {key.key_arn}, then enable-key."
+    if key.reason == "AccessDeniedException":
+        return "Allow kms:DescribeKey in the key policy, or use the credentials it names."
+    return "See the key in the AWS console."
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= _MOST_NAMED else f"{len(names)} keys, such as {names[0]}"
+
+
+def _policy_advice(action: Action, wanted: Verdict) -> str:
+    if wanted is Verdict.ALLOWED:
+        return f"Name this role in the key policy for {action}; pool create-aliases --show-policy prints one."
+    return f"The key policy gives this role more than it needs: take {action} away."

@@ -1,0 +1,75 @@
+"""Which versions of each key's material wallets lie under: what a rotation of a key leaves behind.
+
+Rotating a key changes what it wraps with, and nothing that is wrapped. `kms-service rotation start
+--wrapped-before` brings older wallets under the current material.
+"""
+
+from collections.abc import Sequence
+
+from kms_service.errors import DatabaseUnavailable, KmsError
+from kms_service.kms.aws import AwsKmsService
+from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.store.pool.materials import KeyMaterialStore, MaterialCount, Version
+from kms_service.telemetry import metrics
+from kms_service.telemetry.logs import get_logger
+
+LOOK_SECONDS = 600.0
+SHARE_WHEN_ASKED = 20
+_SHARE_OF_TIME = 100
+
+log = get_logger()
+
+
+class MaterialCensus:
+    """Keeps the counts by material that all replicas share, and reads them."""
+
+    def __init__(self, store: KeyMaterialStore, kms: AwsKmsService, pool: KmsKeyPool) -> None:
+        self._store = store
+        self._kms = kms
+        self._pool = pool
+
+    def take(self) -> None:
+        """Ask KMS for the keys' rotations, count if a count is due, and report; run every ten minutes."""
+        try:
+            self.count(share_of_time=_SHARE_OF_TIME)
+            counts = self._store.read()
+        except DatabaseUnavailable:
+            return  # logged where it happened; the next run is due soon
+        for key in self._pool.keys:
+            found = counts.get(key.key_arn or "")
+            if found is not None:
+                metrics.stale_wallets.labels(key.alias).set(behind(found))
+
+    def count(self, *, share_of_time: int) -> None:
+        """Count now, unless the last count lies less than so many times back as it took.
+
+        A key whose rotations KMS does not tell is left out.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        keys: dict[str, list[Version]] = {}
+        for key in self._pool.keys:
+            if key.key_arn is None:
+                continue
+            try:
+                found = self._kms.materials(key.key_arn)
+            except KmsError as error:
+                log.debug("rotations_unknown", key=key.alias, reason=error.reason)
+                continue
+            keys[key.key_arn] = [Version(each.material_id, each.current_since) for each in found]
+        if keys:
+            self._store.count(keys, share_of_time=share_of_time)
+
+    def read(self) -> dict[str, list[MaterialCount]]:
+        """The counts of each key ARN, oldest version first.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        return self._store.read()
+
+
+def behind(counts: Sequence[MaterialCount]) -> int:
+    """Wallets wrapped before their key's last rotation."""
+    return sum(count.wallets for count in counts[:-1])

@@ -1,0 +1,118 @@
+"""Makes the pool's keys: idempotent, resumable at any step, and never changing a key that it did not make.
+
+The order is CreateKey with tags and policy, CreateAlias, EnableKeyRotation. A run that dies in between leaves
+a key that the next one knows by its tag and completes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from kms_service.kms.control_plane import key_policy
+from kms_service.kms.control_plane.administration import FoundKey, KeyAdministration
+from kms_service.kms.keys.info import KeyStatus
+
+# The value is the alias that the key was made for.
+TAG = "kms-service:alias"
+LEAST_DAYS, MOST_DAYS, DEFAULT_DAYS = 90, 2560, 365
+
+
+class Step(StrEnum):
+    """What has to be done for an alias."""
+
+    CREATE = "create"
+    """There is neither key nor alias."""
+    COMPLETE = "complete"
+    """A run before this one made the key and died before it had its alias and rotation."""
+    ADOPT = "adopt"
+    """The alias names a key already, which is left as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How each key is to be.
+
+    Attributes:
+        aliases: `alias/…`, one for each key.
+        period_in_days: of automatic rotation, 90 to 2560.
+        policy: None leaves it to KMS's default, under which IAM decides alone.
+    """
+
+    aliases: Sequence[str]
+    period_in_days: int
+    policy: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedKey:
+    """What one alias needs. `differences` are those of an adopted key from what is wanted."""
+
+    alias: str
+    step: Step
+    key_arn: str | None
+    has_alias: bool = False
+    differences: tuple[str, ...] = ()
+
+
+class Provisioning:
+    """Plans and makes keys. Every method raises AdministrationFailed when KMS does not do as asked."""
+
+    def __init__(self, administration: KeyAdministration, wanted: Wanted) -> None:
+        self._administration = administration
+        self._wanted = wanted
+
+    def plan(self, advance: Callable[[], None]) -> list[PlannedKey]:
+        """What each alias needs, changing nothing; calls `advance` after each."""
+        named = self._administration.aliases()
+        missing = any(alias not in named for alias in self._wanted.aliases)
+        orphans = self._administration.tagged_without_alias(TAG) if missing else {}
+        planned = []
+        for alias in self._wanted.aliases:
+            planned.append(self._planned(alias, named.get(alias), orphans.get(alias)))
+            advance()
+        return planned
+
+    def carry_out(self, key: PlannedKey) -> str:
+        """Do what one alias needs; the ARN of its key."""
+        if key.step is Step.ADOPT and key.key_arn is not None:
+            return key.key_arn
+        key_arn = key.key_arn or self._administration.create_key(
+            f"kms-service: DEKs of {key.alias}", self._tags(key.alias), self._wanted.policy
+        )
+        if not key.has_alias:
+            self._administration.create_alias(key.alias, key_arn)
+        self._administration.enable_rotation(key_arn, self._wanted.period_in_days)
+        return key_arn
+
+    def _planned(self, alias: str, named: str | None, orphan: str | None) -> PlannedKey:
+        if named is None:
+            return PlannedKey(alias, Step.CREATE if orphan is None else Step.COMPLETE, orphan)
+        found = self._administration.inspect(named)
+        if _made_here(found, alias) and not found.rotation.enabled and found.status is KeyStatus.ACTIVE:
+            return PlannedKey(alias, Step.COMPLETE, found.key_arn, has_alias=True)
+        return PlannedKey(
+            alias, Step.ADOPT, found.key_arn, has_alias=True, differences=tuple(self._differences(found))
+        )
+
+    def _differences(self, found: FoundKey) -> list[str]:
+        differences = []
+        if found.status is not KeyStatus.ACTIVE:
+            differences.append(f"the key is not usable: {found.reason}")
+        if not found.rotation.enabled:
+            differences.append("automatic rotation is off")
+        elif (found.rotation.period_in_days or DEFAULT_DAYS) != self._wanted.period_in_days:
+            differences.append(
+                f"rotates every {found.rotation.period_in_days} days, not {self._wanted.period_in_days}"
+            )
+        if self._wanted.policy is not None:
+            statements = key_policy.differences(self._wanted.policy, found.policy)
+            differences += [f"the policy {statement}" for statement in statements]
+        return differences
+
+    def _tags(self, alias: str) -> dict[str, str]:
+        return {TAG: alias, "Application": "kms-service"}
+
+
+def _made_here(found: FoundKey, alias: str) -> bool:
+    return found.tags.get(TAG) == alias

@@ -1,0 +1,147 @@
+"""The end of a key, and its renewal: when it may be retired, and rotating it on demand."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from kms_service.errors import KeyNotFound
+from kms_service.kms.control_plane.administration import AdministrationFailed, KeyAdministration
+from kms_service.kms.keys import arn
+from kms_service.kms.keys.pool import KeyMode, KmsKeyInfo, KmsKeyPool
+from kms_service.service.audit.log import AuditLog, Event
+from kms_service.service.pool.census import Census
+from kms_service.store.audit.chain_keys import AuditChainKeyStore
+from kms_service.store.rewrap.jobs import RotationStore
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition of retiring a key: whether it holds, what was found, and what would make it hold."""
+
+    holds: bool
+    finding: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """Whether a key may be retired: only if every condition holds."""
+
+    key_arn: str
+    alias: str | None
+    conditions: list[Condition]
+
+    @property
+    def safe(self) -> bool:
+        """Whether disabling the key would lose nothing that this service knows of."""
+        return all(condition.holds for condition in self.conditions)
+
+
+class KeyLifecycle:
+    """Judges when a key may go, and rotates keys; it never disables or deletes one.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
+    """
+
+    def __init__(
+        self,
+        pool: KmsKeyPool,
+        administration: KeyAdministration,
+        census: Census,
+        chain_keys: AuditChainKeyStore,
+        rotations: RotationStore,
+        audit: AuditLog,
+    ) -> None:
+        self._pool = pool
+        self._administration = administration
+        self._census = census
+        self._chain_keys = chain_keys
+        self._rotations = rotations
+        self._audit = audit
+
+    def retirement(self, name: str, *, unused_for: timedelta) -> Retirement:
+        """What stands between a key and its end; reads the key's part of an index, changes nothing.
+
+        Args:
+            name: an alias of the pool with or without `alias/`, or the ARN of any key.
+            unused_for: the key's last use must lie so far back.
+
+        Raises:
+            KeyNotFound: no key of the pool has this alias, and it is no ARN.
+        """
+        key = next((key for key in self._pool.keys if name in {key.alias, key.name, key.key_arn}), None)
+        key_arn = name if key is None and arn.is_key(name) else None if key is None else key.key_arn
+        if key_arn is None:
+            raise KeyNotFound
+        conditions = [
+            self._takes_no_wallets(key),
+            self._holds_no_wallets(key_arn),
+            self._holds_no_audit_chains(key_arn),
+            self._is_in_no_rotation(key_arn),
+            self._is_unused(key_arn, unused_for),
+        ]
+        return Retirement(key_arn, None if key is None else key.alias, conditions)
+
+    def rotate(self, name: str) -> KmsKeyInfo:
+        """Have KMS make new material for a key of the pool now. Stored wallets stay under the old.
+
+        Raises:
+            KeyNotFound: no key of the pool has this alias.
+            AdministrationFailed: KMS refused, as after 25 on-demand rotations of one key.
+            AuditUnavailable: it is done and not on record.
+        """
+        key = next((key for key in self._pool.keys if name in {key.alias, key.name}), None)
+        if key is None or key.key_arn is None:
+            raise KeyNotFound
+        event = Event("pool.rotate", kms_key_id=key.key_arn, detail=key.alias)
+        with self._audit.refusals(event):
+            self._administration.rotate_now(key.key_arn)
+        self._audit.record(event)
+        return key
+
+    def _takes_no_wallets(self, key: KmsKeyInfo | None) -> Condition:
+        if key is None:
+            return Condition(True, "is not in the pool, so it takes no new wallets")
+        if key.mode is KeyMode.DRAINING:
+            return Condition(True, "is draining, so it takes no new wallets")
+        return Condition(False, "takes new wallets", f"kms-service pool drain {key.name}")
+
+    def _holds_no_wallets(self, key_arn: str) -> Condition:
+        wallets = self._rotations.count_due([key_arn], None)
+        if not wallets:
+            return Condition(True, "no wallet lies under it")
+        remedy = f"kms-service rotation start --from {key_arn} --no-dry-run"
+        return Condition(False, f"{wallets:,} wallets lie under it", remedy)
+
+    def _holds_no_audit_chains(self, key_arn: str) -> Condition:
+        if not self._chain_keys.under([key_arn], limit=1):
+            return Condition(True, "no audit chain's key is wrapped by it")
+        remedy = (
+            f"kms-service rotation start --from {key_arn} --no-dry-run moves them; a process that runs since "
+            "before the key was drained may open more, so restart the service first"
+        )
+        return Condition(False, "keys of audit chains are wrapped by it", remedy)
+
+    def _is_in_no_rotation(self, key_arn: str) -> Condition:
+        job = self._rotations.find_live()
+        if job is None or key_arn not in {*job.sources, *job.destinations}:
+            return Condition(True, "no rotation is moving wallets from or to it")
+        return Condition(False, f"rotation {job.rotation_id} moves wallets from or to it", "wait for its end")
+
+    def _is_unused(self, key_arn: str, unused_for: timedelta) -> Condition:
+        census = self._census.read().get(key_arn)
+        own = None if census is None else census.last_used_at
+        seen, source = self._last_usage(key_arn)
+        last = max((at for at in (own, seen) if at is not None), default=None)
+        if last is None:
+            return Condition(True, f"has never been used, {source}")
+        days = unused_for.days
+        if datetime.now(UTC) - last > unused_for:
+            return Condition(True, f"was last used on {last:%Y-%m-%d}, over {days} days ago, {source}")
+        remedy = f"wait until it has not been used for {days} days; CloudTrail tells by whom it is"
+        return Condition(False, f"was last used on {last:%Y-%m-%d %H:%M} UTC, {source}", remedy)
+
+    def _last_usage(self, key_arn: str) -> tuple[datetime | None, str]:
+        try:
+            return self._administration.last_usage(key_arn), "by this service's records and KMS's"
+        except AdministrationFailed as error:
+            return None, f"by this service's records alone (GetKeyLastUsage: {error.reason})"

@@ -1,0 +1,1 @@
+"""Jobs that move wallets and audit chains between KMS keys."""

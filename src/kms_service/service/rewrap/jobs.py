@@ -1,0 +1,233 @@
+"""Rotations: jobs that move wallets from some keys to others, as operators start, watch and steer them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from kms_service.errors import (
+    AuditUnavailable,
+    InvalidRequest,
+    KmsKeyUnusable,
+    NoUsableKey,
+    RotationFinished,
+    RotationNotFound,
+    RotationRunning,
+)
+from kms_service.kms.aws import AwsKmsService
+from kms_service.kms.keys import arn
+from kms_service.kms.keys.pool import KmsKeyInfo, KmsKeyPool
+from kms_service.service.audit.log import AuditLog, Event
+from kms_service.store.rewrap.jobs import (
+    LIVE,
+    NewRotation,
+    Rotation,
+    RotationFailure,
+    RotationStatus,
+    RotationStore,
+)
+from kms_service.telemetry import context
+
+DEFAULT_RATE = 500.0
+MAX_RATE = 10_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class RotationRequest:
+    """What an operator asks for; exactly one of `sources` and `wrapped_before` is set.
+
+    Attributes:
+        sources: keys to empty, each an ARN or an alias with or without `alias/`.
+        wrapped_before: move the wallets of any key whose DEK was wrapped before this time.
+        destinations: aliases of the pool; None for all that take new wallets.
+        dry_run: count, and change nothing.
+        rate_per_second: KMS calls a second, over all workers.
+    """
+
+    sources: Sequence[str] | None
+    wrapped_before: datetime | None
+    destinations: Sequence[str] | None
+    dry_run: bool
+    rate_per_second: float
+
+
+class RotationService:
+    """Starts, shows and steers rotations; workers do them.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer; those that change something raise
+    AuditUnavailable when that could not be recorded.
+    """
+
+    def __init__(
+        self, store: RotationStore, kms: AwsKmsService, pool: KmsKeyPool, audit: AuditLog, region: str
+    ) -> None:
+        self._store = store
+        self._kms = kms
+        self._pool = pool
+        self._audit = audit
+        self._region = region
+
+    def start(self, request: RotationRequest) -> Rotation:
+        """Store a job for the workers, or count only when it is a dry run.
+
+        Raises:
+            InvalidRequest: a key or time is none that can be used; names the field.
+            NoUsableKey: no key of the pool could take the wallets.
+            RotationRunning: another job is live.
+            KmsThrottled, KmsUnavailable: an alias outside the pool could not be looked up.
+        """
+        rotation_id = uuid4()
+        with self._audit.refusals(Event("rotation.start", detail=str(rotation_id))):
+            if not request.dry_run and self._store.find_live() is not None:
+                raise RotationRunning(_RUNNING)
+            job = self._store.insert(self._resolved(rotation_id, request))
+            if job is None:
+                raise RotationRunning(_RUNNING)
+        self._record_start(job)
+        return job
+
+    def newest(self, limit: int) -> list[Rotation]:
+        """The last `limit` jobs, newest first."""
+        return self._store.newest(limit)
+
+    def find(self, rotation_id: UUID) -> Rotation:
+        """The job.
+
+        Raises:
+            RotationNotFound: no job has this id.
+        """
+        job = self._store.find(rotation_id)
+        if job is None:
+            raise RotationNotFound("There is no such rotation.")
+        return job
+
+    def find_live(self) -> Rotation | None:
+        """The job that is pending, running or paused."""
+        return self._store.find_live()
+
+    def failures(self, rotation_id: UUID, *, limit: int, after: str) -> list[RotationFailure]:
+        """Up to `limit` wallets that a job could not move, in order of user id, those behind `after`.
+
+        Raises:
+            RotationNotFound: no job has this id.
+        """
+        return self._store.failures(self.find(rotation_id).rotation_id, limit=limit, after=after)
+
+    def key_arn(self, name: str) -> str:
+        """The ARN of a key named by its ARN, or by an alias with or without `alias/`, of the pool or not.
+
+        Raises:
+            InvalidRequest: it names no key of this Region.
+            KmsThrottled, KmsUnavailable: an alias outside the pool could not be looked up.
+        """
+        if name.startswith("arn:"):
+            if arn.region(name) != self._region:
+                raise InvalidRequest("is no ARN of a key in this Region", "body.from")
+            return name
+        key = self._named(name)
+        if key is not None and key.key_arn is not None:
+            return key.key_arn
+        try:
+            return str(self._kms.describe(f"alias/{name.removeprefix('alias/')}")["Arn"])
+        except KmsKeyUnusable:
+            raise InvalidRequest(
+                "names no key that KMS knows or that the role may describe; its ARN would do", "body.from"
+            ) from None
+
+    def pause(self, rotation_id: UUID) -> Rotation:
+        """Have the workers stop after the rounds under way; repeating it changes nothing.
+
+        Raises:
+            RotationNotFound: no job has this id.
+            RotationFinished: the job has ended.
+        """
+        return self._steer("rotation.pause", rotation_id, RotationStatus.PAUSED)
+
+    def resume(self, rotation_id: UUID) -> Rotation:
+        """Have the workers go on; repeating it changes nothing. Raises as `pause`."""
+        return self._steer("rotation.resume", rotation_id, RotationStatus.RUNNING)
+
+    def cancel(self, rotation_id: UUID) -> Rotation:
+        """End the job; what has moved stays moved. Raises as `pause`, for jobs not cancelled before."""
+        return self._steer("rotation.cancel", rotation_id, RotationStatus.CANCELLED)
+
+    def _steer(self, action: str, rotation_id: UUID, to: RotationStatus) -> Rotation:
+        event = Event(action, detail=str(rotation_id))
+        with self._audit.refusals(event):
+            job = self._store.transition(rotation_id, to, only_from=_FROM[to]) or self.find(rotation_id)
+            if not job.live and job.status is not to:
+                raise RotationFinished(f"The rotation has ended: {job.status}.")
+        # Recorded afterwards: stopping a job must not wait for the audit log.
+        self._audit.record(event)
+        return job
+
+    def _record_start(self, job: Rotation) -> None:
+        try:
+            self._audit.record(Event("rotation.start", detail=_summary(job)))
+        except AuditUnavailable:
+            self._store.transition(job.rotation_id, RotationStatus.CANCELLED, only_from=LIVE)
+            raise
+
+    def _resolved(self, rotation_id: UUID, request: RotationRequest) -> NewRotation:
+        sources = self._sources(request)
+        destinations = self._destinations(request, sources)
+        return NewRotation(
+            rotation_id=rotation_id,
+            dry_run=request.dry_run,
+            sources=sources,
+            wrapped_before=request.wrapped_before,
+            destinations=destinations,
+            rate_per_second=request.rate_per_second,
+            created_by=context.actor.get() or "unknown",
+            total=self._store.count_due(sources, request.wrapped_before),
+        )
+
+    def _sources(self, request: RotationRequest) -> tuple[str, ...]:
+        if request.sources is not None:
+            return tuple(dict.fromkeys(self.key_arn(name) for name in request.sources))
+        if request.wrapped_before is None or request.wrapped_before > datetime.now(UTC):
+            raise InvalidRequest("wrappedBefore lies in the future", "body.stale.wrappedBefore")
+        in_use = self._store.keys_in_use()
+        return tuple(each for each in in_use if arn.region(each) in {None, self._region})
+
+    def _destinations(self, request: RotationRequest, sources: Sequence[str]) -> tuple[str, ...]:
+        emptied = frozenset(() if request.sources is None else sources)
+        if request.destinations is None:
+            found = [str(key.key_arn) for key in self._pool.keys if key.wraps and key.key_arn not in emptied]
+            if not found:
+                raise NoUsableKey(
+                    self._pool.reasons | dict.fromkeys(self._aliases(emptied), "is to be emptied")
+                )
+            return tuple(found)
+        return tuple(dict.fromkeys(self._destination(name, emptied) for name in request.destinations))
+
+    def _destination(self, name: str, emptied: frozenset[str]) -> str:
+        key = self._named(name)
+        if key is None:
+            raise InvalidRequest("names no key of the pool", "body.to")
+        if not key.wraps:
+            raise InvalidRequest(f"{key.alias} takes no wallets now: {key.reason or key.mode}", "body.to")
+        if key.key_arn in emptied:
+            raise InvalidRequest(f"{key.alias} is to be emptied by the same rotation", "body.to")
+        return str(key.key_arn)
+
+    def _named(self, name: str) -> KmsKeyInfo | None:
+        return next((key for key in self._pool.keys if name in {key.alias, key.name}), None)
+
+    def _aliases(self, arns: frozenset[str]) -> list[str]:
+        return [key.alias for key in self._pool.keys if key.key_arn in arns]
+
+
+_RUNNING = "Another rotation is pending, running or paused; one runs at a time."
+_FROM = {
+    RotationStatus.PAUSED: (RotationStatus.PENDING, RotationStatus.RUNNING),
+    RotationStatus.RUNNING: (RotationStatus.PAUSED,),
+    RotationStatus.CANCELLED: LIVE,
+}
+
+
+def _summary(job: Rotation) -> str:
+    what = "dry run of" if job.dry_run else "moving"
+    since = "" if job.wrapped_before is None else f" wrapped before {job.wrapped_before.isoformat()}"
+    keys = f"from {' '.join(job.sources)} to {len(job.destinations)} keys"
+    return f"{job.rotation_id}: {what} {job.total} wallets{since} {keys}"[:1024]

@@ -1,0 +1,115 @@
+"""Re-wrapping DEKs by kms:ReEncrypt: a few wallets at a time, and what became of each (invariant 7)."""
+
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, KmsThrottled
+from kms_service.kms.aws import AwsKmsService
+from kms_service.service.wallets.opening import encryption_context
+from kms_service.store.rewrap.batches import DueWallet, FailedWallet, MovedWallet, Round
+from kms_service.telemetry import metrics
+from kms_service.telemetry.logs import get_logger
+
+DESTINATIONS_TRIED = 3
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """A wallet that is to be tried again, and what kept it."""
+
+    wallet: DueWallet
+    error: KmsError
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrapping:
+    """What a round of calls came to: what is to be written, and what is to be tried again."""
+
+    round: Round
+    delayed: Sequence[Delayed]
+
+    @property
+    def throttled(self) -> KmsThrottled | None:
+        """KMS's request for a slower pace, if there was one."""
+        errors = (each.error for each in self.delayed)
+        return next((error for error in errors if isinstance(error, KmsThrottled)), None)
+
+    @property
+    def refused(self) -> KmsKeyUnusable | None:
+        """A refusal, if there was nothing else: the source or all destinations are out of order.
+
+        No wallet is at fault for that.
+        """
+        errors = [each.error for each in self.delayed if isinstance(each.error, KmsKeyUnusable)]
+        return errors[0] if errors and len(errors) == len(self.delayed) and not self.round.moved else None
+
+    @property
+    def fruitless(self) -> bool:
+        """Whether KMS served no call at all."""
+        return not self.round.moved and not self.round.failed
+
+
+class Rewrapper:
+    """Moves DEKs to other keys, in a few threads of its own, so that requests beside it hardly notice."""
+
+    def __init__(self, kms: AwsKmsService, threads: int) -> None:
+        self._kms = kms
+        self.threads = threads
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="rewrap")
+
+    def rewrap(self, wallets: Sequence[DueWallet], destinations: Sequence[str]) -> Rewrapping:
+        """Have KMS move each wallet's DEK to a destination picked at random. Nothing is stored yet."""
+        attempts = list(self._executor.map(lambda wallet: self._one(wallet, destinations), wallets))
+        outcomes = [outcome for outcome, _ in attempts]
+        round_ = Round(
+            moved=[outcome for outcome in outcomes if isinstance(outcome, MovedWallet)],
+            failed=[outcome for outcome in outcomes if isinstance(outcome, FailedWallet)],
+            kms_calls=sum(calls for _, calls in attempts),
+        )
+        return Rewrapping(round_, [outcome for outcome in outcomes if isinstance(outcome, Delayed)])
+
+    def answers(self, key_arn: str) -> bool:
+        """Whether KMS answers at all, asked about one key."""
+        try:
+            self._kms.describe(key_arn)
+        except KmsKeyUnusable:
+            return True
+        except KmsError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the threads once their calls are through."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _one(
+        self, wallet: DueWallet, destinations: Sequence[str]
+    ) -> tuple[MovedWallet | FailedWallet | Delayed, int]:
+        delayed: Delayed | None = None
+        chosen = secrets.SystemRandom().sample(destinations, min(DESTINATIONS_TRIED, len(destinations)))
+        for calls, destination in enumerate(chosen, start=1):
+            try:
+                return self._moved(wallet, destination), calls
+            except IntegrityFailure as error:
+                return _failed(wallet, error), calls
+            except KmsError as error:
+                delayed = Delayed(wallet, error)
+                if not isinstance(error, KmsKeyUnusable):
+                    return delayed, calls
+        assert delayed is not None  # noqa: S101 # there is at least one destination
+        return delayed, len(chosen)
+
+    def _moved(self, wallet: DueWallet, destination: str) -> MovedWallet:
+        context = encryption_context(wallet.wallet_address)
+        rewrapped = self._kms.re_encrypt(wallet.dek, context, destination, context)
+        return MovedWallet(wallet, rewrapped.dek, rewrapped.key_material_id)
+
+
+def _failed(wallet: DueWallet, error: IntegrityFailure) -> FailedWallet:
+    metrics.integrity_failures.inc()
+    log.error("integrity_failure", userId=wallet.user_id, key=wallet.dek.key_arn, reason=error.reason)
+    return FailedWallet(wallet, error.code, error.reason)

@@ -1,0 +1,1 @@
+"""What operators switch for all replicas: the seal, canaries."""

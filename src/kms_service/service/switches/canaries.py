@@ -1,0 +1,60 @@
+"""Canary wallets: nobody should ever open them, so that whoever does has no business here."""
+
+from collections.abc import Sequence
+
+from kms_service.errors import InvalidRequest, WalletNotFound
+from kms_service.service.audit.log import AuditLog, Event
+from kms_service.service.switches.poll import SharedStatePoll
+from kms_service.store.switches.canaries import Canary, CanaryStore
+from kms_service.store.wallets.find import WalletStore
+from kms_service.telemetry import context
+
+# Every replica keeps them all in memory and reads them every second.
+MOST = 1000
+
+
+class CanaryService:
+    """Marks and unmarks canaries; acts on all replicas within two seconds.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer, and AuditUnavailable when a
+    change could not be recorded.
+    """
+
+    def __init__(
+        self, store: CanaryStore, wallets: WalletStore, shared_state: SharedStatePoll, audit: AuditLog
+    ) -> None:
+        self._store = store
+        self._wallets = wallets
+        self._shared_state = shared_state
+        self._audit = audit
+
+    def add(self, user_id: str) -> None:
+        """Mark this user's wallet.
+
+        Raises:
+            WalletNotFound: the user has none: a canary that cannot be opened warns of nothing.
+            InvalidRequest: there are as many canaries as replicas will remember.
+        """
+        if self._wallets.find(user_id) is None:
+            raise WalletNotFound
+        if self._store.count() >= MOST:
+            raise InvalidRequest(f"there are {MOST} canaries already", "userId")
+        self._store.add(user_id, context.actor.get() or "unknown")
+        self._shared_state.poll()
+        self._audit.record(Event("canary.add", user_id=user_id))
+
+    def remove(self, user_id: str) -> None:
+        """Take the mark away.
+
+        Raises:
+            WalletNotFound: no canary belongs to this user.
+        """
+        # Recorded before: no alarm is switched off without a row.
+        self._audit.record(Event("canary.remove", user_id=user_id))
+        if not self._store.remove(user_id):
+            raise WalletNotFound
+        self._shared_state.poll()
+
+    def list_all(self) -> Sequence[Canary]:
+        """All canaries by user id."""
+        return self._store.list_all()

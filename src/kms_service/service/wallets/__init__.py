@@ -1,0 +1,1 @@
+"""Wallets: created, found, opened, used, verified."""

@@ -1,0 +1,83 @@
+"""What stands before every release: the seal, the caller's limit, and the canaries."""
+
+from kms_service.access.limits import WORDS, LimitedUse, caller, limit_of
+from kms_service.errors import RateLimited, Sealed
+from kms_service.service.audit.log import AuditLog, Event
+from kms_service.service.switches.poll import SharedStatePoll
+from kms_service.store.access.uses import TokenUseStore
+from kms_service.store.switches.shared_state import SharedState
+from kms_service.telemetry import context, metrics
+from kms_service.telemetry.logs import get_logger
+
+# With the poll every second this costs no statement; without it, the database is asked.
+TRUSTED_SECONDS = 1.5
+CANARY_OPENED = "canary.opened"
+
+log = get_logger()
+
+
+class ReleaseGuard:
+    """Asked before KMS is, and once more before anything leaves.
+
+    What it knows of the seal is never older than a second and a half: it asks rather than trusts more, so a
+    database that does not answer releases nothing.
+    """
+
+    def __init__(self, shared_state: SharedStatePoll, uses: TokenUseStore, audit: AuditLog) -> None:
+        self._shared_state = shared_state
+        self._uses = uses
+        self._audit = audit
+
+    def admit(self, use: LimitedUse) -> None:
+        """Pass, and count one use of the caller's token if it has a limit.
+
+        Raises:
+            Sealed: an operator stopped all releases.
+            RateLimited: the token's limit is used up; nothing was counted.
+            DatabaseUnavailable: neither can be told.
+        """
+        self.check_seal()
+        holder = caller.get()
+        limit = limit_of(holder, use)
+        if holder is None or limit is None:
+            return
+        wait = self._uses.take(holder.name, use, limit)
+        if wait is not None:
+            metrics.rate_limited.labels(use, metrics.caller()).inc()
+            raise RateLimited(f"{limit} {WORDS[use]}", wait)
+
+    def check_seal(self) -> None:
+        """Pass unless the service is sealed, as of a moment ago.
+
+        Raises:
+            Sealed: an operator stopped all releases.
+            DatabaseUnavailable: it cannot be told.
+        """
+        if self._shared_state.recent(TRUSTED_SECONDS).sealed:
+            raise Sealed
+
+    def report_canary(self, released: Event) -> None:
+        """Raise the alarm when what was just released belongs to a canary; the caller notices nothing.
+
+        Raises:
+            AuditUnavailable: the alarm could not be put on record, so nothing leaves.
+        """
+        if released.user_id not in self._shared_state.recent(TRUSTED_SECONDS).canaries:
+            return
+        metrics.canary_opened.labels(released.action, metrics.caller()).inc()
+        log.error("canary_opened", action=released.action, userId=released.user_id)
+        self._audit.record(
+            Event(
+                CANARY_OPENED,
+                user_id=released.user_id,
+                wallet_address=released.wallet_address,
+                kms_key_id=released.kms_key_id,
+                kms_request_id=released.kms_request_id,
+                detail=f"{released.action} by {context.actor.get() or 'unknown'}",
+            )
+        )
+
+
+def show_seal(state: SharedState) -> None:
+    """Tell the metrics whether the service is sealed."""
+    metrics.sealed.set(state.sealed)

@@ -1,0 +1,84 @@
+"""The one road on which anything made with a private key leaves: opened, used, on record, then handed out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from kms_service.access.limits import limited_as
+from kms_service.errors import WalletNotFound
+from kms_service.ethereum import Account
+from kms_service.service.audit.log import AuditLog, Event
+from kms_service.service.wallets.guard import ReleaseGuard
+from kms_service.service.wallets.opening import WalletOpener
+from kms_service.store.wallets.find import WalletStore
+from kms_service.telemetry import metrics
+
+T = TypeVar("T")
+
+
+def anyone(_wallet_address: str) -> None:
+    """Accepts every wallet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use(Generic[T]):
+    """What a caller wants with a wallet's key.
+
+    Attributes:
+        action: the audit event's action, such as `sign.message`.
+        kind: the label of `secrets_released_total`, and what it counts as where the caller is limited.
+        perform: makes the answer from the opened account, and the audit row's detail: a digest, or nothing.
+        accepts: given the wallet's address, passes or raises InvalidRequest, before KMS is asked.
+    """
+
+    action: str
+    kind: str
+    perform: Callable[[Account], tuple[T, str | None]]
+    accepts: Callable[[str], None] = anyone
+
+
+class Releases:
+    """Opens a user's wallet for one use, which is on record before its result is returned."""
+
+    def __init__(
+        self, store: WalletStore, opener: WalletOpener, audit: AuditLog, guard: ReleaseGuard
+    ) -> None:
+        self._store = store
+        self._opener = opener
+        self._audit = audit
+        self._guard = guard
+
+    def release(self, user_id: str, use: Use[T]) -> T:
+        """What `use` makes of the user's key: one kms:Decrypt, one audit row (invariant 3).
+
+        Raises:
+            Sealed: an operator stopped all releases, before this one or while KMS was at it.
+            RateLimited: the caller's limit is used up.
+            WalletNotFound: the user has no wallet.
+            InvalidRequest: the use does not accept this wallet; KMS was not asked.
+            IntegrityFailure: the row does not open to its own address.
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
+            AuditUnavailable: the use could not be recorded, so nothing leaves.
+        """
+        with self._audit.refusals(Event(use.action, user_id=user_id)):
+            self._guard.admit(limited_as(use.kind))
+            wallet = self._store.find_sealed(user_id)
+            if wallet is None:
+                raise WalletNotFound
+        event = Event(
+            use.action,
+            user_id=user_id,
+            wallet_address=wallet.wallet_address,
+            kms_key_id=wallet.dek.key_arn,
+        )
+        with self._audit.refusals(event):
+            use.accepts(wallet.wallet_address)
+            opened = self._opener.open(wallet)
+            answer, detail = use.perform(opened.account)
+        event = replace(event, kms_request_id=opened.kms_request_id, detail=detail)
+        with self._audit.refusals(event):
+            self._guard.check_seal()
+        self._audit.record(event)
+        self._guard.report_canary(event)
+        metrics.secrets_released.labels(use.kind, metrics.caller()).inc()
+        return answer

@@ -1,0 +1,146 @@
+"""Verifying that stored wallets open: each envelope opened, its address derived again, nothing released."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable
+from kms_service.service.audit.log import OK, AuditLog, Event
+from kms_service.service.wallets.opening import WalletOpener
+from kms_service.store.wallets.find import SealedWallet
+from kms_service.store.wallets.walk import Chosen, WalletWalk
+
+FAILURES_KEPT = 1000
+BACK_OFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
+FAILED = "failures_found"
+
+
+@dataclass(frozen=True, slots=True)
+class WalletFailure:
+    """A wallet that did not open: an error code, and words of KMS or of this source."""
+
+    user_id: str
+    kms_key_id: str
+    code: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Verification:
+    """How far a run has come.
+
+    Attributes:
+        total: wallets to be passed in all.
+        passed: wallets passed, opened or not chosen.
+        opened: wallets that opened to their own address.
+        failed: wallets that did not.
+        failures: the first thousand of these.
+        cursor: the last user id before which everything is done: where another run goes on.
+        complete: whether the end was reached.
+    """
+
+    total: int
+    cursor: str
+    passed: int = 0
+    opened: int = 0
+    failed: int = 0
+    failures: list[WalletFailure] = field(default_factory=list)
+    complete: bool = False
+
+
+Report = Callable[[Verification, Sequence[WalletFailure]], None]
+
+
+class WalletVerifier:
+    """Opens stored wallets as the service would, in several threads, in memory that does not grow."""
+
+    def __init__(self, walk: WalletWalk, opener: WalletOpener, audit: AuditLog) -> None:
+        self._walk = walk
+        self._opener = opener
+        self._audit = audit
+
+    def verify(
+        self, chosen: Chosen, *, after: str, threads: int, rate_per_second: float | None, report: Report
+    ) -> Verification:
+        """Open every chosen wallet behind user id `after`; no secret leaves this method.
+
+        KMS being away or throttling is waited out for a while, then the wallet counts as failed.
+
+        Args:
+            chosen: which wallets.
+            after: the cursor of an earlier run, or an empty string.
+            threads: wallets opened at once; each is one kms:Decrypt and a key derivation.
+            rate_per_second: wallets begun in a second, at most; None for no limit.
+            report: told after every stretch how far the run is, and which wallets failed in it.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL did not answer.
+            AuditUnavailable: the run is done and not on record.
+        """
+        run = Verification(self._walk.count(chosen, after), after)
+        pace = _Pace(rate_per_second)
+        with self._on_record(run, chosen), ThreadPoolExecutor(threads) as executor:
+            while (stretch := self._walk.next(chosen, run.cursor)) is not None:
+                outcomes = list(executor.map(lambda wallet: self._failure(wallet, pace), stretch.chosen))
+                failures = [outcome for outcome in outcomes if outcome is not None]
+                run.passed += stretch.passed
+                run.opened += len(outcomes) - len(failures)
+                run.failed += len(failures)
+                run.failures += failures[: FAILURES_KEPT - len(run.failures)]
+                run.cursor = stretch.last_user_id
+                report(run, failures)
+            run.complete = True
+        return run
+
+    @contextmanager
+    def _on_record(self, run: Verification, chosen: Chosen) -> Iterator[None]:
+        # One row a run, however it ends: nothing is released that would need a row of its own.
+        started_after = run.cursor
+        try:
+            yield
+        finally:
+            scope = f"key={chosen.kms_key_id or 'any'} since={chosen.since} share={chosen.share:g}"
+            where = f"after={started_after or '-'} to={'end' if run.complete else run.cursor or '-'}"
+            counts = f"opened={run.opened} failed={run.failed}"
+            outcome = FAILED if run.failed else OK
+            self._audit.record(Event("wallets.verify", outcome=outcome, detail=f"{counts} {scope} {where}"))
+
+    def _failure(self, wallet: SealedWallet, pace: "_Pace") -> WalletFailure | None:
+        for seconds in (*BACK_OFF_SECONDS, None):
+            pace.wait()
+            try:
+                self._opener.open(wallet)
+            except IntegrityFailure as error:
+                return _failed(wallet, error, error.reason)
+            except KmsError as error:
+                if isinstance(error, KmsKeyUnusable) or seconds is None:
+                    return _failed(wallet, error, error.reason)
+                time.sleep(seconds)
+            else:
+                return None
+        raise AssertionError("the last attempt answers")
+
+
+class _Pace:
+    """Lets callers through at a steady rate."""
+
+    def __init__(self, rate_per_second: float | None) -> None:
+        self._interval = 0.0 if rate_per_second is None else 1 / rate_per_second
+        self._next = time.monotonic()
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Return when it is the caller's turn."""
+        if not self._interval:
+            return
+        with self._lock:
+            turn = max(self._next, time.monotonic())
+            self._next = turn + self._interval
+        time.sleep(max(0.0, turn - time.monotonic()))
+
+
+def _failed(wallet: SealedWallet, error: IntegrityFailure | KmsError, reason: str) -> WalletFailure:
+    return WalletFailure(wallet.user_id, wallet.dek.key_arn, error.code, reason)

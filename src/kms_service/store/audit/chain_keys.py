@@ -1,0 +1,81 @@
+"""The `audit_chain_keys` table: MAC keys of audit chains as they were wrapped anew.
+
+A chain's own row is never changed; the newest row here, where there is one, stands in for its wrapped key.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from kms_service.crypto.material import WrappedDek
+from kms_service.store.postgres.database import Database
+from kms_service.store.postgres.tables import audit_chain_keys
+
+_UNDER = text(
+    """
+    SELECT chain.chain_id, coalesce(anew.kms_key_id, chain.kms_key_id) AS kms_key_id,
+        coalesce(anew.kms_region, chain.kms_region) AS kms_region,
+        coalesce(anew.wrapped_mac_key, chain.wrapped_mac_key) AS wrapped_mac_key
+    FROM audit_chains AS chain LEFT JOIN LATERAL (
+        SELECT * FROM audit_chain_keys WHERE chain_id = chain.chain_id ORDER BY wrapped_at DESC LIMIT 1
+    ) AS anew ON true
+    WHERE coalesce(anew.kms_key_id, chain.kms_key_id) = ANY(:keys) AND chain.chain_id > :after
+    ORDER BY chain.chain_id LIMIT :limit
+    """
+)
+_FIRST = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainKey:
+    """A chain's MAC key as it is wrapped now."""
+
+    chain_id: UUID
+    wrapped: WrappedDek
+
+
+class AuditChainKeyStore:
+    """Statements on `audit_chain_keys`.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def under(self, keys: Sequence[str], *, after: UUID = _FIRST, limit: int = 100) -> list[ChainKey]:
+        """MAC keys that one of these key ARNs wraps now, in order of chain id, those behind `after`."""
+        parameters = {"keys": list(keys), "after": after, "limit": limit}
+        with self._database.connection() as connection:
+            return [
+                ChainKey(row[0], WrappedDek(row[1], row[2], row[3]))
+                for row in connection.execute(_UNDER, parameters)
+            ]
+
+    def newest(self, chain_id: UUID) -> WrappedDek | None:
+        """The chain's MAC key as it was last wrapped anew, or None."""
+        columns = audit_chain_keys.c
+        statement = (
+            select(columns.kms_key_id, columns.kms_region, columns.wrapped_mac_key)
+            .where(columns.chain_id == chain_id)
+            .order_by(columns.wrapped_at.desc())
+            .limit(1)
+        )
+        with self._database.connection() as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else WrappedDek(row[0], row[1], row[2])
+
+    def add(self, key: ChainKey) -> None:
+        """Have this wrapped key stand in for the chain's from now on."""
+        statement = insert(audit_chain_keys).values(
+            chain_id=key.chain_id,
+            wrapped_at=func.clock_timestamp(),
+            wrapped_mac_key=key.wrapped.blob,
+            kms_key_id=key.wrapped.key_arn,
+            kms_region=key.wrapped.region,
+        )
+        with self._database.connection() as connection:
+            connection.execute(statement)

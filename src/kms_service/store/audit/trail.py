@@ -1,0 +1,139 @@
+"""The audit tables as auditors read them: chains in order, rows by place, events by filter; in pages."""
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, exists, func, select
+
+from kms_service.crypto.material import WrappedDek
+from kms_service.store.audit.rows import AuditRow, ChainRow
+from kms_service.store.postgres.database import Database
+from kms_service.store.postgres.tables import audit_chains, audit_events, tokens
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """An audit row as it lies in the table; `id` grows in the order of insertion."""
+
+    id: int
+    row: AuditRow
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events to list; None admits all. `since` is included, `until` is not."""
+
+    user_id: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    outcome: str | None = None
+    kms_key_id: str | None = None
+
+
+_ROW_FIELDS = tuple(field.name for field in fields(AuditRow))
+_ROW = tuple(audit_events.c[name] for name in _ROW_FIELDS)
+
+
+class AuditTrailStore:
+    """Reading statements on the audit tables; each looks at few rows, whatever the tables' size.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def chains(self, *, after: int, limit: int) -> Sequence[ChainRow]:
+        """Numbered chains in order of their number, those behind number `after`."""
+        statement = (
+            select(audit_chains)
+            .where(audit_chains.c.number > after)
+            .order_by(audit_chains.c.number)
+            .limit(limit)
+        )
+        with self._database.connection() as connection:
+            return [_chain(row) for row in connection.execute(statement)]
+
+    def chain(self, chain_id: UUID) -> ChainRow | None:
+        """One chain, or None."""
+        with self._database.connection() as connection:
+            row = connection.execute(
+                select(audit_chains).where(audit_chains.c.chain_id == chain_id)
+            ).one_or_none()
+        return None if row is None else _chain(row)
+
+    def rows(self, chain_id: UUID, *, after: int, limit: int) -> Sequence[StoredRow]:
+        """Rows of a chain in order of their place, those behind place `after`."""
+        statement = (
+            select(audit_events.c.id, *_ROW)
+            .where(audit_events.c.chain_id == chain_id, audit_events.c.seq > after)
+            .order_by(audit_events.c.seq)
+            .limit(limit)
+        )
+        with self._database.connection() as connection:
+            return [_stored(row) for row in connection.execute(statement)]
+
+    def last_before(self, chain_id: UUID, since: datetime) -> int:
+        """The place of the last row of a chain that is older than `since`; 0 when none is."""
+        statement = (
+            select(audit_events.c.seq)
+            .where(audit_events.c.chain_id == chain_id, audit_events.c.at < since)
+            .order_by(audit_events.c.seq.desc())
+            .limit(1)
+        )
+        with self._database.connection() as connection:
+            return connection.execute(statement).scalar_one_or_none() or 0
+
+    def chain_with_rows(self, *, after: UUID | None) -> UUID | None:
+        """The next chain id that has rows, in order of ids; one index probe, however many rows it has."""
+        statement = select(audit_events.c.chain_id).order_by(audit_events.c.chain_id).limit(1)
+        if after is not None:
+            statement = statement.where(audit_events.c.chain_id > after)
+        with self._database.connection() as connection:
+            return connection.execute(statement).scalar_one_or_none()
+
+    def highest_id(self) -> int:
+        """About how many rows there are: ids have few gaps."""
+        with self._database.connection() as connection:
+            return connection.execute(select(func.max(audit_events.c.id))).scalar_one() or 0
+
+    def tokens_exist(self) -> bool:
+        """Whether anybody ever made a token, which is never done without an audit row."""
+        with self._database.connection() as connection:
+            return bool(connection.execute(select(exists(select(tokens.c.name)))).scalar_one())
+
+    def events(self, wanted: EventFilter, *, before: int | None, limit: int) -> Sequence[StoredRow]:
+        """Events newest first, those with an id below `before`."""
+        with self._database.connection() as connection:
+            return [_stored(row) for row in connection.execute(_events(wanted, before, limit))]
+
+
+def _events(wanted: EventFilter, before: int | None, limit: int) -> Select[Any]:
+    columns = audit_events.c
+    conditions: tuple[tuple[Any, Callable[[Any, Any], Any], Any], ...] = (
+        (columns.user_id, operator.eq, wanted.user_id),
+        (columns.actor, operator.eq, wanted.actor),
+        (columns.action, operator.eq, wanted.action),
+        (columns.outcome, operator.eq, wanted.outcome),
+        (columns.kms_key_id, operator.eq, wanted.kms_key_id),
+        (columns.at, operator.ge, wanted.since),
+        (columns.at, operator.lt, wanted.until),
+        (columns.id, operator.lt, before),
+    )
+    admitted = [compare(column, value) for column, compare, value in conditions if value is not None]
+    return select(columns.id, *_ROW).where(*admitted).order_by(columns.id.desc()).limit(limit)
+
+
+def _stored(row: Row[Any]) -> StoredRow:
+    return StoredRow(row.id, AuditRow(*(getattr(row, name) for name in _ROW_FIELDS)))
+
+
+def _chain(row: Row[Any]) -> ChainRow:
+    wrapped = WrappedDek(row.kms_key_id, row.kms_region, row.wrapped_mac_key)
+    return ChainRow(row.chain_id, row.number, row.opened_at, row.process, wrapped)

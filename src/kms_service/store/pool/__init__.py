@@ -1,0 +1,1 @@
+"""Rows about the keys of the pool."""

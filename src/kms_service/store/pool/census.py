@@ -1,0 +1,107 @@
+"""The `key_census` table: what replicas know of each key together, written at a low rate."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from kms_service.store.postgres.database import Database
+from kms_service.store.postgres.tables import key_census, wallets
+
+COUNT_SECONDS = 120
+_ONE_AT_A_TIME = 0x6B6D735F636E7473  # "kms_cnts": the key of an advisory lock
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCensus:
+    """What is known of one key ARN.
+
+    Attributes:
+        wallets: under this key when last counted; None before the first count.
+        counted_at: by the database's clock, UTC.
+        counted_in_seconds: how long that count of all keys took.
+        last_used_at: UTC, by the clock of the replica that used it.
+    """
+
+    kms_key_id: str
+    last_used_at: datetime | None
+    wallets: int | None
+    counted_at: datetime | None
+    counted_in_seconds: float | None
+
+
+class KeyCensusStore:
+    """Statements on `key_census`. Every method raises DatabaseUnavailable when PostgreSQL does not answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def read(self) -> tuple[dict[str, KeyCensus], datetime]:
+        """Every known key by ARN, and the database's time."""
+        statement = select(key_census, func.clock_timestamp().label("now"))
+        with self._database.connection() as connection:
+            rows = connection.execute(statement).all()
+        now = rows[0].now if rows else self._database.now()
+        return {row.kms_key_id: KeyCensus(*row[:-1]) for row in rows}, now
+
+    def record_use(self, last_used: Mapping[str, datetime]) -> None:
+        """Note when keys were last used; an older time never replaces a newer one."""
+        statement = insert(key_census).values(
+            [{"kms_key_id": arn, "last_used_at": at} for arn, at in sorted(last_used.items())]
+        )
+        newer = func.greatest(key_census.c.last_used_at, statement.excluded.last_used_at)
+        with self._database.connection() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=[key_census.c.kms_key_id], set_={"last_used_at": newer}
+                )
+            )
+
+    def count(self) -> bool:
+        """Count the wallets under each key; False when another replica is doing so.
+
+        Reads the index on `kms_key_id` from end to end, so how often is up to the caller.
+        """
+        with self._database.transaction() as connection:
+            if not connection.execute(select(func.pg_try_advisory_xact_lock(_ONE_AT_A_TIME))).scalar_one():
+                return False
+            connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
+            started = time.monotonic()
+            counts = _counts(connection)
+            _write(connection, counts, time.monotonic() - started)
+        return True
+
+
+def _counts(connection: Connection) -> dict[str, int]:
+    known = dict.fromkeys(connection.execute(select(key_census.c.kms_key_id)).scalars(), 0)
+    statement = select(wallets.c.kms_key_id, func.count().label("wallets")).group_by(wallets.c.kms_key_id)
+    return known | {row.kms_key_id: row.wallets for row in connection.execute(statement)}
+
+
+def _write(connection: Connection, counts: Mapping[str, int], seconds: float) -> None:
+    if not counts:
+        return
+    rows: list[dict[str, Any]] = [
+        {
+            "kms_key_id": arn,
+            "wallets": number,
+            "counted_at": func.clock_timestamp(),
+            "counted_in_seconds": seconds,
+        }
+        for arn, number in sorted(counts.items())
+    ]
+    statement = insert(key_census).values(rows)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[key_census.c.kms_key_id],
+            set_={
+                "wallets": statement.excluded.wallets,
+                "counted_at": statement.excluded.counted_at,
+                "counted_in_seconds": statement.excluded.counted_in_seconds,
+            },
+        )
+    )

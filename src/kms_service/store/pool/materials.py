@@ -1,0 +1,134 @@
+"""The `key_materials` table: wallets under each version of each key's material, counted by one for all."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, text
+
+from kms_service.store.postgres.database import Database
+from kms_service.store.postgres.tables import key_materials
+
+COUNT_SECONDS = 300
+_ONE_AT_A_TIME = 0x6B6D735F6D617473  # "kms_mats": the key of an advisory lock
+
+# A row that was re-wrapped says which material wraps it. Of others KMS does not tell, and the time does.
+_BY_TIME = text(
+    """
+    SELECT kms_key_material_id AS material_id,
+        width_bucket(coalesce(dek_wrapped_at, created_at), CAST(:dates AS timestamptz[])) AS version,
+        count(*) AS wallets
+    FROM wallets WHERE kms_key_id = :arn GROUP BY 1, 2
+    """
+)
+# Of a key that was never rotated, the index tells all.
+_ALL = text(
+    "SELECT NULL AS material_id, 0 AS version, count(*) AS wallets FROM wallets WHERE kms_key_id = :arn"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a key's material: its id where KMS tells it, and since when it was current (UTC)."""
+
+    material_id: str | None
+    current_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class MaterialCount:
+    """Wallets under one version of a key's material, as last counted."""
+
+    kms_key_id: str
+    version: int
+    key_material_id: str | None
+    current_since: datetime | None
+    wallets: int
+
+
+class KeyMaterialStore:
+    """Statements on `key_materials`.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def read(self) -> dict[str, list[MaterialCount]]:
+        """The counts of each key ARN, oldest version first."""
+        columns = [
+            key_materials.c[name]
+            for name in ("kms_key_id", "version", "key_material_id", "current_since", "wallets")
+        ]
+        counts: dict[str, list[MaterialCount]] = {}
+        with self._database.connection() as connection:
+            for row in connection.execute(select(*columns).order_by(*columns[:2])):
+                counts.setdefault(row.kms_key_id, []).append(MaterialCount(*row))
+        return counts
+
+    def count(self, keys: Mapping[str, Sequence[Version]], *, share_of_time: int) -> bool:
+        """Count the wallets under each version of these keys, unless that was done lately or is being done.
+
+        Reads the rows of rotated keys once, and only the index for others.
+
+        Args:
+            keys: the versions of each key ARN, oldest first, at least one.
+            share_of_time: the last count must lie so many times back as it took.
+        """
+        with self._database.transaction() as connection:
+            if not connection.execute(select(func.pg_try_advisory_xact_lock(_ONE_AT_A_TIME))).scalar_one():
+                return False
+            connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
+            if not _is_due(connection, share_of_time):
+                return False
+            started = time.monotonic()
+            counts = {arn: _count(connection, arn, versions) for arn, versions in keys.items()}
+            _write(connection, keys, counts, time.monotonic() - started)
+        return True
+
+
+def _is_due(connection: Connection, share_of_time: int) -> bool:
+    age = func.extract("epoch", func.clock_timestamp() - func.min(key_materials.c.counted_at))
+    took = func.max(key_materials.c.counted_in_seconds)
+    due: bool | None = connection.execute(select(age > share_of_time * took)).scalar_one()
+    return due is not False
+
+
+def _count(connection: Connection, arn: str, versions: Sequence[Version]) -> list[int]:
+    counts = [0] * len(versions)
+    by_id = {version.material_id: n for n, version in enumerate(versions) if version.material_id is not None}
+    dates = [version.current_since for version in versions[1:]]
+    rows = (
+        connection.execute(_BY_TIME, {"arn": arn, "dates": dates})
+        if dates
+        else connection.execute(_ALL, {"arn": arn})
+    )
+    for row in rows:
+        counts[by_id.get(row.material_id, row.version)] += row.wallets
+    return counts
+
+
+def _write(
+    connection: Connection,
+    keys: Mapping[str, Sequence[Version]],
+    counts: Mapping[str, Sequence[int]],
+    seconds: float,
+) -> None:
+    connection.execute(delete(key_materials).where(key_materials.c.kms_key_id.in_(list(keys))))
+    rows: list[dict[str, Any]] = [
+        {
+            "kms_key_id": arn,
+            "version": n,
+            "key_material_id": version.material_id,
+            "current_since": version.current_since,
+            "wallets": counts[arn][n],
+            "counted_at": func.clock_timestamp(),
+            "counted_in_seconds": seconds,
+        }
+        for arn, versions in keys.items()
+        for n, version in enumerate(versions)
+    ]
+    connection.execute(insert(key_materials).values(rows))

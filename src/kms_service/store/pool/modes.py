@@ -1,0 +1,45 @@
+"""The `pool_keys` table: the modes that operators gave to keys, for all replicas and over restarts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from kms_service.store.postgres.database import Database
+from kms_service.store.postgres.tables import pool_keys
+
+_ONE_AT_A_TIME = 0x6B6D735F706F6F6C  # "kms_pool": the key of an advisory lock
+_DRAINING = select(pool_keys.c.alias).where(pool_keys.c.mode == "draining")
+
+
+class ModeChange:
+    """The modes as they are until the change commits; nobody else changes any meanwhile."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.draining = frozenset(connection.execute(_DRAINING).scalars())
+
+    def set(self, alias: str, mode: str) -> None:
+        """Give the key this mode."""
+        statement = insert(pool_keys).values(alias=alias, mode=mode, changed_at=func.now())
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[pool_keys.c.alias],
+                set_={"mode": statement.excluded.mode, "changed_at": statement.excluded.changed_at},
+            )
+        )
+
+
+class PoolKeyStore:
+    """Statements on `pool_keys`. Every method raises DatabaseUnavailable when PostgreSQL does not answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextmanager
+    def change(self) -> Iterator[ModeChange]:
+        """A change that sees all others and is committed at the end; two never interleave."""
+        with self._database.transaction() as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
+            yield ModeChange(connection)

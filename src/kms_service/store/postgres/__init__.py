@@ -1,0 +1,1 @@
+"""PostgreSQL itself: connections, statements, schema."""

@@ -1,0 +1,1 @@
+"""Rows of the re-wrap jobs."""

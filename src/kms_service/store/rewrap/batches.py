@@ -1,0 +1,227 @@
+"""The statements of a worker's transactions: stretches of wallets under a lease, and rows wrapped anew."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from kms_service.crypto.material import WrappedDek
+from kms_service.store.postgres.tables import rotation_batches, rotation_failures, rotations, wallets
+from kms_service.store.rewrap.jobs import Rotation, RotationStatus, due
+
+BATCH_WALLETS = 1000
+LEASE_SECONDS = 60
+STRETCH_SECONDS = 60
+_SAMPLE_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A stretch of one key's wallets, behind `after_user_id` up to `last_user_id`, leased to one worker."""
+
+    batch_id: UUID
+    lease_id: UUID
+    source: str
+    after_user_id: str
+    last_user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DueWallet:
+    """What re-wrapping needs of a row. The sealed seed is not even read (invariant 7)."""
+
+    user_id: str
+    wallet_address: str
+    dek: WrappedDek
+
+
+@dataclass(frozen=True, slots=True)
+class MovedWallet:
+    """A wallet and its DEK as KMS wrapped it anew."""
+
+    wallet: DueWallet
+    dek: WrappedDek
+    key_material_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedWallet:
+    """A wallet that cannot be moved: an error code, and words of KMS or of this source."""
+
+    wallet: DueWallet
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round of KMS calls came to."""
+
+    moved: Sequence[MovedWallet] = ()
+    failed: Sequence[FailedWallet] = ()
+    kms_calls: int = 0
+
+
+class LeaseLost(Exception):  # not an error of the service: the worker goes on with another batch
+    """Another worker has the batch by now, or the job no longer runs. Nothing was written."""
+
+
+# A compare-and-set for each row: it moves only if it still is what was sent to KMS.
+_MOVE = text(
+    """
+    UPDATE wallets SET encrypted_dek = moved.new_dek, kms_key_id = moved.key, kms_region = moved.region,
+        kms_key_material_id = moved.material, dek_wrapped_at = clock_timestamp()
+    FROM unnest(:users ::text[], :old_deks ::bytea[], :new_deks ::bytea[], :keys ::text[],
+        :regions ::text[], :materials ::text[]) AS moved(user_id, old_dek, new_dek, key, region, material)
+    WHERE wallets.user_id = moved.user_id AND wallets.kms_key_id = :source
+        AND wallets.encrypted_dek = moved.old_dek
+    """
+)
+
+
+def lease_end() -> ColumnElement[datetime]:
+    """Until when a lease taken or renewed now holds."""
+    return func.clock_timestamp() + text(f"interval '{LEASE_SECONDS} seconds'")
+
+
+def has_failed(rotation_id: UUID) -> ColumnElement[bool]:
+    """Whether a wallet is on the job's list of failures."""
+    return exists().where(
+        rotation_failures.c.rotation_id == rotation_id, rotation_failures.c.user_id == wallets.c.user_id
+    )
+
+
+def stretch(connection: Connection, job: Rotation) -> tuple[str | None, int]:
+    """The next stretch behind the job's cursor, whatever is due in it: its last user and how many are due.
+
+    Its length is fixed and so is its cost, however few wallets of the key a job is about.
+    """
+    is_due = (*due([], job.wrapped_before)[1:], ~has_failed(job.rotation_id))
+    window = (
+        select(wallets.c.user_id, and_(*is_due).label("is_due"))
+        .where(wallets.c.kms_key_id == job.sources[job.cursor_source], wallets.c.user_id > job.cursor_user_id)
+        .order_by(wallets.c.user_id)
+        .limit(BATCH_WALLETS)
+        .subquery()
+    )
+    found = func.count().filter(window.c.is_due)
+    # A second sweep passes over what the first has moved, until PostgreSQL has vacuumed it away.
+    connection.execute(text(f"SET LOCAL statement_timeout = '{STRETCH_SECONDS}s'"))
+    row = connection.execute(select(func.max(window.c.user_id), found)).one()
+    return row[0], row[1]
+
+
+def advance(connection: Connection, job: Rotation, last: str | None, found: int) -> bool:
+    """Move the cursor behind `last`, or to the next key when None; whether no other worker was faster."""
+    values = {
+        "cursor_source": job.cursor_source + (last is None),
+        "cursor_user_id": last or "",
+        "sweep_found": rotations.c.sweep_found + found,
+        # What later sweeps find was not there, or not free, when the job was counted.
+        "total": rotations.c.total + (found if job.sweep > 1 else 0),
+    }
+    statement = (
+        update(rotations)
+        .where(
+            rotations.c.rotation_id == job.rotation_id,
+            rotations.c.status == RotationStatus.RUNNING,
+            rotations.c.sweep == job.sweep,
+            rotations.c.cursor_source == job.cursor_source,
+            rotations.c.cursor_user_id == job.cursor_user_id,
+        )
+        .values(values)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def lease(connection: Connection, job: Rotation, batch: Batch, worker: str) -> None:
+    """Record a new batch as this worker's."""
+    values = {
+        "rotation_id": job.rotation_id,
+        "batch_id": batch.batch_id,
+        "lease_id": batch.lease_id,
+        "source": batch.source,
+        "after_user_id": batch.after_user_id,
+        "last_user_id": batch.last_user_id,
+        "worker": worker,
+        "leased_until": lease_end(),
+    }
+    connection.execute(insert(rotation_batches).values(values))
+
+
+def renew(connection: Connection, batch: Batch, *, statuses: Sequence[RotationStatus]) -> None:
+    """Hold the batch for another while, and until this transaction ends in any case.
+
+    Raises:
+        LeaseLost: another worker has it, or the job's status is none of `statuses`.
+    """
+    job = exists().where(
+        rotations.c.rotation_id == rotation_batches.c.rotation_id, rotations.c.status.in_(statuses)
+    )
+    statement = (
+        update(rotation_batches)
+        .where(
+            rotation_batches.c.batch_id == batch.batch_id, rotation_batches.c.lease_id == batch.lease_id, job
+        )
+        .values(leased_until=lease_end())
+    )
+    if connection.execute(statement).rowcount != 1:
+        raise LeaseLost
+
+
+def move(connection: Connection, source: str, moved: Sequence[MovedWallet]) -> int:
+    """Store the new DEKs of those wallets that are still as they were sent to KMS; answers how many."""
+    if not moved:
+        return 0
+    values = {
+        "users": [each.wallet.user_id for each in moved],
+        "old_deks": [each.wallet.dek.blob for each in moved],
+        "new_deks": [each.dek.blob for each in moved],
+        "keys": [each.dek.key_arn for each in moved],
+        "regions": [each.dek.region for each in moved],
+        "materials": [each.key_material_id for each in moved],
+        "source": source,
+    }
+    return connection.execute(_MOVE, values).rowcount
+
+
+def list_failures(connection: Connection, rotation_id: UUID, failed: Sequence[FailedWallet]) -> int:
+    """Put wallets on the job's list of failures; answers how many were not there yet."""
+    if not failed:
+        return 0
+    rows = [
+        {
+            "rotation_id": rotation_id,
+            "user_id": each.wallet.user_id,
+            "code": each.code,
+            "reason": each.reason[:200],
+            "kms_key_id": each.wallet.dek.key_arn,
+        }
+        for each in failed
+    ]
+    statement = insert(rotation_failures).values(rows).on_conflict_do_nothing()
+    return len(connection.execute(statement.returning(rotation_failures.c.user_id)).all())
+
+
+def count(connection: Connection, rotation_id: UUID, round_: Round, done: int, failed: int) -> None:
+    """Add a round to the job's counts, and renew the sample its rate is told from when it is old."""
+    processed = rotations.c.done + rotations.c.failed + rotations.c.skipped
+    skipped = len(round_.moved) - done
+    now = processed + done + skipped + failed
+    seconds = func.extract("epoch", func.clock_timestamp() - rotations.c.sampled_at)
+    old = seconds >= _SAMPLE_SECONDS
+    values = {
+        "done": rotations.c.done + done,
+        "failed": rotations.c.failed + failed,
+        "skipped": rotations.c.skipped + skipped,
+        "kms_calls": rotations.c.kms_calls + round_.kms_calls,
+        "sampled_rate": case(
+            (old, (now - rotations.c.sampled_processed) / seconds), else_=rotations.c.sampled_rate
+        ),
+        "sampled_processed": case((old, now), else_=rotations.c.sampled_processed),
+        "sampled_at": case((old, func.clock_timestamp()), else_=rotations.c.sampled_at),
+    }
+    connection.execute(update(rotations).where(rotations.c.rotation_id == rotation_id).values(values))

@@ -1,0 +1,254 @@
+"""The `rotations` and `rotation_failures` tables as operators see them: jobs, their states and failures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, case, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from kms_service.store.postgres.database import Database
+from kms_service.store.postgres.tables import rotation_failures, rotations, wallets
+
+
+class RotationStatus(StrEnum):
+    """Where a job stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    COMPLETED_WITH_ERRORS = "completed_with_errors"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+LIVE = (RotationStatus.PENDING, RotationStatus.RUNNING, RotationStatus.PAUSED)
+WORKABLE = (RotationStatus.PENDING, RotationStatus.RUNNING)
+COUNT_SECONDS = 120
+_SAMPLE_AGE = "interval '10 seconds'"
+
+
+@dataclass(frozen=True, slots=True)
+class NewRotation:
+    """A job as it is asked for, with every alias already resolved to an ARN.
+
+    Attributes:
+        sources: keys whose wallets are moved, each swept once.
+        wrapped_before: only wallets whose DEK was wrapped before this time; None for all.
+        destinations: keys that the wallets go to, spread at random.
+        rate_per_second: KMS calls a second, over all workers.
+        total: wallets to be moved as counted now.
+    """
+
+    rotation_id: UUID
+    dry_run: bool
+    sources: tuple[str, ...]
+    wrapped_before: datetime | None
+    destinations: tuple[str, ...]
+    rate_per_second: float
+    created_by: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A job; times are UTC.
+
+    Attributes:
+        done: wallets moved by this job.
+        failed: wallets that could not be moved, each listed.
+        skipped: wallets that someone else changed while they were being moved.
+        kms_calls: ReEncrypt calls made, failed ones too.
+        rate: wallets a second lately; 0 unless running.
+    """
+
+    rotation_id: UUID
+    status: RotationStatus
+    dry_run: bool
+    sources: Sequence[str]
+    wrapped_before: datetime | None
+    destinations: Sequence[str]
+    rate_per_second: float
+    created_by: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    total: int
+    done: int
+    failed: int
+    skipped: int
+    kms_calls: int
+    last_error: str | None
+    sweep: int
+    cursor_source: int
+    cursor_user_id: str
+    rate: float
+
+    @property
+    def processed(self) -> int:
+        """Wallets dealt with, one way or another."""
+        return self.done + self.failed + self.skipped
+
+    @property
+    def eta_seconds(self) -> int | None:
+        """Seconds until everything is dealt with at the present rate; None while nothing moves."""
+        left = max(0, self.total - self.processed)
+        return round(left / self.rate) if self.rate > 0 else None
+
+    @property
+    def live(self) -> bool:
+        """Whether it has not ended."""
+        return self.status in LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class RotationFailure:
+    """A wallet that could not be moved: `code` is an error code, `reason` words of KMS or of this source."""
+
+    user_id: str
+    code: str
+    reason: str
+    kms_key_id: str
+    at: datetime
+
+
+_PROCESSED = rotations.c.done + rotations.c.failed + rotations.c.skipped
+_SAMPLE_SECONDS = func.greatest(func.extract("epoch", func.clock_timestamp() - rotations.c.sampled_at), 0.001)
+_RATE: ColumnElement[float] = case(
+    (rotations.c.status != RotationStatus.RUNNING, 0.0),
+    (
+        rotations.c.sampled_rate.is_not(None)
+        & (rotations.c.sampled_at > func.clock_timestamp() - text(_SAMPLE_AGE)),
+        rotations.c.sampled_rate,
+    ),
+    else_=func.coalesce((_PROCESSED - rotations.c.sampled_processed) / _SAMPLE_SECONDS, 0.0),
+).label("rate")
+_COLUMNS = (
+    *(rotations.c[field.name] for field in fields(Rotation) if field.name != "rate"),
+    _RATE,
+)
+_FAILURE = (
+    rotation_failures.c.user_id,
+    rotation_failures.c.code,
+    rotation_failures.c.reason,
+    rotation_failures.c.kms_key_id,
+    rotation_failures.c.at,
+)
+# Jumps from key to key through the index, whatever the number of wallets.
+_KEYS_IN_USE = text(
+    """
+    WITH RECURSIVE keys(arn) AS (
+        (SELECT kms_key_id FROM wallets ORDER BY kms_key_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT kms_key_id FROM wallets WHERE kms_key_id > arn ORDER BY kms_key_id LIMIT 1)
+        FROM keys WHERE arn IS NOT NULL
+    )
+    SELECT arn FROM keys WHERE arn IS NOT NULL
+    """
+)
+
+
+class RotationStore:
+    """Statements of those who start, watch and steer jobs.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def keys_in_use(self) -> list[str]:
+        """The ARNs that wrap at least one wallet's DEK."""
+        with self._database.connection() as connection:
+            return [row.arn for row in connection.execute(_KEYS_IN_USE)]
+
+    def count_due(self, sources: Sequence[str], wrapped_before: datetime | None) -> int:
+        """Wallets that a job would move now. Reads the sources' part of the index, once."""
+        statement = select(func.count()).select_from(wallets).where(*due(sources, wrapped_before))
+        with self._database.transaction() as connection:
+            connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
+            return int(connection.execute(statement).scalar_one())
+
+    def insert(self, new: NewRotation) -> Rotation | None:
+        """Store a job, `pending`, or already `completed` when it is a dry run; None when one is live."""
+        values = {field.name: getattr(new, field.name) for field in fields(new)}
+        values |= {"sources": list(new.sources), "destinations": list(new.destinations)}
+        values["status"] = RotationStatus.PENDING
+        if new.dry_run:
+            values |= {
+                "status": RotationStatus.COMPLETED,
+                "started_at": func.now(),
+                "finished_at": func.now(),
+            }
+        statement = insert(rotations).values(values).on_conflict_do_nothing().returning(*_COLUMNS)
+        return self._one(statement)
+
+    def find(self, rotation_id: UUID) -> Rotation | None:
+        """The job, or None."""
+        return self._one(select(*_COLUMNS).where(rotations.c.rotation_id == rotation_id))
+
+    def find_live(self) -> Rotation | None:
+        """The job that is pending, running or paused; there is at most one."""
+        return self._one(select(*_COLUMNS).where(rotations.c.status.in_(LIVE)))
+
+    def newest(self, limit: int) -> list[Rotation]:
+        """The last `limit` jobs, newest first."""
+        statement = select(*_COLUMNS).order_by(rotations.c.created_at.desc()).limit(limit)
+        with self._database.connection() as connection:
+            return [_rotation(row) for row in connection.execute(statement)]
+
+    def failures(self, rotation_id: UUID, *, limit: int, after: str) -> list[RotationFailure]:
+        """Up to `limit` failures of a job in order of user id, those behind `after`."""
+        statement = (
+            select(*_FAILURE)
+            .where(rotation_failures.c.rotation_id == rotation_id, rotation_failures.c.user_id > after)
+            .order_by(rotation_failures.c.user_id)
+            .limit(limit)
+        )
+        with self._database.connection() as connection:
+            return [RotationFailure(*row) for row in connection.execute(statement)]
+
+    def transition(
+        self, rotation_id: UUID, to: RotationStatus, *, only_from: Sequence[RotationStatus]
+    ) -> Rotation | None:
+        """Change a job's status in one compare-and-set; None when it was in none of `only_from`."""
+        values: dict[str, Any] = {"status": to}
+        if to not in LIVE:
+            values["finished_at"] = func.clock_timestamp()
+        elif to is RotationStatus.RUNNING:
+            # A job that no worker has begun goes back to waiting for one.
+            values["status"] = case((rotations.c.started_at.is_(None), RotationStatus.PENDING), else_=to)
+            values |= _restarted_sample()
+        statement = (
+            update(rotations)
+            .where(rotations.c.rotation_id == rotation_id, rotations.c.status.in_(only_from))
+            .values(values)
+            .returning(*_COLUMNS)
+        )
+        return self._one(statement)
+
+    def _one(self, statement: Any) -> Rotation | None:
+        with self._database.connection() as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else _rotation(row)
+
+
+def due(sources: Sequence[str], wrapped_before: datetime | None) -> list[ColumnElement[bool]]:
+    """What makes a wallet one that a job moves."""
+    conditions: list[ColumnElement[bool]] = [wallets.c.kms_key_id.in_(sources)]
+    if wrapped_before is not None:
+        conditions.append(func.coalesce(wallets.c.dek_wrapped_at, wallets.c.created_at) < wrapped_before)
+    return conditions
+
+
+def _restarted_sample() -> Mapping[str, Any]:
+    return {"sampled_at": func.clock_timestamp(), "sampled_processed": _PROCESSED, "sampled_rate": None}
+
+
+def _rotation(row: Row[*tuple[Any, ...]]) -> Rotation:
+    values = dict(row._mapping)  # noqa: SLF001 # SQLAlchemy's documented name for a row as a mapping
+    return Rotation(**{**values, "status": RotationStatus(values["status"]), "rate": float(values["rate"])})

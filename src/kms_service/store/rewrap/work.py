@@ -1,0 +1,213 @@
+"""The rotation tables as workers see them: take a batch, pace the calls, write what was wrapped anew.
+
+No lock outlives a statement or two, so none is held over a KMS call (invariant 2). A batch is a stretch of
+one key's wallets in order of user id. Taking one moves the job's cursor past it and leaves a lease; a lease
+that runs out is taken by whoever comes first. Every write asks for the lease, so that a row is counted once.
+"""
+
+from uuid import UUID, uuid4
+
+from sqlalchemy import case, delete, exists, func, or_, select, update
+
+from kms_service.crypto.material import WrappedDek
+from kms_service.store.postgres.database import Database
+from kms_service.store.postgres.tables import rotation_batches, rotations, wallets
+from kms_service.store.rewrap import batches, pace
+from kms_service.store.rewrap.batches import Batch, DueWallet, Round
+from kms_service.store.rewrap.jobs import WORKABLE, Rotation, RotationStatus, due
+from kms_service.store.rewrap.pace import Grant
+
+MAX_SWEEPS = 20
+SOURCE_IN_USE = "source_still_in_use"
+
+
+class RotationWork:
+    """Statements of the workers.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, rotation_id: UUID) -> None:
+        """Mark a pending job as running."""
+        self._update(
+            rotation_id,
+            RotationStatus.PENDING,
+            status=RotationStatus.RUNNING,
+            started_at=func.clock_timestamp(),
+            sampled_at=func.clock_timestamp(),
+            refilled_at=func.clock_timestamp(),
+        )
+
+    def take_over(self, rotation_id: UUID, worker: str) -> Batch | None:
+        """A batch whose worker has died or let go, now leased to this one; None when there is none."""
+        expired = (
+            select(rotation_batches.c.batch_id)
+            .where(
+                rotation_batches.c.rotation_id == rotation_id,
+                rotation_batches.c.leased_until < func.clock_timestamp(),
+            )
+            .order_by(rotation_batches.c.leased_until)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        statement = (
+            update(rotation_batches)
+            .where(rotation_batches.c.batch_id == expired.scalar_subquery())
+            .values(lease_id=uuid4(), worker=worker, leased_until=batches.lease_end())
+            .returning(
+                rotation_batches.c.batch_id,
+                rotation_batches.c.lease_id,
+                rotation_batches.c.source,
+                rotation_batches.c.after_user_id,
+                rotation_batches.c.last_user_id,
+            )
+        )
+        with self._database.connection() as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else Batch(*row)
+
+    def claim(self, job: Rotation, worker: str) -> Batch | None:
+        """The next stretch behind the job's cursor, leased to this worker.
+
+        Returns:
+            None when the stretch held nothing to move or another worker was faster: look at the job again.
+        """
+        # Read before the job's row is locked, so that the lock is held for two short writes only.
+        with self._database.transaction() as connection:
+            last, found = batches.stretch(connection, job)
+        with self._database.transaction() as connection:
+            if not batches.advance(connection, job, last, found) or last is None or not found:
+                return None
+            batch = Batch(uuid4(), uuid4(), job.sources[job.cursor_source], job.cursor_user_id, last)
+            batches.lease(connection, job, batch, worker)
+        return batch
+
+    def due_wallets(self, job: Rotation, batch: Batch) -> list[DueWallet]:
+        """The batch's wallets that still have to be moved, in order of user id."""
+        statement = (
+            select(
+                wallets.c.user_id,
+                wallets.c.wallet_address,
+                wallets.c.kms_key_id,
+                wallets.c.kms_region,
+                wallets.c.encrypted_dek,
+            )
+            .where(
+                *due([batch.source], job.wrapped_before),
+                wallets.c.user_id > batch.after_user_id,
+                wallets.c.user_id <= batch.last_user_id,
+                ~batches.has_failed(job.rotation_id),
+            )
+            .order_by(wallets.c.user_id)
+        )
+        with self._database.connection() as connection:
+            rows = connection.execute(statement).all()
+        return [DueWallet(row[0], row[1], WrappedDek(row[2], row[3], row[4])) for row in rows]
+
+    def take(self, job: Rotation, batch: Batch, wanted: int) -> Grant:
+        """Renew the lease, and take up to `wanted` calls from the bucket of all workers.
+
+        Raises:
+            LeaseLost: the batch or the job is no longer to be worked on.
+        """
+        with self._database.transaction() as connection:
+            batches.renew(connection, batch, statuses=[RotationStatus.RUNNING])
+            return pace.take(connection, job.rotation_id, wanted)
+
+    def slow_down(self, job: Rotation, error: str) -> None:
+        """Halve the pace of all workers; it grows back within a minute."""
+        pace.slow_down(self._database, job.rotation_id, error)
+
+    def note(self, job: Rotation, error: str) -> None:
+        """Show an error that fails no wallet, such as KMS being away."""
+        self._update(job.rotation_id, *WORKABLE, last_error=error)
+
+    def commit(self, job: Rotation, batch: Batch, round_: Round) -> int:
+        """Write what a round came to, in one transaction with the job's counts; answers how many moved.
+
+        Raises:
+            LeaseLost: another worker has the batch; nothing was written.
+        """
+        with self._database.transaction() as connection:
+            batches.renew(connection, batch, statuses=list(RotationStatus))
+            done = batches.move(connection, batch.source, round_.moved)
+            failed = batches.list_failures(connection, job.rotation_id, round_.failed)
+            batches.count(connection, job.rotation_id, round_, done, failed)
+        return done
+
+    def finish_batch(self, batch: Batch) -> None:
+        """The batch is worked through."""
+        statement = delete(rotation_batches).where(rotation_batches.c.lease_id == batch.lease_id)
+        with self._database.connection() as connection:
+            connection.execute(statement)
+
+    def release(self, batch: Batch) -> None:
+        """Let a batch go unfinished, for any worker to take at once."""
+        statement = (
+            update(rotation_batches)
+            .where(rotation_batches.c.lease_id == batch.lease_id)
+            .values(leased_until=func.clock_timestamp())
+        )
+        with self._database.connection() as connection:
+            connection.execute(statement)
+
+    def finish_sweep(self, job: Rotation) -> bool:
+        """End the job if its sweep found nothing to move, else begin the next; when no batch is out.
+
+        Wallets that came under a source meanwhile, and those of batches given up, are met by the next sweep.
+
+        Returns:
+            Whether it was this call that ended the job.
+        """
+        leftover = exists().where(rotation_batches.c.rotation_id == job.rotation_id)
+        unfinished = rotations.c.sweep_found > 0
+        over = ~unfinished | (rotations.c.sweep >= MAX_SWEEPS)
+        with_errors = or_(rotations.c.failed > 0, unfinished)
+        ended = case(
+            (with_errors, RotationStatus.COMPLETED_WITH_ERRORS.value), else_=RotationStatus.COMPLETED.value
+        )
+        statement = (
+            update(rotations)
+            .where(
+                rotations.c.rotation_id == job.rotation_id,
+                rotations.c.status == RotationStatus.RUNNING,
+                rotations.c.sweep == job.sweep,
+                rotations.c.cursor_source >= func.cardinality(rotations.c.sources),
+                ~leftover,
+            )
+            .values(
+                status=case((over, ended), else_=rotations.c.status),
+                finished_at=case((over, func.clock_timestamp())),
+                last_error=case((over & unfinished, SOURCE_IN_USE), else_=rotations.c.last_error),
+                sweep=rotations.c.sweep + 1,
+                sweep_found=0,
+                cursor_source=case((over, rotations.c.cursor_source), else_=0),
+                cursor_user_id="",
+            )
+            .returning(rotations.c.finished_at)
+        )
+        with self._database.connection() as connection:
+            row = connection.execute(statement).one_or_none()
+        return row is not None and row.finished_at is not None
+
+    def fail(self, job: Rotation, error: str) -> bool:
+        """End a job that cannot go on; whether it was this call that did."""
+        return self._update(
+            job.rotation_id,
+            RotationStatus.RUNNING,
+            status=RotationStatus.FAILED,
+            finished_at=func.clock_timestamp(),
+            last_error=error,
+        )
+
+    def _update(self, rotation_id: UUID, *only_from: RotationStatus, **values: object) -> bool:
+        statement = (
+            update(rotations)
+            .where(rotations.c.rotation_id == rotation_id, rotations.c.status.in_(only_from))
+            .values(values)
+        )
+        with self._database.connection() as connection:
+            return connection.execute(statement).rowcount == 1

@@ -1,0 +1,1 @@
+"""Rows of what operators switch for all replicas."""

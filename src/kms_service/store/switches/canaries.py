@@ -1,0 +1,56 @@
+"""The `canary_wallets` table: users whose wallets nobody should ever open."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from kms_service.store.postgres.database import Database
+from kms_service.store.postgres.tables import canary_wallets
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A canary: whose wallet, marked by whom, and when (UTC)."""
+
+    user_id: str
+    added_by: str
+    added_at: datetime
+
+
+_COLUMNS = (canary_wallets.c.user_id, canary_wallets.c.added_by, canary_wallets.c.added_at)
+
+
+class CanaryStore:
+    """Statements on `canary_wallets`.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, user_id: str, added_by: str) -> None:
+        """Mark a wallet; a marked one stays as it is."""
+        statement = insert(canary_wallets).values(user_id=user_id, added_by=added_by)
+        with self._database.connection() as connection:
+            connection.execute(statement.on_conflict_do_nothing())
+
+    def remove(self, user_id: str) -> bool:
+        """Take a mark away; False when there was none."""
+        statement = delete(canary_wallets).where(canary_wallets.c.user_id == user_id)
+        with self._database.connection() as connection:
+            return connection.execute(statement.returning(canary_wallets.c.user_id)).one_or_none() is not None
+
+    def count(self) -> int:
+        """How many wallets are marked."""
+        with self._database.connection() as connection:
+            return connection.execute(select(func.count()).select_from(canary_wallets)).scalar_one()
+
+    def list_all(self) -> Sequence[Canary]:
+        """All canaries by user id."""
+        with self._database.connection() as connection:
+            rows = connection.execute(select(*_COLUMNS).order_by(canary_wallets.c.user_id))
+            return [Canary(row.user_id, row.added_by, row.added_at) for row in rows]
