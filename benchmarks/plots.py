@@ -1,4 +1,4 @@
-"""Results as SVG, for the README and for whoever looks at a soak."""
+"""Results as SVG, for docs/performance.md and for whoever looks at a soak."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Takes the README's pictures of the operator page: docs/console-light.png and docs/console-dark.png.
+"""Takes the pictures in docs/operations.md of the operator page: docs/console-light.png and console-dark.png.
 
     .venv/bin/python scripts/console_pictures.py [--minutes 16]
 
@@ -36,7 +36,7 @@ DAY = 86_400
 
 def main() -> None:
     """Serve, make traffic, take both pictures."""
-    parser = argparse.ArgumentParser(description="Takes the README's pictures of the operator page.")
+    parser = argparse.ArgumentParser(description="Takes the documents' pictures of the operator page.")
     parser.add_argument("--minutes", type=float, default=16)
     minutes = parser.parse_args().minutes
     with (

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,7 @@ MATRIX: dict[str, Scope] = {
 OPEN = {
     "/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs", "/docs/{asset}"
 }  # fmt: skip
+PAGE = Path(__file__).parents[2] / "docs/api.md"
 # These must exist, whatever else does.
 PRESENT = set(list(MATRIX)[:10])
 
@@ -77,6 +79,26 @@ def test_every_route_is_in_the_table_with_its_scope(service: Service) -> None:
     for name, route in routes.items():
         assert isinstance(route, AuthenticatedRoute), name
         assert route.scope is MATRIX[name], name
+
+
+def _documented() -> dict[str, str]:
+    """Each route in the tables of docs/api.md, and its scope, or nothing where it is open."""
+    found, name = {}, ""
+    for line in PAGE.read_text().splitlines():
+        if re.match(r"\| `[A-Z]+ /", line):
+            _, routes, scope, *_ = line.split("|")
+            for code in re.findall(r"`((?:[A-Z]+ )?/[^`? ]+)", routes):
+                # `/resume` after `POST /rotations/{id}/pause` differs in its last part only.
+                name = code if " " in code else f"{name.rpartition('/')[0]}{code}"
+                found[name] = scope.strip("`| ")
+    return found
+
+
+def test_every_route_is_documented_with_its_scope(service: Service) -> None:
+    scopes = {route.replace(":path", ""): str(scope) for route, scope in MATRIX.items()}
+    pages = dict.fromkeys((f"GET {path}" for path in OPEN - {"/docs/{asset}"}), "")
+    assert _documented() == {**scopes, **pages, "GET /console": str(Scope.POOL_READ)}
+    assert {route.replace(":path", "") for route in _routes(service)} <= _documented().keys()
 
 
 def test_a_route_without_a_scope_cannot_be_defined(service: Service) -> None:

@@ -18,7 +18,7 @@ from kms_service.crypto.material import PrivateKey
 ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 KEY = PrivateKey(bytes(range(32)))
 INFO = b"kms-service/private-key-export/v1"
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/api.md"
 
 # RFC 9180, A.2.1: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305, base mode, sequence number 0.
 RFC = {
@@ -124,9 +124,9 @@ def test_refuses_keys_of_another_length(length: int) -> None:
         ExportSeal(b"\x09" * length)
 
 
-def test_the_lines_of_the_readme_open_an_export() -> None:
+def test_the_documented_lines_open_an_export() -> None:
     block = re.search(
-        r"```python\n(from base64 import b64decode\nfrom pyhpke.*?)```", README.read_text(), re.DOTALL
+        r"```python\n(from base64 import b64decode\nfrom pyhpke.*?)```", PAGE.read_text(), re.DOTALL
     )
     assert block is not None
     recipient = X25519PrivateKey.generate()
@@ -137,5 +137,5 @@ def test_the_lines_of_the_readme_open_an_export() -> None:
         "ciphertext": base64.b64encode(sealed.ciphertext).decode(),
     }
     names: dict[str, Any] = {"recipient": recipient, "answer": answer}
-    exec(block[1], names)  # noqa: S102 # our own README
+    exec(block[1], names)  # noqa: S102 # our own page
     assert names["private_key"] == KEY.reveal()

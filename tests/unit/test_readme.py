@@ -1,32 +1,62 @@
-"""README.md and .env.example tell of every setting, error code and command that there is."""
+"""The documents name every setting, error code and command there is, and no other; their links hold."""
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from kms_service import errors
+from kms_service.api import problems
 from kms_service.cli.root import root
 from kms_service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+DOCS = ROOT / "docs"
 EXAMPLE = dict(re.findall(r"^([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
 SETTINGS = {name.upper(): field for name, field in Settings.model_fields.items()}
-CODES = {
-    error.code
-    for error in vars(errors).values()
-    if isinstance(error, type)
-    and issubclass(error, errors.KmsServiceError)
-    and not issubclass(error, errors.StartupError)
-}
+
+_FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`([^`]+)`")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
+_PATH = re.compile(r"([\w.-]+)(/[\w./-]*)?(?:::(\w+))?")
+_PROGRAM = re.compile(r".*\.(py|sh|sql)")
 
 
-def rows(heading: str) -> str:
-    """The rows of the tables of a section."""
-    section = README.split(f"\n{heading}\n")[1].split("\n## ")[0]
-    return "\n".join(line for line in section.splitlines() if line.startswith("|"))
+def rows(page: Path) -> Iterator[list[str]]:
+    """The cells of each row of the page's tables, without the heads."""
+    for line in page.read_text().splitlines():
+        if line.startswith("| `") or re.match(r"\| \d{3} ", line):
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def markdown() -> Iterator[Path]:
+    for folder, inside, files in os.walk(ROOT):
+        inside[:] = [name for name in inside if not name.startswith(".") and name != "node_modules"]
+        yield from (Path(folder) / name for name in files if name.endswith(".md") or name == "llms.txt")
+
+
+PAGES = sorted(markdown())
+
+
+def in_root(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def test_the_readme_is_a_front_door() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= 8_000
+
+
+@pytest.mark.parametrize("index", ["README.md", "llms.txt"])
+def test_every_page_can_be_found(index: str) -> None:
+    linked = {target.partition("#")[0] for target in _LINK.findall((ROOT / index).read_text())}
+    assert {in_root(page) for page in DOCS.glob("*.md")} <= linked
+
+
+# Settings
 
 
 def test_every_setting_has_its_line_with_its_default() -> None:
@@ -41,16 +71,107 @@ def written(default: object) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_every_setting_is_in_the_table(name: str) -> None:
-    assert f"`{name}`" in rows("## Configure it")
+def documented_settings() -> dict[str, str]:
+    """Name and default of each setting, as docs/configuration.md has them."""
+    found = {}
+    for names, defaults, _ in rows(DOCS / "configuration.md"):
+        variables, values = _CODE.findall(names), defaults.replace("`", "").split(", ")
+        if len(values) == 1:
+            values *= len(variables)
+        found |= dict(zip(variables, values, strict=True))
+    return found
 
 
-@pytest.mark.parametrize("code", sorted(CODES))
-def test_every_error_code_is_in_the_table(code: str) -> None:
-    assert f"`{code}`" in rows("### Errors")
+def test_every_setting_is_in_the_table_with_its_default() -> None:
+    assert documented_settings() == {
+        name: "required" if each.is_required() else written(each.default) or "none"
+        for name, each in SETTINGS.items()
+    }
 
 
-@pytest.mark.parametrize("command", root.list_commands(click.Context(root)))
-def test_every_command_is_in_the_table(command: str) -> None:
-    assert re.search(rf"`(kms-service )?{command}\b", rows("## Configure it"))
+# Error codes
+
+
+def answered() -> dict[str, int]:
+    """Each code that an answer can have, and its status."""
+    found = {code: status for status, (code, _) in problems._FRAMEWORK.items()}
+    ours = [each for each in vars(errors).values() if isinstance(each, type)]
+    for error in ours:
+        if issubclass(error, errors.KmsServiceError) and not issubclass(error, errors.StartupError):
+            found[error.code] = problems._answer(error)[0]
+    return found
+
+
+def test_every_error_code_is_in_the_table_with_its_status() -> None:
+    documented = {
+        code: int(cells[0])
+        for cells in rows(DOCS / "api.md")
+        if cells[0].isdigit()
+        for code in _CODE.findall(cells[1])
+    }
+    assert documented == answered()
+
+
+# Commands
+
+
+def commands(group: click.Group, before: str) -> Iterator[str]:
+    """Every command that does something, as it is typed."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{before} {name}")
+        else:
+            yield f"{before} {name}"
+
+
+def documented_commands() -> Iterator[str]:
+    for cells in rows(DOCS / "operations.md"):
+        for typed in _CODE.findall(cells[0]):
+            *before, last = re.sub(r" [A-Z].*", "", typed).split(" ")
+            yield from (" ".join([*before, name]) for name in last.split(r"\|"))
+
+
+def test_every_command_is_in_the_table() -> None:
+    assert sorted(documented_commands()) == sorted(commands(root, "kms-service"))
+
+
+# Links and names of files
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments that GitHub gives the headings of a page."""
+    headings = _HEADING.findall(_FENCED.sub("", page.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=in_root)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in _LINK.findall(_CODE.sub("", _FENCED.sub("", page.read_text()))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, fragment = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), target
+        if fragment:
+            assert fragment in anchors(file), target
+
+
+def named_files(page: Path) -> Iterator[tuple[str, list[Path], str]]:
+    """What a page names in code that looks like a file: it, where it may be, and the test in it."""
+    bases = (page.parent, ROOT, ROOT / "src/kms_service")
+    for name in _CODE.findall(_FENCED.sub("", page.read_text())):
+        if found := _PATH.fullmatch(name):
+            first, rest, test = found.groups(default="")
+            if _PROGRAM.fullmatch(first + rest) or (rest and any((base / first).is_dir() for base in bases)):
+                yield name, [base / (first + rest) for base in bases], test
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=in_root)
+def test_every_file_and_test_that_is_named_exists(page: Path) -> None:
+    """As seen from the page, the top level, or the package."""
+    for name, places, test in named_files(page):
+        found = [place for place in places if place.exists()]
+        assert found, name
+        assert not test or f"def {test}(" in found[0].read_text(), name
