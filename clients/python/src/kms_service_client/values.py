@@ -1,0 +1,138 @@
+"""What the service answers, as values. Members that this version does not know are passed over."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+from kms_service_client.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """A wallet without its secrets: address in EIP-55, KMS key as its ARN, time of creation in UTC."""
+
+    user_id: str
+    wallet_address: str
+    kms_key_id: str
+    kms_region: str
+    created_at: datetime
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> Self:
+        """The wallet of an answer.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not one.
+        """
+        return cls(
+            user_id=answer["userId"],
+            wallet_address=answer["walletAddress"],
+            kms_key_id=answer["kmsKeyId"],
+            kms_region=answer["kmsRegion"],
+            created_at=datetime.fromisoformat(answer["createdAt"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WalletPage:
+    """One page of wallets in order of user id; `next_cursor` is None on the last."""
+
+    wallets: tuple[Wallet, ...]
+    next_cursor: str | None
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> Self:
+        """The page of an answer.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not one.
+        """
+        return cls(tuple(Wallet.read(wallet) for wallet in answer["wallets"]), answer["nextCursor"])
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What became of one user of a batch: a wallet (made now, or found), or the problem of this one alone."""
+
+    user_id: str
+    created: bool
+    wallet: Wallet | None
+    problem: Problem | None
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> Self:
+        """The result of one member of an answer.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not one.
+        """
+        problem = answer.get("problem")
+        return cls(
+            user_id=answer["userId"],
+            created=answer["status"] == 201,  # noqa: PLR2004 - HTTP's Created
+            wallet=Wallet.read(answer["wallet"]) if problem is None else None,
+            problem=None if problem is None else Problem.read(problem, retry_after=None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateKey:
+    """A wallet's bare private key, 0x and 64 hex digits: whoever holds it owns the wallet. Not in `repr`."""
+
+    user_id: str
+    wallet_address: str
+    private_key: str = field(repr=False)
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> Self:
+        """The key of an answer.
+
+        Raises:
+            KeyError, TypeError: it is not one.
+        """
+        return cls(answer["userId"], answer["walletAddress"], answer["privateKey"])
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedKey:
+    """A private key that travelled sealed: 32 bytes, now in this process's memory. Not in `repr`."""
+
+    wallet_address: str
+    private_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature (0x and 65 bytes: r, s, v of 27 or 28) and the digest that it is over, in hex."""
+
+    wallet_address: str
+    signature: str
+    message_hash: str
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> Self:
+        """The signature of an answer.
+
+        Raises:
+            KeyError, TypeError: it is not one.
+        """
+        return cls(answer["walletAddress"], answer["signature"], answer["messageHash"])
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """A signed transaction as `eth_sendRawTransaction` takes it, and its hash, in hex. Nobody sent it yet."""
+
+    wallet_address: str
+    raw_transaction: str
+    transaction_hash: str
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> Self:
+        """The transaction of an answer.
+
+        Raises:
+            KeyError, TypeError: it is not one.
+        """
+        return cls(answer["walletAddress"], answer["rawTransaction"], answer["transactionHash"])
