@@ -1,1 +1,1 @@
-"""The cryptographic core, without I/O: key material, envelope, export, audit chain."""
+"""The cryptographic core, without I/O: key material, envelope, export, audit chain, row MACs."""
