@@ -137,6 +137,25 @@ def test_every_command_is_in_the_table() -> None:
     assert sorted(documented_commands()) == sorted(commands(root, "kms-service"))
 
 
+# Decisions
+
+DECISIONS = sorted((DOCS / "adr").glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=in_root)
+def test_every_decision_has_its_parts_and_its_place(page: Path) -> None:
+    parts = ["Context", "Decision", "Consequences", "Alternatives"]
+    number, title = int(page.name[:4]), page.read_text().partition("\n")[0]
+    assert [part for part in _HEADING.findall(page.read_text()) if part in parts] == parts
+    assert title.startswith(f"# {number}. ")
+    row = f"| {number} | [{title.partition('. ')[2]}]({page.name}) |"
+    assert row in (DOCS / "adr/README.md").read_text().splitlines()
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    assert [int(page.name[:4]) for page in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
 # Links and names of files
 
 
