@@ -2,10 +2,11 @@ import random
 
 import pytest
 from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
+from eth_keys import keys
 from mnemonic import Mnemonic as Bip39
 
 from kms_service import ethereum
-from kms_service.crypto.material import Mnemonic
+from kms_service.crypto.material import Mnemonic, PrivateKey
 from kms_service.errors import IntegrityFailure
 from kms_service.ethereum import derivation
 from kms_service.ethereum.address import address_of, checksummed
@@ -109,3 +110,49 @@ def test_takes_the_phrases_that_the_library_takes() -> None:
 def test_an_address_needs_an_uncompressed_public_key(public_key: bytes) -> None:
     with pytest.raises(ValueError, match="uncompressed"):
         address_of(public_key)
+
+
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+@pytest.mark.parametrize("bits", [128, 160, 192, 224, 256])
+def test_imported_phrases_of_every_length_derive_as_eth_account_has_it(bits: int) -> None:
+    draw = random.Random(bits)
+    for _ in range(10):
+        phrase = Bip39("english").to_mnemonic(draw.randbytes(bits // 8))
+        expected = key_from_seed(seed_from_mnemonic(phrase, ""), ethereum.DERIVATION_PATH)
+        assert ethereum.derive_imported(Mnemonic(phrase)).private_key.reveal() == expected
+        words = phrase.split(" ")
+        words[draw.randrange(len(words))] = draw.choice(Bip39("english").wordlist)
+        if not Bip39("english").check(" ".join(words)):
+            with pytest.raises(IntegrityFailure):
+                ethereum.derive_imported(Mnemonic(" ".join(words)))
+
+
+@pytest.mark.parametrize("words", [0, 3, 6, 9, 11, 13, 14, 27, 48])
+def test_no_other_length_is_imported(words: int) -> None:
+    with pytest.raises(IntegrityFailure) as refusal:
+        ethereum.derive_imported(Mnemonic(" ".join(["abandon"] * words)))
+    assert refusal.value.reason == "mnemonic"
+
+
+def test_a_phrase_made_here_has_twelve_words() -> None:
+    longer = Bip39("english").to_mnemonic(bytes(32))
+    with pytest.raises(IntegrityFailure):
+        ethereum.derive(Mnemonic(longer))
+
+
+@pytest.mark.parametrize("number", [1, 2, ORDER // 2, ORDER - 1])
+def test_the_account_of_a_key_is_what_eth_keys_says(number: int) -> None:
+    account = ethereum.account_of(PrivateKey(number.to_bytes(32)))
+    expected = keys.PrivateKey(number.to_bytes(32)).public_key
+    assert account.address == expected.to_checksum_address()
+    assert account.compressed_public_key == "0x" + expected.to_compressed_bytes().hex()
+
+
+@pytest.mark.parametrize("number", [0, ORDER, ORDER + 1, 2**256 - 1])
+def test_a_number_out_of_range_is_no_key(number: int) -> None:
+    with pytest.raises(IntegrityFailure) as refusal:
+        ethereum.account_of(PrivateKey(number.to_bytes(32)))
+    assert refusal.value.reason == "private key"
+    assert refusal.value.__cause__ is None

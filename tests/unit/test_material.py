@@ -112,7 +112,7 @@ def test_a_secret_is_its_own_copy_of_the_bytes() -> None:
 
 
 def test_holders_show_no_key() -> None:
-    assert not _shows(repr(Account("0xabc", PrivateKey(BYTES))))
+    assert not _shows(repr(Account("0xabc", "0x02", PrivateKey(BYTES))))
 
 
 def test_a_wrapped_dek_is_no_secret_and_compares() -> None:

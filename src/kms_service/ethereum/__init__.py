@@ -3,6 +3,13 @@
 `eth_account` takes half a second to import, which only `signing` needs: it imports it when first used.
 """
 
-from kms_service.ethereum.derivation import DERIVATION_PATH, Account, derive, generate_mnemonic
+from kms_service.ethereum.derivation import (
+    DERIVATION_PATH,
+    Account,
+    account_of,
+    derive,
+    derive_imported,
+    generate_mnemonic,
+)
 
-__all__ = ["DERIVATION_PATH", "Account", "derive", "generate_mnemonic"]
+__all__ = ["DERIVATION_PATH", "Account", "account_of", "derive", "derive_imported", "generate_mnemonic"]

@@ -1,4 +1,6 @@
-"""From entropy to an account: BIP-39 with 12 English words and no passphrase, BIP-32 along m/44'/60'/0'/0/0.
+"""From entropy to an account: BIP-39 in English without a passphrase, BIP-32 along m/44'/60'/0'/0/0.
+
+Phrases made here have 12 words; imported ones have 12 to 24.
 
 Curve arithmetic is libsecp256k1's, through coincurve; the walk down the path is BIP-32's CKDpriv.
 """
@@ -23,16 +25,24 @@ DERIVATION_PATH = "m/44'/60'/0'/0/0"
 _HARDENED = 1 << 31
 _PATH = (44 + _HARDENED, 60 + _HARDENED, 0 + _HARDENED, 0, 0)
 _ENTROPY_BITS = 128
-_WORDS = 12
+_WORDS = (12,)
+_IMPORTED_WORDS = (12, 15, 18, 21, 24)
 _WORD_BITS = 11
-_CHECKSUM_BITS = 4
+_WORDS_PER_CHECKSUM_BIT = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A derived account: the EIP-55 address, and the key, which is a secret of the caller's."""
+    """An account of Ethereum.
+
+    Attributes:
+        address: EIP-55.
+        compressed_public_key: `0x` and the 33 bytes of SEC 1's compressed form in hex.
+        private_key: a secret of the caller's.
+    """
 
     address: str
+    compressed_public_key: str
     private_key: PrivateKey
 
 
@@ -49,16 +59,43 @@ def generate_mnemonic() -> Mnemonic:
     return Mnemonic(_english().generate(_ENTROPY_BITS))
 
 
+def account_of(private_key: PrivateKey) -> Account:
+    """The account of a bare private key: one multiplication on the curve. The caller owns the key.
+
+    Raises:
+        IntegrityFailure: the number is none of secp256k1's keys: zero, or not below the group's order.
+    """
+    try:
+        public = PublicKey.from_valid_secret(private_key.reveal())
+    except ValueError:
+        # from None: the error's frames hold the key.
+        raise IntegrityFailure("private key") from None
+    compressed = "0x" + public.format(compressed=True).hex()
+    return Account(address_of(public.format(compressed=False)), compressed, private_key)
+
+
 def derive(mnemonic: Mnemonic) -> Account:
-    """The account at m/44'/60'/0'/0/0 (BIP-32, BIP-44). The caller owns the key.
+    """The account at m/44'/60'/0'/0/0 (BIP-32, BIP-44) of a phrase made here. The caller owns the key.
 
     Raises:
         IntegrityFailure: not 12 English words with a right checksum; says no word of them.
     """
+    return _derived(mnemonic, _WORDS)
+
+
+def derive_imported(mnemonic: Mnemonic) -> Account:
+    """The account at the same path of a phrase made elsewhere. The caller owns the key.
+
+    Raises:
+        IntegrityFailure: not 12, 15, 18, 21 or 24 English words with a right checksum; says no word of them.
+    """
+    return _derived(mnemonic, _IMPORTED_WORDS)
+
+
+def _derived(mnemonic: Mnemonic, word_counts: tuple[int, ...]) -> Account:
     phrase = mnemonic.reveal()
-    _check(phrase)
-    key = _descend(_seed(phrase), _PATH)
-    return Account(address_of(_public(key, compressed=False)), PrivateKey(key))
+    _check(phrase, word_counts)
+    return account_of(PrivateKey(_descend(_seed(phrase), _PATH)))
 
 
 @cache
@@ -66,16 +103,18 @@ def _places() -> Mapping[str, int]:
     return {word: place for place, word in enumerate(_english().wordlist)}
 
 
-def _check(phrase: str) -> None:
-    # BIP-39's own check, by a table: the library's searches the list of 2048 words for each of the twelve.
+def _check(phrase: str, word_counts: tuple[int, ...]) -> None:
+    # BIP-39's own check, by a table: the library's searches the list of 2048 words for each of them.
     places = [_places().get(word) for word in phrase.split(" ")]
     bits = 0
     for place in places:
-        if place is None or len(places) != _WORDS:
+        if place is None or len(places) not in word_counts:
             raise IntegrityFailure("mnemonic")
         bits = bits << _WORD_BITS | place
-    entropy, checksum = divmod(bits, 1 << _CHECKSUM_BITS)
-    if hashlib.sha256(entropy.to_bytes(_ENTROPY_BITS // 8)).digest()[0] >> 8 - _CHECKSUM_BITS != checksum:
+    checksum_bits = len(places) // _WORDS_PER_CHECKSUM_BIT
+    entropy, checksum = divmod(bits, 1 << checksum_bits)
+    digest = hashlib.sha256(entropy.to_bytes(4 * checksum_bits)).digest()
+    if digest[0] >> 8 - checksum_bits != checksum:
         raise IntegrityFailure("mnemonic")
 
 
@@ -99,7 +138,7 @@ def _child(key: bytes, chain_code: bytes, index: int) -> bytes:
 
     BIP-32 has an invalid child skipped; one in 2^127 is, so here it is an error.
     """
-    parent = b"\x00" + key if index >= _HARDENED else _public(key, compressed=True)
+    parent = b"\x00" + key if index >= _HARDENED else _public(key)
     digest = hmac.digest(chain_code, parent + index.to_bytes(4), "sha512")
     tweak = int.from_bytes(digest[:PRIVATE_KEY_BYTES])
     child = (tweak + int.from_bytes(key)) % GROUP_ORDER_INT
@@ -108,5 +147,5 @@ def _child(key: bytes, chain_code: bytes, index: int) -> bytes:
     return child.to_bytes(PRIVATE_KEY_BYTES) + digest[PRIVATE_KEY_BYTES:]
 
 
-def _public(key: bytes, *, compressed: bool) -> bytes:
-    return PublicKey.from_secret(key).format(compressed=compressed)
+def _public(key: bytes) -> bytes:
+    return PublicKey.from_secret(key).format(compressed=True)
