@@ -1,0 +1,57 @@
+"""The pictures of the documents show the code as it is."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICE = ROOT / "src/kms_service/service/wallets"
+PICTURES = ["overview.svg", "layers.svg", "private-key.svg"]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    subprocess.run(  # noqa: S603 # our own script
+        [sys.executable, "-B", str(ROOT / "scripts/pictures"), "--into", str(folder)], check=True
+    )
+    return folder
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_what_the_code_says_now(drawn: Path, name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == (drawn / name).read_text(), "run: python scripts/pictures"
+
+
+def _calls(file: Path, function: str) -> list[str]:
+    """The names of what a function calls, in the order of the text."""
+    functions = [
+        node
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function
+    ]
+    (node,) = functions
+    calls = sorted(
+        (each for each in ast.walk(node) if isinstance(each, ast.Call)),
+        key=lambda each: (each.func.end_lineno or 0, each.func.end_col_offset or 0),
+    )
+    return [ast.unparse(each.func).rpartition(".")[2] for each in calls]
+
+
+@pytest.mark.invariant(3)
+@pytest.mark.parametrize(
+    ("file", "function", "steps"),
+    [
+        ("release.py", "release", ["admit", "find_sealed", "open", "perform", "check_seal", "record"]),
+        ("opening.py", "_opened", ["decrypt", "open_", "_matching"]),
+    ],
+)
+def test_the_road_of_a_private_key_has_the_order_of_the_picture(
+    file: str, function: str, steps: list[str]
+) -> None:
+    calls = _calls(SERVICE / file, function)
+    places = [calls.index(step) for step in steps]
+    assert places == sorted(places)
