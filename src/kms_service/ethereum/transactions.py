@@ -44,9 +44,35 @@ class TransactionFields:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction ready to be signed, by JSON-RPC's field names; made by `read` only."""
+    """A transaction ready to be signed, by JSON-RPC's field names; made by `read` only. Amounts in wei."""
 
     fields: dict[str, Any]
+
+    @property
+    def chain_id(self) -> int:
+        """The only chain on which it is valid."""
+        return int(self.fields["chainId"])
+
+    @property
+    def recipient(self) -> str | None:
+        """To whom it goes, in EIP-55's form; None creates a contract."""
+        return self.fields["to"] or None
+
+    @property
+    def value(self) -> int:
+        """What it moves."""
+        return int(self.fields["value"])
+
+    @property
+    def highest_fee(self) -> int:
+        """The most that its gas can cost; what some chains charge besides for publishing data is apart."""
+        price = self.fields["maxFeePerGas" if "maxFeePerGas" in self.fields else "gasPrice"]
+        return int(self.fields["gas"]) * int(price)
+
+    @property
+    def data(self) -> bytes:
+        """The call, or the code that creates a contract."""
+        return bytes(self.fields["data"])
 
 
 def read(given: TransactionFields) -> Transaction:

@@ -1,0 +1,165 @@
+"""Contract functions in human-readable ABI, and calls of them: decoded by eth_abi, encoded again, compared.
+
+Only one encoding of a call's arguments is taken, the one that compilers and wallets make. Others would reach
+the same function with arguments that look different to whoever judges them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kms_service.ethereum.address import checksummed, keccak256
+from kms_service.ethereum.typed_types import Structs, element, is_atomic
+
+ARGUMENTS = "(arguments)"
+"""The name under which a function's parameters stand among its structs; no type can have it."""
+
+SELECTOR_BYTES = 4
+MAX_SIGNATURE = 2000
+# What decoding may cost: arguments can point twice at the same bytes, so nested arrays multiply.
+MAX_FIXED_ELEMENTS = 32
+_FUNCTION = re.compile(r"(?:function +)?([A-Za-z_$][A-Za-z0-9_$]{0,63}) *\((.*)\)", re.ASCII)
+_PARAMETER = re.compile(
+    r"(?:tuple)? *(\(.*\)|[a-z][a-z0-9]*)((?:\[(?:[1-9][0-9]{0,3})?\])*)(?: +(?:calldata|memory))?"
+    r" +([A-Za-z_$][A-Za-z0-9_$]{0,63})",
+    re.ASCII,
+)
+_ALIASES = {"uint": "uint256", "int": "int256"}
+
+
+class CallMismatch(Exception):
+    """These bytes are not a call of this function in its one encoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A contract's function.
+
+    Attributes:
+        signature: its canonical form, such as `transfer(address,uint256)`.
+        selector: the first 4 bytes of every call.
+        structs: its parameters as the struct `ARGUMENTS`, and the tuples they are made of.
+    """
+
+    signature: str
+    selector: bytes
+    types: tuple[str, ...]
+    structs: Structs
+
+    def arguments(self, data: bytes) -> Mapping[str, Any]:
+        """The arguments of a call by name: int, bool, str, bytes, list or dict; addresses in EIP-55's form.
+
+        Raises:
+            CallMismatch: another function, bytes that do not decode, or not the one encoding.
+        """
+        from eth_abi.abi import decode, encode
+
+        if data[:SELECTOR_BYTES] != self.selector:
+            raise CallMismatch("another function")
+        encoded = data[SELECTOR_BYTES:]
+        try:
+            values = decode(self.types, encoded, strict=True)
+            again = encode(self.types, values)
+        # Whatever a decoder meets in bytes of an attacker's, they are no call that can be judged.
+        except Exception as error:
+            raise CallMismatch("does not decode") from error
+        if again != encoded:
+            raise CallMismatch("not the one encoding")
+        return _named(self.structs, ARGUMENTS, values)
+
+
+def parse_function(text: str) -> Function:
+    """A function from human-readable ABI, such as `transfer(address to, uint256 amount)`.
+
+    Every parameter, and every member of a tuple, has a name. `function` may stand before it; what it returns
+    and its modifiers may not stand behind.
+
+    Raises:
+        ValueError: anything else; says what is wrong.
+    """
+    shape = _FUNCTION.fullmatch(text.strip()) if len(text) <= MAX_SIGNATURE else None
+    if shape is None:
+        raise ValueError("must be a function in human-readable ABI: transfer(address to, uint256 amount)")
+    structs: dict[str, dict[str, str]] = {}
+    types = _read_struct(ARGUMENTS, shape[2], structs)
+    _check_cost(structs, ARGUMENTS, in_array=False)
+    signature = f"{shape[1]}({','.join(types)})"
+    return Function(signature, keccak256(signature.encode())[:SELECTOR_BYTES], types, structs)
+
+
+def _read_struct(name: str, text: str, structs: dict[str, dict[str, str]]) -> tuple[str, ...]:
+    """Read parameters into `structs[name]`; their canonical types, in order."""
+    members: dict[str, str] = {}
+    structs[name] = members
+    canonical = []
+    for part in _split(text):
+        shape = _PARAMETER.fullmatch(part.strip())
+        if shape is None:
+            raise ValueError("every parameter must be a type and a name")
+        base, dimensions, member = shape[1], shape[2], shape[3]
+        if member in members:
+            raise ValueError("a parameter's name is repeated")
+        if base.startswith("("):
+            struct = f"({len(structs)})"
+            base = f"({','.join(_read_struct(struct, base[1:-1], structs))})"
+            members[member] = struct + dimensions
+        else:
+            base = _ALIASES.get(base, base)
+            if not is_atomic(base):
+                raise ValueError("a parameter has an unknown type")
+            members[member] = base + dimensions
+        canonical.append(base + dimensions)
+    return tuple(canonical)
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas that are not within parentheses."""
+    if not text.strip():
+        return []
+    parts, depth, start = [], 0, 0
+    for index, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth < 0:
+            break
+        if letter == "," and depth == 0:
+            parts.append(text[start:index])
+            start = index + 1
+    if depth != 0:
+        raise ValueError("its parentheses do not match")
+    return [*parts, text[start:]]
+
+
+def _check_cost(structs: Structs, name: str, *, in_array: bool) -> int:
+    """How many values a struct holds, an array of any length counted as one element."""
+    total = 0
+    for type_name in structs[name].values():
+        count, nested = 1, in_array
+        while (array := element(type_name)) is not None:
+            type_name, length = array  # noqa: PLW2901 # peeled off dimension by dimension
+            if length is None and nested:
+                raise ValueError("arrays of any length may not stand within one another")
+            nested = nested or length is None
+            count *= 1 if length is None else length
+        if not is_atomic(type_name):
+            count *= _check_cost(structs, type_name, in_array=nested)
+        total += count
+    if total > MAX_FIXED_ELEMENTS:
+        raise ValueError(f"has more than {MAX_FIXED_ELEMENTS} values")
+    return total
+
+
+def _named(structs: Structs, name: str, values: Sequence[Any]) -> dict[str, Any]:
+    return {
+        member: _value(structs, type_name, value)
+        for (member, type_name), value in zip(structs[name].items(), values, strict=True)
+    }
+
+
+def _value(structs: Structs, type_name: str, value: Any) -> Any:
+    array = element(type_name)
+    if array is not None:
+        return [_value(structs, array[0], item) for item in value]
+    if type_name == "address":
+        return checksummed(bytes.fromhex(value[2:]))
+    return value if is_atomic(type_name) else _named(structs, type_name, value)
