@@ -1,0 +1,187 @@
+"""Whether an operation meets a rule: which criteria do not hold, and what it takes of windows."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kms_service.ethereum.abi import ARGUMENTS, CallMismatch
+from kms_service.ethereum.transactions import Transaction
+from kms_service.ethereum.typed_data import TypedData
+from kms_service.ethereum.typed_types import Structs
+from kms_service.service.policies.language import constraints, members
+from kms_service.service.policies.language.calls import Call, FunctionCall, SelectorCall
+from kms_service.service.policies.language.constraints import ANY, Anything, Constraint
+from kms_service.service.policies.language.lists import CREATION, Wallets
+from kms_service.service.policies.language.rules import (
+    AuthorizationRule,
+    Domain,
+    KeyRule,
+    MessageRule,
+    Rule,
+    TransactionRule,
+    TypedDataRule,
+)
+from kms_service.service.policies.language.windows import CALL, COUNT
+from kms_service.service.policies.operations import (
+    AuthorizationSigning,
+    KeyRelease,
+    MessageSigning,
+    Operation,
+    TransactionSigning,
+    TypedDataSigning,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an operation stands to a rule.
+
+    Attributes:
+        failed: the criteria that do not hold, by name; empty when all do.
+        taken: how much of each measure the operation is, for the rule's windows.
+        asset: the chain and contract whose amounts are counted apart; empty without a call.
+    """
+
+    failed: tuple[str, ...]
+    taken: Mapping[str, int]
+    asset: str = ""
+
+
+_ONCE = {COUNT: 1}
+
+
+def compare(rule: Rule, user_id: str, operation: Operation) -> Outcome | None:
+    """How the operation stands to the rule; None when the rule is about other actions."""
+    if rule.action != operation.action:
+        return None
+    wallet = [] if _wallet(rule.wallets, user_id) else ["wallets"]
+    match rule, operation:
+        case MessageRule(), MessageSigning():
+            return Outcome((*wallet, *_message(rule, operation.message)), _ONCE)
+        case TypedDataRule(), TypedDataSigning():
+            return Outcome((*wallet, *_typed(rule, operation.typed)), _ONCE)
+        case AuthorizationRule(), AuthorizationSigning():
+            return Outcome((*wallet, *_authorization(rule, operation)), _ONCE)
+        case KeyRule(), KeyRelease():
+            return Outcome(tuple(wallet), _ONCE)
+        case TransactionRule(), TransactionSigning():
+            return _transaction(rule, operation.transaction, wallet)
+    raise AssertionError(f"{rule.action} has no comparison")
+
+
+def _wallet(wallets: Anything | Wallets, user_id: str) -> bool:
+    return isinstance(wallets, str) or wallets.include(user_id)
+
+
+def _allowed(allowed: Anything | frozenset[Any], value: Any) -> bool:
+    # A string is "any"; a value that is not there is in no list.
+    return isinstance(allowed, str) or value in allowed
+
+
+def _named(checks: Mapping[str, bool]) -> Iterable[str]:
+    return (name for name, holds in checks.items() if not holds)
+
+
+def _message(rule: MessageRule, message: bytes) -> Iterable[str]:
+    begins = isinstance(rule.prefixes, str) or message.startswith(tuple(rule.prefixes))
+    return _named({"prefixes": begins, "maxBytes": rule.max_bytes == ANY or len(message) <= rule.max_bytes})
+
+
+def _typed(rule: TypedDataRule, typed: TypedData) -> Iterable[str]:
+    primary = next(iter(typed.structs))
+    yield from _domain(rule.domain, typed.domain)
+    if not _allowed(rule.primary_types, primary):
+        yield "primaryTypes"
+    if isinstance(rule.where, dict):
+        yield from _where(rule.where, typed.structs, primary, typed.message, "message.")
+
+
+def _domain(rule: Domain, domain: Mapping[str, Any]) -> Iterable[str]:
+    return _named(
+        {
+            "domain.name": _allowed(rule.name, domain.get("name")),
+            "domain.version": _allowed(rule.version, domain.get("version")),
+            "domain.chainId": _allowed(rule.chain_id, domain.get("chainId")),
+            "domain.verifyingContract": _allowed(rule.verifying_contract, domain.get("verifyingContract")),
+        }
+    )
+
+
+def _authorization(rule: AuthorizationRule, asked: AuthorizationSigning) -> Iterable[str]:
+    return _named(
+        {
+            "chainIds": _allowed(rule.chain_ids, asked.chain_id),
+            "delegates": _allowed(rule.delegates, asked.delegate),
+        }
+    )
+
+
+def _where(
+    where: Mapping[str, Constraint], structs: Structs, root: str, value: Mapping[str, Any], prefix: str
+) -> Iterable[str]:
+    for path, constraint in where.items():
+        found = members.values(structs, root, value, path)
+        # A tuple of a call may be anything as a whole; the document's check allows that for no other path.
+        if found is None and root == ARGUMENTS and constraint == ANY:
+            continue
+        if found is None or not all(constraints.meets(constraint, found[0], item) for item in found[1]):
+            yield prefix + path
+
+
+def _transaction(rule: TransactionRule, asked: Transaction, failed: list[str]) -> Outcome:
+    called = _call(rule.call, asked)
+    checks = {
+        "chainIds": _allowed(rule.chain_ids, asked.chain_id),
+        "to": _allowed(rule.to, asked.recipient or CREATION),
+        "value": constraints.meets(rule.value, "uint256", asked.value),
+        "fee": constraints.meets(rule.fee, "uint256", asked.highest_fee),
+    }
+    native = {"value": asked.value, "fee": asked.highest_fee, "value+fee": asked.value + asked.highest_fee}
+    return Outcome(
+        failed=(*failed, *_named(checks), *called.failed),
+        taken={**_ONCE, **native, **called.taken},
+        asset=f"{asked.chain_id}:{asked.recipient}",
+    )
+
+
+def _call(call: Call, asked: Transaction) -> Outcome:
+    if call == "any" or (call == "none" and not asked.data):
+        return Outcome((), {})
+    if isinstance(call, str):
+        return Outcome(("call",), {})
+    outcomes = (
+        _selector(item, asked) if isinstance(item, SelectorCall) else _function(item, asked) for item in call
+    )
+    return min(outcomes, key=lambda outcome: len(outcome.failed))
+
+
+def _selector(call: SelectorCall, asked: Transaction) -> Outcome:
+    length = len(asked.data)
+    checks = {
+        "call.selectors": call.selectors == ANY
+        or (asked.recipient is not None and asked.data[:4] in call.selectors),
+        "call.maxBytes": call.max_bytes == ANY or length <= call.max_bytes,
+    }
+    return Outcome(tuple(_named(checks)), {})
+
+
+def _function(call: FunctionCall, asked: Transaction) -> Outcome:
+    structs = call.function.structs
+    where = call.where if isinstance(call.where, dict) else {}
+    try:
+        # What creates a contract calls nothing, whatever its code begins with.
+        arguments = call.function.arguments(asked.data if asked.recipient is not None else b"")
+    except CallMismatch:
+        return Outcome(("call.function", *(CALL + path for path in where)), {})
+    failed = tuple(_where(where, structs, ARGUMENTS, arguments, CALL))
+    return Outcome(failed, _amounts(structs, arguments))
+
+
+def _amounts(structs: Structs, arguments: Mapping[str, Any]) -> dict[str, int]:
+    """Every unsigned argument of a call; of an array, the sum."""
+    taken = {}
+    for path, type_name in members.leaves(structs, ARGUMENTS):
+        found = members.values(structs, ARGUMENTS, arguments, path)
+        if found is not None and type_name.startswith("uint"):
+            taken[CALL + path] = sum(found[1])
+    return taken

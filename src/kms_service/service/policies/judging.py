@@ -1,0 +1,84 @@
+"""Judges one operation by one policy: which rules allow it, or which came nearest and why it does not."""
+
+from dataclasses import dataclass
+
+from kms_service.service.policies.criteria import Outcome, compare
+from kms_service.service.policies.language.document import Document
+from kms_service.service.policies.language.rules import Rule
+from kms_service.service.policies.language.windows import Need, needs
+from kms_service.service.policies.operations import AuthorizationSigning, Operation, TransactionSigning
+
+DELEGATIONS = "authorizationList"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy in force: its name, which version of it, and what that says."""
+
+    name: str
+    version: int
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A rule whose criteria all hold, and what the operation takes of its windows."""
+
+    rule: str
+    needs: tuple[Need, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a policy says, but for the windows.
+
+    Attributes:
+        matches: the rules whose criteria all hold, in the document's order; the first with room allows.
+        nearest: without matches, the rule of which the fewest criteria fail; None without a rule for it.
+        reason: without matches, which criteria of the nearest rule fail. No word of it is the caller's.
+    """
+
+    matches: tuple[Match, ...]
+    nearest: str | None
+    reason: str
+
+
+def judge(policy: Policy, user_id: str, token: str, operation: Operation) -> Judgement:
+    """What the policy says of an operation with the key of `user_id`, asked for with `token` (its name)."""
+    compared = [
+        (rule, outcome)
+        for rule in policy.document.rules
+        if (outcome := _compare(policy, rule, user_id, operation)) is not None
+    ]
+    subjects = {"wallet": user_id, "token": token}
+    matches = tuple(
+        Match(rule.id, needs(rule.windows, policy.name, rule.id, subjects, outcome.taken, outcome.asset))
+        for rule, outcome in compared
+        if not outcome.failed
+    )
+    if matches or not compared:
+        return Judgement(matches, None, "" if matches else f"no rule is for {operation.action}")
+    rule, outcome = min(compared, key=lambda pair: len(pair[1].failed))
+    return Judgement((), rule.id, f"not met: {', '.join(outcome.failed)}")
+
+
+def _compare(policy: Policy, rule: Rule, user_id: str, operation: Operation) -> Outcome | None:
+    outcome = compare(rule, user_id, operation)
+    if outcome is None or not isinstance(operation, TransactionSigning):
+        return outcome
+    if all(_is_allowed(policy, user_id, asked) for asked in delegations(operation)):
+        return outcome
+    return Outcome((*outcome.failed, DELEGATIONS), outcome.taken, outcome.asset)
+
+
+def delegations(operation: TransactionSigning) -> list[AuthorizationSigning]:
+    """The delegations that a set-code transaction carries, each of which a rule must allow too."""
+    return [
+        AuthorizationSigning(entry["chainId"], entry["address"])
+        for entry in operation.transaction.fields.get("authorizationList", ())
+    ]
+
+
+def _is_allowed(policy: Policy, user_id: str, asked: AuthorizationSigning) -> bool:
+    outcomes = (compare(rule, user_id, asked) for rule in policy.document.rules)
+    return any(outcome is not None and not outcome.failed for outcome in outcomes)

@@ -1,0 +1,1 @@
+"""The language that policies are written in: what a document may hold, read strictly, once."""

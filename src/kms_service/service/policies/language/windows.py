@@ -1,0 +1,116 @@
+"""Windows: how much or how often within a minute, an hour or a day that slides, and what a release takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt, WithJsonSchema, model_validator
+
+from kms_service.service.policies.language.amounts import PATTERN, unsigned_amount
+
+COUNT = "count"
+CALL = "call."
+"""What a measure begins with that is an argument of the call."""
+
+NATIVE = ("value", "fee", "value+fee")
+Period = Literal["minute", "hour", "day"]
+
+UnsignedAmount = Annotated[
+    int, PlainValidator(unsigned_amount), WithJsonSchema({"type": "string", "pattern": PATTERN})
+]
+
+
+class Window(BaseModel):
+    """At most `maximum` of `measure` within any `per`, of one wallet or one token."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    per: Period
+    of: Literal["wallet", "token"]
+    sum: Annotated[str, Field(pattern=r"^(value|fee|value\+fee|call\.[A-Za-z0-9_$.]{1,200})$")] | None = None
+    max: UnsignedAmount | None = None
+    count: Annotated[StrictInt, Field(ge=1, le=2**53 - 1)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.sum is None) != (self.max is None) or (self.sum is None) == (self.count is None):
+            raise ValueError("needs either sum and max, or count")
+        return self
+
+    @property
+    def measure(self) -> str:
+        """What is added up: `count`, or what `sum` says."""
+        return self.sum or COUNT
+
+    @property
+    def maximum(self) -> int:
+        """The most that it may come to, in the measure's smallest unit."""
+        return self.count if self.count is not None else self.max or 0
+
+    @property
+    def name(self) -> str:
+        """The window among those of its rule: what stays when its maximum is changed."""
+        return f"{self.measure} per {self.per} and {self.of}"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one release takes of one window.
+
+    Attributes:
+        policy: the policy's name; all its versions count together.
+        rule: the rule's id.
+        window: the window's name, see `Window.name`.
+        subject: the user's id or the token's name.
+        asset: what is counted apart, chain and contract of a token; empty for counts and the native value.
+        per: how long the window is.
+        amount: how much this release takes.
+        maximum: how much it may come to.
+    """
+
+    policy: str
+    rule: str
+    window: str
+    subject: str
+    asset: str
+    per: Period
+    amount: int
+    maximum: int
+
+
+def needs(
+    windows: tuple[Window, ...],
+    policy: str,
+    rule: str,
+    subjects: Mapping[str, str],
+    taken: Mapping[str, int],
+    asset: str,
+) -> tuple[Need, ...]:
+    """What a release takes of a rule's windows.
+
+    Args:
+        windows: the rule's.
+        policy: its name.
+        rule: the rule's id.
+        subjects: the `wallet`'s user id and the `token`'s name.
+        taken: the amount of each measure.
+        asset: chain and contract, for the measures that are arguments of a call.
+    """
+    return tuple(
+        Need(
+            policy=policy,
+            rule=rule,
+            window=window.name,
+            subject=subjects[window.of],
+            asset=asset if window.measure.startswith(CALL) else "",
+            per=window.per,
+            amount=taken[window.measure],
+            maximum=window.maximum,
+        )
+        for window in windows
+    )
+
+
+def schema_of_alternatives(schema: dict[str, Any]) -> None:
+    """Say in a window's JSON Schema what `_is_one` checks."""
+    schema["oneOf"] = [{"required": ["sum", "max"]}, {"required": ["count"]}]

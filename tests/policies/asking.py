@@ -1,0 +1,74 @@
+"""What callers ask for, as the routes read it, for policies to judge."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kms_service.api.wallets.signing import Message, TypedDataBody
+from kms_service.api.wallets.transaction import TransactionBody
+from kms_service.ethereum import json_values, transactions
+from kms_service.service.policies.judging import Judgement, Policy, judge
+from kms_service.service.policies.language.document import parse
+from kms_service.service.policies.operations import (
+    AuthorizationSigning,
+    KeyRelease,
+    MessageSigning,
+    Operation,
+    TransactionSigning,
+    TypedDataSigning,
+)
+
+SHIPPED = Path(__file__).parents[2] / "deploy" / "policies"
+MERCHANT, STRANGER = "0x" + "11" * 20, "0x" + "66" * 20
+USDC = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
+GWEI, ETHER = 10**9, 10**18
+
+
+def asked(action: str, body: Any) -> Operation:
+    """The operation that a request's body of this action means."""
+    match action:
+        case "sign.message":
+            return MessageSigning(Message.model_validate(body).octets())
+        case "sign.typed-data":
+            return TypedDataSigning(TypedDataBody.model_validate(body).read())
+        case "sign.transaction":
+            given = TransactionBody.model_validate(body["transaction"])
+            return TransactionSigning(transactions.read(given.fields()))
+        case "sign.authorization":
+            return AuthorizationSigning(
+                json_values.unsigned(body["chainId"]), json_values.address(body["address"])
+            )
+        case "private_key.read" | "private_key.export":
+            return KeyRelease(action)
+    raise AssertionError(action)
+
+
+def transaction(**fields: Any) -> dict[str, Any]:
+    """The body of a plain payment to the merchant, changed by `fields`; None leaves a field out."""
+    whole = {
+        "chainId": 1,
+        "nonce": 0,
+        "to": MERCHANT,
+        "value": str(ETHER // 10),
+        "gas": 21000,
+        "maxFeePerGas": 20 * GWEI,
+        "maxPriorityFeePerGas": GWEI,
+        **fields,
+    }
+    texts = {name: str(value) if isinstance(value, int) else value for name, value in whole.items()}
+    return {"transaction": {name: value for name, value in texts.items() if value is not None}}
+
+
+def policy(*rules: Any) -> Policy:
+    """A policy of these rules, as from its document."""
+    return Policy("under-test", 3, parse(json.dumps({"rules": rules}).encode()))
+
+
+def judged(by: Policy, action: str, body: Any, user_id: str = "shop-1") -> Judgement:
+    """What a policy says of a request."""
+    return judge(by, user_id, "a-token", asked(action, body))
+
+
+def allowed(by: Policy, action: str, body: Any, user_id: str = "shop-1") -> bool:
+    """Whether some rule's criteria all hold."""
+    return bool(judged(by, action, body, user_id).matches)
