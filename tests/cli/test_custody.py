@@ -9,8 +9,7 @@ import psycopg
 import pytest
 
 from commands import Done, Run
-from kms_endpoint import KmsEndpoint
-from kms_endpoint.faults import Reset
+from kms_endpoint import KmsEndpoint, Reset
 from kms_service.access.scopes import Scope
 from kms_service.bootstrap import Services
 from kms_service.errors import KmsKeyUnusable

@@ -10,7 +10,7 @@ import pytest
 
 import kms_service_client
 from calling import Service, make_token
-from kms_endpoint.faults import Error
+from kms_endpoint import Error
 from kms_service.access.scopes import Scope
 from kms_service_client import (
     AsyncKmsServiceClient,

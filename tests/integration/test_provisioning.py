@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner, Result
 
-from iam import allows
 from kms_endpoint import Error, KmsEndpoint
 from kms_service.cli.pool.group import pool
 from kms_service.kms.control_plane.administration import AdministrationFailed
+from kms_service.local.kms.iam import allows
 from kms_service.service.pool.provision import TAG
 
 ALIASES = [f"alias/Empressa-wallet-key-{number}" for number in range(1, 11)]

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fleet import SIZE, SOURCE, Fleet
-from kms_endpoint.keys import Material
+from kms_endpoint import Material
 from kms_service.bootstrap import Services
 from kms_service.cli.root import root
 from kms_service.errors import KeyNotFound

@@ -11,7 +11,8 @@ It stands in for AWS at the lowest boundary, so that boto3 and everything above 
         assert kms.count("Decrypt", outcome="ok") == 1
 """
 
-from kms_endpoint.faults import (
+from kms_service.local.kms.endpoint import KmsEndpoint
+from kms_service.local.kms.faults import (
     Delay,
     Empty,
     Error,
@@ -26,9 +27,8 @@ from kms_endpoint.faults import (
     Status,
     Truncated,
 )
-from kms_endpoint.keys import Key
-from kms_endpoint.protocol import KmsError, Received
-from kms_endpoint.server import KmsEndpoint
+from kms_service.local.kms.keys import Key, Material
+from kms_service.local.kms.protocol import KmsError, Received
 
 __all__ = [
     "Delay",
@@ -42,6 +42,7 @@ __all__ = [
     "KmsEndpoint",
     "KmsError",
     "LostReply",
+    "Material",
     "OtherKeyId",
     "Received",
     "Reset",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from kms_endpoint.protocol import KmsError
+from kms_service.local.kms.protocol import KmsError
 
 # Blobs of symmetric KMS keys begin like this (base64 "AQICAHh"); all else in them is opaque to callers.
 _MAGIC = b"\x01\x02\x02\x00\x78"

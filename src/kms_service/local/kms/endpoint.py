@@ -12,11 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from iam import allows
-from kms_endpoint import administration, cryptographic
-from kms_endpoint.faults import ConnectionReset, Error, Rule, Script, When
-from kms_endpoint.keys import Key, KeyStore
-from kms_endpoint.protocol import (
+from kms_service.local.kms import administration, cryptographic
+from kms_service.local.kms.faults import ConnectionReset, Error, Rule, Script, When
+from kms_service.local.kms.iam import allows
+from kms_service.local.kms.keys import Key, KeyStore
+from kms_service.local.kms.protocol import (
     KmsError,
     Params,
     Received,

@@ -2,8 +2,8 @@
 
 import os
 
-from kms_endpoint.keys import Key, KeyStore, Material
-from kms_endpoint.protocol import KmsError, Params, Result, decode_blob, encode_blob
+from kms_service.local.kms.keys import Key, KeyStore, Material
+from kms_service.local.kms.protocol import KmsError, Params, Result, decode_blob, encode_blob
 
 _ALGORITHM = "SYMMETRIC_DEFAULT"
 _PLAINTEXT_LIMIT = 4096

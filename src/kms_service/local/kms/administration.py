@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from kms_endpoint.keys import Key, KeyStore, Material
-from kms_endpoint.protocol import KmsError, Params, Result
+from kms_service.local.kms.keys import Key, KeyStore, Material
+from kms_service.local.kms.protocol import KmsError, Params, Result
 
 _DAY = 86_400
 _ALIAS = re.compile(r"alias/[a-zA-Z0-9/_-]{1,250}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from kms_endpoint.protocol import Received, Reply, failure
+from kms_service.local.kms.protocol import Received, Reply, failure
 
 
 class ConnectionReset(Exception):

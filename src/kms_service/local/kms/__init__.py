@@ -1,0 +1,1 @@
+"""AWS KMS on loopback, in layers: keys, then faults on cue, then latency."""
