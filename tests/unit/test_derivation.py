@@ -156,3 +156,18 @@ def test_a_number_out_of_range_is_no_key(number: int) -> None:
         ethereum.account_of(PrivateKey(number.to_bytes(32)))
     assert refusal.value.reason == "private key"
     assert refusal.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("phrase", "fault"),
+    [
+        (JUNK, None),
+        (Bip39("english").to_mnemonic(bytes(32)), None),
+        (JUNK.upper(), "has a word that is not in BIP-39's English list"),
+        ("test " * 11 + "test", "has a wrong checksum"),
+        (JUNK + " ", "does not have 12, 15, 18, 21 or 24 words with one space between"),
+        ("", "does not have 12, 15, 18, 21 or 24 words with one space between"),
+    ],
+)
+def test_a_fault_of_a_phrase_is_named_without_its_words(phrase: str, fault: str | None) -> None:
+    assert ethereum.fault_of_phrase(Mnemonic(phrase)) == fault

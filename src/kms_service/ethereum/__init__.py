@@ -9,7 +9,16 @@ from kms_service.ethereum.derivation import (
     account_of,
     derive,
     derive_imported,
+    fault_of_phrase,
     generate_mnemonic,
 )
 
-__all__ = ["DERIVATION_PATH", "Account", "account_of", "derive", "derive_imported", "generate_mnemonic"]
+__all__ = [
+    "DERIVATION_PATH",
+    "Account",
+    "account_of",
+    "derive",
+    "derive_imported",
+    "fault_of_phrase",
+    "generate_mnemonic",
+]

@@ -92,9 +92,18 @@ def derive_imported(mnemonic: Mnemonic) -> Account:
     return _derived(mnemonic, _IMPORTED_WORDS)
 
 
+def fault_of_phrase(mnemonic: Mnemonic) -> str | None:
+    """Why `derive_imported` would refuse a phrase, for whoever typed it; None when it would not.
+
+    Words of this source, and none of the phrase.
+    """
+    return _fault(mnemonic.reveal(), _IMPORTED_WORDS)
+
+
 def _derived(mnemonic: Mnemonic, word_counts: tuple[int, ...]) -> Account:
     phrase = mnemonic.reveal()
-    _check(phrase, word_counts)
+    if _fault(phrase, word_counts) is not None:
+        raise IntegrityFailure("mnemonic")
     return account_of(PrivateKey(_descend(_seed(phrase), _PATH)))
 
 
@@ -103,19 +112,20 @@ def _places() -> Mapping[str, int]:
     return {word: place for place, word in enumerate(_english().wordlist)}
 
 
-def _check(phrase: str, word_counts: tuple[int, ...]) -> None:
+def _fault(phrase: str, word_counts: tuple[int, ...]) -> str | None:
     # BIP-39's own check, by a table: the library's searches the list of 2048 words for each of them.
     places = [_places().get(word) for word in phrase.split(" ")]
+    if len(places) not in word_counts:
+        return "does not have 12, 15, 18, 21 or 24 words with one space between"
     bits = 0
     for place in places:
-        if place is None or len(places) not in word_counts:
-            raise IntegrityFailure("mnemonic")
+        if place is None:
+            return "has a word that is not in BIP-39's English list"
         bits = bits << _WORD_BITS | place
     checksum_bits = len(places) // _WORDS_PER_CHECKSUM_BIT
     entropy, checksum = divmod(bits, 1 << checksum_bits)
     digest = hashlib.sha256(entropy.to_bytes(4 * checksum_bits)).digest()
-    if digest[0] >> 8 - checksum_bits != checksum:
-        raise IntegrityFailure("mnemonic")
+    return None if digest[0] >> 8 - checksum_bits == checksum else "has a wrong checksum"
 
 
 def _seed(phrase: str) -> bytes:
