@@ -1,13 +1,18 @@
 """What a policy allows, refuses and names as nearest, criterion by criterion."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import eth_abi
 import pytest
 
+from kms_service.api.wallets.transaction import TransactionBody
+from kms_service.ethereum import transactions
 from kms_service.ethereum.abi import parse_function
+from kms_service.ethereum.authorizations import Authorization, SignedAuthorization
 from kms_service.service.policies.judging import judge
+from kms_service.service.policies.operations import TransactionSigning
 from policies.asking import ETHER, GWEI, MERCHANT, STRANGER, USDC, allowed, asked, judged, policy, transaction
 from policies.test_document import RULES
 
@@ -320,3 +325,21 @@ def test_any_recipient_may_be_none() -> None:
 def test_a_policy_without_rules_refuses() -> None:
     judgement = judge(policy(), "anna", "a-token", asked("sign.message", {"message": "x"}))
     assert judgement.matches == ()
+
+
+@pytest.mark.parametrize(
+    ("rules", "failed"),
+    [
+        ([RULES["pay"]], "authorizationList"),
+        ([RULES["pay"], RULES["delegate"]], None),
+        ([RULES["pay"], rule("delegate", delegates=[STRANGER])], "authorizationList"),
+        ([RULES["pay"], rule("delegate", chainIds=[2])], "authorizationList"),
+        ([RULES["pay"], rule("delegate", wallets={"userIds": ["x"]})], "authorizationList"),
+    ],
+)
+def test_a_set_code_transaction_needs_a_rule_for_each_delegation_too(rules: Any, failed: str | None) -> None:
+    consent = SignedAuthorization(Authorization(1, MERCHANT, 0), 0, 1, 1)
+    plain = TransactionBody.model_validate(transaction()["transaction"]).fields()
+    setting = transactions.read(replace(plain, authorizations=[consent]))
+    judgement = judge(policy(*rules), "shop-1", "a-token", TransactionSigning(setting))
+    assert judgement.reason == ("" if failed is None else f"not met: {failed}")

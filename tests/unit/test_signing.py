@@ -323,7 +323,7 @@ def _mail(**changes: Any) -> dict[str, Any]:
         ({"domain__salt": "0x00", "types__EIP712Domain": ...}, "domain.salt"),
         ({"domain__owner": "x"}, "domain"),
         ({"types__EIP712Domain": []}, "types.EIP712Domain"),
-        ({"types__Person": []}, "types.Person"),
+        ({"types__Person": []}, "message.from"),
         ({"types__Person": [{"name": "a", "type": "bool"}] * 2}, "types.Person"),
         ({"types__Person": [{"name": "a,bool b", "type": "bool"}]}, "types.Person"),
         ({"types__Person": [{"name": "mail", "type": "Mail"}]}, "types.Person"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kms_service.crypto.material import PrivateKey
 from kms_service.ethereum.address import keccak256
+from kms_service.ethereum.authorizations import Authorization, SignedAuthorization
 from kms_service.ethereum.transactions import Transaction
 from kms_service.ethereum.typed_data import TypedData
 
@@ -67,6 +68,21 @@ def sign_transaction(transaction: Transaction, key: PrivateKey) -> SignedTransac
 
     signed = Account.sign_transaction(dict(transaction.fields), key.reveal())
     return SignedTransaction(bytes(signed.raw_transaction), bytes(signed.hash))
+
+
+def sign_authorization(authorization: Authorization, key: PrivateKey) -> tuple[SignedAuthorization, bytes]:
+    """The signed authorisation (EIP-7702), and the digest of 32 bytes that it is over."""
+    from eth_account import Account
+
+    asked = {
+        "chainId": authorization.chain_id,
+        "address": bytes.fromhex(authorization.delegate[2:]),
+        "nonce": authorization.nonce,
+    }
+    signed = Account.sign_authorization(asked, key.reveal())
+    return SignedAuthorization(authorization, signed.y_parity, signed.r, signed.s), bytes(
+        signed.authorization_hash
+    )
 
 
 def _signable(encoded: "SignableMessage") -> Signable:

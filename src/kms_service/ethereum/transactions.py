@@ -1,4 +1,4 @@
-"""Transactions that can be signed: legacy with EIP-155, EIP-2930 and EIP-1559.
+"""Transactions that can be signed: legacy with EIP-155, EIP-2930, EIP-1559 and EIP-7702.
 
 Nothing is filled in but what has one meaning (no value, no data, an empty access list): a forgotten nonce or
 fee that a library takes for zero is a transaction nobody meant.
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kms_service.errors import InvalidRequest
+from kms_service.ethereum.authorizations import SignedAuthorization
 
-LEGACY, ACCESS_LIST, DYNAMIC_FEE = 0, 1, 2
+LEGACY, ACCESS_LIST, DYNAMIC_FEE, SET_CODE = 0, 1, 2, 4
 MAX_CHAIN_ID = 2**63 - 37  # https://eips.ethereum.org/EIPS/eip-2294
 MAX_NONCE = 2**64 - 2  # https://eips.ethereum.org/EIPS/eip-2681
 MAX_GAS = 2**64 - 1
@@ -40,6 +41,7 @@ class TransactionFields:
     max_priority_fee_per_gas: int | None
     to: str | None
     access_list: Sequence[AccessListEntry] | None
+    authorizations: Sequence[SignedAuthorization] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,11 @@ class Transaction:
         """The call, or the code that creates a contract."""
         return bytes(self.fields["data"])
 
+    @property
+    def delegations(self) -> Sequence[tuple[int, str]]:
+        """The chain ids and delegates of the authorisations that it carries (EIP-7702)."""
+        return [(entry["chainId"], entry["address"]) for entry in self.fields.get("authorizationList", ())]
+
 
 def read(given: TransactionFields) -> Transaction:
     """The one transaction that these fields mean.
@@ -95,14 +102,19 @@ def read(given: TransactionFields) -> Transaction:
         fields |= {"type": kind, "accessList": _access_list(given)}
     elif given.access_list is not None:
         raise InvalidRequest("a legacy transaction has none", "transaction.accessList")
-    return Transaction(fields | (_dynamic_fees(given) if kind == DYNAMIC_FEE else _gas_price(given)))
+    fees = _dynamic_fees(given) if kind in {DYNAMIC_FEE, SET_CODE} else _gas_price(given)
+    return Transaction(fields | fees | _authorizations(given, kind))
 
 
 def _kind(given: TransactionFields) -> int:
     if given.type is not None:
-        if given.type not in {LEGACY, ACCESS_LIST, DYNAMIC_FEE}:
-            raise InvalidRequest("must be 0, 1 or 2: other transactions are not signed", "transaction.type")
+        if given.type not in {LEGACY, ACCESS_LIST, DYNAMIC_FEE, SET_CODE}:
+            raise InvalidRequest(
+                "must be 0, 1, 2 or 4: other transactions are not signed", "transaction.type"
+            )
         return given.type
+    if given.authorizations is not None:
+        return SET_CODE
     if given.max_fee_per_gas is not None or given.max_priority_fee_per_gas is not None:
         return DYNAMIC_FEE
     return LEGACY if given.access_list is None else ACCESS_LIST
@@ -128,6 +140,31 @@ def _access_list(given: TransactionFields) -> list[dict[str, Any]]:
         {"address": entry.address, "storageKeys": ["0x" + key.hex() for key in entry.storage_keys]}
         for entry in given.access_list or ()
     ]
+
+
+def _authorizations(given: TransactionFields, kind: int) -> dict[str, Any]:
+    field = "transaction.authorizationList"
+    if kind != SET_CODE:
+        if given.authorizations is not None:
+            raise InvalidRequest("belongs to transactions of type 4", field)
+        return {}
+    if given.to is None:
+        raise InvalidRequest("is missing: a transaction of type 4 creates no contract", "transaction.to")
+    if not given.authorizations:
+        raise InvalidRequest("is missing or empty, which no node takes", field)
+    return {"authorizationList": [_authorization(signed) for signed in given.authorizations]}
+
+
+def _authorization(signed: SignedAuthorization) -> dict[str, Any]:
+    asked = signed.authorization
+    return {
+        "chainId": asked.chain_id,
+        "address": asked.delegate,
+        "nonce": asked.nonce,
+        "yParity": signed.y_parity,
+        "r": signed.r,
+        "s": signed.s,
+    }
 
 
 def _gas_price(given: TransactionFields) -> dict[str, int]:

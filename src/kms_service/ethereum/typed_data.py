@@ -81,7 +81,7 @@ class _Reader:
     def __init__(self, structs: Structs) -> None:
         self._structs = structs
         self._work = 0
-        self._work_per_struct = sum(map(len, structs.values()))
+        self._work_per_struct = sum(1 + len(members) for members in structs.values())
 
     def struct(self, name: str, value: Any, path: str) -> dict[str, Any]:
         members = self._structs[name]

@@ -92,8 +92,6 @@ def _check_struct(
     if not _IDENTIFIER.fullmatch(name) or _LIKE_ATOMIC.fullmatch(name):
         raise InvalidRequest("a type's name must be an identifier and none of the built-in types", "types")
     field = f"types.{name}"
-    if not members:
-        raise InvalidRequest("has no members", field)
     if len({member for member, _ in members}) != len(members):
         raise InvalidRequest("declares a member twice", field)
     for member, type_name in members:

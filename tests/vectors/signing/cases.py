@@ -1,10 +1,11 @@
-"""Draws things to sign, seeded, and has ethers sign them: writes vectors.json.
+"""Draws things to sign, seeded, and has ethers, and viem where both can, sign them: writes vectors.json.
 
-    npm install --prefix DIR ethers@6.17.0
+    npm install --prefix DIR ethers@6.17.0 viem@2.57.20
     python tests/vectors/signing/cases.py DIR
 
 The draws cover what the two sides could differ in: every atomic type, arrays of every kind, structs within
-structs, integers as numbers, decimal and hex, addresses in both cases, all Unicode planes, zero everywhere.
+structs, structs without members, integers as numbers, decimal and hex, addresses in both cases, all Unicode
+planes, zero everywhere.
 """
 
 import json
@@ -17,7 +18,14 @@ from typing import Any
 
 HERE = Path(__file__).parent
 SEED = 20251124
-COUNTS = {"message": 30, "typedData": 80, "transaction": 100}
+COUNTS = {
+    "message": 30,
+    "typedData": 80,
+    "transaction": 100,
+    "memberless": 40,
+    "authorization": 40,
+    "setCode": 60,
+}
 LONGEST = 2000
 MAX_SAFE_INTEGER = 2**53 - 1
 
@@ -99,6 +107,18 @@ def typed_data() -> dict[str, Any]:
     }
 
 
+def memberless() -> dict[str, Any]:
+    """Typed data in which some types have no members."""
+    body = typed_data()
+    emptied = draw.sample(sorted(body["types"]), draw.randint(1, len(body["types"])))
+    types = {name: [] if name in emptied else members for name, members in body["types"].items()}
+    used = {body["primaryType"]}
+    for name in sorted(types, key=lambda name: int(name[-1])):  # what a struct uses comes after it
+        used |= {member["type"].partition("[")[0] for member in types[name] if name in used}
+    types = {name: members for name, members in types.items() if name in used}
+    return {**body, "types": types, "message": value(body["primaryType"], types)}
+
+
 def dimensions() -> str:
     return draw.choice(["", "", "", "", "[]", "[]", "[2]", "[1][]", "[][3]", "[2][2]"])
 
@@ -152,13 +172,59 @@ def access_list_item() -> dict[str, Any]:
     return {"address": address(), "storageKeys": keys[draw.randint(0, 1) :]}
 
 
+def authorization() -> dict[str, Any]:
+    return {
+        "chainId": amount(draw.choice([0, 1, 137, 2**53, 2**64 - 1])),
+        "address": address(),
+        "nonce": amount(draw.choice([0, 1, 127, 128, 255, 256, 2**53, unsigned(63)])),
+    }
+
+
+def set_code() -> dict[str, Any]:
+    highest = unsigned(draw.choice([40, 128]))
+    fields: dict[str, Any] = {
+        "chainId": amount(draw.choice([1, 137, 11155111, 2**53])),
+        "nonce": amount(draw.choice([0, 1, 127, 128, unsigned(32)])),
+        draw.choice(["gas", "gasLimit"]): amount(draw.choice([21000, unsigned(40)])),
+        "to": address(),
+        "value": amount(unsigned(draw.choice([64, 128]))),
+        "data": data(200),
+        "maxFeePerGas": amount(highest),
+        "maxPriorityFeePerGas": amount(draw.choice([0, highest, highest // 3])),
+        "authorizationList": [signed_authorization() for _ in range(draw.randint(1, 3))],
+    }
+    if draw.random() < 0.5:
+        fields["accessList"] = [access_list_item() for _ in range(draw.randint(0, 3))]
+    if draw.random() < 0.5:
+        fields["type"] = draw.choice([4, "0x4", "4"])
+    return fields
+
+
+def signed_authorization() -> dict[str, Any]:
+    """An authorisation with a signature of nobody's; a short r now and then, of which encoders drop zeros."""
+    r = draw.choice([draw.getrandbits(255), draw.getrandbits(240)])
+    signature = {
+        "yParity": amount(draw.getrandbits(1)),
+        "r": f"0x{r:064x}",
+        "s": f"0x{draw.getrandbits(254):064x}",
+    }
+    return {**authorization(), **signature}
+
+
 def message() -> dict[str, Any]:
     return {"message": text()} if draw.random() < 0.5 else {"messageHex": data(300)}
 
 
 def cases() -> list[dict[str, Any]]:
     keys = [hexadecimal(draw.randbytes(32)) for _ in range(6)]
-    makers = {"message": message, "typedData": typed_data, "transaction": transaction}
+    makers = {
+        "message": message,
+        "typedData": typed_data,
+        "transaction": transaction,
+        "memberless": memberless,
+        "authorization": authorization,
+        "setCode": set_code,
+    }
     return [
         {"kind": kind, "privateKey": draw.choice(keys), "body": short(makers[kind])}
         for kind, count in COUNTS.items()
@@ -176,14 +242,16 @@ def short(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     asked = cases()
-    script = Path(sys.argv[1]) / "ethers.mjs"
-    script.write_text((HERE / "ethers.mjs").read_text())  # beside node_modules, where node looks
+    script = Path(sys.argv[1]) / "signers.mjs"
+    script.write_text((HERE / "signers.mjs").read_text())  # beside node_modules, where node looks
     lines = "\n".join(json.dumps(case) for case in asked)
     node = subprocess.run(["node", script], input=lines, capture_output=True, text=True, check=True)  # noqa: S603, S607 # the generator is run by hand, with the node on the path
     answers = [json.loads(line) for line in node.stdout.splitlines()]
     vectors = [{**case, "expected": answer} for case, answer in zip(asked, answers, strict=True)]
     body = ",\n".join(json.dumps(vector, separators=(",", ":")) for vector in vectors)
-    (HERE / "vectors.json").write_text(f'{{"signer":"ethers 6.17.0","seed":{SEED},"vectors":[\n{body}\n]}}\n')
+    (HERE / "vectors.json").write_text(
+        f'{{"signer":"ethers 6.17.0, viem 2.57.20","seed":{SEED},"vectors":[\n{body}\n]}}\n'
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Every signature equals ethers' byte for byte, from the JSON that a caller sends."""
+"""Every signature equals ethers' and viem's byte for byte, from the JSON that a caller sends."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from coincurve.utils import GROUP_ORDER_INT
 from kms_service.api.wallets.signing import Message, TypedDataBody
 from kms_service.api.wallets.transaction import TransactionBody
 from kms_service.crypto.material import PrivateKey
-from kms_service.ethereum import signing, transactions
+from kms_service.ethereum import json_values, signing, transactions
+from kms_service.ethereum.authorizations import Authorization, SignedAuthorization
 from kms_service.ethereum.signing import Signable
 
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "vectors.json").read_text())["vectors"]
@@ -48,6 +50,46 @@ def test_typed_data_without_a_primary_type(vector: dict[str, Any]) -> None:
     # In all of these the first struct is the only one that no other uses.
     body = {name: value for name, value in vector["body"].items() if name != "primaryType"}
     _check(vector, signing.typed_message(TypedDataBody.model_validate(body).read()))
+
+
+@pytest.mark.parametrize("vector", _of("memberless"))
+def test_typed_data_with_types_without_members(vector: dict[str, Any]) -> None:
+    _check(vector, signing.typed_message(TypedDataBody.model_validate(vector["body"]).read()))
+
+
+@pytest.mark.parametrize("vector", _of("authorization"))
+def test_authorizations(vector: dict[str, Any]) -> None:
+    body, expected = vector["body"], vector["expected"]
+    signed, digest = signing.sign_authorization(_authorization(body), _key(vector))
+    assert "0x" + digest.hex() == expected["digest"]
+    assert (signed.y_parity, f"0x{signed.r:064x}", f"0x{signed.s:064x}") == (
+        expected["yParity"],
+        expected["r"],
+        expected["s"],
+    )
+
+
+def _authorization(body: dict[str, Any]) -> Authorization:
+    read = json_values.unsigned
+    return Authorization(read(body["chainId"]), json_values.address(body["address"]), read(body["nonce"]))
+
+
+@pytest.mark.parametrize("vector", _of("setCode"))
+def test_set_code_transactions(vector: dict[str, Any]) -> None:
+    body = dict(vector["body"])
+    read = json_values.unsigned
+    carried = [
+        SignedAuthorization(_authorization(each), read(each["yParity"]), read(each["r"]), read(each["s"]))
+        for each in body.pop("authorizationList")
+    ]
+    fields = replace(TransactionBody.model_validate(body).fields(), authorizations=carried)
+    transaction = transactions.read(fields)
+    signed = signing.sign_transaction(transaction, _key(vector))
+    assert "0x" + signed.raw.hex() == vector["expected"]["raw"]
+    assert "0x" + signed.hash.hex() == vector["expected"]["hash"]
+    assert transaction.delegations == [
+        (each.authorization.chain_id, each.authorization.delegate) for each in carried
+    ]
 
 
 @pytest.mark.parametrize("vector", _of("transaction"))

@@ -103,4 +103,5 @@ class TransactionBody(RequestModel):
             max_priority_fee_per_gas=self.max_priority_fee_per_gas,
             to=self.to,
             access_list=entries,
+            authorizations=None,
         )

@@ -66,17 +66,11 @@ def _compare(policy: Policy, rule: Rule, user_id: str, operation: Operation) -> 
     outcome = compare(rule, user_id, operation)
     if outcome is None or not isinstance(operation, TransactionSigning):
         return outcome
-    if all(_is_allowed(policy, user_id, asked) for asked in delegations(operation)):
+    # A set-code transaction carries delegations out, so a rule must allow each of them too.
+    carried = (AuthorizationSigning(*each) for each in operation.transaction.delegations)
+    if all(_is_allowed(policy, user_id, each) for each in carried):
         return outcome
     return Outcome((*outcome.failed, DELEGATIONS), outcome.taken, outcome.asset)
-
-
-def delegations(operation: TransactionSigning) -> list[AuthorizationSigning]:
-    """The delegations that a set-code transaction carries, each of which a rule must allow too."""
-    return [
-        AuthorizationSigning(entry["chainId"], entry["address"])
-        for entry in operation.transaction.fields.get("authorizationList", ())
-    ]
 
 
 def _is_allowed(policy: Policy, user_id: str, asked: AuthorizationSigning) -> bool:
