@@ -21,7 +21,7 @@ from wiring import FreshDatabase
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PAGES = {page.name: page.read_text() for page in sorted((DEPLOY / "runbooks").glob("*.md"))}
 INDEX = PAGES["README.md"]
-SHAPE = ["See", "Means", "Find", "Stop the harm", "Repair", "Over when", "Afterwards"]
+SHAPE = ["Symptoms", "Impact", "Diagnose", "Contain", "Fix", "Resolved when", "Follow up"]
 
 _BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 _INLINE = re.compile(r"`(kms-service [^`]+)`")
