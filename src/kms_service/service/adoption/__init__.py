@@ -1,0 +1,1 @@
+"""Adoption of the wallets of the service that this one ports."""

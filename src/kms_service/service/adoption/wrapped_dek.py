@@ -1,0 +1,83 @@
+"""Wrapped data keys of the ported service: under KMS, or under its environment key. Text in, no I/O."""
+
+import binascii
+import json
+import re
+from base64 import b64decode
+from dataclasses import dataclass
+
+from kms_service.crypto.material import DEK_BYTES, DataKey
+from kms_service.service.adoption.sealed_seed import GcmParts, Unreadable, hex_parts
+
+_KEY = re.compile(
+    r"(?:arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/)?(?:mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})",
+    re.ASCII,
+)
+_LONGEST_BLOB = 6144
+
+
+@dataclass(frozen=True, slots=True)
+class UnderKms:
+    """A data key that KMS wrapped without a context: the key's id or ARN, and the `CiphertextBlob`."""
+
+    key: str
+    blob: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UnderEnvironmentKey:
+    """A data key of the time before KMS, sealed under a key that lay in the environment (`MASTER_KEK`)."""
+
+    parts: GcmParts
+
+    def open(self, master: DataKey) -> DataKey:
+        """The data key, as 32 bytes or as their hex digits. The caller owns the secret.
+
+        Raises:
+            Unreadable: this is not the key, or what comes out is no data key.
+        """
+        plaintext = self.parts.open(master)
+        if plaintext is None:
+            raise Unreadable("the data key does not open under the given MASTER_KEK")
+        if len(plaintext) == 2 * DEK_BYTES:
+            try:
+                plaintext = binascii.unhexlify(plaintext)
+            except binascii.Error:
+                raise Unreadable("what MASTER_KEK opens is no data key") from None
+        if len(plaintext) != DEK_BYTES:
+            raise Unreadable("what MASTER_KEK opens is no data key")
+        return DataKey(plaintext)
+
+
+def read_wrapped(text: str, kms_key_id: str | None) -> UnderKms | UnderEnvironmentKey:
+    """How a row's data key is wrapped.
+
+    Args:
+        text: the column `encrypted_dek`: JSON with the blob and its key, the blob alone in base64, or three
+            parts in hex.
+        kms_key_id: the column of that name, which counts only where the text names no key.
+
+    Raises:
+        Unreadable: none of these.
+    """
+    for parts in hex_parts(text):
+        if parts.whole:
+            return UnderEnvironmentKey(parts)
+    encoded, key = _named(text) if text.lstrip().startswith("{") else (text, kms_key_id)
+    if not isinstance(key or kms_key_id, str) or not _KEY.fullmatch(key or kms_key_id or ""):
+        raise Unreadable("the row names no KMS key")
+    try:
+        blob = b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        raise Unreadable("the wrapped data key is in no known layout") from None
+    if not 0 < len(blob) <= _LONGEST_BLOB:
+        raise Unreadable("the wrapped data key is in no known layout")
+    return UnderKms(key or kms_key_id or "", blob)
+
+
+def _named(text: str) -> tuple[str, str | None]:
+    try:
+        members = json.loads(text)
+        return members["encryptedData"], members.get("kmsKeyId")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise Unreadable("the wrapped data key is in no known layout") from None
