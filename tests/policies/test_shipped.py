@@ -1,0 +1,38 @@
+"""The policies under deploy/policies: each is a policy, and allows and refuses what its cases say."""
+
+import json
+from typing import Any
+
+import pytest
+
+from kms_service.service.policies.judging import Policy
+from kms_service.service.policies.language.document import parse
+from policies.asking import SHIPPED, judged
+
+NAMES = sorted(path.stem for path in SHIPPED.glob("*.json") if not path.stem.endswith(".schema"))
+CASES = [
+    pytest.param(name, case, id=f"{name}: {case['case']}")
+    for name in NAMES
+    for case in json.loads((SHIPPED / "cases" / f"{name}.json").read_text())
+]
+
+
+def shipped(name: str) -> Policy:
+    return Policy(name, 1, parse((SHIPPED / f"{name}.json").read_bytes()))
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_a_case_is_judged_as_it_says(name: str, case: dict[str, Any]) -> None:
+    judgement = judged(shipped(name), case["action"], case.get("body"), case["userId"])
+    assert (judgement.matches[0].rule if judgement.matches else None) == case["allowedBy"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_rule_has_a_case_that_it_allows_and_every_policy_one_that_it_refuses(name: str) -> None:
+    allowed_by = {parameters.values[1]["allowedBy"] for parameters in CASES if parameters.values[0] == name}
+    assert allowed_by == {rule.id for rule in shipped(name).document.rules} | {None}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_policy_bounds_how_often(name: str) -> None:
+    assert all(rule.windows for rule in shipped(name).document.rules)
