@@ -1,4 +1,4 @@
-"""The runbooks hold: their shape and links, and every command, query and metric in them."""
+"""The runbooks hold: their shape, and every command, query and metric in them; and commands elsewhere."""
 
 import re
 import shlex
@@ -18,9 +18,11 @@ from kms_service.cli.root import root
 from kms_service.telemetry import metrics
 from wiring import FreshDatabase
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
 PAGES = {page.name: page.read_text() for page in sorted((DEPLOY / "runbooks").glob("*.md"))}
 INDEX = PAGES["README.md"]
+OTHERS = [ROOT / "README.md", DEPLOY / "README.md", *(ROOT / "docs").glob("*.md")]
 SHAPE = ["Symptoms", "Impact", "Diagnose", "Contain", "Fix", "Resolved when", "Follow up"]
 
 _BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
@@ -38,6 +40,9 @@ def blocks(language: str) -> Iterator[tuple[str, str]]:
 def commands() -> list[str]:
     """Every `kms-service …` that somebody is told to type, without what its output is piped into."""
     typed = [line for _, block in blocks("sh") for line in _COMMAND.findall(block)]
+    for kind, block in _BLOCK.findall("\n".join(page.read_text() for page in OTHERS)):
+        # At the start of a line: `kubectl -n kms-service …` is not ours.
+        typed += re.findall(r"^kms-service [^|)\n]+", block, re.MULTILINE) if kind == "sh" else []
     inline = [code for text in PAGES.values() for code in _INLINE.findall(_BLOCK.sub("", text))]
     return sorted({command.strip() for command in typed + inline if "…" not in command})
 
