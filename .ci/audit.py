@@ -16,7 +16,7 @@ def main(report: Path) -> int:
     holes = [(package, hole) for package in looked_up for hole in package["vulns"]]
     for package, hole in holes:
         fixed = ", ".join(hole["fix_versions"]) or "no version yet"
-        print(f"{package['name']} {package['version']}: {hole['id']}, mended in {fixed}", file=sys.stderr)
+        print(f"{package['name']} {package['version']}: {hole['id']}, fixed in {fixed}", file=sys.stderr)
     not_looked_up = len(packages) - len(looked_up)
     verdict = "AUDITED" if looked_up else "NOT AUDITED"
     counts = f"{len(looked_up)} packages looked up, {not_looked_up} unknown there, {len(holes)} holes"

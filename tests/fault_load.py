@@ -1,7 +1,7 @@
 """Single keys that fail under load, measured: `python tests/fault_load.py` prints what callers saw.
 
 Real parts: `kms-service serve` as a process, PostgreSQL, HTTP. Sixteen callers create wallets and read
-private keys for some seconds; in the middle of them one key of ten fails, and is mended. Counted are the
+private keys for some seconds; in the middle of them one key of ten fails, and is repaired. Counted are the
 creates that failed, the reads under other keys that failed, and how soon the key served again. A last run has
 30 % of all KMS calls fail at random, and then opens every wallet that was answered.
 """
@@ -155,27 +155,27 @@ async def one_key_fails(kms: KmsEndpoint, load: Load, break_: Break) -> None:
     """The callers, with the fault in their midst."""
     callers = asyncio.create_task(load.run(HEALTHY_SECONDS + FAULT_SECONDS + HEALING_SECONDS))
     await asyncio.sleep(HEALTHY_SECONDS)
-    mend = break_(kms)
+    repair = break_(kms)
     await asyncio.sleep(FAULT_SECONDS)
-    mend()
+    repair()
     await callers
 
 
 def report(name: str, load: Load) -> None:
     """What callers saw: all times are from the moment of the fault, or from its mending."""
-    mended = HEALTHY_SECONDS + FAULT_SECONDS
+    repaired = HEALTHY_SECONDS + FAULT_SECONDS
     click.echo(f"\n{name}: {len(load.requests)} requests")
     for kind in ("create", "read", "read under it"):
         mine = [each for each in load.requests if each.kind == kind]
         failed = [each for each in mine if each.status not in (200, 201)]
         codes = dict(Counter(f"{each.status} {each.code}" for each in failed))
-        during = [each for each in mine if HEALTHY_SECONDS <= each.at < mended]
+        during = [each for each in mine if HEALTHY_SECONDS <= each.at < repaired]
         click.echo(
             f"  {kind:14} {len(mine):6} in all, {len(during):5} during the fault, "
             f"{len(failed):4} failed {codes}; p50 {_quantile(mine, 0.5):.0f} ms, "
             f"p99 {_quantile(during, 0.99):.0f} ms, "
             f"longest {max((each.seconds for each in during), default=0) * 1000:.0f} ms during it"
-            + (f"; last failure {max(e.at + e.seconds for e in failed) - mended:+.1f} s" if failed else "")
+            + (f"; last failure {max(e.at + e.seconds for e in failed) - repaired:+.1f} s" if failed else "")
         )
 
 

@@ -16,7 +16,7 @@
 --   kms_readonly  kms-service audit verify and list, verify; reports
 --
 -- Nobody but the owner may UPDATE, DELETE or TRUNCATE the audit log, and triggers refuse that to the owner too,
--- until he drops them; `kms-service audit verify` shows when he did.
+-- until they drop them; `kms-service audit verify` shows when they did.
 
 BEGIN;
 SET LOCAL lock_timeout = '5s';

@@ -1,4 +1,4 @@
-"""Create the counts of wallets by key material, and the MAC keys of audit chains wrapped anew."""
+"""Create the counts of wallets by key material, and the MAC keys of audit chains wrapped again."""
 
 import sqlalchemy as sa
 from alembic import op
