@@ -1,0 +1,127 @@
+import { InvalidUserId, UnexpectedAnswer } from './errors.js';
+import { exportRecipient } from './export.js';
+import { Http, type KmsServiceClientOptions } from './http.js';
+import type { components } from './openapi.js';
+import {
+  toHex,
+  type BatchResult,
+  type ExportedKey,
+  type PrivateKey,
+  type Signature,
+  type SignedTransaction,
+  type TransactionToSign,
+  type TypedData,
+  type Wallet,
+  type WalletPage,
+} from './values.js';
+
+const BATCH_USERS = 100;
+const PAGE_WALLETS = 500;
+const USER_ID = /^[A-Za-z0-9._:@-]{1,128}$/;
+
+/**
+ * A kms-service, called with one token over kept connections.
+ *
+ * Every method rejects with a `KmsServiceError`: a `Problem` with the service's code, or `Unreachable`. Calls are
+ * repeated by themselves where that is safe, after the time that the service names.
+ */
+export class KmsServiceClient {
+  readonly #http: Http;
+
+  constructor(options: KmsServiceClientOptions) {
+    this.#http = new Http(options);
+  }
+
+  /** Make a wallet for a user who has none; else `wallet_exists` with the member `walletAddress`. */
+  async createWallet(userId: string): Promise<Wallet> {
+    return this.#post('/wallets', { userId }, 'if-nothing-happened');
+  }
+
+  /** The user's wallet, made now if there was none. Idempotent. */
+  async ensureWallet(userId: string): Promise<Wallet> {
+    return (await this.#http.send({ method: 'PUT', path: walletPath(userId), repeatable: 'always' })) as Wallet;
+  }
+
+  /** Make or find many wallets, a hundred a request; one result a user, and one failure stops nothing. */
+  async ensureWallets(userIds: readonly string[]): Promise<BatchResult[]> {
+    const results: BatchResult[] = [];
+    for (let start = 0; start < userIds.length; start += BATCH_USERS) {
+      const body = { userIds: userIds.slice(start, start + BATCH_USERS) };
+      results.push(...(await this.#post<components['schemas']['BatchResults']>('/wallets/batch', body)).results);
+    }
+    return results;
+  }
+
+  /** A user's wallet, without its secrets; else `wallet_not_found`. */
+  async getWallet(userId: string): Promise<Wallet> {
+    return this.#get(walletPath(userId));
+  }
+
+  /** One page of up to `limit` wallets (100; at most 500); with `kmsKeyId` (an ARN) those under this key. */
+  async listWallets(query: { limit?: number; cursor?: string; kmsKeyId?: string } = {}): Promise<WalletPage> {
+    const given = Object.entries(query).filter(([, value]) => value !== undefined);
+    const search = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
+    return this.#get(`/wallets?${search}`);
+  }
+
+  /** All wallets in order of user id, read a page at a time as you go. */
+  async *wallets(query: { kmsKeyId?: string; pageSize?: number } = {}): AsyncGenerator<Wallet, void> {
+    const { pageSize = PAGE_WALLETS, ...filter } = query;
+    let cursor: string | null = '';
+    while (cursor !== null) {
+      const page: WalletPage = await this.listWallets({ ...filter, limit: pageSize, ...(cursor && { cursor }) });
+      yield* page.wallets;
+      cursor = page.nextCursor;
+    }
+  }
+
+  /** The bare private key. Prefer a signature, or `exportPrivateKey`. */
+  async getPrivateKey(userId: string): Promise<PrivateKey> {
+    return this.#get(`${walletPath(userId)}/private-key`);
+  }
+
+  /** The private key, sealed on its way to a key pair made for this call. */
+  async exportPrivateKey(userId: string): Promise<ExportedKey> {
+    const recipient = await exportRecipient();
+    const body = { recipientPublicKey: recipient.publicKey };
+    const path = `${walletPath(userId)}/private-key/export`;
+    const sealed = await this.#post<components['schemas']['SealedExportView']>(path, body);
+    try {
+      return await recipient.open(sealed);
+    } catch {
+      throw new UnexpectedAnswer(200, null);
+    }
+  }
+
+  /** Sign a text (as UTF-8) or bytes as wallets do (EIP-191, personal_sign). */
+  async signMessage(userId: string, message: string | Uint8Array): Promise<Signature> {
+    const body = typeof message === 'string' ? { message } : { messageHex: toHex(message) };
+    return this.#post(`${walletPath(userId)}/sign/message`, body);
+  }
+
+  /** Sign typed data (EIP-712); bigints and bytes in it are sent as text. */
+  async signTypedData(userId: string, typedData: TypedData): Promise<Signature> {
+    return this.#post(`${walletPath(userId)}/sign/typed-data`, typedData);
+  }
+
+  /** Sign a transaction with all its fields filled in. Sends nothing to any chain. */
+  async signTransaction(userId: string, transaction: TransactionToSign): Promise<SignedTransaction> {
+    return this.#post(`${walletPath(userId)}/sign/transaction`, { transaction });
+  }
+
+  async #get<R>(path: string): Promise<R> {
+    return (await this.#http.send({ method: 'GET', path, repeatable: 'always' })) as R;
+  }
+
+  async #post<R>(path: string, body: unknown, repeatable: 'always' | 'if-nothing-happened' = 'always'): Promise<R> {
+    return (await this.#http.send({ method: 'POST', path, body, repeatable })) as R;
+  }
+}
+
+function walletPath(userId: string): string {
+  // A user id from outside with a slash or dots in it would name another route.
+  if (!USER_ID.test(userId) || userId === '.' || userId === '..') {
+    throw new InvalidUserId('a user id has 1 to 128 of A-Z a-z 0-9 . _ : @ - and is not . or ..');
+  }
+  return `/wallets/${encodeURIComponent(userId)}`;
+}

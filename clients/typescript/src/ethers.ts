@@ -1,0 +1,96 @@
+import {
+  AbstractSigner,
+  assert,
+  assertArgument,
+  copyRequest,
+  getAddress,
+  resolveAddress,
+  Transaction,
+  TypedDataEncoder,
+  type Provider,
+  type TransactionLike,
+  type TransactionRequest,
+  type TypedDataDomain,
+  type TypedDataField,
+} from 'ethers';
+
+import type { KmsServiceClient } from './client.js';
+import type { TransactionToSign, TypedData } from './values.js';
+
+const SIGNED_TYPES = new Set([0, 1, 2]);
+
+/**
+ * An ethers v6 signer for a user's wallet whose key stays in the service: stands wherever an `ethers.Wallet` does.
+ *
+ * The client's token needs `wallets:read` (for the address, asked for once) and `wallets:sign`. Nonces, gas and
+ * broadcasting are the provider's, as with any signer; `NonceManager` goes around it.
+ */
+export class KmsServiceSigner extends AbstractSigner<Provider | null> {
+  readonly userId: string;
+  readonly #client: KmsServiceClient;
+  #address: Promise<string> | undefined;
+
+  constructor(client: KmsServiceClient, userId: string, provider: Provider | null = null) {
+    super(provider);
+    this.userId = userId;
+    this.#client = client;
+  }
+
+  /** The same wallet over another provider. */
+  override connect(provider: Provider | null): KmsServiceSigner {
+    const connected = new KmsServiceSigner(this.#client, this.userId, provider);
+    connected.#address = this.#address;
+    return connected;
+  }
+
+  override async getAddress(): Promise<string> {
+    this.#address ??= this.#client.getWallet(this.userId).then((wallet) => wallet.walletAddress);
+    try {
+      return await this.#address;
+    } catch (error) {
+      this.#address = undefined; // the next call asks again
+      throw error;
+    }
+  }
+
+  override async signMessage(message: string | Uint8Array): Promise<string> {
+    return (await this.#client.signMessage(this.userId, message)).signature;
+  }
+
+  override async signTypedData(
+    domain: TypedDataDomain,
+    types: Record<string, TypedDataField[]>,
+    value: Record<string, unknown>,
+  ): Promise<string> {
+    const resolved = await TypedDataEncoder.resolveNames(domain, types, value, async (name) => {
+      assert(this.provider !== null, 'a name needs a provider', 'UNSUPPORTED_OPERATION', { operation: 'resolveName' });
+      return resolveAddress(name, this.provider);
+    });
+    const payload = TypedDataEncoder.getPayload(resolved.domain, types, resolved.value) as TypedData;
+    return (await this.#client.signTypedData(this.userId, payload)).signature;
+  }
+
+  override async signTransaction(request: TransactionRequest): Promise<string> {
+    // A copy by name: what comes from sendTransaction is a Transaction, whose fields do not spread.
+    const { from, to, ...rest } = copyRequest(request);
+    if (from != null) {
+      const sender = await resolveAddress(from, this.provider);
+      assertArgument(getAddress(sender) === (await this.getAddress()), 'not the address of this signer', 'from', from);
+    }
+    const recipient = to == null ? {} : { to: await resolveAddress(to, this.provider) };
+    const transaction = Transaction.from({ ...rest, ...recipient } as TransactionLike<string>);
+    return (await this.#client.signTransaction(this.userId, fieldsOf(transaction))).rawTransaction;
+  }
+}
+
+// The type is always said: of a bare gasPrice, ethers and the service make different ones.
+function fieldsOf(transaction: Transaction): TransactionToSign {
+  const type = transaction.type ?? transaction.inferType();
+  assert(SIGNED_TYPES.has(type), `transactions of type ${type} are not signed`, 'UNSUPPORTED_OPERATION', {
+    operation: 'signTransaction',
+  });
+  const { chainId, nonce, gasLimit, to, value, data, accessList } = transaction;
+  const { gasPrice, maxFeePerGas, maxPriorityFeePerGas } = transaction;
+  const fees = type === 2 ? { maxFeePerGas, maxPriorityFeePerGas } : { gasPrice };
+  return { type, chainId, nonce, gasLimit, to, value, data, ...fees, ...(type > 0 && accessList && { accessList }) };
+}

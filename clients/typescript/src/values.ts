@@ -1,0 +1,46 @@
+import type { components } from './openapi.js';
+
+type Schemas = components['schemas'];
+
+/** JSON's numbers, or bigints, which are sent as decimal text so that no digit is lost. */
+export type WithBigInts<T> = T extends number
+  ? number | bigint
+  : T extends object
+    ? { [K in keyof T]: WithBigInts<T[K]> }
+    : T;
+
+/** A wallet without its secrets. */
+export type Wallet = Schemas['WalletView'];
+/** One page of wallets in order of user id; `nextCursor` is null on the last. */
+export type WalletPage = Schemas['WalletPage'];
+/** What became of one user of a batch: a wallet, or the problem of this one alone. */
+export type BatchResult = Schemas['BatchResult'];
+/** A bare private key: whoever holds it owns the wallet. */
+export type PrivateKey = Schemas['PrivateKeyView'];
+/** A signature (0x and 65 bytes: r, s, v of 27 or 28) and the digest that it is over. */
+export type Signature = Schemas['SignatureView'];
+/** A signed transaction as `eth_sendRawTransaction` takes it, and its hash. Nobody sent it yet. */
+export type SignedTransaction = Schemas['SignedTransactionView'];
+/** A transaction by JSON-RPC's or ethers' names. */
+export type TransactionToSign = WithBigInts<Schemas['TransactionBody']>;
+/** EIP-712 typed data, as `eth_signTypedData_v4` takes it. */
+export type TypedData = Schemas['TypedDataBody'];
+
+/** A private key that travelled sealed: 32 bytes, now in this process's memory. */
+export interface ExportedKey {
+  readonly walletAddress: string;
+  readonly privateKey: Uint8Array;
+}
+
+/** JSON in which bigints are decimal text and bytes 0x hex. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value, (_, member: unknown) => {
+    if (typeof member === 'bigint') return member.toString();
+    return member instanceof Uint8Array ? toHex(member) : member;
+  });
+}
+
+/** 0x and two digits a byte. */
+export function toHex(bytes: Uint8Array): string {
+  return '0x' + Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
