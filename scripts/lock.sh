@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Writes the locks from pyproject.toml: exact versions with hashes, for CPython 3.11 to 3.14. develop.txt holds
 # everything; serve.txt, tracing.txt (that and the extra), local.txt (serve.txt and the laptop mode) and build.txt are
-# parts of it, at the same versions.
+# parts of it, at the same versions; clients.txt is what the clients are tested with.
 set -euo pipefail
 
 usage() {
@@ -39,3 +39,4 @@ compile locks/serve.txt --constraints locks/develop.txt "$@" pyproject.toml
 compile locks/tracing.txt --constraints locks/develop.txt --extra tracing "$@" pyproject.toml
 compile locks/local.txt --constraints locks/develop.txt --extra local "$@" pyproject.toml
 compile locks/build.txt --constraints locks/develop.txt --group pyproject.toml:build "$@"
+compile locks/clients.txt --constraints locks/develop.txt --group pyproject.toml:clients "$@"

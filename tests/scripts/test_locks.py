@@ -35,6 +35,7 @@ def declared(extras: Sequence[str], groups: Sequence[str], *, service: bool = Tr
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
+        ("clients.txt", declared([], ["clients"], service=False)),
         ("build.txt", declared([], ["build"], service=False)),
         ("serve.txt", declared([], [])),
         ("tracing.txt", declared(["tracing"], [])),
