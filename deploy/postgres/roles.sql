@@ -60,14 +60,19 @@ GRANT USAGE ON SCHEMA public TO kms_serve, kms_operate, kms_rotate, kms_readonly
 -- Everybody finds out whether the schema is the right one, and reads.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO kms_readonly;
 GRANT SELECT ON alembic_version, wallets, audit_chains, audit_events, seal_changes, canary_wallets, pool_keys, key_census,
-        rotations, rotation_batches, rotation_failures, key_materials, audit_chain_keys
+        rotations, rotation_batches, rotation_failures, key_materials, audit_chain_keys,
+        row_mac_keys, wallet_imports
     TO kms_serve, kms_operate, kms_rotate;
 
 -- Everybody's work is on record, in rows that nobody can take back.
 GRANT INSERT ON audit_chains, audit_events TO kms_serve, kms_operate, kms_rotate;
 
+-- Whoever comes first makes the key of row MACs; without KMS nobody makes one that opens.
+GRANT INSERT ON row_mac_keys TO kms_serve, kms_operate, kms_rotate;
+
 -- Serving: wallets are made and never changed; a token's last use is all that changes of it.
 GRANT INSERT ON wallets TO kms_serve;
+GRANT INSERT, UPDATE (used_at), DELETE ON wallet_imports TO kms_serve;
 GRANT SELECT, UPDATE (last_used_at) ON tokens TO kms_serve;
 GRANT SELECT, INSERT, UPDATE ON token_uses TO kms_serve;
 GRANT INSERT ON seal_changes TO kms_serve;
@@ -75,6 +80,9 @@ GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_serve;
 GRANT INSERT, DELETE ON key_materials TO kms_serve;
 -- Rotations are started and steered over HTTP; wallets are moved by kms_rotate (ROTATION_WORKER_ENABLED=false here).
 GRANT INSERT, UPDATE, DELETE ON rotations, rotation_batches, rotation_failures TO kms_serve;
+
+-- Authenticating wallets of a version before MACs (kms-service verify --authenticate).
+GRANT UPDATE (compressed_public_key, wallet_mac, wallet_mac_key_id) ON wallets TO kms_operate;
 
 -- Operating. Tokens are revoked, never deleted: the audit log refers to them.
 GRANT SELECT, INSERT, UPDATE ON tokens TO kms_operate;

@@ -14,14 +14,18 @@ from kms_service.store.postgres.migrations import migrate
 from kms_service.store.postgres.tables import metadata
 from wiring import ROLES, as_role, running_services, with_role
 
-APPEND_ONLY = ("audit_chains", "audit_events", "audit_chain_keys", "seal_changes")
+APPEND_ONLY = ("audit_chains", "audit_events", "audit_chain_keys", "seal_changes", "row_mac_keys")
 WORKING = ("kms_serve", "kms_operate", "kms_rotate", "kms_readonly")
 REFUSED = {
     "kms_serve": [
         "UPDATE wallets SET wallet_address = '0x'",
         "UPDATE wallets SET encrypted_dek = ''",
+        "UPDATE wallets SET wallet_mac = NULL",
         "DELETE FROM wallets",
         "TRUNCATE wallets",
+        "UPDATE row_mac_keys SET wrapped_key = ''",
+        "DELETE FROM row_mac_keys",
+        "UPDATE wallet_imports SET expires_at = now()",
         "INSERT INTO tokens (name, token_sha256, scopes) VALUES ('mine', '', '{}')",
         "UPDATE tokens SET scopes = '{private-keys:read}'",
         "UPDATE tokens SET revoked_at = NULL",
@@ -43,6 +47,7 @@ REFUSED = {
     "kms_operate": [
         "INSERT INTO wallets SELECT * FROM wallets",
         "UPDATE wallets SET encrypted_dek = ''",
+        "UPDATE wallets SET wallet_address = '0x'",
         "DELETE FROM wallets",
         "DELETE FROM tokens",
         "DELETE FROM audit_events",
@@ -51,6 +56,7 @@ REFUSED = {
     "kms_rotate": [
         "UPDATE wallets SET encrypted_seed = ''",
         "UPDATE wallets SET wallet_address = '0x'",
+        "UPDATE wallets SET wallet_mac = NULL",
         "UPDATE wallets SET user_id = 'x'",
         "INSERT INTO wallets SELECT * FROM wallets",
         "DELETE FROM wallets",

@@ -47,7 +47,39 @@ wallets = Table(
     # Both null until a DEK is wrapped anew: then `created_at` is when it was wrapped.
     Column("dek_wrapped_at", DateTime(timezone=True)),
     Column("kms_key_material_id", String(64)),
+    # Null in rows of the version before them: these say nothing until they were opened and given a MAC.
+    Column("compressed_public_key", String(68, collation="C"), unique=True),
+    Column("wallet_mac", LargeBinary),
+    Column("wallet_mac_key_id", Uuid),
     Index("ix_wallets_kms_key_id_user_id", "kms_key_id", "user_id"),
+)
+
+# Keys of row MACs as KMS wrapped them, only ever inserted: of each key the newest wrapping counts.
+row_mac_keys = Table(
+    "row_mac_keys",
+    metadata,
+    # The first key is number 1, whichever process makes it; the last one makes new MACs.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("wrapping", Integer, primary_key=True, autoincrement=False),
+    Column("key_id", Uuid, nullable=False),
+    Column("wrapped_key", LargeBinary, nullable=False),
+    Column("kms_key_id", String(255, collation="C"), nullable=False),
+    Column("kms_region", String(50), nullable=False),
+    Column("wrapped_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)
+
+# One-time keys to which callers seal what they import; each is good once and for a quarter of an hour.
+wallet_imports = Table(
+    "wallet_imports",
+    metadata,
+    Column("import_id", Uuid, primary_key=True),
+    Column("wrapped_key", LargeBinary, nullable=False),
+    Column("kms_key_id", String(255, collation="C"), nullable=False),
+    Column("kms_region", String(50), nullable=False),
+    Column("created_by", String(64), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("used_at", DateTime(timezone=True)),
+    Index("ix_wallet_imports_expires_at", "expires_at"),
 )
 
 tokens = Table(
