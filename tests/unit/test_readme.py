@@ -12,6 +12,7 @@ from kms_service import errors
 from kms_service.api import problems
 from kms_service.cli.root import root
 from kms_service.settings import Settings
+from kms_service.store.postgres.tables import metadata
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -135,6 +136,19 @@ def documented_commands() -> Iterator[str]:
 
 def test_every_command_is_in_the_table() -> None:
     assert sorted(documented_commands()) == sorted(commands(root, "kms-service"))
+
+
+# Data at rest
+
+
+def test_every_column_of_a_wallet_and_every_table_is_documented() -> None:
+    page = DOCS / "data-at-rest.md"
+    named = {code for cells in rows(page) for code in _CODE.findall(cells[0])}
+    elsewhere = set(_CODE.findall(_FENCED.sub("", page.read_text())))
+    columns = set(metadata.tables["wallets"].columns.keys())
+    assert columns <= named
+    assert named - columns <= metadata.tables.keys(), "documented, and not there"
+    assert metadata.tables.keys() <= elsewhere
 
 
 # Decisions
