@@ -14,7 +14,7 @@ import pytest
 import yaml
 from botocore.exceptions import EndpointConnectionError
 
-from kms_service.local.kms.iam import allows
+from kms_service.local.iam import allows
 from kms_service.settings import Settings
 from server_process import START_SECONDS, free_port
 from wiring import running_services

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kms_service.kms.control_plane.key_policy import Roles, differences, key_policy
-from kms_service.local.kms.iam import allows
+from kms_service.local.iam import allows
 
 ROOT = "arn:aws:iam::111122223333:root"
 CREATE, REVEAL, ROTATE, AUDIT, STRANGER = (

@@ -1,66 +1,83 @@
-"""The operations that make, describe and change keys: everything but the use of their material.
+"""The operations that make, describe and change keys: moto's, and what it lacks.
 
-States follow https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html
+Refused here is what AWS KMS refuses and moto does not: states follow
+https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html
 """
 
 import json
 import re
-import time
 from collections.abc import Sequence
 from typing import Any
 
-from kms_service.local.kms.keys import Key, KeyStore, Material
+from kms_service.local.kms.keys import ENCRYPTION, SYMMETRIC, Key, KeyStore
 from kms_service.local.kms.protocol import KmsError, Params, Result
 
-_DAY = 86_400
 _ALIAS = re.compile(r"alias/[a-zA-Z0-9/_-]{1,250}")
-_ON_DEMAND_LIMIT = 25
+_PAGE = 50
 
 
 def create_key(store: KeyStore, params: Params) -> Result:
-    """CreateKey: symmetric encryption keys only."""
-    if params.get("KeySpec", "SYMMETRIC_DEFAULT") != "SYMMETRIC_DEFAULT":
-        raise KmsError("UnsupportedOperationException", "Only symmetric encryption keys exist here.")
-    policy = params.get("Policy", "")
-    if policy:
-        _check_policy(policy)
-    key = store.create(params.get("Description", ""), policy, _tags(params))
-    return {"KeyMetadata": _metadata(store, key)}
+    """CreateKey: symmetric keys to encrypt with, elliptic ones to sign with; multi-Region if asked."""
+    spec, usage = params.get("KeySpec", SYMMETRIC), params.get("KeyUsage", ENCRYPTION)
+    if spec != SYMMETRIC and not spec.startswith("ECC_"):
+        raise KmsError("UnsupportedOperationException", "The stand-in has symmetric and elliptic keys only.")
+    if usage != (ENCRYPTION if spec == SYMMETRIC else "SIGN_VERIFY"):
+        raise KmsError("ValidationException", f"KeyUsage {usage} is not compatible with KeySpec {spec}")
+    key = store.create(
+        params.get("Description", ""),
+        _given_policy(params),
+        _tags(params),
+        spec=spec,
+        usage=usage,
+        multi_region=bool(params.get("MultiRegion")),
+    )
+    return {"KeyMetadata": _metadata(key)}
+
+
+def replicate_key(store: KeyStore, params: Params) -> Result:
+    """ReplicateKey: a copy in another Region of this account, with the same id and the same material."""
+    key, region = _named(store, params), params["ReplicaRegion"]
+    key.require(enabled=True)
+    if not key.kept.multi_region or key.is_replica:
+        raise KmsError("UnsupportedOperationException", f"{key.arn} is not a multi-Region primary key.")
+    if region in {each.store.region for each in store.account.related(key)}:
+        raise KmsError("AlreadyExistsException", f"{key.id} is in {region} already.")
+    replica = store.account.region(region).replicate(
+        key, params.get("Description", ""), _given_policy(params), _tags(params)
+    )
+    return {
+        "ReplicaKeyMetadata": _metadata(replica),
+        "ReplicaPolicy": replica.policy,
+        "ReplicaTags": params.get("Tags") or [],
+    }
 
 
 def describe_key(store: KeyStore, params: Params) -> Result:
     """DescribeKey: in every state, by alias too."""
-    return {"KeyMetadata": _metadata(store, store.find(params["KeyId"]))}
+    return {"KeyMetadata": _metadata(store.find(params["KeyId"]))}
 
 
 def enable_key(store: KeyStore, params: Params) -> Result:
     """EnableKey: not while pending deletion."""
     key = _named(store, params)
     key.require(enabled=False)
-    key.state = "Enabled"
-    return {}
+    return _asked(store, "EnableKey", key, params)
 
 
 def disable_key(store: KeyStore, params: Params) -> Result:
     """DisableKey: not while pending deletion."""
     key = _named(store, params)
     key.require(enabled=False)
-    key.state = "Disabled"
-    return {}
+    return _asked(store, "DisableKey", key, params)
 
 
 def schedule_key_deletion(store: KeyStore, params: Params) -> Result:
     """ScheduleKeyDeletion: 7 to 30 days, 30 by default."""
     key = _named(store, params)
     key.require(enabled=False)
-    days = _within(params.get("PendingWindowInDays", 30), 7, 30, "pendingWindowInDays")
-    key.state, key.deletion_date = "PendingDeletion", time.time() + days * _DAY
-    return {
-        "KeyId": key.arn,
-        "DeletionDate": key.deletion_date,
-        "KeyState": key.state,
-        "PendingWindowInDays": days,
-    }
+    days = require_within(params.get("PendingWindowInDays", 30), 7, 30, "pendingWindowInDays")
+    answer = _asked(store, "ScheduleKeyDeletion", key, params)
+    return answer | {"KeyId": key.arn, "KeyState": key.state, "PendingWindowInDays": days}
 
 
 def cancel_key_deletion(store: KeyStore, params: Params) -> Result:
@@ -68,8 +85,14 @@ def cancel_key_deletion(store: KeyStore, params: Params) -> Result:
     key = _named(store, params)
     if key.state != "PendingDeletion":
         raise KmsError("KMSInvalidStateException", f"{key.arn} is not pending deletion.")
-    key.state, key.deletion_date = "Disabled", None
-    return {"KeyId": key.arn}
+    return _asked(store, "CancelKeyDeletion", key, params) | {"KeyId": key.arn}
+
+
+def update_key_description(store: KeyStore, params: Params) -> Result:
+    """UpdateKeyDescription: not while pending deletion."""
+    key = _named(store, params)
+    key.require(enabled=False)
+    return _asked(store, "UpdateKeyDescription", key, params)
 
 
 def create_alias(store: KeyStore, params: Params) -> Result:
@@ -97,115 +120,91 @@ def update_alias(store: KeyStore, params: Params) -> Result:
 def delete_alias(store: KeyStore, params: Params) -> Result:
     """DeleteAlias: the key stays."""
     _require_alias(store, params["AliasName"])
-    del store.aliases[params["AliasName"]]
+    store.backend.delete_alias(params["AliasName"])
     return {}
 
 
 def list_aliases(store: KeyStore, params: Params) -> Result:
-    """ListAliases: of the account or of one key, in pages of 50 unless told."""
-    wanted = store.find(params["KeyId"], by_alias=False).arn if params.get("KeyId") else None
+    """ListAliases: of the account or of one key, in pages; there are none of AWS's own."""
+    wanted = _named(store, params).id if params.get("KeyId") else None
     entries = [
         {
-            "AliasName": name,
-            "AliasArn": store.arn(name),
-            "TargetKeyId": arn.rpartition("/")[2],
-            "CreationDate": store.alias_dates[name],
-            "LastUpdatedDate": store.alias_dates[name],
+            "AliasName": alias.alias_name,
+            "AliasArn": alias.alias_arn,
+            "TargetKeyId": alias.target_key_id,
+            "CreationDate": store.alias_dates[alias.alias_name],
+            "LastUpdatedDate": store.alias_dates[alias.alias_name],
         }
-        for name, arn in sorted(store.aliases.items())
-        if wanted in (None, arn)
+        for alias in sorted(store.backend.list_aliases(wanted), key=lambda alias: str(alias.alias_name))
     ]
-    return _page("Aliases", entries, params)
+    return page("Aliases", entries, params)
 
 
 def list_keys(store: KeyStore, params: Params) -> Result:
-    """ListKeys: in every state, in pages of 50 unless told."""
-    return _page("Keys", [{"KeyId": key.id, "KeyArn": key.arn} for key in store.keys.values()], params)
-
-
-def get_key_rotation_status(store: KeyStore, params: Params) -> Result:
-    """GetKeyRotationStatus: off while the key is disabled for good, on with its period otherwise."""
-    key = _named(store, params)
-    if key.rotation_period is None or key.state == "PendingDeletion":
-        return {"KeyRotationEnabled": False, "KeyId": key.arn}
-    return {
-        "KeyRotationEnabled": True,
-        "KeyId": key.arn,
-        "RotationPeriodInDays": key.rotation_period,
-        "NextRotationDate": key.rotation_enabled_at + key.rotation_period * _DAY,
-    }
-
-
-def enable_key_rotation(store: KeyStore, params: Params) -> Result:
-    """EnableKeyRotation: every 90 to 2560 days, 365 by default."""
-    key = _named(store, params)
-    key.require(enabled=True)
-    days = params.get("RotationPeriodInDays", key.rotation_period or 365)
-    key.rotation_period = _within(days, 90, 2560, "rotationPeriodInDays")
-    key.rotation_enabled_at = time.time()
-    return {}
-
-
-def disable_key_rotation(store: KeyStore, params: Params) -> Result:
-    """DisableKeyRotation."""
-    key = _named(store, params)
-    key.require(enabled=True)
-    key.rotation_period = None
-    return {}
-
-
-def rotate_key_on_demand(store: KeyStore, params: Params) -> Result:
-    """RotateKeyOnDemand: new material from now on; older blobs still open."""
-    key = _named(store, params)
-    key.require(enabled=True)
-    if len(key.materials) > _ON_DEMAND_LIMIT:
-        raise KmsError("LimitExceededException", "The limit of on-demand rotations was reached.")
-    key.materials.append(Material(rotated=time.time()))
-    return {"KeyId": key.arn}
-
-
-def list_key_rotations(store: KeyStore, params: Params) -> Result:
-    """ListKeyRotations: with `IncludeKeyMaterial=ALL_KEY_MATERIAL` the first material as well."""
-    key = _named(store, params)
-    entries: list[Result] = [
-        {
-            "KeyId": key.arn,
-            "KeyMaterialId": material.id,
-            "KeyMaterialState": "CURRENT" if material is key.materials[-1] else "NON_CURRENT",
-        }
-        | ({"RotationDate": material.rotated, "RotationType": "ON_DEMAND"} if material.rotated else {})
-        for material in key.materials
-        if material.rotated or params.get("IncludeKeyMaterial") == "ALL_KEY_MATERIAL"
-    ]
-    return _page("Rotations", entries, params)
+    """ListKeys: in every state, in pages."""
+    return page("Keys", [{"KeyId": key.id, "KeyArn": key.arn} for key in store.keys.values()], params)
 
 
 def get_key_policy(store: KeyStore, params: Params) -> Result:
-    """GetKeyPolicy."""
-    return {"Policy": _named(store, params).policy, "PolicyName": "default"}
+    """GetKeyPolicy: the only one, `default`."""
+    answer = _asked(store, "GetKeyPolicy", _named(store, params), {"PolicyName": "default", **params})
+    return answer | {"PolicyName": "default"}
 
 
 def put_key_policy(store: KeyStore, params: Params) -> Result:
     """PutKeyPolicy: any well-formed policy document."""
-    key = _named(store, params)
     _check_policy(params["Policy"])
-    key.policy = params["Policy"]
-    return {}
+    return _asked(store, "PutKeyPolicy", _named(store, params), {"PolicyName": "default", **params})
 
 
 def tag_resource(store: KeyStore, params: Params) -> Result:
     """TagResource: adds tags and replaces those of the same name."""
     key = _named(store, params)
     key.require(enabled=False)
-    key.tags |= _tags(params)
-    return {}
+    return _asked(store, "TagResource", key, params)
+
+
+def untag_resource(store: KeyStore, params: Params) -> Result:
+    """UntagResource."""
+    key = _named(store, params)
+    key.require(enabled=False)
+    return _asked(store, "UntagResource", key, params)
 
 
 def list_resource_tags(store: KeyStore, params: Params) -> Result:
-    """ListResourceTags."""
+    """ListResourceTags: by name, in pages."""
     tags = _named(store, params).tags
     entries = [{"TagKey": name, "TagValue": value} for name, value in sorted(tags.items())]
-    return _page("Tags", entries, params)
+    return page("Tags", entries, params)
+
+
+def require_within(value: int, least: int, most: int, name: str) -> int:
+    """Answer the value.
+
+    Raises:
+        KmsError: ValidationException, when it is less or more.
+    """
+    if not least <= value <= most:
+        raise KmsError("ValidationException", f"Value '{value}' at '{name}' failed to satisfy constraint")
+    return value
+
+
+def page(name: str, entries: Sequence[Any], params: Params) -> Result:
+    """Answer the entries from `Marker` on, as many as `Limit` or 50.
+
+    Raises:
+        KmsError: InvalidMarkerException.
+    """
+    marker, limit = params.get("Marker", "0"), params.get("Limit", _PAGE)
+    if not marker.isdecimal() or int(marker) > len(entries):
+        raise KmsError("InvalidMarkerException", "The marker is not valid.")
+    start, end = int(marker), int(marker) + limit
+    found: Result = {name: list(entries[start:end]), "Truncated": end < len(entries)}
+    return found | ({"NextMarker": str(end)} if end < len(entries) else {})
+
+
+def _asked(store: KeyStore, operation: str, key: Key, params: Params) -> Result:
+    return store.ask_moto(operation, {**params, "KeyId": key.id})
 
 
 def _named(store: KeyStore, params: Params) -> Key:
@@ -215,12 +214,6 @@ def _named(store: KeyStore, params: Params) -> Key:
 def _require_alias(store: KeyStore, name: str) -> None:
     if name not in store.aliases:
         raise KmsError("NotFoundException", f"Alias {store.arn(name)} is not found.")
-
-
-def _within(value: int, least: int, most: int, name: str) -> int:
-    if not least <= value <= most:
-        raise KmsError("ValidationException", f"Value '{value}' at '{name}' failed to satisfy constraint")
-    return value
 
 
 def _tags(params: Params) -> dict[str, str]:
@@ -235,31 +228,30 @@ def _check_policy(document: str) -> None:
         raise KmsError("MalformedPolicyDocumentException", "The policy is not well-formed.") from None
 
 
-def _page(name: str, entries: Sequence[Any], params: Params) -> Result:
-    marker, limit = params.get("Marker", "0"), params.get("Limit", 50)
-    if not marker.isdecimal() or int(marker) > len(entries):
-        raise KmsError("InvalidMarkerException", "The marker is not valid.")
-    start, end = int(marker), int(marker) + limit
-    page: Result = {name: list(entries[start:end]), "Truncated": end < len(entries)}
-    return page | ({"NextMarker": str(end)} if end < len(entries) else {})
+def _given_policy(params: Params) -> str:
+    """Answer the policy of a new key; the empty one stands for KMS's own."""
+    document = str(params.get("Policy") or "")
+    if document:
+        _check_policy(document)
+    return document
 
 
-def _metadata(store: KeyStore, key: Key) -> Result:
-    metadata: Result = {
-        "AWSAccountId": store.account,
-        "KeyId": key.id,
-        "Arn": key.arn,
-        "CreationDate": key.created,
-        "Enabled": key.state == "Enabled",
-        "Description": key.description,
-        "KeyUsage": "ENCRYPT_DECRYPT",
-        "KeyState": key.state,
-        "Origin": "AWS_KMS",
-        "KeyManager": "CUSTOMER",
-        "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT",
-        "KeySpec": "SYMMETRIC_DEFAULT",
-        "EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"],
-        "MultiRegion": False,
-        "CurrentKeyMaterialId": key.materials[-1].id,
+def _metadata(key: Key) -> Result:
+    described = key.kept.to_dict()["KeyMetadata"]
+    metadata: Result = {name: value for name, value in described.items() if value is not None}
+    metadata["MultiRegion"] = bool(key.kept.multi_region)
+    if key.materials:
+        metadata["CurrentKeyMaterialId"] = key.materials[-1].id
+    if key.kept.deletion_date is None:
+        metadata.pop("DeletionDate", None)
+    return metadata | ({"MultiRegionConfiguration": _replication(key)} if key.kept.multi_region else {})
+
+
+def _replication(key: Key) -> Result:
+    related = key.store.account.related(key)
+    places = [(each.is_replica, {"Arn": each.arn, "Region": each.store.region}) for each in related]
+    return {
+        "MultiRegionKeyType": "REPLICA" if key.is_replica else "PRIMARY",
+        "PrimaryKey": next((place for replica, place in places if not replica), None),
+        "ReplicaKeys": [place for replica, place in places if replica],
     }
-    return metadata | ({"DeletionDate": key.deletion_date} if key.deletion_date else {})

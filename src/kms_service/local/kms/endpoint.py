@@ -1,101 +1,80 @@
-"""The endpoint itself: HTTP on loopback, the script in front, the operations behind."""
+"""KMS for tests, on loopback in this process: told to fail on cue, with a record of every request.
 
+    with KmsEndpoint() as kms:
+        pool = kms.add_pool("Empressa-wallet-key", 10)
+        kms.on("Decrypt", key="alias/Empressa-wallet-key-3").times(2).answer(Error("ThrottlingException"))
+        kms.on("Encrypt").at_random(0.3, seed=7).answer(Status(500))
+        with kms.on("Decrypt").answer(Hang()):
+            ...
+        assert kms.count("Decrypt", outcome="ok") == 1
+
+A second Region is a second endpoint of the same account: `KmsEndpoint(region=…, account=kms.account)`.
+"""
+
+import asyncio
 import contextlib
 import json
-import os
 import socket
-import struct
 import threading
 import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from kms_service.local.kms import administration, cryptographic
-from kms_service.local.kms.faults import ConnectionReset, Error, Rule, Script, When
-from kms_service.local.kms.iam import allows
-from kms_service.local.kms.keys import Key, KeyStore
+from kms_service.local.iam import allows
+from kms_service.local.kms.faults import Error, Rule, Script, When
+from kms_service.local.kms.http import HttpServer
+from kms_service.local.kms.keys import Account, Key
+from kms_service.local.kms.operations import perform, refuse_signature
 from kms_service.local.kms.protocol import (
+    Call,
+    ConnectionReset,
     KmsError,
     Params,
     Received,
     Reply,
-    Result,
     decode_blob,
     failure,
-    request_id,
-    success,
 )
 
-_OPERATIONS: dict[str, Callable[[KeyStore, Params], Result]] = {
-    "".join(word.capitalize() for word in function.__name__.split("_")): function
-    for function in (
-        cryptographic.encrypt,
-        cryptographic.decrypt,
-        cryptographic.re_encrypt,
-        cryptographic.generate_data_key,
-        administration.create_key,
-        administration.describe_key,
-        administration.enable_key,
-        administration.disable_key,
-        administration.schedule_key_deletion,
-        administration.cancel_key_deletion,
-        administration.create_alias,
-        administration.update_alias,
-        administration.delete_alias,
-        administration.list_aliases,
-        administration.list_keys,
-        administration.get_key_rotation_status,
-        administration.enable_key_rotation,
-        administration.disable_key_rotation,
-        administration.rotate_key_on_demand,
-        administration.list_key_rotations,
-        administration.get_key_policy,
-        administration.put_key_policy,
-        administration.tag_resource,
-        administration.list_resource_tags,
-    )
-}
 _NAMING = ("KeyId", "SourceKeyId", "DestinationKeyId", "TargetKeyId")
 
 
 class KmsEndpoint:
-    """KMS of one account and region at `url`; entering starts it, leaving ends every request and thread."""
+    """KMS of one account and Region at `url`; entering starts it, leaving ends it with every request."""
 
-    def __init__(self, *, region: str = "eu-central-1", account: str = "111122223333") -> None:
-        self.store = KeyStore(region=region, account=account)
+    def __init__(self, *, region: str = "eu-central-1", account: Account | None = None) -> None:
+        self.account = account or Account("111122223333")
+        self.store = self.account.region(region)
         self.requests: list[Received] = []
         self.principal: str | None = None
         """Whose credentials callers have; when set, each key's policy decides what they may do."""
         self._script = Script()
         self._changed = threading.Condition()
-        self._busy = threading.Lock()
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="kms-endpoint")
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        """What `AWS_ENDPOINT_URL_KMS` should hold."""
+        self._server = HttpServer(self._answer, latency=0.0)
 
     @property
     def region(self) -> str:
         """The Region of every key."""
         return self.store.region
 
-    @property
-    def url(self) -> str:
-        """What `AWS_ENDPOINT_URL_KMS` should hold."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="kms-endpoint")
         self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._server.start(self._listener), self._loop).result()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.clear()
-        self._server.shutdown()
-        self._server.close_connections()
-        self._server.server_close()
+        asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
     # Keys, straight from the test, leaving no trace in `requests`.
 
@@ -112,9 +91,7 @@ class KmsEndpoint:
 
     def forget(self, identifier: str) -> None:
         """Delete the key for good, and its aliases, as after the waiting period."""
-        arn = self.store.find(identifier).arn
-        self.store.aliases = {name: target for name, target in self.store.aliases.items() if target != arn}
-        del self.store.keys[arn]
+        self.store.forget(self.store.find(identifier))
 
     # The script.
 
@@ -160,19 +137,13 @@ class KmsEndpoint:
                 if not self._changed.wait(deadline - time.monotonic()):
                     raise TimeoutError(f"{self.count(operation)} of {number} requests came")
 
-    def handle(self, operation: str, params: Params, *, signed: bool) -> Reply:
-        """Answer one request through the script.
-
-        Raises:
-            ConnectionReset: it gets no answer.
-        """
-        with self._busy:
-            received = Received(operation, params, self._keys_named(params), signed)
+    async def _answer(self, call: Call) -> Reply:
+        received = Received(call, self._keys_named(call.params), self.principal)
         with self._changed:
             self.requests.append(received)
             self._changed.notify_all()
         try:
-            reply = self._script.answer(received, lambda: self._perform(received))
+            reply = await self._script.answer(received, lambda: self._perform(received))
         except ConnectionReset:
             received.outcome = "reset"
             raise
@@ -180,20 +151,11 @@ class KmsEndpoint:
         return reply
 
     def _perform(self, received: Received) -> Reply:
-        if not received.signed:
-            return failure("MissingAuthenticationTokenException", "Missing Authentication Token")
+        if (refused := refuse_signature(received.call, self.region)) is not None:
+            return refused
         if self.principal is not None and not self._policies_allow(received, self.principal):
             return failure("AccessDeniedException", f"{self.principal} is not authorized")
-        operation = _OPERATIONS.get(received.operation)
-        if operation is None:
-            return failure("UnknownOperationException")
-        try:
-            with self._busy:
-                return success(operation(self.store, received.params))
-        except KmsError as error:
-            return failure(error.code, error.message)
-        except KeyError as error:
-            return failure("ValidationException", f"Value null at {error} failed to satisfy constraint")
+        return perform(self.store, received.call)
 
     def _policies_allow(self, received: Received, principal: str) -> bool:
         actions = {"ReEncrypt": ("kms:ReEncryptFrom", "kms:ReEncryptTo")}
@@ -212,66 +174,3 @@ class KmsEndpoint:
             with contextlib.suppress(KmsError):
                 found.append(self.store.maker(decode_blob(params, "CiphertextBlob"))[0].arn)
         return tuple(dict.fromkeys(found))
-
-
-class _Server(ThreadingHTTPServer):
-    """Threads that are joined at the end, so that no test leaves one behind."""
-
-    daemon_threads = False
-    request_queue_size = 128
-
-    def __init__(self, endpoint: KmsEndpoint) -> None:
-        self.endpoint = endpoint
-        self._connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def close_connections(self) -> None:
-        """End the keep-alive connections on which clients wait for nothing."""
-        for connection in list(self._connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that gave up waiting: tests make them do so."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
-    def do_POST(self) -> None:
-        """Answer one KMS call."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        operation = self.headers.get("X-Amz-Target", "").removeprefix("TrentService.")
-        signed = self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 ")
-        try:
-            self._send(self.server.endpoint.handle(operation, json.loads(body), signed=signed))
-        except ConnectionReset:
-            self._reset()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Say nothing; `requests` is the record."""
-
-    def _send(self, reply: Reply) -> None:
-        self.send_response(reply.status)
-        self.send_header("Content-Type", "application/x-amz-json-1.1")
-        self.send_header("x-amzn-RequestId", request_id())
-        self.send_header("Content-Length", str(len(reply.body)))
-        self.end_headers()
-        self.wfile.write(reply.body[: len(reply.body) // 2] if reply.cut else reply.body)
-        self.close_connection = self.close_connection or reply.cut
-
-    def _reset(self) -> None:
-        # Closing with a zero linger sends RST in place of FIN; detached, so that nobody says FIN first.
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close_connection = True
-        os.close(self.connection.detach())

@@ -1,19 +1,17 @@
 """What can be told to go wrong, and when: faults, rules and the script that holds the rules."""
 
+import asyncio
 import base64
 import json
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from kms_service.local.kms.protocol import Received, Reply, failure
-
-
-class ConnectionReset(Exception):
-    """The connection is to be cut with a TCP reset, without an answer."""
+from kms_service.local.kms.protocol import ConnectionReset, Received, Reply, failure
 
 
 @dataclass(frozen=True)
@@ -22,11 +20,11 @@ class Exchange:
 
     perform: Callable[[], Reply]
     """Do what KMS would do, and give its answer."""
-    pause: Callable[[float | None], object]
+    pause: Callable[[float | None], Awaitable[None]]
     """Wait that many seconds, or without end; in any case no longer than the rule is in force."""
 
 
-Fault = Callable[[Exchange], Reply | None]
+Fault = Callable[[Exchange], Awaitable[Reply | None]]
 """Answers in place of KMS; or None, having waited, to let the request go on."""
 
 
@@ -38,7 +36,7 @@ class Error:
     message: str = "scripted"
     status: int | None = None
 
-    def __call__(self, _: Exchange) -> Reply:
+    async def __call__(self, _: Exchange) -> Reply:
         return failure(self.code, self.message, self.status)
 
 
@@ -48,7 +46,7 @@ class Status:
 
     status: int
 
-    def __call__(self, _: Exchange) -> Reply:
+    async def __call__(self, _: Exchange) -> Reply:
         return Reply(self.status, b"", outcome=f"HTTP {self.status}")
 
 
@@ -58,23 +56,23 @@ class Delay:
 
     seconds: float
 
-    def __call__(self, exchange: Exchange) -> None:
-        exchange.pause(self.seconds)
+    async def __call__(self, exchange: Exchange) -> None:
+        await exchange.pause(self.seconds)
 
 
 @dataclass(frozen=True)
 class Hang:
     """No answer while the rule is in force; then whatever comes next."""
 
-    def __call__(self, exchange: Exchange) -> None:
-        exchange.pause(None)
+    async def __call__(self, exchange: Exchange) -> None:
+        await exchange.pause(None)
 
 
 @dataclass(frozen=True)
 class Reset:
     """The connection is reset before the operation is done."""
 
-    def __call__(self, _: Exchange) -> Reply:
+    async def __call__(self, _: Exchange) -> Reply:
         raise ConnectionReset
 
 
@@ -82,7 +80,7 @@ class Reset:
 class LostReply:
     """The operation is done, and the connection is reset in place of its answer."""
 
-    def __call__(self, exchange: Exchange) -> Reply:
+    async def __call__(self, exchange: Exchange) -> Reply:
         exchange.perform()
         raise ConnectionReset
 
@@ -91,7 +89,7 @@ class LostReply:
 class Garbage:
     """200 with a body that is no JSON."""
 
-    def __call__(self, _: Exchange) -> Reply:
+    async def __call__(self, _: Exchange) -> Reply:
         return Reply(200, b"<html>not json", outcome="garbage")
 
 
@@ -99,7 +97,7 @@ class Garbage:
 class Empty:
     """200 with an empty body."""
 
-    def __call__(self, _: Exchange) -> Reply:
+    async def __call__(self, _: Exchange) -> Reply:
         return Reply(200, b"", outcome="empty")
 
 
@@ -107,7 +105,7 @@ class Empty:
 class Truncated:
     """The operation is done, and half of its answer arrives before the connection closes."""
 
-    def __call__(self, exchange: Exchange) -> Reply:
+    async def __call__(self, exchange: Exchange) -> Reply:
         return replace(exchange.perform(), outcome="truncated", cut=True)
 
 
@@ -117,7 +115,7 @@ class OtherKeyId:
 
     arn: str
 
-    def __call__(self, exchange: Exchange) -> Reply:
+    async def __call__(self, exchange: Exchange) -> Reply:
         return _edited(exchange, "KeyId", lambda _: self.arn)
 
 
@@ -125,7 +123,7 @@ class OtherKeyId:
 class ShortPlaintext:
     """The operation is done, and the answered plaintext lacks its last byte."""
 
-    def __call__(self, exchange: Exchange) -> Reply:
+    async def __call__(self, exchange: Exchange) -> Reply:
         return _edited(exchange, "Plaintext", lambda blob: _b64(base64.b64decode(blob)[:-1]))
 
 
@@ -133,7 +131,7 @@ class ShortPlaintext:
 class FlippedPlaintext:
     """The operation is done, and one bit of the answered plaintext is wrong."""
 
-    def __call__(self, exchange: Exchange) -> Reply:
+    async def __call__(self, exchange: Exchange) -> Reply:
         return _edited(exchange, "Plaintext", lambda blob: _b64(_flip(base64.b64decode(blob))))
 
 
@@ -142,7 +140,9 @@ class Rule:
 
     def __init__(self, script: "Script", when: "When", fault: Fault) -> None:
         self.hits = 0
-        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._ended = False
+        self._pauses: list[Callable[[], object]] = []
         self._script, self._when, self._fault = script, when, fault
         self._random = random.Random(when.seed)
 
@@ -160,14 +160,26 @@ class Rule:
         self.hits += 1
         return True
 
-    def apply(self, perform: Callable[[], Reply]) -> Reply | None:
+    async def apply(self, perform: Callable[[], Reply]) -> Reply | None:
         """Do the fault to a request; None lets it go on."""
-        return self._fault(Exchange(perform, self._ended.wait))
+        return await self._fault(Exchange(perform, self._pause))
 
     def remove(self) -> None:
-        """End the fault; requests that hang by it go on."""
+        """End the fault, from any thread; requests that hang by it go on."""
         self._script.discard(self)
-        self._ended.set()
+        with self._lock:
+            self._ended = True
+            for end in self._pauses:
+                end()
+
+    async def _pause(self, seconds: float | None) -> None:
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        with self._lock:
+            if self._ended:
+                return
+            self._pauses.append(lambda: loop.call_soon_threadsafe(over.set))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -225,7 +237,7 @@ class Script:
         for rule in list(self._rules):
             rule.remove()
 
-    def answer(self, received: Received, perform: Callable[[], Reply]) -> Reply:
+    async def answer(self, received: Received, perform: Callable[[], Reply]) -> Reply:
         """The first answer that a rule gives to this request, else what KMS would do.
 
         Raises:
@@ -234,7 +246,7 @@ class Script:
         for rule in list(self._rules):
             with self._lock:
                 claimed = rule.claims(received)
-            reply = rule.apply(perform) if claimed else None
+            reply = await rule.apply(perform) if claimed else None
             if reply is not None:
                 return reply
         return perform()

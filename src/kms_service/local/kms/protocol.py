@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-import uuid
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +31,28 @@ class KmsError(Exception):
         self.message = message
 
 
-@dataclass(frozen=True)
+class ConnectionReset(Exception):
+    """The connection is to be cut with a TCP reset, without an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as it came over the wire.
+
+    Attributes:
+        operation: as KMS names it (`ReEncrypt`).
+        params: the members of its body.
+        region: the Region it is signed for; `None` when it is not signed.
+        request_id: what its answer carries as `x-amzn-RequestId`.
+    """
+
+    operation: str
+    params: Params
+    region: str | None
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What goes back over the wire; with `cut`, half of the body and then a closed connection."""
 
@@ -39,19 +60,40 @@ class Reply:
     body: bytes
     outcome: str = "ok"
     cut: bool = False
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(slots=True)
 class Received:
-    """One request as it arrived; `outcome` is `pending`, then `ok`, an error code or a fault's name."""
+    """One request on record.
 
-    operation: str
-    params: Params
+    Attributes:
+        call: as it arrived.
+        keys: ARNs of all keys that it names, by key id, alias or ciphertext.
+        principal: whose credentials callers had then, where the endpoint was told.
+        at: when it came, in seconds since 1970.
+        outcome: `pending`, then `ok`, an error code or a fault's name.
+    """
+
+    call: Call
     keys: tuple[str, ...]
-    """ARNs of all keys that the request names, by key id, alias or ciphertext."""
-    signed: bool
+    principal: str | None
+    at: float = field(default_factory=time.time)
     outcome: str = "pending"
+
+    @property
+    def operation(self) -> str:
+        """As KMS names it."""
+        return self.call.operation
+
+    @property
+    def params(self) -> Params:
+        """The members of its body."""
+        return self.call.params
+
+    @property
+    def signed(self) -> bool:
+        """Whether it carried a signature."""
+        return self.call.region is not None
 
     @property
     def key_id(self) -> str | None:
@@ -76,9 +118,15 @@ def failure(code: str, message: str = "", status: int | None = None) -> Reply:
     return Reply(status or _STATUS.get(code, 400), body.encode(), outcome=code)
 
 
-def request_id() -> str:
-    """A fresh value for `x-amzn-RequestId`."""
-    return str(uuid.uuid4())
+def stop_if_dry(params: Params) -> None:
+    """End a dry run, at the point where the operation would be done.
+
+    Raises:
+        KmsError: DryRunOperationException, when this is one.
+    """
+    if params.get("DryRun"):
+        message = "The request would have succeeded, but the DryRun option is set."
+        raise KmsError("DryRunOperationException", message)
 
 
 def encode_blob(value: bytes) -> str:
