@@ -89,6 +89,8 @@ class Settings(_DatabaseSettings):
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 256
     pool_refresh_seconds: Annotated[float, Field(ge=1, le=86400)] = 300
     audit_heads_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    keep_alive_seconds: Annotated[float, Field(ge=1, le=3600)] = 75
     request_deadline_seconds: Annotated[float, Field(ge=4, le=120)] = 10
     rotation_worker_enabled: bool = True
     rotation_worker_threads: Annotated[int, Field(ge=1, le=64)] = 2

@@ -11,7 +11,7 @@ from kms_service.telemetry import context, metrics
 OURS = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
 BOUNDED_LABELS = {
     "method", "route", "status", "operation", "key", "outcome", "purpose", "kind", "actor", "action", "error",
-    "code", "state", "version", "python",
+    "code", "reason", "state", "version", "python",
 }  # fmt: skip
 # Base units and things that are counted; a name that ends in anything else is a typing error.
 GAUGE_ENDINGS = (

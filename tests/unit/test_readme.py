@@ -96,6 +96,7 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
 def answered() -> dict[str, int]:
     """Each code that an answer can have, and its status."""
     found = {code: status for status, (code, _) in problems._FRAMEWORK.items()}
+    found |= {code: status for code, (status, _) in problems._REFUSED.items()}
     ours = [each for each in vars(errors).values() if isinstance(each, type)]
     for error in ours:
         if issubclass(error, errors.KmsServiceError) and not issubclass(error, errors.StartupError):

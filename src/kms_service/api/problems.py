@@ -45,8 +45,15 @@ _FRAMEWORK: Mapping[int, tuple[str, str]] = {
     400: ("invalid_json", "The request body is not valid JSON."),
     404: ("not_found", "There is no such route."),
     405: ("method_not_allowed", "This route does not take this method."),
+    408: ("request_timeout", "The request's body was not there in time."),
     413: ("payload_too_large", "A request body has at most 64 KiB."),
     415: ("unsupported_media_type", "A request body is application/json."),
+}
+
+# What a connection refuses before there is a request, by code.
+_REFUSED: Mapping[str, tuple[int, str]] = {
+    "malformed_request": (400, "This is not HTTP/1.1 with one Host header."),
+    "headers_too_large": (431, "A request's head has at most 32 KiB and 100 headers."),
 }
 
 # pydantic's messages of these types are made of this source's words only; others could quote the input.
@@ -99,9 +106,13 @@ def unexpected() -> JSONResponse:
 def framework(status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer to what the framework refuses by itself."""
     code, detail = _FRAMEWORK.get(status, ("invalid_request", "The request cannot be understood."))
-    title = code.replace("_", " ").capitalize().replace("json", "JSON")
-    members = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
-    return _respond(members, headers or {})
+    return _of_code(status, code, detail, headers)
+
+
+def refused(code: str) -> JSONResponse:
+    """The answer to what a connection refuses before there is a request."""
+    status, detail = _REFUSED[code]
+    return _of_code(status, code, detail, None)
 
 
 def install(app: FastAPI) -> None:
@@ -138,6 +149,12 @@ async def _on_validation(_request: Request, error: Exception) -> JSONResponse:
         },
         {},
     )
+
+
+def _of_code(status: int, code: str, detail: str, headers: Mapping[str, str] | None) -> JSONResponse:
+    title = code.replace("_", " ").capitalize().replace("json", "JSON")
+    members = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+    return _respond(members, headers or {})
 
 
 def _answer(error: type[errors.KmsServiceError]) -> tuple[int, str]:

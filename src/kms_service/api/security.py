@@ -66,6 +66,7 @@ class AuthenticatedRoute(APIRoute):
 def bearer_token(request: Request) -> str | None:
     """The token in the request's `Authorization` header; None when there is none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    token = token.lstrip(" ")
     return token if scheme.lower() == "bearer" and token else None
 
 

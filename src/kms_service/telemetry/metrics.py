@@ -28,6 +28,12 @@ in_flight = Gauge(
     "Blocking work running or waiting, also of requests that were given up on.",
     multiprocess_mode="livesum",
 )
+connections = Gauge("kms_service_connections", "Connections that are open.", multiprocess_mode="livesum")
+connections_ended = Counter(
+    "kms_service_connections_ended_total",
+    "Connections that the service ended, by what was waited for too long or came too large.",
+    ["reason"],
+)
 overloaded = Counter(
     "kms_service_overloaded_total", "Requests refused at once, since too many were in flight."
 )

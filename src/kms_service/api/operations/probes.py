@@ -22,12 +22,16 @@ class ReadinessView(AnswerModel):
     checks: dict[str, str]
 
 
+# HEAD is what some load balancers probe with; a description of it would say everything twice.
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> Liveness:
     """200 while the process answers; touches nothing else."""
     return Liveness(status="ok")
 
 
+@router.head("/health", include_in_schema=False)
+@router.head("/readyz", include_in_schema=False)
 @router.get("/health", responses={200: {"model": ReadinessView}, 503: {"model": ReadinessView}})
 @router.get("/readyz", responses={200: {"model": ReadinessView}, 503: {"model": ReadinessView}})
 async def readyz(request: Request) -> JSONResponse:

@@ -49,10 +49,12 @@ def serve() -> None:
 def _serve_alone(settings: Settings) -> None:
     _serve_metrics(settings)
     with lasting():
-        from kms_service.api.app import serving_app  # noqa: PLC0415 # the parent of several needs none of it
+        # The parent of several needs none of it.
+        from kms_service.api.app import serving_app  # noqa: PLC0415
+        from kms_service.api.asgi.http_connection import connections  # noqa: PLC0415
 
         app = serving_app(settings)
-    uvicorn.Server(uvicorn.Config(app, **_options(settings))).run()
+    uvicorn.Server(uvicorn.Config(app, http=connections(settings), **_options(settings))).run()
 
 
 def _supervise(settings: Settings) -> NoReturn:
@@ -91,6 +93,8 @@ def _options(settings: Settings) -> dict[str, Any]:
         "access_log": False,  # the service writes its own, with request id and caller
         "log_config": None,
         "server_header": False,
+        "ws": "none",
+        "reset_contextvars": True,  # or a request would inherit the deadline of its connection's last one
         "proxy_headers": False,  # nothing here asks who the peer is or by which scheme it came
         "timeout_graceful_shutdown": int(settings.request_deadline_seconds) + GRACE_SECONDS,
         "timeout_worker_healthcheck": _STARTING_SECONDS,

@@ -1,0 +1,59 @@
+"""Who may stay connected: a bounded number of callers, and beyond them probes only.
+
+A caller beyond the bound is refused at once, but what it asks for is known only when its head is there. So a
+few more connections are let in to send one: a probe is answered, everything else is refused. They wait in a
+short queue, which the newest always enters and the oldest leaves: silent ones cannot keep a probe out.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from kms_service.telemetry import metrics
+from kms_service.telemetry.logs import get_logger
+
+SPARE_CONNECTIONS = 32
+_LOG_SECONDS = 60.0
+
+log = get_logger()
+
+
+class Connection(Protocol):
+    """What can be made to leave."""
+
+    def evict(self) -> None:
+        """End now, without an answer."""
+
+
+class Admission:
+    """Counts the connections of this process; `limit` is how many may be there for any request."""
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._admitted: set[Connection] = set()
+        self._spare: dict[Connection, None] = {}  # in the order of their coming
+        self._logged = -_LOG_SECONDS
+
+    def enter(self, connection: Connection) -> bool:
+        """Whether this new connection may bring any request; if not, it may bring a probe."""
+        metrics.connections.inc()
+        if len(self._admitted) < self._limit:
+            self._admitted.add(connection)
+            return True
+        self._tell()
+        self._spare[connection] = None
+        if len(self._spare) > SPARE_CONNECTIONS:
+            next(iter(self._spare)).evict()
+        return False
+
+    def leave(self, connection: Connection) -> None:
+        """Make room: this connection has ended."""
+        metrics.connections.dec()
+        self._admitted.discard(connection)
+        self._spare.pop(connection, None)
+
+    def _tell(self) -> None:
+        if self._clock() - self._logged >= _LOG_SECONDS:
+            self._logged = self._clock()
+            log.warning("connections_full", limit=self._limit)

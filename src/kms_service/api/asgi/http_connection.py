@@ -1,0 +1,287 @@
+"""uvicorn's HTTP/1.1 connection, bounded in what anybody may send before a token is known.
+
+uvicorn's own options reach neither the size of a head, nor a head or a body that never ends, nor the number
+of requests that one packet may hold, nor a caller who does not take its answer.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any, cast
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from kms_service.api.asgi.admission import Admission
+from kms_service.api.asgi.patience import (
+    FLUSH_SECONDS,
+    LAST_HEAD_SECONDS,
+    LINGER_SECONDS,
+    Awaited,
+    Patience,
+    Wait,
+)
+from kms_service.api.asgi.refusals import FULL, MALFORMED, TOO_LARGE, Refusal
+from kms_service.api.asgi.request_size import PIECE_BYTES, RequestSize
+from kms_service.settings import Settings
+from kms_service.telemetry import metrics
+
+_VERSIONS = frozenset({"1.0", "1.1"})
+_PROBES = frozenset({b"/livez", b"/readyz", b"/health"})
+
+
+class HttpConnection(HttpToolsProtocol):
+    """One connection. It reads one request at a time, and waits for nothing without a bound."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        admission: Admission,
+        patience: Patience,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._admission = admission
+        self._patience = patience
+        self._size = RequestSize()
+        self._admitted = False
+        self._in_head = False
+        self._served: RequestResponseCycle | None = None
+        self._refusal: Refusal | None = None
+        self._leaving = False
+        self._ended = False
+        self._unread = b""
+        self._awaited: tuple[Awaited, object] | None = None
+        self._wait = Wait(self.loop)
+        self._taken = Wait(self.loop)
+
+    # --- the transport ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._admitted = self._admission.enter(self)
+        self._wait_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._ended = True
+        self._wait.end()
+        self._taken.end()
+        self._admission.leave(self)
+        super().connection_lost(exc)
+
+    def evict(self) -> None:
+        """End now, without an answer."""
+        self._abort("evicted")
+
+    def shutdown(self) -> None:
+        """Take no further request, but the one that is on its way: its caller knows nothing of a stop."""
+        if self._served is None or self._in_head:
+            self._leaving = True
+            self._wait.begin(LAST_HEAD_SECONDS, self._end, Awaited.HEAD.value)
+        else:
+            super().shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, as far as the answer that is owed allows."""
+        if self._ended:
+            return  # of a refused caller, who still sends
+        if self._unread or self._owes_answer():
+            self._unread += data
+            self.flow.pause_reading()
+            return
+        self._read(data)
+        self._wait_on()
+
+    def pause_writing(self) -> None:
+        """Wait for the caller to take what is written, but not for ever."""
+        super().pause_writing()
+        self._taken.begin(self._patience.request, self._abort, "answer_not_taken")
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        self._taken.end()
+
+    # --- the parser ---
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._in_head = True
+        self._size.begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of its target."""
+        self._size.target(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer is dropped, lest it joins headers that were judged already."""
+        self._size.header(name, value)
+        if self._in_head and not self._size.excessive:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Have the request served, unless its head forbids it."""
+        self._in_head = False
+        self._refusal = self._refusal or self._judged()
+        if self._refusal is None:
+            super().on_headers_complete()
+            if self._leaving or not self._admitted:
+                self.cycle.keep_alive = False
+
+    def on_chunk_header(self) -> None:
+        """Note a chunk."""
+        self._size.goes_on()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._size.goes_on()
+        if self._refusal is None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        if self._refusal is None:
+            super().on_message_complete()
+
+    # --- reading ---
+
+    def _read(self, data: bytes) -> None:
+        for start in range(0, len(data), PIECE_BYTES):
+            if self._owes_answer():
+                self._unread = data[start:]
+                self.flow.pause_reading()
+                return
+            self._parse(data[start : start + PIECE_BYTES])
+            if self._refusal is not None:
+                self._refuse_in_turn()
+                return
+
+    def _parse(self, piece: bytes) -> None:
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            # Nothing is upgraded to: the request was served as HTTP/1.1, and what follows is the next one.
+            if rest := piece[upgrade.args[0] :]:
+                self._parse(rest)
+        except httptools.HttpParserError:
+            self._refusal = self._refusal or MALFORMED
+        else:
+            self._size.fed(len(piece))
+            if self._size.excessive:
+                self._refusal = self._refusal or TOO_LARGE
+
+    def _judged(self) -> Refusal | None:
+        if self._size.excessive:
+            return TOO_LARGE
+        version = self.parser.get_http_version()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if version not in _VERSIONS or hosts > 1 or (hosts == 0 and version == "1.1"):
+            return MALFORMED
+        if not self._admitted and self.url.partition(b"?")[0] not in _PROBES:
+            return FULL
+        return None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _owes_answer(self) -> bool:
+        """Whether a whole request, or one before the latest, has no whole answer yet."""
+        served = self._served
+        return bool(self.pipeline) or (
+            served is not None and not served.more_body and not served.response_complete
+        )
+
+    def on_response_complete(self) -> None:
+        """Read the next request, which may be there already."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self._close()
+            return
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._refusal is not None:
+            self._refuse()
+            return
+        else:
+            self.flow.resume_reading()
+            unread, self._unread = self._unread, b""
+            self._read(unread)
+        self._wait_on()
+
+    # --- waiting and ending ---
+
+    def _wait_on(self) -> None:
+        if self._ended:
+            return
+        what = self._what()
+        if (what, self.cycle) == self._awaited:
+            return  # begun already: who sends a byte at a time gains nothing
+        self._awaited = (what, self.cycle)
+        seconds = self._patience.seconds(what, only_probes=not self._admitted)
+        if seconds is None:
+            self._wait.end()
+        else:
+            self._wait.begin(seconds, self._end, what.value)
+
+    def _what(self) -> Awaited:
+        if self._owes_answer():
+            return Awaited.ANSWER
+        if self._in_head or self._served is None:
+            return Awaited.HEAD
+        return Awaited.BODY if self._served.more_body else Awaited.REQUEST
+
+    def _refuse_in_turn(self) -> None:
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()  # what is wrong is its body, which will never be whole
+        if not self._owes_answer():
+            self._refuse()
+
+    def _refuse(self) -> None:
+        assert self._refusal is not None  # noqa: S101 # narrows
+        reason = self._refusal.reason
+        if self._served is not None and not self._served.response_complete:
+            # What is wrong is its body.
+            self._served.disconnected = True
+            self._served.message_event.set()
+            if self._served.response_started:
+                self._end(reason)
+                return
+        self.transport.write(self._refusal.answer())
+        metrics.connections_ended.labels(reason).inc()
+        self._ended = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._wait.begin(LINGER_SECONDS, self._close)
+
+    def _end(self, why: str) -> None:
+        metrics.connections_ended.labels(why).inc()
+        self._close()
+
+    def _abort(self, why: str) -> None:
+        metrics.connections_ended.labels(why).inc()
+        self._ended = True
+        self.transport.abort()
+
+    def _close(self) -> None:
+        # What is written still goes out, if its reader takes it soon.
+        self._ended = True
+        self.transport.close()
+        self._wait.begin(FLUSH_SECONDS, self.transport.abort)
+
+
+def connections(settings: Settings) -> type[HttpConnection]:
+    """What makes the connections of this process, within the bounds of its settings."""
+    patience = Patience(settings.request_deadline_seconds, settings.keep_alive_seconds)
+    admission = Admission(settings.max_connections)
+    return cast("type[HttpConnection]", partial(HttpConnection, admission=admission, patience=patience))

@@ -1,0 +1,46 @@
+"""What a connection answers by itself, before there is a request that the application could answer."""
+
+import uuid
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import dataclass
+from functools import partial
+
+from starlette.responses import JSONResponse
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from kms_service.api import problems
+from kms_service.errors import Overloaded
+from kms_service.telemetry import context
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A problem to answer, and its name in the metrics."""
+
+    reason: str
+    make: Callable[[], JSONResponse]
+
+    def answer(self) -> bytes:
+        """All of it, with a request's id of its own, for a connection that closes behind it."""
+        # In a context of its own: around it may be the request before.
+        return Context().run(_written, self.make)
+
+
+TOO_LARGE = Refusal("head_too_large", partial(problems.refused, "headers_too_large"))
+MALFORMED = Refusal("malformed", partial(problems.refused, "malformed_request"))
+FULL = Refusal("too_many", lambda: problems.response(Overloaded()))
+
+
+def _written(make: Callable[[], JSONResponse]) -> bytes:
+    number = uuid.uuid4().hex
+    context.request_id.set(number)
+    response = make()
+    headers = [
+        *response.raw_headers,
+        (b"x-request-id", number.encode()),
+        (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
+    ]
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    return STATUS_LINE[response.status_code] + lines + b"\r\n" + bytes(response.body)

@@ -1,0 +1,52 @@
+"""How much of a request may come before its head is whole: bytes, and headers.
+
+The parser tells of a header when all of it is there, so what it holds back is counted too. It is fed in small
+pieces for that, and so that no second request is read while the first one's answer is owed.
+"""
+
+PIECE_BYTES = 1024
+MAX_HEAD_BYTES = 32 * 1024
+MAX_HEADERS = 100
+_FRAMING_BYTES = 4  # a colon, a space and the end of the line
+
+
+class RequestSize:
+    """Counts one request after another; a chunked body's trailers count with its head."""
+
+    def __init__(self) -> None:
+        self._told = 0
+        self._held_back = 0
+        self._headers = 0
+        self._heard = False
+
+    def begin(self) -> None:
+        """Count a new request."""
+        self._told = self._headers = 0
+        self.goes_on()
+
+    def target(self, part: bytes) -> None:
+        """Count a part of the request's target."""
+        self._told += len(part)
+        self.goes_on()
+
+    def header(self, name: bytes, value: bytes) -> None:
+        """Count a header or a trailer."""
+        self._headers += 1
+        self._told += len(name) + len(value) + _FRAMING_BYTES
+        self.goes_on()
+
+    def goes_on(self) -> None:
+        """Note that the parser has passed on what it was fed, and holds nothing back."""
+        self._held_back = 0
+        self._heard = True
+
+    def fed(self, count: int) -> None:
+        """Note that the parser was fed so many bytes; where it told of nothing since, it holds them back."""
+        if not self._heard:
+            self._held_back += count
+        self._heard = False
+
+    @property
+    def excessive(self) -> bool:
+        """Whether there are too many bytes or headers."""
+        return self._told + self._held_back > MAX_HEAD_BYTES or self._headers > MAX_HEADERS

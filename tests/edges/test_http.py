@@ -1,0 +1,331 @@
+"""What anybody may do to a connection before a token is known, on raw sockets against the running service."""
+
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+
+import psutil
+import pytest
+
+from kms_service.api.asgi.patience import HEAD_SECONDS
+from kms_service.api.asgi.request_size import MAX_HEAD_BYTES, MAX_HEADERS
+from raw_http import PROBE, answered, asked, connected, seconds_until_closed, statuses
+from server_process import ServerProcess
+from waiting import wait_until
+
+MIB = 2**20
+SLACK_SECONDS = 4  # of a busy machine
+
+
+@pytest.fixture
+def deadline(env: dict[str, str]) -> float:
+    return float(env["REQUEST_DEADLINE_SECONDS"])
+
+
+def resident(server: ServerProcess) -> int:
+    """Bytes of the serving process."""
+    size: int = psutil.Process(server.process.pid).memory_info().rss
+    return size
+
+
+def flood(connection: socket.socket, part: bytes, megabytes: int) -> None:
+    """Send a part again and again, so much of it or until the other side has had enough."""
+    block = part * (64 * 1024 // len(part) + 1)
+    with suppress(ConnectionError):
+        for _ in range(megabytes * MIB // len(block)):
+            connection.sendall(block)
+
+
+def is_problem(answer: bytes, status: int, code: str) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    problem = json.loads(body)
+    assert statuses(answer) == [status]
+    assert (problem["status"], problem["code"]) == (status, code)
+    lines = head.lower().split(b"\r\n")
+    assert b"content-type: application/problem+json" in lines
+    assert b"connection: close" in lines
+    assert f"x-request-id: {problem['requestId']}".encode() in lines
+
+
+# The head
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"x: y\r\n", b"x: " + b"y" * 20_000 + b"\r\n", b"y" * 1000],
+    ids=["lines", "long lines", "one header"],
+)
+@pytest.mark.parametrize("begun", [b"GET /livez HTTP/1.1\r\nHost: a\r\nx: ", b"GET /", b""])
+def test_a_head_without_end_is_refused_and_takes_no_memory(
+    server: ServerProcess, begun: bytes, part: bytes
+) -> None:
+    before = resident(server)
+    with connected(server.url) as connection:
+        connection.sendall(begun)
+        flood(connection, part, 200)
+        assert seconds_until_closed(connection) < HEAD_SECONDS + SLACK_SECONDS
+    assert resident(server) < before + 20 * MIB
+
+
+@pytest.mark.parametrize("after", [b"", PROBE], ids=["first", "on a used connection"])
+def test_more_than_the_bytes_of_a_head_are_431(server: ServerProcess, after: bytes) -> None:
+    head = b"GET /livez HTTP/1.1\r\nHost: a\r\n%s\r\n"
+    short = head % (b"x: " + b"y" * (MAX_HEAD_BYTES - 200) + b"\r\n")
+    with connected(server.url) as connection:
+        if after:
+            connection.sendall(after)
+            assert statuses(answered(connection)) == [200]
+        connection.sendall(short)
+        assert statuses(answered(connection)) == [200]
+        connection.sendall(head % (b"x: " + b"y" * MAX_HEAD_BYTES + b"\r\n"))
+        is_problem(answered(connection), 431, "headers_too_large")
+        assert connection.recv(1) == b""
+
+
+def test_more_than_the_number_of_headers_are_431(server: ServerProcess) -> None:
+    def head(count: int) -> bytes:
+        return b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"x:\r\n" * (count - 1) + b"\r\n"
+
+    assert statuses(asked(server.url, head(MAX_HEADERS))) == [200]
+    is_problem(asked(server.url, head(MAX_HEADERS + 1)), 431, "headers_too_large")
+
+
+def test_the_target_counts_too(server: ServerProcess) -> None:
+    target = b"/livez?" + b"x" * MAX_HEAD_BYTES
+    is_problem(asked(server.url, b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % target), 431, "headers_too_large")
+
+
+@pytest.mark.parametrize("trailer", [b"x: y\r\n", b"y" * 1000], ids=["lines", "one trailer"])
+@pytest.mark.parametrize("path", [b"/livez", b"/wallets"])
+def test_trailers_are_bounded_as_headers_are(server: ServerProcess, path: bytes, trailer: bytes) -> None:
+    before = resident(server)
+    with connected(server.url) as connection:
+        connection.sendall(
+            b"POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx: " % path
+        )
+        flood(connection, trailer, 100)
+        assert seconds_until_closed(connection) < HEAD_SECONDS + SLACK_SECONDS
+    assert resident(server) < before + 20 * MIB
+
+
+def test_a_trailer_is_no_header(server: ServerProcess, token: str) -> None:
+    """It comes after the judgement of what came before it."""
+    late = f"0\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    with connected(server.url) as connection:
+        connection.sendall(b"GET /wallets HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(late)
+        assert statuses(answered(connection)) == [401]
+
+
+def test_a_connection_that_says_nothing_is_closed(server: ServerProcess) -> None:
+    with connected(server.url) as connection:
+        assert HEAD_SECONDS - 1 < seconds_until_closed(connection) < HEAD_SECONDS + SLACK_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("begun", "drop"),
+    [(b"GET /livez HTTP/1.1\r\nHost: a\r\nx: ", b"y"), (b"GET /", b"x"), (b"", b"\r\n")],
+    ids=["header", "target", "empty lines"],
+)
+@pytest.mark.parametrize("used", [False, True])
+def test_a_head_that_comes_in_drops_is_closed(
+    server: ServerProcess, begun: bytes, drop: bytes, *, used: bool
+) -> None:
+    with connected(server.url) as connection:
+        if used:
+            connection.sendall(PROBE)
+            assert statuses(answered(connection)) == [200]
+        started = time.monotonic()
+        connection.settimeout(0.5)
+        with suppress(ConnectionError):
+            connection.sendall(begun)
+            while time.monotonic() - started < 20:
+                connection.sendall(drop)
+                with suppress(TimeoutError):
+                    if connection.recv(1000) == b"":
+                        break
+    # Empty lines begin no request: between two they may go on as long as silence may.
+    patience = 7 if used and not begun else HEAD_SECONDS
+    assert patience - 1 < time.monotonic() - started < patience + SLACK_SECONDS
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /livez HTTP/1.1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        b"GET /livez HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
+        b"GET /livez HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /livez HTTP/1.1\nHost: a\n\n",
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nx: y\r\n z\r\n\r\n",
+        b"POST /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET \xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_400(server: ServerProcess, head: bytes) -> None:
+    is_problem(asked(server.url, head), 400, "malformed_request")
+
+
+def test_http_1_0_needs_no_host(server: ServerProcess) -> None:
+    assert statuses(asked(server.url, b"GET /livez HTTP/1.0\r\n\r\n")) == [200]
+
+
+def test_an_offer_to_upgrade_is_declined_and_costs_no_request(server: ServerProcess) -> None:
+    """As Java's client makes it in its first request."""
+    upgrade = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    with connected(server.url) as connection:
+        connection.sendall(upgrade + PROBE)
+        assert statuses(answered(connection, 2)) == [200, 200]
+
+
+# The body
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 100", b"Transfer-Encoding: chunked"])
+def test_a_body_that_never_comes_holds_no_connection(
+    server: ServerProcess, framing: bytes, deadline: float
+) -> None:
+    with connected(server.url) as connection:
+        connection.sendall(b"POST /wallets HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n" % framing)
+        assert statuses(answered(connection)) == [401], "it is not waited for"
+        assert seconds_until_closed(connection) < deadline + 1 + SLACK_SECONDS
+
+
+def test_a_body_without_end_behind_a_refusal_ends(server: ServerProcess, deadline: float) -> None:
+    before = resident(server)
+    started = time.monotonic()
+    with connected(server.url) as connection:
+        connection.sendall(b"POST /wallets HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n")
+        with suppress(ConnectionError):
+            while time.monotonic() - started < 30:
+                connection.sendall(bytes(100_000))
+    assert time.monotonic() - started < deadline + 1 + SLACK_SECONDS
+    assert resident(server) < before + 20 * MIB
+
+
+def test_a_whole_body_behind_a_refusal_keeps_the_connection(server: ServerProcess) -> None:
+    body = b"x" * 50_000
+    with connected(server.url) as connection:
+        connection.sendall(
+            b"POST /wallets HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n" + body + PROBE
+        )
+        assert statuses(answered(connection, 2)) == [401, 200]
+
+
+# One request after another
+
+
+def test_a_pipeline_is_answered_in_order(server: ServerProcess) -> None:
+    missing = b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"
+    with connected(server.url) as connection:
+        connection.sendall((PROBE + missing) * 100)
+        assert statuses(answered(connection, 200)) == [200, 404] * 100
+
+
+def test_what_is_wrong_in_a_pipeline_is_told_in_its_turn(server: ServerProcess) -> None:
+    with connected(server.url) as connection:
+        connection.sendall(PROBE * 3 + b"GET /livez HTTP/1.1\r\n\r\n" + PROBE)
+        assert statuses(answered(connection, 4)) == [200, 200, 200, 400]
+        assert connection.recv(1) == b""
+
+
+def test_a_broken_body_in_a_pipeline_is_told_in_its_turn(server: ServerProcess) -> None:
+    broken = b"POST /wallets HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnot a length\r\n"
+    with connected(server.url) as connection:
+        connection.sendall(PROBE * 2 + broken)
+        assert statuses(answered(connection, 3)) == [200, 200, 400]
+        assert connection.recv(1) == b""
+
+
+def test_a_pipeline_whose_answers_nobody_takes_takes_no_memory(
+    server: ServerProcess, deadline: float
+) -> None:
+    before = resident(server)
+    with connected(server.url) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(1)
+        started = time.monotonic()
+        ended = False
+        while not ended and time.monotonic() - started < 40:
+            try:
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 500)
+            except TimeoutError:
+                continue  # it reads no further
+            except ConnectionError:
+                ended = True
+    assert ended
+    assert time.monotonic() - started < deadline + 2 + SLACK_SECONDS
+    assert resident(server) < before + 30 * MIB
+
+
+def test_an_idle_connection_is_kept_for_so_long(server: ServerProcess, env: dict[str, str]) -> None:
+    kept = float(env["KEEP_ALIVE_SECONDS"])
+    with connected(server.url) as connection:
+        connection.sendall(PROBE)
+        assert statuses(answered(connection)) == [200]
+        time.sleep(kept - 1)
+        connection.sendall(PROBE)
+        assert statuses(answered(connection)) == [200]
+        assert kept - 1 < seconds_until_closed(connection) < kept + SLACK_SECONDS
+
+
+# Many
+
+
+def test_too_many_connections_are_refused_at_once_and_probes_answered(
+    server: ServerProcess, env: dict[str, str], token: str
+) -> None:
+    def refused() -> bytes:
+        return asked(
+            server.url, f"GET /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        )
+
+    with ExitStack() as stack:
+        held = [stack.enter_context(connected(server.url)) for _ in range(int(env["MAX_CONNECTIONS"]))]
+        for connection in held:
+            connection.sendall(PROBE)
+        assert all(statuses(answered(connection)) == [200] for connection in held)
+        wait_until(lambda: statuses(refused()) == [503], 5)
+        is_problem(answer := refused(), 503, "overloaded")
+        assert b"retry-after: " in answer.lower()
+        silent = [stack.enter_context(connected(server.url)) for _ in range(100)]
+        started = time.monotonic()
+        for path in (b"/livez", b"/readyz", b"/health"):
+            answer = asked(server.url, PROBE.replace(b"/livez", path))
+            assert statuses(answer) == [200]
+            assert b"connection: close" in answer.lower()
+        assert time.monotonic() - started < SLACK_SECONDS
+        with ThreadPoolExecutor(10) as threads:
+            longest = max(threads.map(seconds_until_closed, silent))
+        assert longest < 1 + SLACK_SECONDS
+        held[0].sendall(PROBE)
+        assert statuses(answered(held[0])) == [200], "who was there first stays"
+    assert len(server.wait_for("connections_full")) == 1
+    wait_until(lambda: statuses(refused()) == [200], 10)
+
+
+# Small courtesies
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/health"])
+def test_a_probe_may_ask_for_the_head_alone(server: ServerProcess, path: str) -> None:
+    with connected(server.url) as connection:
+        connection.sendall(f"HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode() + PROBE)
+        head, _, rest = b"", b"", b""
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 2:
+            received += connection.recv(65536)
+        head, _, rest = received.partition(b"\r\n\r\n")
+        assert rest.startswith(b"HTTP/1.1 200"), "no body between them"
+        assert b"content-length: " in head
+
+
+@pytest.mark.parametrize("between", [" ", "  ", "     "])
+def test_spaces_before_a_token_may_be_more_than_one(server: ServerProcess, token: str, between: str) -> None:
+    head = f"GET /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer{between}{token}\r\n\r\n"
+    assert statuses(asked(server.url, head.encode())) == [200]
