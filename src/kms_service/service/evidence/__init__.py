@@ -1,0 +1,1 @@
+"""Evidence for people outside: signed bundles, the reconciliation with CloudTrail, the monthly report."""
