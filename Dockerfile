@@ -33,7 +33,7 @@ ENV PATH=/opt/kms-service/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 EXPOSE 4566
-ENTRYPOINT ["python", "-I", "-m", "kms_service.local.kms_server"]
+ENTRYPOINT ["python", "-I", "-m", "kms_service.local.kms.server"]
 CMD ["--keys", "/data/keys.json", "--host", "0.0.0.0", "--port", "4566"]
 
 FROM ${BASE} AS service

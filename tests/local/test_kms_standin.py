@@ -1,9 +1,14 @@
 """The KMS stand-in over HTTP, through boto3, as the service uses it."""
 
+import base64
+import hashlib
 import json
 import os
 import signal
 import stat
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +19,9 @@ import psutil
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from kms_service.local.errors import LocalError
 from kms_service.local.kms_standin import REGION, KmsEndpoint, kms_standin
@@ -23,12 +31,13 @@ if TYPE_CHECKING:
 
 CONTEXT = {"purpose": "wallet-dek", "wallet_address": "0x00"}
 DEK = bytes(range(32))
+VECTORS = Path(__file__).parents[1] / "vectors"
 
 
-def client(endpoint: KmsEndpoint) -> "KMSClient":
+def client(endpoint: KmsEndpoint, region: str = REGION) -> "KMSClient":
     return boto3.client(
         "kms",
-        region_name=REGION,
+        region_name=region,
         endpoint_url=endpoint.url,
         aws_access_key_id="local",
         aws_secret_access_key="local",
@@ -69,7 +78,8 @@ def facts(kms: "KMSClient", key: str) -> dict[str, Any]:
 
 
 def make_key_with_everything(kms: "KMSClient") -> str:
-    policy = json.dumps({"Version": "2012-10-17", "Id": "mine", "Statement": []})
+    everyone = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Id": "mine", "Statement": [everyone]})
     created = kms.create_key(
         Description="pool key", Policy=policy, Tags=[{"TagKey": "service", "TagValue": "kms-service"}]
     )
@@ -117,6 +127,110 @@ def test_state_and_deletion_date_last_too(tmp_path: Path) -> None:
     assert after["KeyState"] == "PendingDeletion"
 
 
+def test_what_an_earlier_release_kept_still_opens(tmp_path: Path) -> None:
+    kept = json.loads((VECTORS / "kms_keys_format_1.json").read_text())
+    old = kept["facts"]
+    (tmp_path / "kms-keys.json").write_text(json.dumps(kept["file"]))
+    for _ in range(2):  # as it was, and as it is written back
+        with kms_standin(tmp_path) as endpoint:
+            kms = client(endpoint)
+            for name in ("a", "b"):
+                blob = base64.b64decode(old[f"blob_{name}"])
+                opened = kms.decrypt(CiphertextBlob=blob, EncryptionContext=old["context"])
+                described = old[f"described_{name}"]
+                assert (opened["Plaintext"], opened["KeyId"]) == (DEK, described["Arn"])
+                assert opened["KeyMaterialId"] == described["CurrentKeyMaterialId"]
+                rotation = kms.get_key_rotation_status(KeyId=opened["KeyId"])
+                assert str(rotation["NextRotationDate"]) == old[f"rotation_{name}"]["NextRotationDate"]
+                with pytest.raises(ClientError) as caught:
+                    kms.decrypt(CiphertextBlob=blob, EncryptionContext={})
+                assert code(caught) == "InvalidCiphertextException"
+                with pytest.raises(ClientError) as caught:
+                    kms.decrypt(CiphertextBlob=blob[:50], EncryptionContext=old["context"])
+                assert code(caught) == "InvalidCiphertextException"
+            mine = facts(kms, old["keys"][1])
+            assert (mine["aliases"], mine["rotations"]) == (["alias/pool-1"], 1)
+            assert mine["tags"] == [{"TagKey": "service", "TagValue": "kms-service"}]
+            states = [kms.describe_key(KeyId=arn)["KeyMetadata"]["KeyState"] for arn in old["keys"]]
+            assert states == ["Enabled", "Enabled", "PendingDeletion", "Disabled"]
+
+
+def test_rotated_material_lasts(tmp_path: Path) -> None:
+    with kms_standin(tmp_path) as endpoint:
+        kms = client(endpoint)
+        arn = kms.create_key()["KeyMetadata"]["Arn"]
+        blobs = [wrapped(kms, arn)]
+        kms.rotate_key_on_demand(KeyId=arn)
+        blobs.append(wrapped(kms, arn))
+    with kms_standin(tmp_path) as endpoint:
+        kms = client(endpoint)
+        opened = [kms.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT) for blob in blobs]
+    assert [each["Plaintext"] for each in opened] == [DEK, DEK]
+    assert opened[0]["KeyMaterialId"] != opened[1]["KeyMaterialId"]
+
+
+def test_a_key_to_sign_with_lasts(tmp_path: Path) -> None:
+    how = {"SigningAlgorithm": "ECDSA_SHA_256"}
+    message = b"manifest"
+    with kms_standin(tmp_path) as endpoint:
+        kms: Any = client(endpoint)
+        made = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]
+        arn = made["Arn"]
+        before = kms.get_public_key(KeyId=arn)
+        signature = kms.sign(KeyId=arn, Message=message, **how)["Signature"]
+    with kms_standin(tmp_path) as endpoint:
+        kms = client(endpoint)
+        after = kms.get_public_key(KeyId=arn)
+        digest = hashlib.sha256(message).digest()
+        signed = kms.sign(KeyId=arn, Message=digest, MessageType="DIGEST", **how)["Signature"]
+        assert kms.verify(KeyId=arn, Message=message, Signature=signature, **how)["SignatureValid"]
+        with pytest.raises(kms.exceptions.KMSInvalidSignatureException):
+            kms.verify(KeyId=arn, Message=b"another", Signature=signature, **how)
+        with pytest.raises(kms.exceptions.InvalidKeyUsageException):
+            kms.encrypt(KeyId=arn, Plaintext=DEK)
+        kms.disable_key(KeyId=arn)
+        with pytest.raises(kms.exceptions.DisabledException):
+            kms.sign(KeyId=arn, Message=message, **how)
+    assert made["SigningAlgorithms"] == before["SigningAlgorithms"] == ["ECDSA_SHA_256"]
+    assert (after["PublicKey"], after["KeyId"]) == (before["PublicKey"], arn)
+    public: Any = load_der_public_key(after["PublicKey"])
+    for each in (signature, signed):
+        public.verify(each, message, ECDSA(SHA256()))
+
+
+def test_a_multi_region_key_lasts_in_both_its_regions(tmp_path: Path) -> None:
+    with kms_standin(tmp_path) as endpoint:
+        kms = client(endpoint)
+        key = kms.create_key(MultiRegion=True)["KeyMetadata"]
+        kms.replicate_key(KeyId=key["KeyId"], ReplicaRegion="eu-west-1")
+        before = wrapped(kms, key["Arn"])
+        kms.rotate_key_on_demand(KeyId=key["KeyId"])
+    with kms_standin(tmp_path) as endpoint:
+        first, second = client(endpoint), client(endpoint, "eu-west-1")
+        for blob in (before, wrapped(first, key["Arn"])):
+            opened = second.decrypt(KeyId=key["KeyId"], CiphertextBlob=blob, EncryptionContext=CONTEXT)
+            assert opened["Plaintext"] == DEK
+            assert opened["KeyId"] == key["Arn"].replace(REGION, "eu-west-1")
+        first.rotate_key_on_demand(KeyId=key["KeyId"])
+        newest = [kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"] for kms in (first, second)]
+    assert newest[0]["CurrentKeyMaterialId"] == newest[1]["CurrentKeyMaterialId"]
+    assert newest[1]["MultiRegionConfiguration"]["MultiRegionKeyType"] == "REPLICA"
+
+
+def test_latency_is_what_each_answer_takes(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "kms_service.local.kms.server", "--keys", str(tmp_path / "keys")]
+    words += ["--latency-ms", "150"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
+        assert process.stdout is not None
+        endpoint = KmsEndpoint(process.stdout.readline().strip(), process.pid)
+        started = time.monotonic()
+        client(endpoint).list_keys()
+        took = time.monotonic() - started
+        process.terminate()
+    assert took >= 0.15
+    assert process.returncode == 0
+
+
 def test_key_file_is_private(tmp_path: Path) -> None:
     with kms_standin(tmp_path) as endpoint:
         client(endpoint).create_key()
@@ -149,8 +263,8 @@ def test_a_damaged_key_file_stops_the_start_and_stays_as_it_is(tmp_path: Path) -
 
 
 def test_a_key_file_of_another_format_stops_the_start(tmp_path: Path) -> None:
-    (tmp_path / "kms-keys.json").write_text('{"format": 2, "backends": []}')
-    with pytest.raises(LocalError, match="format 2"), kms_standin(tmp_path):
+    (tmp_path / "kms-keys.json").write_text('{"format": 3, "backends": []}')
+    with pytest.raises(LocalError, match="format 3"), kms_standin(tmp_path):
         pass
 
 

@@ -389,3 +389,53 @@ def test_leaving_ends_even_what_hangs() -> None:
         with pytest.raises(ReadTimeoutError):
             _client(endpoint).describe_key(KeyId="alias/p-1")
     assert set(threading.enumerate()) <= before
+
+
+def test_a_replica_opens_what_its_primary_wrapped() -> None:
+    with KmsEndpoint() as first, KmsEndpoint(region="us-east-1", account=first.account) as second:
+        here, there = _client(first), _client(second, region="us-east-1")
+        key = here.create_key(MultiRegion=True)["KeyMetadata"]
+        assert key["KeyId"].startswith("mrk-")
+        made = here.replicate_key(KeyId=key["KeyId"], ReplicaRegion="us-east-1", Description="copy")
+        replica = made["ReplicaKeyMetadata"]
+        assert replica["Arn"] == key["Arn"].replace("eu-central-1", "us-east-1")
+        for client in (here, there):
+            places = client.describe_key(KeyId=key["KeyId"])["KeyMetadata"]["MultiRegionConfiguration"]
+            assert places["PrimaryKey"] == {"Arn": key["Arn"], "Region": "eu-central-1"}
+            assert places["ReplicaKeys"] == [{"Arn": replica["Arn"], "Region": "us-east-1"}]
+        blob = _wrap(here, key["KeyId"])
+        with first.on().answer(Status(500)):  # a Region that is away takes no other with it
+            opened = there.decrypt(KeyId=replica["Arn"], CiphertextBlob=blob, EncryptionContext=CONTEXT)
+        assert (opened["Plaintext"], opened["KeyId"]) == (DEK, replica["Arn"])
+        assert (first.count("Decrypt"), second.count("Decrypt", key=replica["Arn"])) == (0, 1)
+        there.disable_key(KeyId=key["KeyId"])
+        assert here.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT)["KeyId"] == key["Arn"]
+        with pytest.raises(here.exceptions.NotFoundException):
+            here.describe_key(KeyId=replica["Arn"])
+
+
+def test_only_a_primary_key_is_replicated_and_once() -> None:
+    with KmsEndpoint() as first, KmsEndpoint(region="us-east-1", account=first.account) as second:
+        here, there = _client(first), _client(second, region="us-east-1")
+        single = here.create_key()["KeyMetadata"]["KeyId"]
+        with pytest.raises(here.exceptions.UnsupportedOperationException):
+            here.replicate_key(KeyId=single, ReplicaRegion="us-east-1")
+        key = here.create_key(MultiRegion=True)["KeyMetadata"]["KeyId"]
+        here.replicate_key(KeyId=key, ReplicaRegion="us-east-1")
+        with pytest.raises(here.exceptions.AlreadyExistsException):
+            here.replicate_key(KeyId=key, ReplicaRegion="us-east-1")
+        with pytest.raises(there.exceptions.UnsupportedOperationException):
+            there.replicate_key(KeyId=key, ReplicaRegion="eu-west-1")
+
+
+def test_a_signature_for_another_region_is_refused(endpoint: KmsEndpoint, pool: list[str]) -> None:
+    with pytest.raises(ClientError) as error:
+        _client(endpoint, region="us-east-1").describe_key(KeyId=pool[0])
+    assert _code(error) == "InvalidSignatureException"
+
+
+def test_the_record_names_the_principal_and_the_request(endpoint: KmsEndpoint, client: Any) -> None:
+    answer = client.describe_key(KeyId=ALIAS)
+    (received,) = endpoint.requests
+    assert received.principal is None
+    assert received.call.request_id == answer["ResponseMetadata"]["RequestId"]

@@ -74,7 +74,7 @@ def kms_standin(folder: Path) -> Iterator[KmsEndpoint]:
     folder = folder.resolve()
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     process = tether.start(
-        [sys.executable, "-m", "kms_service.local.kms_server", "--keys", folder / "kms-keys.json"],
+        [sys.executable, "-m", "kms_service.local.kms.server", "--keys", folder / "kms-keys.json"],
         on_parent_death=signal.SIGTERM,
         account=None,
         workspace=folder,

@@ -63,10 +63,10 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._parser = httptools.HttpRequestParser(self)
         self._path, self._operation, self._body = b"", "", b""
-        self._region: str | None = None
+        self._region = ""
 
     def on_message_begin(self) -> None:
-        self._path, self._operation, self._body, self._region = b"", "", b"", None
+        self._path, self._operation, self._body, self._region = b"", "", b"", ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)

@@ -63,7 +63,7 @@ def refuse_signature(call: Call, region: str | None) -> Reply | None:
 
     The signature itself is not checked: whose the keys are matters to no one.
     """
-    if call.region is None:
+    if not call.region:
         return failure("MissingAuthenticationTokenException", "Missing Authentication Token")
     if region not in (None, call.region):
         return failure(

@@ -42,13 +42,13 @@ class Call:
     Attributes:
         operation: as KMS names it (`ReEncrypt`).
         params: the members of its body.
-        region: the Region it is signed for; `None` when it is not signed.
+        region: the Region it is signed for; empty when it is not signed.
         request_id: what its answer carries as `x-amzn-RequestId`.
     """
 
     operation: str
     params: Params
-    region: str | None
+    region: str
     request_id: str
 
 
@@ -93,7 +93,7 @@ class Received:
     @property
     def signed(self) -> bool:
         """Whether it carried a signature."""
-        return self.call.region is not None
+        return bool(self.call.region)
 
     @property
     def key_id(self) -> str | None:

@@ -1,0 +1,107 @@
+"""The KMS stand-in as a program: keys that last, in one file, for every Region of an account.
+
+A call that changed a key is answered only after the change is on the disk.
+`python -m kms_service.local.kms.server --keys FILE` prints its URL when it serves.
+"""
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvloop
+
+from kms_service.local.errors import LocalError
+from kms_service.local.files import exclusive, write_private
+from kms_service.local.kms import state
+from kms_service.local.kms.http import HttpServer
+from kms_service.local.kms.operations import perform, refuse_signature
+from kms_service.local.kms.protocol import Call, Reply, failure
+
+_CHANGES_NOTHING = (
+    *("Encrypt", "Decrypt", "ReEncrypt", "Generate", "Sign", "Verify"),
+    *("Describe", "Get", "List"),
+)
+
+
+class LastingKms:
+    """KMS whose keys are on the disk before anyone hears of them."""
+
+    def __init__(self, keys: Path) -> None:
+        """Load `keys`, which need not exist yet.
+
+        Raises:
+            LocalError: the file is not one that a stand-in wrote.
+        """
+        self._keys = keys
+        self._kept = keys.read_text() if keys.exists() else None
+        try:
+            self._account = state.restore(self._kept)
+        except LocalError as error:
+            raise LocalError(f"{keys} cannot be used: {error}") from None
+        # What was read of an earlier release has new material in it, which must not be used before it lasts.
+        self._save()
+
+    def answer(self, call: Call) -> Reply:
+        """Answer one call, in the Region that it is signed for."""
+        if (refused := refuse_signature(call, None)) is not None:
+            return refused
+        reply = perform(self._account.region(call.region), call)
+        if reply.outcome != "ok" or call.operation.startswith(_CHANGES_NOTHING):
+            return reply
+        try:
+            self._save()
+        except OSError as error:
+            self._account = state.restore(self._kept)  # what is not on the disk must not be used
+            return failure("KMSInternalException", f"The key file cannot be written: {error.strerror}.")
+        return reply
+
+    def _save(self) -> None:
+        changed = state.dump(self._account)
+        if changed != self._kept:
+            write_private(self._keys, changed)
+            self._kept = changed
+
+
+async def serve(keys: Path, host: str, port: int, latency: float) -> None:
+    """Serve until SIGTERM or SIGINT; print the URL as the only line once connections are accepted.
+
+    `latency` is what each answer takes, in seconds.
+
+    Raises:
+        LocalError: another process uses the key file, or it is damaged.
+    """
+    keys.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    with exclusive(keys.with_suffix(".lock")):
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        server = HttpServer(LastingKms(keys).answer, latency)
+        listener = socket.create_server((host, port), backlog=512)
+        await server.start(listener)
+        print(f"http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - the starter reads it
+        await stop.wait()
+        await server.stop()
+
+
+def main() -> None:
+    """Run the stand-in as told on the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kms_service.local.kms.server",
+        description="AWS KMS for laptops, tests and benchmarks: keys that last, in one file.",
+    )
+    parser.add_argument("--keys", type=Path, required=True, help="the file that keeps the keys, mode 0600")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (a free one)")
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="what each answer takes (%(default)s)")
+    options = parser.parse_args()
+    try:
+        uvloop.run(serve(options.keys, options.host, options.port, options.latency_ms / 1000))
+    except (LocalError, OSError) as error:
+        sys.exit(f"kms stand-in: {error}")
+
+
+if __name__ == "__main__":
+    main()
