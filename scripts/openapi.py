@@ -21,11 +21,7 @@ def main() -> None:
         aws_secret_access_key="none",  # noqa: S106 - nobody is called
         database_url="postgresql://nobody@127.0.0.1/none",
     )
-    services = build(settings)
-    try:
-        document = create_app(services, owns_process=False).openapi()
-    finally:
-        services.close()
+    document = create_app(build(settings), owns_process=False).openapi()
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     if len(sys.argv) > 1:
         Path(sys.argv[1]).write_text(text)

@@ -13,6 +13,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from documented import hold_to_document
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
@@ -57,7 +58,9 @@ class Service:
         headers: Mapping[str, str] = content.pop("headers", {})
         bearer = self.token if token is None else token
         sent = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-        return self.client.request(method, path, headers={**sent, **headers}, **content)
+        response = self.client.request(method, path, headers={**sent, **headers}, **content)
+        hold_to_document(self.app, response)
+        return response
 
     def create(self, user_id: str) -> httpx.Response:
         """`POST /wallets`."""

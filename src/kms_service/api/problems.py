@@ -105,14 +105,19 @@ def unexpected() -> JSONResponse:
 
 def framework(status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer to what the framework refuses by itself."""
+    return _respond(of_framework(status), headers or {})
+
+
+def of_framework(status: int) -> dict[str, Any]:
+    """The members of such a problem, without a request's id."""
     code, detail = _FRAMEWORK.get(status, ("invalid_request", "The request cannot be understood."))
-    return _of_code(status, code, detail, headers)
+    return _of_code(status, code, detail)
 
 
 def refused(code: str) -> JSONResponse:
     """The answer to what a connection refuses before there is a request."""
     status, detail = _REFUSED[code]
-    return _of_code(status, code, detail, None)
+    return _respond(_of_code(status, code, detail), {})
 
 
 def install(app: FastAPI) -> None:
@@ -151,10 +156,9 @@ async def _on_validation(_request: Request, error: Exception) -> JSONResponse:
     )
 
 
-def _of_code(status: int, code: str, detail: str, headers: Mapping[str, str] | None) -> JSONResponse:
+def _of_code(status: int, code: str, detail: str) -> dict[str, Any]:
     title = code.replace("_", " ").capitalize().replace("json", "JSON")
-    members = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
-    return _respond(members, headers or {})
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
 
 
 def _answer(error: type[errors.KmsServiceError]) -> tuple[int, str]:

@@ -32,7 +32,9 @@ async def livez() -> Liveness:
 
 @router.head("/health", include_in_schema=False)
 @router.head("/readyz", include_in_schema=False)
-@router.get("/health", responses={200: {"model": ReadinessView}, 503: {"model": ReadinessView}})
+@router.get(
+    "/health", name="health", responses={200: {"model": ReadinessView}, 503: {"model": ReadinessView}}
+)
 @router.get("/readyz", responses={200: {"model": ReadinessView}, 503: {"model": ReadinessView}})
 async def readyz(request: Request) -> JSONResponse:
     """200 when requests can be served, else 503; told from recent outcomes."""

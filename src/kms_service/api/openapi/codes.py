@@ -1,0 +1,110 @@
+"""The error codes that an operation can answer, each with a problem as it is answered.
+
+The tests hold every problem that they meet to this list.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from fastapi.routing import APIRoute
+
+from kms_service import errors
+from kms_service.access.scopes import Scope
+from kms_service.api import problems
+from kms_service.api.openapi.examples import ADDRESS, ALIAS
+from kms_service.api.security import AuthenticatedRoute
+
+_REQUEST_ID = "0c6c7a1e5d0f4a5e9d7c1f7a3b2e4d61"
+_KEY = f"alias/{ALIAS}"
+
+_Errors = tuple[Callable[[], errors.KmsServiceError], ...]
+
+
+def _throttled() -> errors.KmsServiceError:
+    return errors.KmsThrottled("ThrottlingException", _KEY)
+
+
+def _kms_unavailable() -> errors.KmsServiceError:
+    return errors.KmsUnavailable("ReadTimeoutError", _KEY)
+
+
+def _key_unusable() -> errors.KmsServiceError:
+    return errors.KmsKeyUnusable("DisabledException", _KEY)
+
+
+def _no_usable_key() -> errors.KmsServiceError:
+    return errors.NoUsableKey({_KEY: "DisabledException"})
+
+
+def _integrity_failure() -> errors.KmsServiceError:
+    return errors.IntegrityFailure("tag")
+
+
+def _rate_limited() -> errors.KmsServiceError:
+    return errors.RateLimited("signatures", 12)
+
+
+def _wallet_exists() -> errors.KmsServiceError:
+    return errors.WalletExists(ADDRESS)
+
+
+def _internal_error() -> errors.KmsServiceError:
+    return errors.KmsServiceError("Something unexpected happened; the log has the request id.")
+
+
+_ANY: _Errors = (
+    errors.NotAuthenticated,
+    _internal_error,
+    errors.DatabaseUnavailable,
+    errors.AuditUnavailable,
+    errors.Overloaded,
+)
+_OPENS_A_WALLET: _Errors = (
+    errors.WalletNotFound,
+    _rate_limited,
+    _integrity_failure,
+    _throttled,
+    _kms_unavailable,
+    _key_unusable,
+    errors.Sealed,
+)
+
+BY_SCOPE: Mapping[Scope, _Errors] = {
+    Scope.WALLETS_CREATE: (_throttled, _kms_unavailable, _no_usable_key),
+    Scope.WALLETS_SIGN: _OPENS_A_WALLET,
+    Scope.PRIVATE_KEYS_READ: _OPENS_A_WALLET,
+    Scope.PRIVATE_KEYS_EXPORT: _OPENS_A_WALLET,
+}
+BY_NAME: Mapping[str, _Errors] = {
+    "create_wallet": (_wallet_exists,),
+    "get_wallet": (errors.WalletNotFound,),
+    "put_key": (errors.KeyNotFound, errors.LastActiveKey),
+    "start_rotation": (errors.RotationRunning,),
+    "get_rotation": (errors.RotationNotFound,),
+    "list_failures": (errors.RotationNotFound,),
+    "pause_rotation": (errors.RotationNotFound, errors.RotationFinished),
+    "resume_rotation": (errors.RotationNotFound, errors.RotationFinished),
+    "cancel_rotation": (errors.RotationNotFound, errors.RotationFinished),
+}
+_OF_A_BODY = (400, 413, 415)
+
+
+def problems_of(route: APIRoute) -> Iterator[dict[str, Any]]:
+    """The problems that a route can answer, each once; none for the probes and their like."""
+    if not isinstance(route, AuthenticatedRoute):
+        return
+    scope = route.scope
+    found = [*_made(_ANY), errors.NotAuthorized(scope), errors.InvalidRequest("is not valid", _field(route))]
+    found += [*_made(BY_SCOPE.get(scope, ())), *_made(BY_NAME.get(route.name, ()))]
+    for error in found:
+        yield {**problems.problem(error), "requestId": _REQUEST_ID}
+    if route.body_field is not None:
+        yield from ({**problems.of_framework(status), "requestId": _REQUEST_ID} for status in _OF_A_BODY)
+
+
+def _made(makers: Iterable[Callable[[], errors.KmsServiceError]]) -> Iterator[errors.KmsServiceError]:
+    return (make() for make in makers)
+
+
+def _field(route: APIRoute) -> str:
+    return "body" if route.body_field is not None else "path" if "{" in route.path else "query"
