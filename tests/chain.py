@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 TYPESCRIPT = ROOT / "clients/typescript"
 PYTHON = ROOT / "clients/python"
 PATIENCE = 240
+_UV = ROOT / ".venv/bin/uv"
 _LISTENING = re.compile(r"Listening on ([\d.]+:\d+)")
 
 
@@ -54,20 +55,27 @@ def ambient() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(kept)}
 
 
-def python_environment(folder: Path, *requirements: str) -> Path:
-    """The interpreter of a new environment with what `locks/clients.txt` pins, and these besides."""
-    uv, python = ROOT / ".venv/bin/uv", folder / "environment/bin/python"
-    run(uv, "venv", "--quiet", "--python", sys.executable, folder / "environment", folder=folder)
-    install = (uv, "pip", "install", "--quiet", "--python", python)
+def python_environment(folder: Path) -> Path:
+    """The interpreter of a new environment with what `locks/clients.txt` pins."""
+    python = folder / "environment/bin/python"
+    run(_UV, "venv", "--quiet", "--python", sys.executable, folder / "environment", folder=folder)
+    lock = ROOT / "locks/clients.txt"
     try:
-        run(*install, "--require-hashes", "-r", ROOT / "locks/clients.txt", folder=folder)
+        run(*_install(python), "--require-hashes", "-r", lock, folder=folder)
     except AssertionError as error:
         if any(words in str(error) for words in ("dns error", "Connection refused", "timed out")):
             pytest.skip("no package index can be reached")
         raise
-    if requirements:
-        run(*install, "--offline", *requirements, folder=folder)
     return python
+
+
+def install_wheel(python: Path, requirement: str) -> None:
+    """Install a built package beside what is there; all that it needs must be there already."""
+    run(*_install(python), "--offline", requirement, folder=python.parent)
+
+
+def _install(python: Path) -> tuple[str | Path, ...]:
+    return (_UV, "pip", "install", "--quiet", "--python", python)
 
 
 @contextmanager

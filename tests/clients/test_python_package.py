@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from calling import Service
-from chain import PYTHON, TYPESCRIPT, local_chain, npm_packages, python_environment, run
+from chain import PYTHON, TYPESCRIPT, install_wheel, local_chain, npm_packages, run
 
 pytestmark = pytest.mark.clients
 
@@ -29,15 +29,15 @@ def test_the_wheel_holds_the_package_and_its_types(built: Path) -> None:
 
 
 def test_web3_sends_transactions_with_what_was_built(
-    built: Path, service: Service, tmp_path_factory: pytest.TempPathFactory
+    built: Path, service: Service, client_python: Path
 ) -> None:
     packages = npm_packages()
     (wheel,) = built.glob("*.whl")
-    python = python_environment(tmp_path_factory.mktemp("web3"), f"{wheel}[eth,export]")
+    install_wheel(client_python, f"{wheel}[eth,export]")
     contract = built / "Token.json"
     run("node", "compile-contract.mjs", contract, folder=TYPESCRIPT)
     session = Path(__file__).with_name("web3_session.py")
     with local_chain(packages) as chain:
         arguments = (str(service.client.base_url), service.token, chain, contract)
-        printed = run(python, "-I", session, *arguments, folder=built)
+        printed = run(client_python, "-I", session, *arguments, folder=built)
     assert printed.splitlines()[-1] == "all went through"
