@@ -86,7 +86,7 @@ BY_NAME: Mapping[str, _Errors] = {
     "resume_rotation": (errors.RotationNotFound, errors.RotationFinished),
     "cancel_rotation": (errors.RotationNotFound, errors.RotationFinished),
 }
-_OF_A_BODY = (400, 413, 415)
+_OF_A_BODY = (400, 408, 413, 415)
 
 
 def problems_of(route: APIRoute) -> Iterator[dict[str, Any]]:
