@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 
-from benchmarks.kms_standin import REGION, Keys, Refused
+from benchmarks.keys import REGION, nth, seeded
 from benchmarks.scenarios import user_id
 from kms_service import ethereum
 from kms_service.crypto import envelope
 from kms_service.crypto.material import DataKey
 from kms_service.errors import IntegrityFailure
 from kms_service.ethereum.address import checksummed
+from kms_service.local.kms.keys import Key
+from kms_service.local.kms.protocol import KmsError
 from kms_service.service.wallets.opening import encryption_context
 
 _CHUNK = 2_000
@@ -66,17 +68,19 @@ def user_ids(wallets: int, opens_every: int = 1) -> Iterator[str]:
     return (user_id(number) for number in range(0, wallets, opens_every))
 
 
-def unsealable(database_url: str, keys: Keys) -> int:
+def unsealable(database_url: str, keys: int) -> int:
     """How many wallets have a DEK that the stand-in's keys do not unwrap, or that does not open the seed."""
-    bad = 0
+    bad, store = 0, seeded(keys).region(REGION)
     statement = "SELECT user_id, wallet_address, encrypted_seed, encrypted_dek, kms_key_id FROM wallets"
     with psycopg.connect(database_url) as connection, connection.cursor("wallets", binary=True) as cursor:
         cursor.itersize = _CHUNK
         for user, address, seed, blob, arn in cursor.execute(statement):
             try:
-                _, dek = keys.unwrap(blob, encryption_context(address), arn)
+                key, material = store.maker(blob)
+                dek = material.unwrap(blob, encryption_context(address))
                 envelope.open_(seed, DataKey(dek), user_id=user, wallet_address=address)
-            except (Refused, IntegrityFailure):
+                bad += key.arn != arn
+            except (KmsError, IntegrityFailure):
                 bad += 1
     return bad
 
@@ -96,7 +100,7 @@ def _leave_interrupts_to_the_parent() -> None:
 
 def _written(chunk: Chunk) -> int:
     database_url, count, span, opens_every = chunk
-    keys = Keys(count)
+    key = nth(seeded(count), 1)
     with (
         psycopg.connect(database_url) as connection,
         connection.cursor() as cursor,
@@ -104,13 +108,13 @@ def _written(chunk: Chunk) -> int:
     ):
         copy.set_types(_TYPES)
         for number in span:
-            copy.write_row(_made(keys, number, opens=number % opens_every == 0))
+            copy.write_row(_made(key, number, opens=number % opens_every == 0))
     return len(span)
 
 
-def _made(keys: Keys, number: int, *, opens: bool) -> Row:
+def _made(key: Key, number: int, *, opens: bool) -> Row:
     mnemonic, dek, user = ethereum.generate_mnemonic(), envelope.new_data_key(), user_id(number)
     address = ethereum.derive(mnemonic).address if opens else checksummed(os.urandom(20))
     seed = envelope.seal(mnemonic, dek, user_id=user, wallet_address=address)
-    blob = keys.wrap(0, dek.reveal(), encryption_context(address))
-    return user, address, seed, blob, keys.arns[0], REGION
+    blob = key.wrap(dek.reveal(), encryption_context(address))
+    return user, address, seed, blob, key.arn, REGION

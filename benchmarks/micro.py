@@ -11,7 +11,7 @@ from botocore.compat import HTTPHeaders
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
-from benchmarks.kms_standin import REGION, Keys
+from benchmarks.keys import REGION, nth, seeded
 from kms_service import ethereum
 from kms_service.crypto import audit_chain, envelope
 from kms_service.ethereum import signing
@@ -50,9 +50,9 @@ def pieces() -> Pieces:
     account = ethereum.derive(mnemonic)
     names = {"user_id": "user-00000000", "wallet_address": account.address}
     sealed = envelope.seal(mnemonic, dek, **names)
-    client, keys = _client_without_network(), Keys(1)
+    client, key = _client_without_network(), nth(seeded(1), 1)
     context = encryption_context(account.address)
-    blob = keys.wrap(0, dek.reveal(), context)
+    blob = key.wrap(dek.reveal(), context)
     row = ["7f0e", "1", "2026-01-01T00:00:00Z", "bench", "wallet.create", "ok", *names.values(), None]
     message = signing.personal_message(b"paid")
     return {
@@ -64,10 +64,10 @@ def pieces() -> Pieces:
         "open seed": lambda: envelope.open_(sealed, dek, **names),
         "audit MAC": lambda: audit_chain.link(dek, audit_chain.START, row),
         "boto3 Encrypt without network": lambda: client.encrypt(
-            KeyId=keys.arns[0], Plaintext=dek.reveal(), EncryptionContext=context
+            KeyId=key.arn, Plaintext=dek.reveal(), EncryptionContext=context
         ),
         "boto3 Decrypt without network": lambda: client.decrypt(
-            KeyId=keys.arns[0], CiphertextBlob=blob, EncryptionContext=context
+            KeyId=key.arn, CiphertextBlob=blob, EncryptionContext=context
         ),
         "sign message": lambda: signing.sign(message, account.private_key),
     }

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from benchmarks.filling import fill
-from benchmarks.kms_standin import PREFIX
+from benchmarks.keys import PREFIX
 from benchmarks.resources import cpu_seconds
 from benchmarks.rig import KEYS, Installation
 

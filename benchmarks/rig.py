@@ -22,8 +22,10 @@ from typing import IO, Any
 
 import psycopg
 
-from benchmarks.kms_standin import REGION
+from benchmarks.keys import REGION, seeded
 from kms_service.local import tether
+from kms_service.local.files import write_private
+from kms_service.local.kms import state
 from kms_service.local.postgres import PostgresServer, postgres
 from kms_service.store.postgres.migrations import migrate
 
@@ -149,10 +151,12 @@ def rig(latency_ms: float) -> Iterator[Rig]:
     """A rig in a temporary folder, which goes with it."""
     with tempfile.TemporaryDirectory(prefix="kms-service-benchmark-") as name:
         folder = Path(name)
-        words = ("--keys", str(KEYS), "--latency-ms", str(latency_ms))
+        keys = folder / "kms-keys.json"
+        write_private(keys, state.dump(seeded(KEYS)))
+        words = ("--keys", str(keys), "--latency-ms", str(latency_ms))
         with (
             postgres(folder / "postgres", POSTGRES) as server,
-            running("benchmarks.kms_standin", *words, stdout=subprocess.PIPE) as kms,
+            running("kms_service.local.kms.server", *words, stdout=subprocess.PIPE) as kms,
         ):
             assert kms.stdout is not None
             yield Rig(server, kms.stdout.readline().decode().strip(), kms.pid, folder)
@@ -190,8 +194,12 @@ def running(
 
 
 def kms_call(url: str, operation: str, parameters: dict[str, Any]) -> None:
-    """Ask the stand-in for something, unsigned."""
-    headers = {"X-Amz-Target": f"TrentService.{operation}"}
+    """Ask the stand-in for something; of a signature it reads the Region alone."""
+    scope = f"benchmark/20260101/{REGION}/kms/aws4_request"
+    headers = {
+        "X-Amz-Target": f"TrentService.{operation}",
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}",
+    }
     urllib.request.urlopen(urllib.request.Request(url, json.dumps(parameters).encode(), headers)).read()
 
 

@@ -20,7 +20,7 @@ import psutil
 import psycopg
 
 from benchmarks.filling import fill, remove_unopenable, unsealable, user_ids
-from benchmarks.kms_standin import PREFIX, Keys
+from benchmarks.keys import PREFIX, nth, seeded
 from benchmarks.machine import circumstances
 from benchmarks.rig import KEYS, Installation, Process, Rig, kms_call, rig
 from benchmarks.traffic import Traffic
@@ -141,13 +141,13 @@ def run(machine: Rig, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _afterwards(machine: Rig, scale: Installation, options: argparse.Namespace) -> dict[str, Any]:
-    source = Keys(KEYS).arns[0]
+    source = nth(seeded(KEYS), 1).arn
     columns = ("status", "done", "failed", "skipped", "kms_calls", "sweep")
     job = scale.query(f"SELECT {', '.join(columns)} FROM rotations")[0]
     left = scale.query("SELECT count(*) FROM wallets WHERE kms_key_id = %s", source)[0][0]
     chains = json.loads(scale.command("pool", "retire", SOURCE, "--days", "0", "--json", check=False))
     kms_call(machine.kms_url, "DisableKey", {"KeyId": source})
-    unopened = unsealable(scale.database_url, Keys(KEYS))
+    unopened = unsealable(scale.database_url, KEYS)
     remove_unopenable(scale.database_url, options.opens_every)
     started = time.monotonic()
     verified = json.loads(scale.command("verify", "--json", "--threads", "8", check=False).splitlines()[-1])
@@ -175,7 +175,7 @@ def _plans(scale: Installation) -> dict[str, list[str]]:
         "AND kms_key_id = %s AND encrypted_dek = moved.old",
     }
     scale.query("VACUUM ANALYZE wallets")
-    key = Keys(KEYS).arns[1]
+    key = nth(seeded(KEYS), 2).arn
     return {
         name: [row[0] for row in scale.query(f"EXPLAIN {text}", key)] for name, text in statements.items()
     }

@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import pytest
 from benchmarks.driver import Load
-from benchmarks.kms_standin import Keys
 from benchmarks.measuring import UnexpectedAnswers, measure, target
 from benchmarks.rig import Installation, Rig, Service
 from benchmarks.scenarios import SCENARIOS, Target
@@ -79,14 +78,13 @@ def test_an_unexpected_answer_fails_the_run(machine: Rig, service: Service, aim:
 
 
 def test_every_filled_seed_opens_and_a_wrong_one_is_counted(installation: Installation) -> None:
-    keys = Keys(rig.KEYS)
-    assert filling.unsealable(installation.database_url, keys) == 0
+    assert filling.unsealable(installation.database_url, rig.KEYS) == 0
     with psycopg.connect(installation.database_url) as connection:
         connection.execute(
             "UPDATE wallets SET encrypted_seed = encrypted_seed || '\\x00' WHERE user_id = %s",
             ("user-00000001",),
         )
-    assert filling.unsealable(installation.database_url, keys) == 1
+    assert filling.unsealable(installation.database_url, rig.KEYS) == 1
 
 
 def test_every_piece_of_the_work_runs() -> None:
