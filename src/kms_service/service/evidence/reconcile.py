@@ -1,0 +1,261 @@
+"""Whether each use of our KMS keys that CloudTrail tells of is explained by our audit log, and the reverse.
+
+CloudTrail is AWS's record, out of reach of the service's own role: who steals that role and decrypts past the
+service leaves a record there and no row here. What explains a call:
+
+ 1. A row that names its request id, is about the same wallet and key, and was written where it should be.
+ 2. A row that lists the requests of a run that releases nothing (`wallets.verify`).
+ 3. Its purpose, where it opens no wallet: keys of audit chains and row MACs, an Encrypt, a ReEncrypt that
+    leaves the context as it was and stays among our keys.
+ 4. That KMS refused it, or that it was a dry run: nothing was done.
+ 5. That it was sent again: the same client's later request for the same wallet has a row, within seconds.
+
+Anything else is a finding.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from kms_service.service.evidence.ledger import Ledger, LedgerCall, ToldRequest
+
+ATTEMPTS = 3
+RETRY_SECONDS = 30.0
+FINDINGS_KEPT = 1000
+_OPENING = "Decrypt"
+_WALLET = "wallet-dek"
+_PURPOSES = frozenset({"audit-chain", "row-mac", "wallet-import", _WALLET})
+# What uses a key, and what lets somebody else use it.
+_USES = frozenset(
+    {
+        "Decrypt",
+        "Encrypt",
+        "ReEncrypt",
+        "GenerateDataKey",
+        "GenerateDataKeyWithoutPlaintext",
+        "GenerateDataKeyPair",
+        "GenerateDataKeyPairWithoutPlaintext",
+    }
+)
+_GRANTS = frozenset({"CreateGrant", "PutKeyPolicy", "ReplicateKey"})
+_LOOKED_AT = _USES | _GRANTS
+_MADE_BY_ENCRYPT = frozenset({"wallet.create", "wallet.import", "wallet.adopt", "audit.open"})
+
+
+class Explained(StrEnum):
+    """Why a call is as it should be."""
+
+    ROW = "audit rows"
+    LISTED = "rows of runs that release nothing"
+    PURPOSE = "purposes that open no wallet"
+    NOT_DONE = "refusals and dry runs"
+    SENT_AGAIN = "requests sent again"
+
+
+class Trouble(StrEnum):
+    """What is wrong with a call or a row."""
+
+    UNEXPLAINED = "decrypt without a row"
+    STRANGER = "not the service"
+    DISAGREES = "row disagrees"
+    MOVED_AWAY = "moved away"
+    NEVER_DONE = "never done by the service"
+    NOT_IN_CLOUDTRAIL = "not in CloudTrail"
+    TOLD_TWICE = "told twice"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that nothing explains: a call, a row, or both.
+
+    Attributes:
+        says: one sentence for people.
+    """
+
+    trouble: Trouble
+    says: str
+    call: LedgerCall | None = None
+    row: ToldRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is compared: calls and rows from `since` on, calls before `until`, rows before `rows_until`.
+
+    Rows that are younger than CloudTrail's delivery takes are not held against it.
+    """
+
+    since: datetime
+    until: datetime
+    rows_until: datetime
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """What a reconciliation came to.
+
+    Attributes:
+        calls: calls about our keys that were looked at.
+        explained: how many of them were explained by what.
+        findings: the first thousand; `found` counts all.
+        principals: whose calls count as the service's own.
+    """
+
+    window: Window
+    principals: frozenset[str]
+    calls: int = 0
+    rows: int = 0
+    found: int = 0
+    explained: Counter[Explained] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, finding: Finding) -> None:
+        """Count a finding, and keep it while there is room."""
+        self.found += 1
+        if len(self.findings) < FINDINGS_KEPT:
+            self.findings.append(finding)
+
+
+def reconcile(
+    ledger: Ledger,
+    window: Window,
+    *,
+    keys: Collection[str],
+    principals: Collection[str],
+    administrators: Collection[str],
+    on_call: Callable[[], None],
+) -> Reconciliation:
+    """Judge every call and every row of the window.
+
+    Args:
+        ledger: with both sides in it, and its index.
+        window: what is compared.
+        keys: ARNs of all KMS keys that are or were ours.
+        principals: ARNs, with `*` for anything, of the roles that the service and its commands run under;
+            where there are none, those are taken whose calls our rows tell of.
+        administrators: who may change the keys' policies and grants, likewise.
+        on_call: told of every call.
+    """
+    own = frozenset(principals) or frozenset(ledger.told_principals())
+    done = Reconciliation(window, own)
+    judge = _Judge(ledger, frozenset(keys), own, frozenset(administrators))
+    for call, told in ledger.pairs(window.since, window.until):
+        on_call()
+        if not judge.concerns(call):
+            continue
+        done.calls += 1
+        verdict = judge.judge(call, told)
+        if isinstance(verdict, Finding):
+            done.add(verdict)
+        else:
+            done.explained[verdict] += 1
+    for finding in _rows_alone(ledger, window):
+        done.add(finding)
+    return done
+
+
+def _rows_alone(ledger: Ledger, window: Window) -> Iterator[Finding]:
+    for row in ledger.unanswered(window.since, window.rows_until):
+        if row.outcome == "ok" or row.listed:
+            says = (
+                f"row {row.id} ({row.action} by {row.actor}) tells of a request that CloudTrail does not have"
+            )
+            yield Finding(Trouble.NOT_IN_CLOUDTRAIL, says, row=row)
+    for row in ledger.repeated():
+        says = f"row {row.id} ({row.action} by {row.actor}) tells of the request of an earlier row"
+        yield Finding(Trouble.TOLD_TWICE, says, row=row)
+
+
+class _Judge:
+    """Judges one call after the other; remembers which answers it has used to explain lost ones."""
+
+    def __init__(
+        self, ledger: Ledger, keys: frozenset[str], own: frozenset[str], administrators: frozenset[str]
+    ) -> None:
+        self._ledger = ledger
+        self._keys = keys
+        self._key_ids = {key.rpartition("/")[2] for key in keys}
+        self._own = own
+        self._administrators = administrators
+        self._used: Counter[str] = Counter()
+
+    def concerns(self, call: LedgerCall) -> bool:
+        """Whether a call is about a key of ours, or says that it is about what is ours."""
+        ours = self._is_ours(call.key) or self._is_ours(call.destination) or call.purpose in _PURPOSES
+        return ours and call.operation in _LOOKED_AT
+
+    def judge(self, call: LedgerCall, told: ToldRequest | None) -> Explained | Finding:
+        """What explains this call, or what is to be said of it."""
+        if call.operation in _GRANTS:
+            return self._granted(call)
+        if not _matches(call.principal, self._own):
+            refused = f" and was refused ({call.error})" if call.error else ""
+            return _finding(Trouble.STRANGER, call, f"which is none of the service's roles{refused}", told)
+        if call.error is not None:
+            return Explained.NOT_DONE
+        if told is not None:
+            return _agreement(call, told)
+        return self._without_row(call)
+
+    def _granted(self, call: LedgerCall) -> Explained | Finding:
+        if call.error is not None or _matches(call.principal, self._administrators):
+            return Explained.NOT_DONE if call.error is not None else Explained.PURPOSE
+        return _finding(Trouble.NEVER_DONE, call, "which changes who may use the key", None)
+
+    def _without_row(self, call: LedgerCall) -> Explained | Finding:
+        if call.operation == "ReEncrypt":
+            return self._moved(call)
+        if call.operation not in (_OPENING, "Encrypt"):
+            return _finding(Trouble.NEVER_DONE, call, "which the service never does", None)
+        if call.purpose not in _PURPOSES:
+            return _finding(Trouble.UNEXPLAINED, call, "in a context that the service never uses", None)
+        if call.operation == "Encrypt" or call.purpose != _WALLET:
+            return Explained.PURPOSE
+        if self._sent_again(call):
+            return Explained.SENT_AGAIN
+        return _finding(Trouble.UNEXPLAINED, call, "and no audit row tells of it", None)
+
+    def _moved(self, call: LedgerCall) -> Explained | Finding:
+        if call.same_context and self._is_ours(call.key) and self._is_ours(call.destination):
+            return Explained.PURPOSE
+        where = f"to {call.destination or 'a key that CloudTrail does not tell'}"
+        return _finding(Trouble.MOVED_AWAY, call, f"{where}, or into another context", None)
+
+    def _sent_again(self, call: LedgerCall) -> bool:
+        for answer in self._ledger.answered_later(call, RETRY_SECONDS):
+            if self._used[answer] < ATTEMPTS - 1:
+                self._used[answer] += 1
+                return True
+        for answer in self._ledger.lost_later(call, RETRY_SECONDS):
+            if self._used[answer] < ATTEMPTS:
+                self._used[answer] += 1
+                return True
+        return False
+
+    def _is_ours(self, key: str) -> bool:
+        return bool(key) and (key in self._keys or ("/" not in key and key in self._key_ids))
+
+
+def _agreement(call: LedgerCall, told: ToldRequest) -> Explained | Finding:
+    if told.listed:
+        return Explained.LISTED
+    wanted = "Encrypt" if told.action in _MADE_BY_ENCRYPT else _OPENING
+    same_wallet = told.wallet_address is None or told.wallet_address == call.wallet_address
+    same_key = told.kms_key_id is None or told.kms_key_id == call.key
+    if call.operation == wanted and same_wallet and same_key:
+        return Explained.ROW
+    about = f"row {told.id} tells of {told.action} of {told.wallet_address or 'no wallet'} by that request"
+    return _finding(Trouble.DISAGREES, call, about, told)
+
+
+def _matches(principal: str, patterns: Collection[str]) -> bool:
+    return any(fnmatchcase(principal, pattern) for pattern in patterns)
+
+
+def _finding(trouble: Trouble, call: LedgerCall, about: str, row: ToldRequest | None) -> Finding:
+    what = f"{call.operation} of {call.wallet_address}" if call.wallet_address else call.operation
+    whose = f"by {call.session} from {call.source_ip or 'an unknown address'}"
+    return Finding(trouble, f"{call.at:%Y-%m-%dT%H:%M:%SZ} {what} {whose}, {about}", call, row)
