@@ -38,7 +38,7 @@ def ask(service: Service, line: str) -> int:
     return service.call(method, path, content=sent, headers=headers).status_code
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md", "docs/signing.md"])
 def test_every_request_is_answered(service: Service, page: str) -> None:
     lines = list(requests(page))
     assert len(lines) >= 4
