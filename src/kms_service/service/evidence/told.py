@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kms_service.service.audit.requests import listed_requests
 from kms_service.service.evidence.ledger import LostAnswer, ToldRequest
+from kms_service.service.wallets.guard import CANARY_OPENED
 from kms_service.store.audit.trail import StoredRow
 
 # Outcomes after which nobody knows whether KMS did what it was asked for.
@@ -13,6 +14,8 @@ _UNKNOWN = frozenset({"kms_unavailable", "outcome_unknown", "internal_error"})
 def told_by(stored: StoredRow) -> Iterator[ToldRequest | LostAnswer]:
     """The KMS requests of one row: its own, those that it lists, or one whose answer never came."""
     row = stored.row
+    if row.action == CANARY_OPENED:
+        return  # the release beside it has a row of its own about the same request
     if row.kms_request_id is not None:
         yield ToldRequest(
             request_id=row.kms_request_id,
