@@ -3,7 +3,7 @@
 The tests hold every problem that they meet to this list.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -58,6 +58,7 @@ _ANY: _Errors = (
     errors.DatabaseUnavailable,
     errors.AuditUnavailable,
     errors.Overloaded,
+    errors.TimedOut,
 )
 _OPENS_A_WALLET: _Errors = (
     errors.WalletNotFound,
@@ -70,7 +71,8 @@ _OPENS_A_WALLET: _Errors = (
 )
 
 BY_SCOPE: Mapping[Scope, _Errors] = {
-    Scope.WALLETS_CREATE: (_throttled, _kms_unavailable, _no_usable_key),
+    Scope.WALLETS_CREATE: (_integrity_failure, _throttled, _kms_unavailable, _no_usable_key),
+    Scope.WALLETS_READ: (_integrity_failure,),
     Scope.WALLETS_SIGN: _OPENS_A_WALLET,
     Scope.PRIVATE_KEYS_READ: _OPENS_A_WALLET,
     Scope.PRIVATE_KEYS_EXPORT: _OPENS_A_WALLET,
@@ -89,17 +91,21 @@ BY_NAME: Mapping[str, _Errors] = {
 _OF_A_BODY = (400, 408, 413, 415)
 
 
-def problems_of(route: APIRoute) -> Iterator[dict[str, Any]]:
-    """The problems that a route can answer, each once; none for the probes and their like."""
+def problems_of(route: APIRoute) -> Sequence[dict[str, Any]]:
+    """The problems that a route can answer, one for each code; none for the probes and their like."""
     if not isinstance(route, AuthenticatedRoute):
-        return
-    scope = route.scope
-    found = [*_made(_ANY), errors.NotAuthorized(scope), errors.InvalidRequest("is not valid", _field(route))]
-    found += [*_made(BY_SCOPE.get(scope, ())), *_made(BY_NAME.get(route.name, ()))]
-    for error in found:
-        yield {**problems.problem(error), "requestId": _REQUEST_ID}
+        return ()
+    found = [
+        *_made(_ANY),
+        errors.NotAuthorized(route.scope),
+        errors.InvalidRequest("is not valid", _field(route)),
+    ]
+    found += [*_made(BY_SCOPE.get(route.scope, ())), *_made(BY_NAME.get(route.name, ()))]
+    members = [problems.problem(error) for error in found]
     if route.body_field is not None:
-        yield from ({**problems.of_framework(status), "requestId": _REQUEST_ID} for status in _OF_A_BODY)
+        members += [problems.of_framework(status) for status in _OF_A_BODY]
+    by_code = {each["code"]: {**each, "requestId": _REQUEST_ID} for each in members}
+    return list(by_code.values())
 
 
 def _made(makers: Iterable[Callable[[], errors.KmsServiceError]]) -> Iterator[errors.KmsServiceError]:
