@@ -1,0 +1,143 @@
+"""Heads outside the database: each a new object, the newest read back, and a failure told as one."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
+
+from kms_service.store.heads.bucket import BucketOfHeads
+from kms_service.store.heads.place import (
+    FolderOfHeads,
+    HeadsPlace,
+    HeadsUnavailable,
+    KeptHead,
+    bucket_and_prefix,
+    folder_of,
+)
+
+ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
+BUCKET = "evidence-heads"
+
+
+def _head(chain: uuid.UUID, seq: int) -> KeptHead:
+    return KeptHead(chain, seq, seq.to_bytes(32, "big"))
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://{host}:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    client.create_bucket(Bucket=BUCKET, ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}
+    client.put_object_lock_configuration(
+        Bucket=BUCKET, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
+    yield client
+    client.close()
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "bucket", "bucket without a prefix"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> HeadsPlace:
+    if request.param == "folder":
+        return FolderOfHeads(tmp_path / "heads")
+    s3 = request.getfixturevalue("s3")
+    if "without" not in request.param:
+        return BucketOfHeads(lambda: s3, BUCKET, f"audit/{uuid.uuid4()}")
+    bucket = f"heads-{uuid.uuid4()}"
+    s3.create_bucket(Bucket=bucket)
+    return BucketOfHeads(lambda: s3, bucket, "")
+
+
+def test_the_newest_of_each_chain_is_read_back(place: HeadsPlace) -> None:
+    place.keep([_head(ONE, 9), _head(OTHER, 3)])
+    place.keep([_head(ONE, 10)])
+    place.keep([_head(ONE, 100)])
+    assert sorted(place.read(), key=lambda head: head.chain_id) == [_head(ONE, 100), _head(OTHER, 3)]
+
+
+def test_each_head_is_an_object_of_its_own(tmp_path: Path) -> None:
+    place = FolderOfHeads(tmp_path)
+    for seq in (1, 2, 2, 3):
+        place.keep([_head(ONE, seq)])
+    assert len(list(tmp_path.rglob("*.json"))) == 3
+
+
+def test_other_files_are_no_heads(tmp_path: Path) -> None:
+    place = FolderOfHeads(tmp_path)
+    place.keep([_head(ONE, 5)])
+    (tmp_path / str(ONE) / "notes.json").write_text("{}")
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "notes").write_text("")
+    assert place.read() == [_head(ONE, 5)]
+
+
+def test_a_delete_marker_hides_no_head(s3: Any) -> None:
+    prefix = str(uuid.uuid4())
+    place = BucketOfHeads(lambda: s3, BUCKET, prefix)
+    place.keep([_head(ONE, 5), _head(ONE, 6)])
+    s3.delete_object(Bucket=BUCKET, Key=f"{prefix}/{ONE}/{_head(ONE, 6).name}")
+    assert place.read() == [_head(ONE, 6)]
+
+
+def test_names_put_before_the_heads_are_no_silence(s3: Any) -> None:
+    prefix = str(uuid.uuid4())
+    place = BucketOfHeads(lambda: s3, BUCKET, prefix)
+    place.keep([_head(ONE, 5)])
+    for number in range(101):
+        s3.put_object(Bucket=BUCKET, Key=f"{prefix}/{ONE}/!{number:03}", Body=b"")
+    with pytest.raises(HeadsUnavailable, match="is no head"):
+        place.read()
+
+
+def test_more_chains_than_a_page(s3: Any) -> None:
+    place = BucketOfHeads(lambda: s3, BUCKET, f"many-{uuid.uuid4()}")
+    heads = [_head(uuid.UUID(int=number), 1) for number in range(120)]
+    place.keep(heads)
+    assert sorted(place.read(), key=lambda head: head.chain_id) == heads
+
+
+def test_a_place_that_is_away_says_so(s3: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (FolderOfHeads(tmp_path / "file"), BucketOfHeads(lambda: s3, "no-such-bucket", "")):
+        with pytest.raises(HeadsUnavailable):
+            place.keep([_head(ONE, 1)])
+        with pytest.raises(HeadsUnavailable):
+            place.read()
+    closed = boto3.client(
+        "s3",
+        endpoint_url="http://127.0.0.1:9",
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 1}, connect_timeout=1),
+    )
+    with pytest.raises(HeadsUnavailable, match="EndpointConnectionError"):
+        BucketOfHeads(lambda: closed, BUCKET, "").keep([_head(ONE, 1)])
+
+
+def test_addresses() -> None:
+    assert bucket_and_prefix("s3://evidence-heads/audit/heads/") == (BUCKET, "audit/heads")
+    assert bucket_and_prefix("s3://evidence-heads") == (BUCKET, "")
+    assert bucket_and_prefix("/var/lib/heads") is None
+    assert folder_of("/var/lib/heads") == folder_of("file:///var/lib/heads") == Path("/var/lib/heads")
+    for wrong in ("s3://", "s3://UPPER/x", "s3:///x"):
+        with pytest.raises(ValueError, match="must name a bucket"):
+            bucket_and_prefix(wrong)
+    for wrong in ("heads", "", "https://example.com/x", "file://host/x", "~/heads"):
+        with pytest.raises(ValueError, match="must be an absolute path"):
+            folder_of(wrong)
