@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from kms_service.local.kms.cloudtrail import Identity, record_of
+from kms_service.local.cloudtrail import Identity, record_of
 from kms_service.local.kms.protocol import Call, Received
 from kms_service.service.evidence.cloudtrail import files_in, read_calls
 from kms_service.service.evidence.ledger import Ledger, LostAnswer, ToldRequest
