@@ -27,17 +27,6 @@ _SHOWN = {
     "AliasName": "aliasName",
     "TargetKeyId": "targetKeyId",
 }
-_CHANGES_NOTHING = (
-    "Decrypt",
-    "Encrypt",
-    "ReEncrypt",
-    "Generate",
-    "Describe",
-    "Get",
-    "List",
-    "Sign",
-    "Verify",
-)
 # What CloudTrail says in place of the error's own name.
 _ERRORS = {"AccessDeniedException": "AccessDenied"}
 # Ends of a request that KMS never saw, or has not answered yet.
@@ -100,7 +89,7 @@ def record_of(received: Received, identity: Identity) -> dict[str, Any] | None:
         "responseElements": None,
         "requestID": received.call.request_id,
         "eventID": str(uuid.uuid4()),
-        "readOnly": received.operation.startswith(_CHANGES_NOTHING),
+        "readOnly": received.call.changes_nothing,
         "resources": [{"accountId": account, "type": "AWS::KMS::Key", "ARN": arn} for arn in received.keys],
         "eventType": "AwsApiCall",
         "managementEvent": True,

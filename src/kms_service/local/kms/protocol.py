@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 Params = Mapping[str, Any]
 Result = dict[str, Any]
@@ -20,6 +20,12 @@ _STATUS = {
     "KeyUnavailableException": 500,
     "ServiceUnavailable": 503,
 }
+
+
+_CHANGES_NOTHING: Final = (
+    *("Decrypt", "Encrypt", "ReEncrypt", "Generate", "Sign", "Verify"),
+    *("Describe", "Get", "List"),
+)
 
 
 class KmsError(Exception):
@@ -50,6 +56,11 @@ class Call:
     params: Params
     region: str
     request_id: str
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether no key or alias is another one afterwards."""
+        return self.operation.startswith(_CHANGES_NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

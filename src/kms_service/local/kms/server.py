@@ -20,11 +20,6 @@ from kms_service.local.kms.http import HttpServer
 from kms_service.local.kms.operations import perform, refuse_signature
 from kms_service.local.kms.protocol import Call, Reply, failure
 
-_CHANGES_NOTHING = (
-    *("Encrypt", "Decrypt", "ReEncrypt", "Generate", "Sign", "Verify"),
-    *("Describe", "Get", "List"),
-)
-
 
 class LastingKms:
     """KMS whose keys are on the disk before anyone hears of them."""
@@ -49,7 +44,7 @@ class LastingKms:
         if (refused := refuse_signature(call, None)) is not None:
             return refused
         reply = perform(self._account.region(call.region), call)
-        if reply.outcome != "ok" or call.operation.startswith(_CHANGES_NOTHING):
+        if reply.outcome != "ok" or call.changes_nothing:
             return reply
         try:
             self._save()
