@@ -1,8 +1,12 @@
 """The stand-in must deserve trust: what boto3 makes of its answers is what it makes of KMS's."""
 
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
 
 import botocore.session
@@ -35,6 +39,7 @@ from kms_endpoint import (
 CONTEXT = {"purpose": "wallet-dek", "wallet_address": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"}
 DEK = bytes(range(32))
 ALIAS = "alias/Empressa-wallet-key-1"
+UNSUPPORTED = "UnsupportedOperationException"
 SERVICE_MODEL: Any = botocore.session.get_session().get_service_model("kms")
 MODELLED = sorted(shape.error_code for shape in SERVICE_MODEL.error_shapes)
 
@@ -439,3 +444,122 @@ def test_the_record_names_the_principal_and_the_request(endpoint: KmsEndpoint, c
     (received,) = endpoint.requests
     assert received.principal is None
     assert received.call.request_id == answer["ResponseMetadata"]["RequestId"]
+
+
+SIGNING = {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}
+DIGEST = {"MessageType": "DIGEST", "SigningAlgorithm": "ECDSA_SHA_256"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "code"),
+    [
+        ("create_grant", {"KeyId": ALIAS, "GranteePrincipal": "a", "Operations": ["Decrypt"]}, UNSUPPORTED),
+        ("create_key", {"KeySpec": "HMAC_256", "KeyUsage": "GENERATE_VERIFY_MAC"}, UNSUPPORTED),
+        ("create_key", {"KeySpec": "ECC_NIST_P256"}, "ValidationException"),
+        ("create_key", {"Policy": '{"Statement": []}'}, "MalformedPolicyDocumentException"),
+        ("create_alias", {"AliasName": "alias/a b", "TargetKeyId": "0"}, "InvalidAliasNameException"),
+        ("delete_alias", {"AliasName": "alias/nobody"}, "NotFoundException"),
+        ("update_alias", {"AliasName": "alias/nobody", "TargetKeyId": "0"}, "NotFoundException"),
+        ("list_keys", {"Marker": "none"}, "InvalidMarkerException"),
+        ("encrypt", {"KeyId": ALIAS, "Plaintext": bytes(4097)}, "ValidationException"),
+        ("generate_data_key", {"KeyId": ALIAS}, "ValidationException"),
+        ("get_public_key", {"KeyId": ALIAS}, "InvalidKeyUsageException"),
+        (
+            "decrypt",
+            {"KeyId": ALIAS, "DryRunModifiers": ["IGNORE_CIPHERTEXT"], "DryRun": False},
+            "ValidationException",
+        ),
+    ],
+    ids=str,
+)
+def test_what_kms_refuses_is_refused_with_its_code(
+    client: Any, operation: str, arguments: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(ClientError) as error:
+        getattr(client, operation)(**arguments)
+    assert _code(error) == code
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "code"),
+    [
+        ("schedule_key_deletion", {"PendingWindowInDays": 31}, "ValidationException"),
+        ("cancel_key_deletion", {}, "KMSInvalidStateException"),
+        ("enable_key_rotation", {"RotationPeriodInDays": 2561}, "ValidationException"),
+        ("sign", {"Message": DEK, "SigningAlgorithm": "ECDSA_SHA_256"}, "InvalidKeyUsageException"),
+    ],
+    ids=str,
+)
+def test_what_kms_refuses_of_a_key_is_refused_with_its_code(
+    client: Any, pool: list[str], operation: str, arguments: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(ClientError) as error:
+        getattr(client, operation)(KeyId=pool[0], **arguments)
+    assert _code(error) == code
+
+
+def test_a_key_to_sign_with_signs_and_does_nothing_else(client: Any) -> None:
+    key = client.create_key(**SIGNING)["KeyMetadata"]["KeyId"]
+    signature = client.sign(KeyId=key, Message=DEK, **DIGEST)["Signature"]
+    assert client.verify(KeyId=key, Message=DEK, Signature=signature, **DIGEST)["SignatureValid"]
+    refused: list[tuple[str, Callable[[], object]]] = [
+        ("ValidationException", lambda: client.sign(KeyId=key, Message=DEK[1:], **DIGEST)),
+        (
+            "InvalidKeyUsageException",
+            lambda: client.sign(KeyId=key, Message=DEK, SigningAlgorithm="ECDSA_SHA_384"),
+        ),
+        ("DryRunOperationException", lambda: client.sign(KeyId=key, Message=DEK, DryRun=True, **DIGEST)),
+        ("InvalidKeyUsageException", lambda: client.encrypt(KeyId=key, Plaintext=DEK)),
+        (UNSUPPORTED, lambda: client.rotate_key_on_demand(KeyId=key)),
+    ]
+    for code, ask in refused:
+        with pytest.raises(ClientError) as error:
+            ask()
+        assert _code(error) == code
+
+
+def test_facts_of_a_key_are_changed(client: Any) -> None:
+    key = client.create_key(Tags=[{"TagKey": "a", "TagValue": "1"}])["KeyMetadata"]["KeyId"]
+    client.update_key_description(KeyId=key, Description="other")
+    client.untag_resource(KeyId=key, TagKeys=["a"])
+    client.enable_key_rotation(KeyId=key)
+    client.disable_key_rotation(KeyId=key)
+    assert client.describe_key(KeyId=key)["KeyMetadata"]["Description"] == "other"
+    assert client.list_resource_tags(KeyId=key)["Tags"] == []
+    assert client.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"] is False
+    made = client.generate_data_key_without_plaintext(KeyId=key, KeySpec="AES_256")
+    assert "Plaintext" not in made
+    assert len(client.decrypt(CiphertextBlob=made["CiphertextBlob"])["Plaintext"]) == 32
+
+
+def test_a_replica_is_not_rotated_by_itself() -> None:
+    with KmsEndpoint() as first, KmsEndpoint(region="us-east-1", account=first.account) as second:
+        here, there = _client(first), _client(second, region="us-east-1")
+        key = here.create_key(MultiRegion=True)["KeyMetadata"]["KeyId"]
+        here.replicate_key(KeyId=key, ReplicaRegion="us-east-1")
+        with pytest.raises(there.exceptions.UnsupportedOperationException):
+            there.rotate_key_on_demand(KeyId=key)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("{", "SerializationException"),
+        ("{}", "ValidationException"),
+        ('{"CiphertextBlob": "no base64"}', "ValidationException"),
+    ],
+)
+def test_a_body_that_boto3_would_not_send_is_refused(endpoint: KmsEndpoint, body: str, code: str) -> None:
+    scope = f"Credential=test/20260101/{endpoint.region}/kms/aws4_request"
+    headers = {"Authorization": f"AWS4-HMAC-SHA256 {scope}", "X-Amz-Target": "TrentService.Decrypt"}
+    host, port = endpoint.url.removeprefix("http://").split(":")
+    with closing(HTTPConnection(host, int(port), timeout=5)) as connection:
+        connection.request("POST", "/", body, headers | {"Connection": "close"})
+        assert json.loads(connection.getresponse().read())["__type"] == code
+
+
+def test_what_is_no_http_is_cut_off(endpoint: KmsEndpoint) -> None:
+    host, port = endpoint.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        assert connection.recv(1) == b""
