@@ -45,4 +45,4 @@ pushd clients/typescript >/dev/null
 install_packages
 npm run --silent build
 popd >/dev/null
-exec .venv/bin/python -m pytest -m clients tests/clients "$@"
+exec .venv/bin/python -m pytest --numprocesses auto --dist loadfile -m clients tests/clients "$@"
