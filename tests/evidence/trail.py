@@ -45,7 +45,7 @@ def record(
     """A record of a request, seconds after noon."""
     if operation in ("Decrypt", "Encrypt"):
         params.setdefault("EncryptionContext", context())
-    call = Call(operation, params, "eu-central-1", str(uuid.uuid4()))
+    call = Call(operation, params, "eu-central-1", str(uuid.uuid4()), by.access_key)
     received = Received(call, tuple(keys), None, AT.timestamp() + at, outcome)
     made = record_of(received, by)
     assert made is not None

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from kms_service.local.errors import LocalError
 from kms_service.local.kms_standin import REGION, KmsEndpoint, kms_standin
+from kms_service.service.evidence.cloudtrail import files_in, read_calls
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
@@ -378,3 +379,18 @@ def test_endpoint_names_the_variables_that_point_boto3_at_it() -> None:
     endpoint = KmsEndpoint("http://127.0.0.1:1", pid=1)
     assert endpoint.environ()["AWS_ENDPOINT_URL_KMS"] == "http://127.0.0.1:1"
     assert endpoint.environ()["AWS_REGION"] == REGION
+
+
+def test_calls_are_told_in_files_as_cloudtrails(tmp_path: Path) -> None:
+    with kms_standin(tmp_path) as kms:
+        client = kms.client()
+        key = client.create_key()["KeyMetadata"]["Arn"]
+        blob = client.encrypt(KeyId=key, Plaintext=b"x", EncryptionContext={"purpose": "wallet-dek"})
+        client.decrypt(CiphertextBlob=blob["CiphertextBlob"], EncryptionContext={"purpose": "wallet-dek"})
+        client.close()
+    calls = [call for path in files_in([tmp_path / "cloudtrail"]) for call in read_calls(path)]
+    assert [call.operation for call in calls] == ["CreateKey", "Encrypt", "Decrypt"]
+    assert calls[1].request_id == blob["ResponseMetadata"]["RequestId"]
+    assert calls[2].keys == (key,)
+    assert calls[2].contexts == ({"purpose": "wallet-dek"},)
+    assert calls[2].access_key == "local"

@@ -107,6 +107,27 @@ def write_trail(folder: Path, records: Iterable[Mapping[str, Any]]) -> list[Path
     return [_write(folder, *place, inside) for place, inside in files.items()]
 
 
+class Trail:
+    """Collects the records of a running stand-in, and writes them to `folder` when it is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._records: list[dict[str, Any]] = []
+
+    def add(self, received: Received, account: str) -> None:
+        """Take an answered request; its access key stands for a session of the one role there is."""
+        role = f"arn:aws:iam::{account}:role/kms-service"
+        caller = Identity(role, received.call.access_key, received.call.access_key, "127.0.0.1", "unknown")
+        record = record_of(received, caller)
+        if record is not None:
+            self._records.append(record)
+
+    def write(self) -> None:
+        """Write what was collected since the last time, as new files."""
+        records, self._records = self._records, []
+        write_trail(self._folder, records)
+
+
 def _write(folder: Path, account: str, region: str, at: int, records: Sequence[Mapping[str, Any]]) -> Path:
     time = datetime.fromtimestamp(at, UTC)
     name = f"{account}_CloudTrail_{region}_{time:%Y%m%dT%H%MZ}_{uuid.uuid4().hex[:16]}.json.gz"

@@ -66,7 +66,8 @@ class KmsEndpoint:
 def kms_standin(folder: Path) -> Iterator[KmsEndpoint]:
     """Run a stand-in on loopback, on a free port, for as long as the context lasts.
 
-    Its keys are in `folder/kms-keys.json` (mode 0600) and outlast it. If this process is killed, it stops.
+    Its keys are in `folder/kms-keys.json` (mode 0600) and outlast it; `folder/cloudtrail` gets files as
+    CloudTrail would write them. If this process is killed, it stops.
 
     Raises:
         LocalError: it did not start.
@@ -74,7 +75,10 @@ def kms_standin(folder: Path) -> Iterator[KmsEndpoint]:
     folder = folder.resolve()
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     process = tether.start(
-        [sys.executable, "-m", "kms_service.local.kms.server", "--keys", folder / "kms-keys.json"],
+        [
+            *(sys.executable, "-m", "kms_service.local.kms.server"),
+            *("--keys", folder / "kms-keys.json", "--cloudtrail", folder / "cloudtrail"),
+        ],
         on_parent_death=signal.SIGTERM,
         account=None,
         workspace=folder,

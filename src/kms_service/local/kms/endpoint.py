@@ -12,7 +12,6 @@ A second Region is a second endpoint of the same account: `KmsEndpoint(region=â€
 """
 
 import asyncio
-import contextlib
 import json
 import socket
 import threading
@@ -24,19 +23,14 @@ from kms_service.local.iam import allows
 from kms_service.local.kms.faults import Error, Rule, Script, When
 from kms_service.local.kms.http import HttpServer
 from kms_service.local.kms.keys import Account, Key
-from kms_service.local.kms.operations import perform, refuse_signature
+from kms_service.local.kms.operations import keys_named, perform, refuse_signature
 from kms_service.local.kms.protocol import (
     Call,
     ConnectionReset,
-    KmsError,
-    Params,
     Received,
     Reply,
-    decode_blob,
     failure,
 )
-
-_NAMING = ("KeyId", "SourceKeyId", "DestinationKeyId", "TargetKeyId")
 
 
 class KmsEndpoint:
@@ -138,7 +132,7 @@ class KmsEndpoint:
                     raise TimeoutError(f"{self.count(operation)} of {number} requests came")
 
     async def _answer(self, call: Call) -> Reply:
-        received = Received(call, self._keys_named(call.params), self.principal)
+        received = Received(call, keys_named(self.store, call.params), self.principal)
         with self._changed:
             self.requests.append(received)
             self._changed.notify_all()
@@ -164,13 +158,3 @@ class KmsEndpoint:
             for arn in received.keys
             for action in actions.get(received.operation, (f"kms:{received.operation}",))
         )
-
-    def _keys_named(self, params: Params) -> tuple[str, ...]:
-        found = []
-        for name in _NAMING:
-            with contextlib.suppress(KmsError):
-                found += [self.store.find(params[name]).arn] if params.get(name) else []
-        if params.get("CiphertextBlob"):
-            with contextlib.suppress(KmsError):
-                found.append(self.store.maker(decode_blob(params, "CiphertextBlob"))[0].arn)
-        return tuple(dict.fromkeys(found))

@@ -22,7 +22,7 @@ from kms_service.local.kms.protocol import Call, ConnectionReset, Reply, failure
 Answer = Callable[[Call], Reply | Coroutine[Any, Any, Reply]]
 """Answers a call at once, or when awaited; in that case it may raise `ConnectionReset` to give no answer."""
 
-_SCOPE: Final = re.compile(rb"AWS4-HMAC-SHA256 Credential=[^/]+/\d+/([a-z0-9-]+)/kms/")
+_SCOPE: Final = re.compile(rb"AWS4-HMAC-SHA256 Credential=([^/]+)/\d+/([a-z0-9-]+)/kms/")
 _REASONS: Final = {200: "OK"}
 _ALIVE: Final = Reply(200, b"ok")
 # Closing with a zero linger sends RST in place of FIN.
@@ -63,10 +63,11 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._parser = httptools.HttpRequestParser(self)
         self._path, self._operation, self._body = b"", "", b""
-        self._region = ""
+        self._access_key = self._region = ""
 
     def on_message_begin(self) -> None:
-        self._path, self._operation, self._body, self._region = b"", "", b"", ""
+        self._path, self._operation, self._body = b"", "", b""
+        self._access_key = self._region = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -92,7 +93,7 @@ class _Connection(asyncio.Protocol):
             case b"x-amz-target":
                 self._operation = value.decode("latin-1").removeprefix("TrentService.")
             case b"authorization" if (scope := _SCOPE.match(value)) is not None:
-                self._region = scope[1].decode()
+                self._access_key, self._region = scope[1].decode("latin-1"), scope[2].decode()
 
     def on_body(self, body: bytes) -> None:
         self._body += body
@@ -114,7 +115,7 @@ class _Connection(asyncio.Protocol):
             params = json.loads(self._body)
         except ValueError:
             return failure("SerializationException", "The body is no JSON.")
-        return self._server.answer(Call(self._operation, params, self._region, call_id))
+        return self._server.answer(Call(self._operation, params, self._region, call_id, self._access_key))
 
     async def _wait_for(self, answer: Coroutine[Any, Any, Reply], call_id: str) -> None:
         try:

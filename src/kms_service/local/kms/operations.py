@@ -1,11 +1,21 @@
 """The lowest layer: what KMS answers to a call, at once and without a fault."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
 from kms_service.local.kms import administration, cryptographic, rotation
 from kms_service.local.kms.keys import KeyStore
-from kms_service.local.kms.protocol import Call, KmsError, Params, Reply, Result, failure, success
+from kms_service.local.kms.protocol import (
+    Call,
+    KmsError,
+    Params,
+    Reply,
+    Result,
+    decode_blob,
+    failure,
+    success,
+)
 
 _OPERATIONS: Final[dict[str, Callable[[KeyStore, Params], Result]]] = {
     "".join(word.capitalize() for word in function.__name__.split("_")): function
@@ -43,6 +53,20 @@ _OPERATIONS: Final[dict[str, Callable[[KeyStore, Params], Result]]] = {
         rotation.list_key_rotations,
     )
 }
+
+_NAMING: Final = ("KeyId", "SourceKeyId", "DestinationKeyId", "TargetKeyId")
+
+
+def keys_named(store: KeyStore, params: Params) -> tuple[str, ...]:
+    """ARNs of all keys that a request names, by key id, alias or ciphertext: a ReEncrypt's source first."""
+    found = []
+    if params.get("CiphertextBlob"):
+        with contextlib.suppress(KmsError):
+            found.append(store.maker(decode_blob(params, "CiphertextBlob"))[0].arn)
+    for name in _NAMING:
+        with contextlib.suppress(KmsError):
+            found += [store.find(params[name]).arn] if params.get(name) else []
+    return tuple(dict.fromkeys(found))
 
 
 def perform(store: KeyStore, call: Call) -> Reply:

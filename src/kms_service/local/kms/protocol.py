@@ -50,12 +50,14 @@ class Call:
         params: the members of its body.
         region: the Region it is signed for; empty when it is not signed.
         request_id: what its answer carries as `x-amzn-RequestId`.
+        access_key: whose credentials signed it; empty when it is not signed.
     """
 
     operation: str
     params: Params
     region: str
     request_id: str
+    access_key: str
 
     @property
     def changes_nothing(self) -> bool:
