@@ -89,5 +89,4 @@ def _samples(service: Service, load: Load, tell: Tell) -> list[dict[str, Any]]:
 def _name(process: psutil.Process, number: int) -> str:
     if number == 0:
         return "parent"
-    kind = "resource tracker" if "resource_tracker" in " ".join(process.cmdline()) else "worker"
-    return f"{kind} (pid {process.pid})"
+    return f"worker (pid {process.pid})"

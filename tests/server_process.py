@@ -28,7 +28,7 @@ START_SECONDS = 150
 STOP_SECONDS = 60
 
 _SOURCES = Path(__file__).parents[1] / "src"
-_ADDRESS = re.compile(r"running on (https?://[\d.]+:[1-9]\d*)")
+_ADDRESS = re.compile(r"(https?://(?:[\w.]+|\[[\da-f:]+\]):[1-9]\d*)")
 
 
 def environment(database_url: str, endpoint: KmsEndpoint, **changes: object) -> dict[str, str]:
@@ -186,7 +186,7 @@ def _address(server: ServerProcess) -> str:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and server.process.poll() is None:
         for line in list(server.out):
-            if found := _ADDRESS.search(line):
+            if "listening" in line and (found := _ADDRESS.search(line)):
                 return found[1]
         time.sleep(0.02)
     raise AssertionError(f"it did not start:\n{server.printed}")

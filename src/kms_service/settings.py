@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from kms_service.errors import SettingsError
 from kms_service.tls import server_context
 
+# Of a stop, past the longest request.
+GRACE_SECONDS = 2
 _ADVICE = "Set them in the environment or in .env; .env.example explains every setting."
 
 
@@ -166,6 +168,11 @@ class Settings(_DatabaseSettings):
         if not _makes_a_server(cert, key, client_ca):
             raise ValueError("must hold PEM certificates")
         return client_ca
+
+    @property
+    def finish_seconds(self) -> float:
+        """How long the requests under way may take to end once a stop has begun: past the longest."""
+        return self.request_deadline_seconds + GRACE_SECONDS
 
     @property
     def aliases(self) -> tuple[str, ...]:

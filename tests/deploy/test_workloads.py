@@ -8,9 +8,8 @@ from click.testing import CliRunner
 
 from authority import SERVER, Authority
 from kms_service import __version__
-from kms_service.cli.process.serve import GRACE_SECONDS
 from kms_service.cli.root import root
-from kms_service.settings import Settings, load_database_url, load_settings
+from kms_service.settings import GRACE_SECONDS, Settings, load_database_url, load_settings
 from workloads import DEPLOY, KUBERNETES, PARTS, PODS, TASKS, WORKLOADS, Workload, documents
 
 DOCKERFILE = (DEPLOY.parent / "Dockerfile").read_text()

@@ -14,6 +14,11 @@ import pytest
             "kms_service.cli.process.serve",
             {"sqlalchemy", "psycopg", "boto3", "fastapi", "cryptography"},
         ),
+        (
+            "kms_service.cli.process.supervisor",
+            {"kms_service.cli.root", "kms_service.errors", "pydantic", "click", "structlog", "uvicorn"}
+            | {"asyncio", "multiprocessing", "ssl", "prometheus_client"},
+        ),
         ("kms_service.cli.root", {"pydantic", "sqlalchemy", "boto3", "fastapi", "uvicorn"}),
     ],
 )

@@ -1,48 +1,42 @@
 """The metrics as Prometheus reads them: of this process, or of all worker processes of one server.
 
-Workers keep their metrics in memory-mapped files of one private folder, so that any of them, or their parent,
-can answer for all. A dead worker's counts stay, since counters must not fall; its live gauges go. CPU time,
-memory and open files are read from the system, by `pid`: a sum would fall with a worker's end.
+Workers keep their metrics in memory-mapped files of one private folder, so that any of them, or a process
+beside them, can answer for all. A dead worker's counts stay, since counters must not fall; its live gauges
+go. CPU time, memory and open files are read from the system, by `pid`: a sum would fall with a worker's end.
 """
 
-import multiprocessing
 import os
 import re
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
+    make_wsgi_app,
 )
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
 # The library's own variable and its only switch; it looks once, when it is first imported.
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 _LIVE_GAUGES = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
-
-
-@contextmanager
-def shared_folder() -> Iterator[Path]:
-    """Worker processes started inside share their metrics in a private folder, which is removed at the end.
-
-    The caller's own metrics stay out of it: this process imported the library before.
-    """
-    with tempfile.TemporaryDirectory(prefix="kms-service-metrics-") as folder:
-        os.environ[FOLDER_VARIABLE] = folder
-        try:
-            yield Path(folder)
-        finally:
-            del os.environ[FOLDER_VARIABLE]
 
 
 def scraped() -> CollectorRegistry:
@@ -56,17 +50,42 @@ def scraped() -> CollectorRegistry:
     return registry
 
 
-def serve(host: str, port: int) -> int:
-    """Answer scrapes on a port of their own, in a thread of their own, until the process ends.
+def serve(sockets: Iterable[socket.socket]) -> None:
+    """Answer scrapes on these bound sockets, each in a thread of its own, until the process ends."""
+    for each in sockets:
+        server = _Server(each, make_wsgi_app(scraped()))
+        threading.Thread(target=server.serve_forever, name="scrapes", daemon=True).start()
 
-    Returns:
-        The port, which the system picks when `port` is 0.
 
-    Raises:
-        OSError: the port is taken or not allowed.
-    """
-    server, _thread = start_http_server(port, host, scraped())
-    return server.server_port
+def main() -> None:
+    """Answer scrapes for the workers of the supervisor above, on inherited sockets, until that ends."""
+    serve(socket.socket(fileno=int(number)) for number in sys.argv[1:])
+    supervisor = os.getppid()
+    while os.getppid() == supervisor:
+        time.sleep(1)
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 10  # of a scraper that says nothing
+
+    def log_message(self, *_: object) -> None:
+        """Log no request."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each request, so that one that is slow holds up no other."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, listening: socket.socket, app: "WSGIApplication") -> None:
+        super().__init__(listening.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.server_name, self.server_port = listening.getsockname()[:2]
+        self.setup_environ()
+        self.set_app(app)
+        self.server_activate()
 
 
 class _Workers(Collector):
@@ -79,8 +98,8 @@ class _Workers(Collector):
     def collect(self) -> Iterable[Metric]:
         workers = self._live_workers()
         yield from self._collector.collect()  # type: ignore[no-untyped-call] # as above
-        parent = multiprocessing.parent_process()
-        yield from _of_processes([os.getpid() if parent is None else parent.pid or 0, *workers])
+        # Whether it is a worker or answers scrapes alone, what is above is the supervisor.
+        yield from _of_processes(sorted({os.getppid(), os.getpid(), *workers}))
 
     def _live_workers(self) -> list[int]:
         """The workers that run; the gauges of the others are forgotten."""
@@ -112,3 +131,7 @@ def _runs(pid: int) -> bool:
     except OSError:  # gone, or its number belongs to somebody else now
         return False
     return True
+
+
+if __name__ == "__main__":
+    main()

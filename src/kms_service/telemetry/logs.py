@@ -22,9 +22,14 @@ def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stdout) ->
 
     The service logs to standard output; commands, which print facts there, log to standard error.
     """
-    as_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
-    _configure_structlog(level, stream, as_json=as_json)
-    _route_foreign_loggers(level, stream, as_json=as_json)
+    json_lines = as_json(log_format, stream)
+    _configure_structlog(level, stream, as_json=json_lines)
+    _route_foreign_loggers(level, stream, as_json=json_lines)
+
+
+def as_json(log_format: LogFormat, stream: TextIO) -> bool:
+    """Whether a log of this form on this stream is JSON lines."""
+    return log_format == "json" or (log_format == "auto" and not stream.isatty())
 
 
 def get_logger() -> FilteringBoundLogger:

@@ -26,10 +26,19 @@ class Connection(Protocol):
 
 
 class Admission:
-    """Counts the connections of this process; `limit` is how many may be there for any request."""
+    """Counts the connections of this process.
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        limit: how many may be there for any request.
+        left: called when one has ended.
+        clock: monotonic.
+    """
+
+    def __init__(
+        self, limit: int, left: Callable[[], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._limit = limit
+        self._left = left
         self._clock = clock
         self._admitted: set[Connection] = set()
         self._spare: dict[Connection, None] = {}  # in the order of their coming
@@ -52,6 +61,7 @@ class Admission:
         metrics.connections.dec()
         self._admitted.discard(connection)
         self._spare.pop(connection, None)
+        self._left()
 
     def _tell(self) -> None:
         if self._clock() - self._logged >= _LOG_SECONDS:

@@ -5,8 +5,8 @@ of requests that one packet may hold, nor a caller who does not take its answer.
 """
 
 import asyncio
-from functools import partial
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import httptools
 from uvicorn._types import ASGI3Application
@@ -25,7 +25,6 @@ from kms_service.api.asgi.patience import (
 )
 from kms_service.api.asgi.refusals import FULL, MALFORMED, TOO_LARGE, Refusal
 from kms_service.api.asgi.request_size import PIECE_BYTES, RequestSize
-from kms_service.settings import Settings
 from kms_service.telemetry import metrics
 
 _VERSIONS = frozenset({"1.0", "1.1"})
@@ -44,10 +43,12 @@ class HttpConnection(HttpToolsProtocol):
         *,
         admission: Admission,
         patience: Patience,
+        stops: Callable[[], bool],
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._admission = admission
         self._patience = patience
+        self._stops = stops
         self._size = RequestSize()
         self._admitted = False
         self._in_head = False
@@ -134,7 +135,9 @@ class HttpConnection(HttpToolsProtocol):
         self._refusal = self._refusal or self._judged()
         if self._refusal is None:
             super().on_headers_complete()
-            if self._leaving or not self._admitted:
+            # A stop is told with the answer: who has heard of it sends no request into a connection that is
+            # just being closed.
+            if self._leaving or not self._admitted or self._stops():
                 self.cycle.keep_alive = False
 
     def on_chunk_header(self) -> None:
@@ -278,10 +281,3 @@ class HttpConnection(HttpToolsProtocol):
         self._ended = True
         self.transport.close()
         self._wait.begin(FLUSH_SECONDS, self.transport.abort)
-
-
-def connections(settings: Settings) -> type[HttpConnection]:
-    """What makes the connections of this process, within the bounds of its settings."""
-    patience = Patience(settings.request_deadline_seconds, settings.keep_alive_seconds)
-    admission = Admission(settings.max_connections)
-    return cast("type[HttpConnection]", partial(HttpConnection, admission=admission, patience=patience))

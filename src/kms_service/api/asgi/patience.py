@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+HANDSHAKE_SECONDS = 5.0
 HEAD_SECONDS = 5.0
 PROBE_HEAD_SECONDS = 1.0
 LAST_HEAD_SECONDS = 1.0

@@ -1,29 +1,29 @@
 """`kms-service serve`."""
 
-import signal
-import ssl
+import json
+import logging
+import os
+import socket
 import sys
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any, NoReturn
+import tempfile
+from dataclasses import asdict
+from typing import NoReturn
 
 import click
-import uvicorn
 
-from kms_service.cli.process.supervisor import Supervisor
-from kms_service.errors import SettingsError
+from kms_service.cli.process.listening import BACKLOG, bound, url
+from kms_service.cli.process.supervisor import Plan
+from kms_service.cli.process.worker import exit_well_on_signals
 from kms_service.lasting import lasting
 from kms_service.settings import Settings, load_settings
 from kms_service.telemetry import exposition, logs
 from kms_service.telemetry.logs import get_logger
-from kms_service.tls import server_context
 
-# Of a stop, past the longest request.
-GRACE_SECONDS = 2
-# uvicorn kills a worker that does not answer for so long; within its own 5, one that imports on a busy host
-# would be killed and started again for ever.
-_STARTING_SECONDS = 30
+# A worker that imports on a busy host takes long.
+_STARTING_SECONDS = 60.0
+# What a worker does behind its last request.
+_ENDING_SECONDS = 3.0
+_SUPERVISOR = "kms_service.cli.process.supervisor"
 
 log = get_logger()
 
@@ -33,86 +33,66 @@ def serve() -> None:
     """Serve HTTP on HOST and PORT, with the settings of the environment and .env; HTTPS with TLS_CERT_FILE.
 
     Does not migrate. Exits 78 when a setting is missing or wrong or the schema is behind, 69 when no key of
-    the pool can be used. On SIGTERM it tells not ready, finishes the requests under way, and exits 0.
+    the pool can be used. On SIGTERM it tells not ready, finishes the requests under way, and exits 0. With
+    several WORKERS, SIGHUP replaces one after the other without a pause.
     """
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)
-    # uvicorn raises the signal that stopped it once more when all is done: that is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _exit)
+    exit_well_on_signals()
+    listening = bound(settings.host, settings.port, "PORT")
+    scraped = _metrics_sockets(settings)
+    scheme = "http" if settings.tls_cert_file is None else "https"
+    log.info("listening", url=url(scheme, settings.host, listening))
     if settings.workers == 1:
-        _serve_alone(settings)
+        _serve_alone(settings, listening, scraped)
     else:
-        _supervise(settings)
+        _supervise(settings, listening, scraped)
 
 
-def _serve_alone(settings: Settings) -> None:
-    _serve_metrics(settings)
+def _metrics_sockets(settings: Settings) -> list[socket.socket]:
+    if settings.metrics_port is None:
+        return []
+    sockets = bound(settings.host, settings.metrics_port, "METRICS_PORT")
+    log.info("metrics_served", host=settings.host, port=sockets[0].getsockname()[1])
+    return sockets
+
+
+def _serve_alone(settings: Settings, listening: list[socket.socket], scraped: list[socket.socket]) -> None:
+    exposition.serve(scraped)
     with lasting():
         # The parent of several needs none of it.
         from kms_service.api.app import serving_app  # noqa: PLC0415
-        from kms_service.api.asgi.http_connection import connections  # noqa: PLC0415
+        from kms_service.cli.process import server  # noqa: PLC0415
+        from kms_service.cli.process.doors import ListeningDoor  # noqa: PLC0415
 
         app = serving_app(settings)
-    uvicorn.Server(uvicorn.Config(app, http=connections(settings), **_options(settings))).run()
+    server.run(app, settings, ListeningDoor(listening))
 
 
-def _supervise(settings: Settings) -> NoReturn:
-    with exposition.shared_folder() as folder:
-        _serve_metrics(settings)
-        config = uvicorn.Config(
-            "kms_service.cli.process.worker:app", factory=True, workers=settings.workers, **_options(settings)
-        )
-        supervisor = Supervisor(config, config.bind_socket(), folder)
-        supervisor.run()
-    sys.exit(supervisor.exit_code)
-
-
-def _serve_metrics(settings: Settings) -> None:
-    # In the parent of several workers: it answers for all of them, even when all of them hang.
-    if settings.metrics_port is None:
-        return
-    try:
-        port = exposition.serve(settings.host, settings.metrics_port)
-    except OSError as error:
-        problem = f"METRICS_PORT: {settings.metrics_port} cannot be listened on: {error.strerror}"
-        raise SettingsError(
-            [problem], "Choose a free port, or leave it out to serve /metrics on PORT."
-        ) from error
-    log.info("metrics_served", host=settings.host, port=port)
-
-
-def _exit(_signal: int, _frame: object) -> NoReturn:
-    sys.exit(0)
-
-
-def _options(settings: Settings) -> dict[str, Any]:
-    return {
-        "host": settings.host,
-        "port": settings.port,
-        "access_log": False,  # the service writes its own, with request id and caller
-        "log_config": None,
-        "server_header": False,
-        "ws": "none",
-        "reset_contextvars": True,  # or a request would inherit the deadline of its connection's last one
-        "proxy_headers": False,  # nothing here asks who the peer is or by which scheme it came
-        "timeout_graceful_shutdown": int(settings.request_deadline_seconds) + GRACE_SECONDS,
-        "timeout_worker_healthcheck": _STARTING_SECONDS,
-        **_tls(settings),
-    }
-
-
-def _tls(settings: Settings) -> dict[str, Any]:
-    if settings.tls_cert_file is None or settings.tls_key_file is None:
-        return {}
-    files = (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
-    return {"ssl_context_factory": partial(_context, files)}
-
-
-def _context(
-    files: tuple[Path, Path, Path | None],
-    _config: uvicorn.Config,
-    _default: Callable[[], ssl.SSLContext],
-) -> ssl.SSLContext:
-    # A function of the module: uvicorn pickles it for its worker processes.
-    return server_context(*files)
+def _supervise(settings: Settings, listening: list[socket.socket], scraped: list[socket.socket]) -> NoReturn:
+    """Become the supervisor: another program in this process, without what reading settings has loaded."""
+    for each in (*listening, *scraped):
+        each.set_inheritable(True)
+    folder = tempfile.mkdtemp(prefix="kms-service-metrics-")
+    numbers = [each.fileno() for each in scraped]
+    plan = Plan(
+        listening=[each.fileno() for each in listening],
+        backlog=BACKLOG,
+        workers=settings.workers,
+        worker="kms_service.cli.process.worker",
+        beside=["-m", exposition.__name__, *map(str, numbers)] if numbers else [],
+        beside_sockets=numbers,
+        # By then every request under way has missed its deadline.
+        hang_seconds=settings.finish_seconds,
+        start_seconds=_STARTING_SECONDS,
+        stop_seconds=settings.shutdown_delay_seconds + settings.finish_seconds + _ENDING_SECONDS,
+        as_json=logs.as_json(settings.log_format, sys.stdout),
+        level=logging.getLevelNamesMapping()[settings.log_level],
+        folder=folder,
+    )
+    os.environ[exposition.FOLDER_VARIABLE] = folder
+    # With -P unless this process itself imports from where it was started.
+    safe = [] if sys.path[:1] == [os.getcwd()] else ["-P"]  # noqa: PTH109 # as sys.path has it
+    words = [sys.executable, *safe, "-m", _SUPERVISOR, json.dumps(asdict(plan))]
+    sys.stdout.flush()
+    os.execv(sys.executable, words)  # noqa: S606 # this interpreter, our own module

@@ -1,31 +1,45 @@
-"""One of several worker processes, as its supervisor starts it."""
+"""One of several worker processes, as its supervisor starts it: `python -m` with the socket to that."""
 
-import os
+import signal
+import socket
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NoReturn
 
-from kms_service.cli.process.supervisor import leave_reason
+from kms_service.cli.process.doors import SupervisedDoor
 from kms_service.cli.root import exit_code
 from kms_service.errors import KmsServiceError
 from kms_service.lasting import lasting
 from kms_service.settings import load_settings
 from kms_service.telemetry import logs
-from kms_service.telemetry.exposition import FOLDER_VARIABLE
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
 
-def app() -> "FastAPI":
-    """The application of this process, which ends when it cannot serve; its supervisor says why."""
+def main() -> None:
+    """Serve what the supervisor passes until a signal comes; where that cannot begin, tell the supervisor."""
+    door = SupervisedDoor(socket.socket(fileno=int(sys.argv[1])))
+    exit_well_on_signals()
     try:
         settings = load_settings()
         logs.configure(settings.log_level, settings.log_format)
         with lasting():
             from kms_service.api.app import serving_app  # noqa: PLC0415 # its import is most of the start
+            from kms_service.cli.process import server  # noqa: PLC0415 # as above
 
-            return serving_app(settings)
+            app = serving_app(settings)
     except KmsServiceError as error:
-        leave_reason(Path(os.environ[FOLDER_VARIABLE]), exit_code(error), f"kms-service: {error}")
+        door.fail(exit_code(error), f"kms-service: {error}")
         sys.exit(exit_code(error))
+    server.run(app, settings, door)
+
+
+def exit_well_on_signals() -> None:
+    """End by a signal with 0: uvicorn raises the one that stopped it once more when all is done."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+
+
+def _exit(_signal: int, _frame: object) -> NoReturn:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Where a serving process has its connections from: its own sockets, or the supervisor of several."""
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kms_service.cli.process.listening import BACKLOG
+from kms_service.cli.process.messages import FAILED, READY, STATE, STOPPING, Message, encode
+
+if TYPE_CHECKING:
+    from kms_service.cli.process.server import Server
+
+BEAT_SECONDS = 0.5
+_TELL_SECONDS = 0.01
+_AT_ONCE = 64
+_NO_FILES_SECONDS = 1.0
+
+
+class ListeningDoor:
+    """Sockets of this process alone, bound and not yet listening; closed with the door."""
+
+    def __init__(self, sockets: list[socket.socket]) -> None:
+        self._sockets = sockets
+
+    def open(self, server: "Server") -> None:
+        """Listen, and let in whoever comes."""
+        for each in self._sockets:
+            each.setblocking(False)
+            each.listen(BACKLOG)
+            asyncio.get_running_loop().add_reader(each, self._accept, each, server)
+        self._server = server
+
+    def left(self) -> None:
+        """Need not be known here."""
+
+    def close(self) -> None:
+        """Let in who waits in the backlog, and listen no more."""
+        for each in self._sockets:
+            asyncio.get_running_loop().remove_reader(each)
+            self._accept(each, self._server)
+            each.close()
+        self._sockets = []
+
+    def _accept(self, listening: socket.socket, server: "Server") -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                connection, _address = listening.accept()
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError:
+                self._pause(listening, server)  # no file is left for it: what waits goes on waiting
+                return
+            server.admit(connection)
+
+    def _pause(self, listening: socket.socket, server: "Server") -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening)
+
+        def resume() -> None:
+            if listening in self._sockets:
+                loop.add_reader(listening, self._accept, listening, server)
+
+        loop.call_later(_NO_FILES_SECONDS, resume)
+
+
+class SupervisedDoor:
+    """The socket to the supervisor, which passes connections, and hears that this event loop goes round."""
+
+    def __init__(self, control: socket.socket) -> None:
+        control.setblocking(False)
+        self._control = control
+        self._taken = 0
+        self._telling = False
+
+    def fail(self, exit_code: int, reason: str) -> None:
+        """Say why this worker cannot begin to serve."""
+        self._say(Message(FAILED, exit_code=exit_code, reason=reason))
+
+    def open(self, server: "Server") -> None:
+        """Take connections."""
+        self._server = server
+        asyncio.get_running_loop().add_reader(self._control, self._take)
+        self._say(Message(READY))
+        self._beat()
+
+    def left(self) -> None:
+        """Tell it soon, with others that have ended meanwhile, for an even spread."""
+        if not self._telling:
+            self._telling = True
+            asyncio.get_running_loop().call_later(_TELL_SECONDS, self._say_state)
+
+    def close(self) -> None:
+        """Take no more; those that were passed and not taken go to another worker."""
+        asyncio.get_running_loop().remove_reader(self._control)
+        self._say(Message(STOPPING))
+
+    def _take(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                part, descriptors, _flags, _address = socket.recv_fds(self._control, 1, 1)
+            except BlockingIOError:
+                break
+            except OSError:
+                part, descriptors = b"", []
+            if not part:
+                self._end_without_supervisor()
+                return
+            for descriptor in descriptors:
+                self._taken += 1
+                self._server.admit(socket.socket(fileno=descriptor))
+        # Before anything is read from them: until it hears this, the supervisor may give them to another.
+        self._say_state()
+
+    def _end_without_supervisor(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._control)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _beat(self) -> None:
+        self._say_state()
+        asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
+
+    def _say_state(self) -> None:
+        self._telling = False
+        self._say(Message(STATE, open=self._server.open_connections, taken=self._taken))
+
+    def _say(self, message: Message) -> None:
+        with suppress(OSError):  # nobody is there any more, or does not listen
+            self._control.send(encode(message))

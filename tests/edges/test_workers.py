@@ -1,0 +1,243 @@
+"""Several workers behind their supervisor: connections spread evenly, and none lost with a worker."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import psutil
+import pytest
+
+from kms_endpoint import KmsEndpoint
+from kms_service.settings import GRACE_SECONDS
+from raw_http import PROBE, answered, asked, connected, statuses
+from server_process import ServerProcess, environment, free_port, run, serve
+from waiting import wait_until
+from wiring import FreshDatabase
+
+DEADLINE_SECONDS = 4
+
+
+@pytest.fixture(scope="module")
+def env(fresh_database: FreshDatabase) -> Iterator[dict[str, str]]:
+    with fresh_database() as url, KmsEndpoint() as endpoint:
+        endpoint.add_pool("Empressa-wallet-key", 10)
+        yield environment(
+            url,
+            endpoint,
+            WORKERS=2,
+            METRICS_PORT=0,
+            REQUEST_DEADLINE_SECONDS=DEADLINE_SECONDS,
+            SHUTDOWN_DELAY_SECONDS=1,
+        )
+
+
+@pytest.fixture(scope="module")
+def server(env: dict[str, str]) -> Iterator[ServerProcess]:
+    with serve(env) as server:
+        wait_until(lambda: both_serve(server))
+        yield server
+        assert server.err == []
+
+
+def workers(server: ServerProcess) -> list[psutil.Process]:
+    """Those that serve by now."""
+    serving = " ".join(line["event"] for line in server.events() if "Started server" in line["event"])
+    return [
+        child
+        for child in psutil.Process(server.process.pid).children()
+        if f"[{child.pid}]" in serving and child.status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+def both_serve(server: ServerProcess) -> bool:
+    """Whether nobody is starting or ending."""
+    events = [line["event"] for line in server.events()]
+    started = sum("Started server" in event for event in events)
+    return events.count("Application startup complete.") == started and len(workers(server)) == 2
+
+
+def of_worker(worker: psutil.Process, callers: list[socket.socket]) -> int:
+    """How many of these callers it serves."""
+    ports = {caller.getsockname()[1] for caller in callers}
+    return sum(bool(each.raddr) and each.raddr.port in ports for each in worker.net_connections("tcp"))
+
+
+@dataclass
+class Load:
+    """Callers one request after another, on connections that they keep.
+
+    Attributes:
+        answers: how many were 200.
+        failures: connections that ended amid a request, by local port.
+        others: what else was answered.
+    """
+
+    url: str
+    answers: int = 0
+    failures: list[int] = field(default_factory=list)
+    others: list[int] = field(default_factory=list)
+    connections: dict[int, socket.socket] = field(default_factory=dict)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def call(self, number: int) -> None:
+        while not self.ended.is_set():
+            with connected(self.url) as connection:
+                self.connections[number] = connection
+                while not self.ended.is_set() and self._one(connection):
+                    time.sleep(0.002)
+
+    def _one(self, connection: socket.socket) -> bool:
+        """Whether the connection goes on."""
+        port = connection.getsockname()[1]
+        try:
+            connection.sendall(PROBE)
+        except ConnectionError:
+            self.failures.append(port)
+            return False
+        answer = answered(connection)
+        if statuses(answer) == [200]:
+            self.answers += 1
+        elif statuses(answer):
+            self.others += statuses(answer)
+        else:
+            self.failures.append(port)
+        return statuses(answer) != [] and b"connection: close" not in answer.lower()
+
+
+@contextmanager
+def load(server: ServerProcess, callers: int = 16) -> Iterator[Load]:
+    """Callers at work, each of whom has had an answer."""
+    wait_until(lambda: both_serve(server))
+    running = Load(server.url)
+    threads = [threading.Thread(target=running.call, args=(number,)) for number in range(callers)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: running.answers > 4 * callers)
+        yield running
+        seen = running.answers
+        wait_until(lambda: running.answers > seen + 4 * callers)
+    finally:
+        running.ended.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("count", [4, 32])
+def test_connections_are_spread_evenly(server: ServerProcess, count: int) -> None:
+    port = int(server.url.rpartition(":")[2])
+
+    def idle() -> bool:
+        each_has = (each for worker in workers(server) for each in worker.net_connections("tcp"))
+        return not any(each.laddr.port == port and each.raddr for each in each_has)
+
+    wait_until(idle)
+    time.sleep(1)  # until the supervisor knows it too
+    with ExitStack() as stack:
+        callers = [stack.enter_context(connected(server.url)) for _ in range(count)]
+        for caller in callers:
+            caller.sendall(PROBE)
+            assert statuses(answered(caller)) == [200]
+        shares = [of_worker(worker, callers) for worker in workers(server)]
+        assert sorted(shares) == [count // 2, count // 2]
+
+
+def test_a_killed_worker_takes_with_it_only_what_it_was_serving(server: ServerProcess) -> None:
+    with load(server) as running:
+        victim = workers(server)[0]
+        served = of_worker(victim, list(running.connections.values()))
+        victim.kill()
+        server.wait_for("worker_died")
+        wait_until(lambda: both_serve(server))
+    assert 0 < served < 16
+    assert len(running.failures) <= served
+    assert len(set(running.failures)) == len(running.failures), "nobody fails twice"
+    assert running.others == []
+
+
+def test_new_callers_notice_nothing_of_a_killed_worker(server: ServerProcess) -> None:
+    """Also not those whose connection was on its way to it."""
+    victim = workers(server)[0]
+    victim.send_signal(signal.SIGSTOP)
+    with ExitStack() as stack:
+        callers = [stack.enter_context(connected(server.url)) for _ in range(12)]
+        for caller in callers:
+            caller.sendall(PROBE)
+        time.sleep(0.3)
+        victim.kill()
+        assert all(statuses(answered(caller)) == [200] for caller in callers)
+    wait_until(lambda: both_serve(server))
+
+
+def test_workers_are_replaced_one_by_one_without_a_failure(server: ServerProcess) -> None:
+    before = {worker.pid for worker in workers(server)}
+    with load(server) as running:
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: both_serve(server) and not before & {each.pid for each in workers(server)})
+    assert (running.failures, running.others) == ([], [])
+
+
+def test_a_worker_that_is_told_to_stop_is_replaced_without_a_failure(server: ServerProcess) -> None:
+    victim = workers(server)[0]
+    with load(server) as running:
+        victim.terminate()
+        wait_until(lambda: not victim.is_running() and both_serve(server))
+    assert (running.failures, running.others) == ([], [])
+
+
+def test_a_worker_whose_loop_stands_still_is_ended_while_the_other_serves(server: ServerProcess) -> None:
+    victim = workers(server)[0]
+    started = time.monotonic()
+    victim.send_signal(signal.SIGSTOP)
+    time.sleep(2.5)  # beats are missed by now: new connections go past it
+    while victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE:
+        assert statuses(asked(server.url, PROBE)) == [200]
+        assert time.monotonic() - started < DEADLINE_SECONDS + GRACE_SECONDS + 5
+        time.sleep(0.1)
+    assert any(line["late"] == "loop" for line in server.wait_for("worker_late"))
+    wait_until(lambda: both_serve(server))
+
+
+def test_the_metrics_come_back_when_their_process_dies(server: ServerProcess) -> None:
+    wait_until(lambda: both_serve(server))
+    port = server.wait_for("metrics_served")[0]["port"]
+    serving = {worker.pid for worker in workers(server)}
+    (beside,) = [each for each in psutil.Process(server.process.pid).children() if each.pid not in serving]
+    beside.kill()
+    assert httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).status_code == 200
+
+
+def test_workers_end_with_a_supervisor_that_is_killed(env: dict[str, str]) -> None:
+    with serve({**env, "PORT": str(free_port())}) as server:
+        wait_until(lambda: both_serve(server))
+        below = psutil.Process(server.process.pid).children()
+        assert len(below) == 3
+        os.kill(server.process.pid, signal.SIGKILL)
+        _gone, alive = psutil.wait_procs(below, timeout=30)
+        assert alive == []
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_both_families_are_listened_on_at_both_ports(env: dict[str, str], count: int) -> None:
+    env = {**env, "HOST": "::", "WORKERS": str(count), "PORT": str(free_port())}
+    with serve(env) as server:
+        metrics = server.wait_for("metrics_served")[0]["port"]
+        for host in ("127.0.0.1", "[::1]"):
+            assert httpx.get(f"http://{host}:{env['PORT']}/livez", timeout=30).status_code == 200
+            assert httpx.get(f"http://{host}:{metrics}/metrics", timeout=30).status_code == 200
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize(("variable", "count"), [("PORT", 1), ("PORT", 2), ("METRICS_PORT", 2)])
+def test_a_port_that_is_taken_is_told_in_one_line(env: dict[str, str], variable: str, count: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("serve", env={**env, "WORKERS": str(count), variable: str(taken.getsockname()[1])})
+    assert done.returncode == 78
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith(f"  {variable}: ")]
+    assert line.endswith("cannot be listened on: Address already in use")
