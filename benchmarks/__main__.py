@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.driver import Load
 from benchmarks.filling import fill
+from benchmarks.hostile import TELL_SECONDS, hostile
 from benchmarks.machine import circumstances
 from benchmarks.measuring import driving, next_window, target
 from benchmarks.micro import micro
@@ -120,6 +121,28 @@ def run_soak(*, seconds: float, bound: float, latency_ms: float, into: Path) -> 
             f"{'flat' if rise <= bound else 'GROWS'}: {name}, {rise:+.1f} MiB an hour (bound {bound:g})"
         )
     if not results["soak"]["flat"]:
+        raise click.exceptions.Exit(1)
+
+
+@main.command("hostile")
+@click.option("--for", "seconds", type=Duration(), default="60s", show_default=True, help="How long.")
+@click.option("--connections", type=int, default=200, show_default=True)
+@_into
+def run_hostile(*, seconds: float, connections: int, into: Path) -> None:
+    """Send one worker what anybody may send without a token, and watch its memory: hostile.json.
+
+    Exits 1 when it takes 300 MiB or does not answer any more.
+    """
+    at = circumstances()
+    with _progress(max(1, int(seconds / TELL_SECONDS))) as tell, rig(FULL.latency_ms) as machine:
+        found = hostile(machine, seconds, connections, tell)
+    _write(into / "hostile.json", {"circumstances": at, "hostile": found})
+    attacks = sum(found["attacks"].values())
+    click.echo(
+        f"{'holds' if found['held'] else 'FAILS'}: {attacks} attacks on {connections} connections, "
+        f"{found['peak_mib']} MiB at most, {found['before_mib']} before (bound {found['bound_mib']})"
+    )
+    if not found["held"]:
         raise click.exceptions.Exit(1)
 
 

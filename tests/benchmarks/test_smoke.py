@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from benchmarks.driver import Load
+from benchmarks.hostile import ATTACKS, hostile
 from benchmarks.measuring import UnexpectedAnswers, measure, target
 from benchmarks.rig import Installation, Rig, Service
 from benchmarks.scenarios import SCENARIOS, Target
@@ -162,3 +163,10 @@ def test_results_and_a_soak_are_drawn(tmp_path: Path) -> None:
     plots.plot_soak(drawn, tmp_path / "soak.svg")
     assert "listing-middle" in (tmp_path / "results.svg").read_text()
     assert "parent: +1.5 MiB an hour" in (tmp_path / "soak.svg").read_text()
+
+
+def test_callers_without_a_token_take_no_memory_of_note(machine: Rig) -> None:
+    found = hostile(machine, 4, 60, lambda _: None)
+    assert found["held"]
+    assert found["before_mib"] <= found["peak_mib"]
+    assert len(found["attacks"]) > len(ATTACKS) / 2
