@@ -132,9 +132,13 @@ def test_what_an_earlier_release_kept_still_opens(tmp_path: Path) -> None:
     kept = json.loads((VECTORS / "kms_keys_format_1.json").read_text())
     old = kept["facts"]
     (tmp_path / "kms-keys.json").write_text(json.dumps(kept["file"]))
+    made: list[bytes] = []
     for _ in range(2):  # as it was, and as it is written back
         with kms_standin(tmp_path) as endpoint:
             kms = client(endpoint)
+            made.append(wrapped(kms, old["keys"][1]))  # the key that was rotated
+            for blob in made:
+                assert kms.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT)["Plaintext"] == DEK
             for name in ("a", "b"):
                 blob = base64.b64decode(old[f"blob_{name}"])
                 opened = kms.decrypt(CiphertextBlob=blob, EncryptionContext=old["context"])
