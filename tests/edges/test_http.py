@@ -196,6 +196,70 @@ def test_a_body_that_never_comes_holds_no_connection(
         assert seconds_until_closed(connection) < deadline + 1 + SLACK_SECONDS
 
 
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        (b"Content-Length: 100\r\n\r\n", b""),
+        (b"Content-Length: 100\r\n\r\n{", b" "),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        (b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n", b""),
+    ],
+    ids=["never", "in drops", "in chunks", "asked for"],
+)
+def test_a_late_body_is_408_within_the_deadline(
+    server: ServerProcess, token: str, deadline: float, head: bytes, drop: bytes
+) -> None:
+    authorized = f"POST /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n".encode()
+    answer = b""
+    with connected(server.url) as connection:
+        started = time.monotonic()
+        connection.settimeout(0.3)
+        connection.sendall(authorized + b"Content-Type: application/json\r\n" + head)
+        while b"HTTP/1.1 4" not in answer and time.monotonic() - started < 20:
+            connection.sendall(drop)
+            with suppress(TimeoutError):
+                answer += connection.recv(65536)
+        seconds = time.monotonic() - started
+        connection.settimeout(30)
+        answer += answered(connection)
+        assert deadline - 1 < seconds < deadline + SLACK_SECONDS
+        is_problem(answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"), 408, "request_timeout")
+        assert seconds_until_closed(connection) < SLACK_SECONDS
+
+
+def test_a_slow_body_is_taken(server: ServerProcess, token: str) -> None:
+    authorized = f"POST /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n".encode()
+    body = b'{"userId": "slow"}'
+    with connected(server.url) as connection:
+        connection.sendall(
+            authorized + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
+        for number in range(len(body)):
+            connection.sendall(body[number : number + 1])
+            time.sleep(0.05)
+        assert statuses(answered(connection)) == [201]
+
+
+def test_a_pipelined_request_has_a_deadline_of_its_own(
+    server: ServerProcess, token: str, deadline: float
+) -> None:
+    """The one before it used up its own, in the same connection."""
+    head = f"POST /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n".encode()
+    head += b"Content-Type: application/json\r\n"
+    body = b'{"userId": "known"}'
+    begun = head + b"Content-Length: %d\r\n\r\n" % len(body)
+    with connected(server.url) as connection:
+        connection.sendall(begun + body)
+        assert statuses(answered(connection)) == [201]
+        connection.sendall(begun)
+        time.sleep(deadline / 2)
+        connection.sendall(body + begun)
+        assert statuses(answered(connection)) == [409]
+        time.sleep(deadline * 5 / 8)  # past the deadline of the one before
+        connection.sendall(body)
+        assert statuses(answered(connection)) == [409]
+
+
 def test_a_body_without_end_behind_a_refusal_ends(server: ServerProcess, deadline: float) -> None:
     before = resident(server)
     started = time.monotonic()

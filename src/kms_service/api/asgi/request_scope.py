@@ -1,5 +1,6 @@
 """What every request gets: an id, a deadline, a size limit, a log line, counted metrics, and no cache."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -15,6 +16,8 @@ from kms_service.telemetry import context, metrics
 from kms_service.telemetry.logs import get_logger
 
 MAX_BODY_BYTES = 64 * 1024
+# Kept of a request's time to answer that its body is late.
+_ANSWER_SECONDS = 0.25
 _PLAUSIBLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
 # Whatever else a caller makes up is one label together.
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
@@ -31,6 +34,16 @@ class BodyTooLarge(HTTPException):
 
     def __init__(self) -> None:
         super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+
+class BodyLate(HTTPException):
+    """The body is not there in time; an HTTPException as above.
+
+    What is still to come of it could not be told from the next request, so the connection ends.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(HTTPStatus.REQUEST_TIMEOUT, headers={"Connection": "close"})
 
 
 class RequestScope:
@@ -56,9 +69,9 @@ class RequestScope:
 
     async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
-            await self._app(scope, _capped(scope, receive), answer.send)
-        except BodyTooLarge:
-            await problems.framework(413)(scope, receive, answer.send)
+            await self._app(scope, _capped(scope, receive, self._seconds), answer.send)
+        except (BodyTooLarge, BodyLate) as refusal:
+            await problems.framework(refusal.status_code, refusal.headers)(scope, receive, answer.send)
         except Exception:  # the process's outermost boundary
             log.exception("unexpected_error")
             if answer.status:
@@ -98,15 +111,23 @@ def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
     return 0
 
 
-def _capped(scope: Scope, receive: Receive) -> Receive:
+def _capped(scope: Scope, receive: Receive, seconds: float) -> Receive:
     if _declared_length(scope["headers"]) > MAX_BODY_BYTES:
         raise BodyTooLarge
     received = 0
+    whole = False
 
     async def capped() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, whole
+        if whole:
+            return await receive()  # of which only the caller's leaving can come
+        try:
+            async with asyncio.timeout(deadline.remaining(seconds) - _ANSWER_SECONDS):
+                message = await receive()
+        except TimeoutError:
+            raise BodyLate from None
         received += len(message.get("body", b""))
+        whole = not message.get("more_body", False)
         if received > MAX_BODY_BYTES:
             raise BodyTooLarge
         return message
