@@ -33,7 +33,7 @@ Worker = Process
 
 def worker(scale: Installation, threads: int) -> AbstractContextManager[Worker]:
     """A worker of rotations."""
-    return scale.process("rotation", "run", "--threads", str(threads))
+    return scale.process("rotation", "run", "--at-once", str(threads))
 
 
 def moved(scale: Installation) -> int:
@@ -150,7 +150,7 @@ def _afterwards(machine: Rig, scale: Installation, options: argparse.Namespace) 
     unopened = unsealable(scale.database_url, KEYS)
     remove_unopenable(scale.database_url, options.opens_every)
     started = time.monotonic()
-    verified = json.loads(scale.command("verify", "--json", "--threads", "8", check=False).splitlines()[-1])
+    verified = json.loads(scale.command("verify", "--json", "--at-once", "8", check=False).splitlines()[-1])
     rate = verified["opened"] / (time.monotonic() - started)
     return {
         "job": dict(zip(columns, job, strict=True)),
@@ -198,7 +198,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--wallets", type=int, default=100_000)
     parser.add_argument("--opens-every", type=int, default=1, help="that fills faster: see filling.py")
-    parser.add_argument("--threads", type=int, default=8, help="KMS calls at once in a worker")
+    parser.add_argument(
+        "--at-once", dest="threads", type=int, default=32, help="KMS calls at once in a worker"
+    )
     parser.add_argument("--rate", type=float, default=10_000, help="KMS calls a second over all workers")
     parser.add_argument("--latency-ms", type=float, default=5.0, help="of KMS")
     options = parser.parse_args()

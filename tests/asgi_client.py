@@ -1,10 +1,11 @@
 """Requests straight into the ASGI application, without a socket."""
 
-import asyncio
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
+
+from event_loop import complete
 
 
 class AsgiClient:
@@ -25,7 +26,7 @@ class AsgiClient:
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """One request and its whole answer."""
-        return asyncio.run(self._request(method, path, options))
+        return complete(self._request(method, path, options))
 
     async def _request(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
         transport = httpx.ASGITransport(self._app)

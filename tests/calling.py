@@ -1,7 +1,7 @@
 """Callers of the service over real HTTP, for fixtures of any scope."""
 
+import asyncio
 import io
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from documented import hold_to_document
+from event_loop import complete, loop
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
@@ -32,8 +33,10 @@ _NO_LIMITS = httpx.Limits(max_connections=None)
 def make_token(services: Services, *scopes: Scope) -> str:
     """A fresh token with these scopes, made as an operator makes it."""
     name = f"caller-{next(_numbers)}"
-    made = services.tokens.create(
-        name, scopes, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+    made = complete(
+        services.tokens.create(
+            name, scopes, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+        )
     )
     return made.secret
 
@@ -84,25 +87,26 @@ def serving(settings: Settings, endpoint: KmsEndpoint, token: str | None = None)
     ):
         app = create_app(serving, owns_process=False)
         if token is None:
-            serving.audit.record(Event("test.begin"))  # opens its chain, which costs an Encrypt of its own
+            complete(
+                serving.audit.record(Event("test.begin"))
+            )  # opens its chain, which costs an Encrypt of its own
         services = replace(serving, settings=settings, tokens=operator.tokens, canaries=operator.canaries)
         with _server(app) as url, httpx.Client(base_url=url, timeout=60, limits=_NO_LIMITS) as client:
             made = token or make_token(services, *ALL)
             yield Service(services, owner, endpoint, app, client, made)
-    owner.close()
+    complete(owner.close())
 
 
 @contextmanager
 def _server(app: FastAPI) -> Iterator[str]:
     config = uvicorn.Config(app, port=0, access_log=False, log_config=None, server_header=False)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, name="uvicorn")
-    thread.start()
+    served = asyncio.run_coroutine_threadsafe(server.serve(), loop())
     try:
         while not server.started:
-            assert thread.is_alive(), "the server did not start"
+            assert not served.done(), "the server did not start"
             time.sleep(0.005)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join()
+        served.result()

@@ -19,6 +19,7 @@ from itertools import count
 import click
 import httpx
 
+from event_loop import complete
 from fault_table import database
 from kms_endpoint import Error, Hang, KmsEndpoint, Reset, Status
 from kms_service.access.scopes import Scope
@@ -87,7 +88,7 @@ class Load:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
 
-    async def run(self, seconds: float) -> None:
+    async def complete(self, seconds: float) -> None:
         """All callers at once, for so long."""
         limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS)
         async with httpx.AsyncClient(
@@ -189,7 +190,7 @@ def main() -> None:
     with database("load") as url:
         for name, break_ in SCENARIOS.items():
             with KmsEndpoint() as kms, serving(url, kms) as load:
-                asyncio.run(one_key_fails(kms, load, break_))
+                asyncio.run(complete(one_key_fails(kms, load, break_)))
                 report(name, load)
                 click.echo(
                     f"  the key: {kms.count('Encrypt', key=FAULTY)} Encrypt calls; "

@@ -18,6 +18,7 @@ import click
 import httpx
 
 from asgi_client import AsgiClient
+from event_loop import complete
 from kms_endpoint import (
     Delay,
     Empty,
@@ -128,12 +129,14 @@ def measure(database_url: str, bring: Bring) -> Behaviour:
 class _Meeting:
     def __init__(self, services: Services, endpoint: KmsEndpoint) -> None:
         self._services, self._endpoint = services, endpoint
-        made = services.tokens.create(
-            f"fault-{next(_numbers)}-{time.time_ns()}",
-            list(Scope),
-            expires_in=None,
-            private_key_reads_per_minute=None,
-            signatures_per_minute=None,
+        made = complete(
+            services.tokens.create(
+                f"fault-{next(_numbers)}-{time.time_ns()}",
+                list(Scope),
+                expires_in=None,
+                private_key_reads_per_minute=None,
+                signatures_per_minute=None,
+            )
         )
         self._client = AsgiClient(create_app(services, owns_process=False), made.secret)
 

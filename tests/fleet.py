@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from event_loop import complete
 from kms_endpoint import KmsEndpoint, Received
 from kms_service.bootstrap import Services
 from kms_service.kms.keys.pool import KeyMode
@@ -42,8 +43,8 @@ class Fleet:
         others = [key.alias for key in self.services.pool.keys if key.name != SOURCE]
         self.services.pool.set_draining(frozenset(others))
         for name in names:
-            self.addresses[name] = self.services.wallets.create_wallet(name).wallet_address
-        self.services.shared_state.poll()
+            self.addresses[name] = complete(self.services.wallets.create_wallet(name)).wallet_address
+        complete(self.services.shared_state.poll())
 
     def start(self, **changes: object) -> Rotation:
         """Start a rotation away from the source key."""
@@ -54,11 +55,11 @@ class Fleet:
             "dry_run": False,
             "rate_per_second": 10_000.0,
         }
-        return self.services.rotations.start(RotationRequest(**(asked | changes)))  # type: ignore[arg-type]
+        return complete(self.services.rotations.start(RotationRequest(**(asked | changes))))  # type: ignore[arg-type]
 
     def job(self, rotation: Rotation) -> Rotation:
         """The job as it is now."""
-        return self.services.rotations.find(rotation.rotation_id)
+        return complete(self.services.rotations.find(rotation.rotation_id))
 
     def ended(self, rotation: Rotation, within: float = 120) -> Rotation:
         """The job once it has ended."""
@@ -72,7 +73,7 @@ class Fleet:
 
     def drain_source(self) -> None:
         """Keep new wallets away from the source key."""
-        self.services.pool_service.set_mode(SOURCE, KeyMode.DRAINING)
+        complete(self.services.pool_service.set_mode(SOURCE, KeyMode.DRAINING))
 
     def by_key(self) -> dict[str, int]:
         """Wallets under each key ARN."""
@@ -88,7 +89,7 @@ class Fleet:
     def all_open(self) -> None:
         """Every wallet opens to the address it was made with."""
         for name, address in self.addresses.items():
-            assert self.services.wallets.get_private_key_for_user(name).wallet_address == address
+            assert complete(self.services.wallets.get_private_key_for_user(name)).wallet_address == address
 
     def query(self, statement: str, *parameters: object) -> list[tuple]:  # type: ignore[type-arg]
         """Rows, past the service."""

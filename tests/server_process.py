@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import httpx
 
+from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.settings import Settings, load_settings
@@ -66,12 +67,14 @@ def make_token(env: dict[str, str], name: str, *scopes: str) -> str:
     """A token for a process in this environment."""
     fields = {name.lower(): value for name, value in env.items() if name.lower() in Settings.model_fields}
     with running_services(load_settings(None, **fields)) as services:
-        made = services.tokens.create(
-            name,
-            [Scope(scope) for scope in scopes],
-            expires_in=None,
-            private_key_reads_per_minute=None,
-            signatures_per_minute=None,
+        made = complete(
+            services.tokens.create(
+                name,
+                [Scope(scope) for scope in scopes],
+                expires_in=None,
+                private_key_reads_per_minute=None,
+                signatures_per_minute=None,
+            )
         )
     return made.secret
 

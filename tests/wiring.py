@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
+from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services, build
 from kms_service.settings import Settings
@@ -68,7 +69,7 @@ def running_services(settings: Settings) -> Iterator[Services]:
     """A process's services, checked as at start, without their background work."""
     services = build(settings)
     try:
-        services.check()
+        complete(services.check())
         yield services
     finally:
-        services.close()
+        complete(services.close())

@@ -8,7 +8,8 @@ from structlog import PrintLogger
 from kms_service.errors import NoKeyAtStart
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.control_plane.administration import KeyAdministration
-from kms_service.kms.control_plane.client import connect
+from kms_service.kms.control_plane.client import ControlPlane
+from kms_service.kms.data_plane.client import connect
 from kms_service.kms.keys.health import KeyHealth
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.access.authenticate import LAST_USE_SECONDS, Authenticator
@@ -35,7 +36,7 @@ from kms_service.service.wallets.opening import WalletOpener
 from kms_service.service.wallets.release import Releases
 from kms_service.service.wallets.signing import SigningService
 from kms_service.service.wallets.verify import WalletVerifier
-from kms_service.service.wallets.wallets import BATCH_THREADS, WalletsKmsService
+from kms_service.service.wallets.wallets import WalletsKmsService
 from kms_service.settings import Settings
 from kms_service.store.access.tokens import TokenStore
 from kms_service.store.access.uses import TokenUseStore
@@ -70,6 +71,7 @@ class Services:
 
     settings: Settings
     database: Database
+    kms: AwsKmsService
     pool: KmsKeyPool
     pool_service: PoolService
     shared_state: SharedStatePoll
@@ -91,7 +93,7 @@ class Services:
     overviews: Overviews
     background: tuple[Repeating, ...]
 
-    def check(self) -> None:
+    async def check(self) -> None:
         """Pass when everything is there that serving needs.
 
         Raises:
@@ -99,9 +101,9 @@ class Services:
             NoKeyAtStart: no key of the pool can be used; one line a key says why.
             DatabaseUnavailable: PostgreSQL does not answer.
         """
-        schema.check(self.database)
-        self.shared_state.poll()
-        self.pool.refresh()
+        await schema.check(self.database)
+        await self.shared_state.poll()
+        await self.pool.refresh()
         if len(self.pool.reasons) == len(self.pool.keys):
             lines = "".join(f"\n  {alias}: {reason}" for alias, reason in self.pool.reasons.items())
             raise NoKeyAtStart(
@@ -111,33 +113,32 @@ class Services:
             )
         for alias, reason in self.pool.reasons.items():
             log.warning("key_unusable", key=alias, reason=reason)
-        self.readiness.probe()
+        await self.readiness.probe()
 
     def start(self) -> None:
-        """Begin the background work."""
+        """Begin the background work, on the running loop."""
         metrics.begin(time.time())
         for work in self.background:
             work.start()
         if self.settings.rotation_worker_enabled:
             self.rotation_worker.start()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop the background work, end the audit chains, and close all connections."""
-        self.rotation_worker.stop()
+        await self.rotation_worker.stop()
         for work in self.background:
-            work.stop()
-        self.authenticator.note_last_use()
-        self.audit.close()
-        self.database.close()
+            await work.stop()
+        await self.authenticator.note_last_use()
+        await self.audit.close()
+        await self.kms.close()
+        await self.database.close()
 
 
 def build(settings: Settings) -> Services:
     """All objects of a process, wired; no I/O yet."""
-    threads = settings.worker_threads + BATCH_THREADS
-    database = open_database(settings, connections=threads + 1)
-    client = connect(settings, connections=threads + settings.rotation_worker_threads)
+    database = open_database(settings, connections=settings.database_connections)
     health = KeyHealth(_calls_under_one_key(settings))
-    kms = AwsKmsService(client, settings.aws_region, health)
+    kms = AwsKmsService(connect(settings), settings.aws_region, health)
     pool = KmsKeyPool(kms, settings.aliases, health)
     audit = AuditLog(AuditStore(database), pool)
     trail_store = AuditTrailStore(database)
@@ -164,6 +165,7 @@ def build(settings: Settings) -> Services:
     return Services(
         settings=settings,
         database=database,
+        kms=kms,
         pool=pool,
         pool_service=pool_service,
         shared_state=shared_state,
@@ -179,13 +181,13 @@ def build(settings: Settings) -> Services:
         rotation_worker=RotationWorker(
             rotation_store,
             RotationWork(database),
-            Rewrapper(kms, settings.rotation_worker_threads),
+            Rewrapper(kms, settings.rotation_calls_in_flight),
             ChainRewrapper(chain_key_store, kms),
             pool,
             audit,
         ),
         key_lifecycle=KeyLifecycle(
-            pool, KeyAdministration(client), census, chain_key_store, rotation_store, audit
+            pool, KeyAdministration(ControlPlane(settings)), census, chain_key_store, rotation_store, audit
         ),
         authenticator=authenticator,
         seal=seal,
@@ -224,5 +226,5 @@ def _overviews(settings: Settings, overviews: Overviews) -> tuple[Repeating, ...
 
 
 def _calls_under_one_key(settings: Settings) -> int:
-    # Half of the threads, rounded down, stay for the other keys when one hangs; a lone key has no others.
-    return settings.worker_threads if settings.kms_key_pool_size == 1 else (settings.worker_threads + 1) // 2
+    # Half of the places, rounded down, stay for the other keys when one hangs; a lone key has no others.
+    return settings.max_in_flight if settings.kms_key_pool_size == 1 else (settings.max_in_flight + 1) // 2

@@ -1,13 +1,15 @@
 """The one reader of environment variables and `.env`: frozen, checked as a whole, secrets unprintable."""
 
 import ipaddress
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -87,15 +89,15 @@ class Settings(_DatabaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 3001
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    worker_threads: Annotated[int, Field(ge=2, le=128)] = 5
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 256
+    database_connections: Annotated[int, Field(ge=2, le=200)] = 10
     pool_refresh_seconds: Annotated[float, Field(ge=1, le=86400)] = 300
     audit_heads_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
     keep_alive_seconds: Annotated[float, Field(ge=1, le=3600)] = 75
     request_deadline_seconds: Annotated[float, Field(ge=4, le=120)] = 10
     rotation_worker_enabled: bool = True
-    rotation_worker_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    rotation_calls_in_flight: Annotated[int, Field(ge=1, le=256)] = 16
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     metrics_emf: bool = False
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=120)] = 1
@@ -200,7 +202,7 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     Raises:
         SettingsError: lists every missing or wrong variable by name and how to mend it, never a value.
     """
-    with _explained():
+    with _explained(_outdated(env_file)):
         return Settings(_env_file=env_file, **overrides)
 
 
@@ -210,20 +212,38 @@ def load_database_url(env_file: Path | None = Path(".env")) -> str:
     Raises:
         SettingsError: it is missing or wrong.
     """
-    with _explained():
+    with _explained([]):
         return _DatabaseSettings(_env_file=env_file).database_url.get_secret_value()
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(outdated: Sequence[str]) -> Iterator[None]:
     # from None: the errors hold what was read.
     try:
         yield
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False)
-        raise SettingsError([_problem(dict(detail)) for detail in details], _ADVICE) from None
+        raise SettingsError([*outdated, *(_problem(dict(each)) for each in details)], _ADVICE) from None
     except UnicodeDecodeError:
         raise SettingsError([".env: is not UTF-8 text"], _ADVICE) from None
+    if outdated:
+        raise SettingsError(outdated, _ADVICE)
+
+
+# Settings of earlier versions, and what to set now: ignored, they would mislead.
+_REPLACED = {
+    "WORKER_THREADS": "there are no worker threads any more; set MAX_IN_FLIGHT and DATABASE_CONNECTIONS",
+    "ROTATION_WORKER_THREADS": "there are no worker threads any more; set ROTATION_CALLS_IN_FLIGHT",
+}
+
+
+def _outdated(env_file: Path | None) -> list[str]:
+    try:
+        written = {} if env_file is None else dotenv_values(env_file)
+    except UnicodeDecodeError:
+        return []  # reported where the file is read for good
+    names = {name.upper() for name in (*os.environ, *written)}
+    return [f"{name}: {advice}" for name, advice in _REPLACED.items() if name in names]
 
 
 _REMEDIES = {

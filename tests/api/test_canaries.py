@@ -3,6 +3,7 @@
 import pytest
 
 from calling import Service
+from event_loop import complete
 from kms_service.errors import WalletNotFound
 from kms_service.service.wallets import guard
 
@@ -30,8 +31,8 @@ def test_whoever_opens_one_notices_nothing_and_the_alarm_is_raised(
 ) -> None:
     for user in ("alice", "canary"):
         own_service.create(user)
-    own_service.services.canaries.add("canary")
-    own_service.services.shared_state.poll()  # the operator is another process
+    complete(own_service.services.canaries.add("canary"))
+    complete(own_service.services.shared_state.poll())  # the operator is another process
     before = _count(own_service)
     plain = own_service.call("GET", "/wallets/alice/private-key")
     assert alarms == []
@@ -60,15 +61,15 @@ def test_a_wallet_can_stop_being_one(
     own_service: Service, alarms: list[tuple[str, dict[str, object]]]
 ) -> None:
     own_service.create("alice")
-    own_service.services.canaries.add("alice")
-    assert [each.user_id for each in own_service.services.canaries.list_all()] == ["alice"]
-    own_service.services.canaries.remove("alice")
+    complete(own_service.services.canaries.add("alice"))
+    assert [each.user_id for each in complete(own_service.services.canaries.list_all())] == ["alice"]
+    complete(own_service.services.canaries.remove("alice"))
     assert own_service.call("GET", "/wallets/alice/private-key").status_code == 200
     assert alarms == []
     with pytest.raises(WalletNotFound):
-        own_service.services.canaries.remove("alice")
+        complete(own_service.services.canaries.remove("alice"))
 
 
 def test_a_user_without_a_wallet_is_no_canary(own_service: Service) -> None:
     with pytest.raises(WalletNotFound):
-        own_service.services.canaries.add("nobody")
+        complete(own_service.services.canaries.add("nobody"))

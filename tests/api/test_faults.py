@@ -11,6 +11,7 @@ import pytest
 from httpx import Response
 
 from calling import Service, serving
+from event_loop import complete, entered
 from kms_endpoint import (
     Delay,
     Empty,
@@ -100,7 +101,7 @@ def test_a_create_under_a_kms_fault(hasty: Service, name: str) -> None:
         return
     _is(answer, code)
     assert hasty.call("GET", f"/wallets/{user}").status_code == 404
-    hasty.services.pool.refresh()
+    complete(hasty.services.pool.refresh())
     assert hasty.create(user).status_code == 201
 
 
@@ -113,7 +114,7 @@ def test_a_private_key_read_under_a_kms_fault(hasty: Service, name: str) -> None
         assert time.monotonic() - began < hasty.services.settings.request_deadline_seconds
     _is(answer, code)
     assert "privateKey" not in answer.text
-    hasty.services.pool.refresh()
+    complete(hasty.services.pool.refresh())
     assert hasty.call("GET", "/wallets/reader/private-key").status_code == 200
 
 
@@ -123,10 +124,10 @@ def test_every_refused_read_and_create_is_on_record(hasty: Service) -> None:
         hasty.call("GET", "/wallets/reader/private-key")
         hasty.create("refused")
     hasty.call("GET", "/wallets/nobody/private-key")
-    hasty.services.pool.refresh()
+    complete(hasty.services.pool.refresh())
     statement = "SELECT action, outcome, user_id FROM audit_events ORDER BY id DESC LIMIT 3"
-    with hasty.owner.connection() as connection:
-        rows = [tuple(row) for row in connection.exec_driver_sql(statement)][::-1]
+    with entered(hasty.owner.connection()) as connection:
+        rows = [tuple(row) for row in complete(connection.exec_driver_sql(statement))][::-1]
     assert rows == [
         ("private_key.read", "kms_key_unusable", "reader"),
         ("wallet.create", "no_usable_key", "refused"),
@@ -141,13 +142,13 @@ def test_what_waits_longer_than_the_deadline_is_503(settings: Settings, kms_endp
         with psycopg.connect(settings.database_url.get_secret_value()) as holder:
             holder.execute("LOCK TABLE wallets IN ACCESS EXCLUSIVE MODE")
             answer = service.call("GET", "/wallets/anybody")
-        _is(answer, "overloaded")
+        _is(answer, "deadline_exceeded")
         assert 0.5 <= answer.elapsed.total_seconds() < 2
         assert service.call("GET", "/wallets").status_code == 200
 
 
 def test_more_than_may_be_in_flight_is_refused_at_once(settings: Settings, kms_endpoint: KmsEndpoint) -> None:
-    changes = {"max_in_flight": 4, "worker_threads": 4, "kms_key_pool_size": 1}
+    changes = {"max_in_flight": 4, "kms_key_pool_size": 1}
     with serving(settings.model_copy(update=changes), kms_endpoint) as service:
         service.create("held")
         with kms_endpoint.on("Decrypt").answer(Delay(1)), ThreadPoolExecutor(20) as executor:
@@ -168,8 +169,8 @@ def test_more_than_may_be_in_flight_is_refused_at_once(settings: Settings, kms_e
 def test_no_audit_row_no_answer(own_service: Service) -> None:
     own_service.create("alice")
     refuse = "ALTER TABLE audit_events ADD CONSTRAINT refused CHECK (false) NOT VALID"
-    with own_service.owner.connection() as connection:
-        connection.exec_driver_sql(refuse)
+    with entered(own_service.owner.connection()) as connection:
+        complete(connection.exec_driver_sql(refuse))
     answer = own_service.call("GET", "/wallets/alice/private-key")
     _is(answer, "audit_unavailable")
     assert "0x" not in answer.text
@@ -177,8 +178,8 @@ def test_no_audit_row_no_answer(own_service: Service) -> None:
     assert own_service.create("bob").status_code == 503
     assert own_service.call("GET", "/wallets/bob").status_code == 404
     assert own_service.call("GET", "/wallets/alice").status_code == 200
-    with own_service.owner.connection() as connection:
-        connection.exec_driver_sql("ALTER TABLE audit_events DROP CONSTRAINT refused")
+    with entered(own_service.owner.connection()) as connection:
+        complete(connection.exec_driver_sql("ALTER TABLE audit_events DROP CONSTRAINT refused"))
     assert own_service.call("GET", "/wallets/alice/private-key").status_code == 200
     assert own_service.create("bob").status_code == 201
 
@@ -263,9 +264,9 @@ def test_a_broken_row_is_one_and_the_same_failure(hasty: Service, what: str) -> 
     change, asks_kms = BROKEN[what]
     user = what.replace(" ", "-")
     hasty.create(user)
-    with hasty.owner.connection() as connection:
+    with entered(hasty.owner.connection()) as connection:
         statement = f"UPDATE wallets SET {change} WHERE user_id = %s"  # noqa: S608 - from the table above
-        connection.exec_driver_sql(statement, (user,))
+        complete(connection.exec_driver_sql(statement, (user,)))
     calls = hasty.kms.count("Decrypt")
     answer = hasty.call("GET", f"/wallets/{user}/private-key")
     _is(answer, "integrity_failure")

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from calling import ALL, Service, serving
+from event_loop import complete, entered
 from kms_endpoint import Error
 from kms_service.access.limits import LimitedUse
 from kms_service.store.access import uses as token_uses
@@ -18,12 +19,14 @@ _numbers = count(1)
 
 
 def _limited(service: Service, *, reads: int | None = None, signatures: int | None = None) -> str:
-    made = service.services.tokens.create(
-        f"limited-{next(_numbers)}",
-        ALL,
-        expires_in=None,
-        private_key_reads_per_minute=reads,
-        signatures_per_minute=signatures,
+    made = complete(
+        service.services.tokens.create(
+            f"limited-{next(_numbers)}",
+            ALL,
+            expires_in=None,
+            private_key_reads_per_minute=reads,
+            signatures_per_minute=signatures,
+        )
     )
     return made.secret
 
@@ -105,20 +108,22 @@ def test_a_token_without_a_limit_leaves_no_trace(
 ) -> None:
     service.create("alice")
     assert [_read(service, service.token) for _ in range(3)] == [200] * 3
-    with service.owner.connection() as connection:
-        names = connection.exec_driver_sql("SELECT token_name FROM token_uses").scalars().all()
+    with entered(service.owner.connection()) as connection:
+        names = complete(connection.exec_driver_sql("SELECT token_name FROM token_uses")).scalars().all()
     assert not [name for name in names if not name.startswith("limited-")]
 
 
 def test_a_minute_slides(own_service: Service, database_url: str) -> None:
     """Seconds pass here by moving the counters into the past."""
-    name = own_service.services.tokens.create(
-        "limited", ALL, expires_in=None, private_key_reads_per_minute=3, signatures_per_minute=None
+    name = complete(
+        own_service.services.tokens.create(
+            "limited", ALL, expires_in=None, private_key_reads_per_minute=3, signatures_per_minute=None
+        )
     ).row.name
     uses = TokenUseStore(own_service.services.database)
 
     def take() -> int | None:
-        return uses.take(name, LimitedUse.PRIVATE_KEY_READ, 3)
+        return complete(uses.take(name, LimitedUse.PRIVATE_KEY_READ, 3))
 
     def pass_seconds(seconds: int) -> None:
         with psycopg.connect(database_url) as connection:

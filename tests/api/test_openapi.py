@@ -10,6 +10,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from calling import Service, serving
+from event_loop import complete
 
 QUICK = settings(
     max_examples=8, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
@@ -52,7 +53,9 @@ def test_the_document_is_valid(document: dict[str, Any]) -> None:
 def test_any_request_is_answered_as_documented(
     service: Service, document: dict[str, Any], mode: GenerationMode
 ) -> None:
-    service.services.signing.warm_up()  # loads what raises the recursion limit, which Hypothesis minds
+    complete(
+        service.services.signing.warm_up()
+    )  # loads what raises the recursion limit, which Hypothesis minds
     described = _operations(document)
     api = schemathesis.openapi.from_url(f"{service.client.base_url}/openapi.json")
     tried = 0

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from httpx import Response
 
 from calling import ALL, Service, make_token
+from event_loop import complete, entered
 from kms_service.access import tokens
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
@@ -132,10 +133,10 @@ def _nobody(service: Service) -> dict[str, dict[str, str]]:
         "revoked_at = now()": tokens.digest(revoked),
         "expires_at = now() - interval '1 second'": tokens.digest(expired),
     }
-    with service.owner.connection() as connection:
+    with entered(service.owner.connection()) as connection:
         for change, digest in changes.items():
             statement = f"UPDATE tokens SET {change} WHERE token_sha256 = %s"  # noqa: S608 - from above
-            connection.exec_driver_sql(statement, (digest,))
+            complete(connection.exec_driver_sql(statement, (digest,)))
     return {
         "no header": {},
         "no scheme": {"Authorization": service.token},
@@ -208,8 +209,8 @@ def test_a_refusal_is_on_record_and_an_unknown_token_is_not(
 ) -> None:
     def events() -> list[Any]:
         statement = "SELECT actor, action, outcome, detail FROM audit_events ORDER BY id"
-        with service.owner.connection() as connection:
-            return list(connection.exec_driver_sql(statement))
+        with entered(service.owner.connection()) as connection:
+            return list(complete(connection.exec_driver_sql(statement)))
 
     before = len(events())
     service.call("GET", "/wallets/alice/private-key", token=tokens.new_token())

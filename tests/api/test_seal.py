@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from calling import Service, make_token, serving
+from event_loop import complete
 from kms_endpoint import Hang
 from kms_service.access.scopes import Scope
 
@@ -118,7 +119,7 @@ def test_a_replica_that_does_not_poll_obeys_too(own_service: Service, database_u
     """What the guard knows is never older than a second and a half: it asks rather than trusts more."""
     own_service.create("alice")
     for work in own_service.services.background:
-        work.stop()
+        complete(work.stop())
     assert _release(own_service, "read") == 200
     with psycopg.connect(database_url) as connection:
         connection.execute("INSERT INTO seal_changes (sealed, actor) VALUES (true, 'somebody')")

@@ -13,6 +13,7 @@ from pyhpke import KEMKey
 from sqlalchemy import select, text
 
 from calling import Service, make_token
+from event_loop import complete, entered
 from kms_endpoint import Error
 from kms_service.access.scopes import Scope
 from kms_service.crypto import export as export_seal
@@ -65,8 +66,8 @@ def _ask(service: Service, user: str, route: str, body: Any, **content: Any) -> 
 
 def _rows(service: Service, user: str) -> list[Any]:
     query = select(audit_events).where(audit_events.c.user_id == user).order_by(audit_events.c.id)
-    with service.owner.engine.connect() as connection:
-        return list(connection.execute(query))[1:]  # the first is the wallet's creation
+    with entered(service.owner.engine.connect()) as connection:
+        return list(complete(connection.execute(query)))[1:]  # the first is the wallet's creation
 
 
 def _refused(answer: Response, field: str) -> None:
@@ -151,8 +152,8 @@ def test_each_costs_one_kms_call_and_leaves_one_row(service: Service, route: str
 @pytest.mark.invariant(3)
 def test_without_a_row_nothing_leaves(own_service: Service) -> None:
     user, _ = _wallet(own_service)
-    with own_service.owner.engine.begin() as connection:
-        connection.execute(text("ALTER TABLE audit_events ADD CHECK (false) NOT VALID"))
+    with entered(own_service.owner.engine.begin()) as connection:
+        complete(connection.execute(text("ALTER TABLE audit_events ADD CHECK (false) NOT VALID")))
     for route, body in BODIES.items():
         answer = _ask(own_service, user, route, body)
         assert (answer.status_code, answer.json()["code"]) == (503, "audit_unavailable")

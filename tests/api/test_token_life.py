@@ -8,17 +8,20 @@ import psycopg
 import pytest
 
 from calling import Service, serving
+from event_loop import complete
 from kms_service.access.scopes import Scope
 from kms_service.errors import TokenNotFound
 
 
 def _token(service: Service, name: str, expires_in: timedelta | None = None) -> str:
-    made = service.services.tokens.create(
-        name,
-        [Scope.WALLETS_READ],
-        expires_in=expires_in,
-        private_key_reads_per_minute=None,
-        signatures_per_minute=None,
+    made = complete(
+        service.services.tokens.create(
+            name,
+            [Scope.WALLETS_READ],
+            expires_in=expires_in,
+            private_key_reads_per_minute=None,
+            signatures_per_minute=None,
+        )
     )
     return made.secret
 
@@ -41,7 +44,7 @@ def _ends(service: Service, token: str) -> bool:
 
 def test_both_secrets_are_good_for_the_overlap(own_service: Service, database_url: str) -> None:
     old = _token(own_service, "app")
-    made = own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None)
+    made = complete(own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None))
     assert made.secret != old
     assert (_status(own_service, old), _status(own_service, made.secret)) == (200, 200)
     with psycopg.connect(database_url) as connection:
@@ -53,14 +56,18 @@ def test_both_secrets_are_good_for_the_overlap(own_service: Service, database_ur
 def test_rotating_again_ends_the_oldest(own_service: Service) -> None:
     secrets = [_token(own_service, "app")]
     for _ in range(2):
-        made = own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None)
+        made = complete(
+            own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None)
+        )
         secrets.append(made.secret)
     assert [_status(own_service, secret) for secret in secrets] == [401, 200, 200]
 
 
 def test_rotation_never_lengthens_the_life_of_the_old_secret(own_service: Service) -> None:
     old = _token(own_service, "app", expires_in=timedelta(minutes=5))
-    made = own_service.services.tokens.rotate("app", overlap=timedelta(days=7), expires_in=timedelta(days=90))
+    made = complete(
+        own_service.services.tokens.rotate("app", overlap=timedelta(days=7), expires_in=timedelta(days=90))
+    )
     assert made.row.previous_expires_at is not None
     assert made.row.expires_at is not None
     assert made.row.previous_expires_at - made.row.created_at <= timedelta(minutes=5)
@@ -70,8 +77,10 @@ def test_rotation_never_lengthens_the_life_of_the_old_secret(own_service: Servic
 
 def test_revoking_ends_both_secrets(own_service: Service) -> None:
     old = _token(own_service, "app")
-    new = own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None).secret
-    own_service.services.tokens.revoke("app")
+    new = complete(
+        own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None)
+    ).secret
+    complete(own_service.services.tokens.revoke("app"))
     assert _ends(own_service, old)
     assert _ends(own_service, new)
 
@@ -84,7 +93,7 @@ def test_only_a_valid_token_is_rotated(own_service: Service, database_url: str, 
             column = b"revoked_at" if end == "revoked" else b"expires_at"
             connection.execute(b"UPDATE tokens SET " + column + b" = now() WHERE name = 'app'")
     with pytest.raises(TokenNotFound):
-        own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None)
+        complete(own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None))
 
 
 def test_expiry_and_revocation_act_on_every_replica_within_seconds(
@@ -96,7 +105,7 @@ def test_expiry_and_revocation_act_on_every_replica_within_seconds(
 
     ends: dict[str, Callable[[], object]] = {
         "expiring": expire,
-        "revoked": lambda: own_service.services.tokens.revoke("revoked"),
+        "revoked": lambda: complete(own_service.services.tokens.revoke("revoked")),
     }
     with serving(own_service.services.settings, own_service.kms) as other:
         for name, act in ends.items():
@@ -112,15 +121,15 @@ def test_last_use_is_noted(own_service: Service) -> None:
     _token(own_service, "unused")
     for _ in range(3):
         _status(own_service, used)
-    own_service.services.authenticator.note_last_use()
-    last_use = {row.name: row.last_used_at for row in own_service.services.tokens.list_all()}
+    complete(own_service.services.authenticator.note_last_use())
+    last_use = {row.name: row.last_used_at for row in complete(own_service.services.tokens.list_all())}
     assert last_use["unused"] is None
     assert last_use["used"] is not None
 
 
 def test_changes_are_on_record(own_service: Service) -> None:
     _token(own_service, "app")
-    own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None)
-    own_service.services.tokens.revoke("app")
+    complete(own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None))
+    complete(own_service.services.tokens.revoke("app"))
     events = own_service.call("GET", "/audit/events", params={"limit": 3}).json()["events"]
     assert [event["action"] for event in events] == ["token.revoke", "token.rotate", "token.create"]

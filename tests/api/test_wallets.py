@@ -10,6 +10,7 @@ import pytest
 from httpx import Response
 
 from calling import Service
+from event_loop import complete, entered
 from kms_endpoint import Error
 from kms_service.crypto.material import Mnemonic
 from kms_service.ethereum import derive
@@ -118,8 +119,8 @@ def test_a_known_phrase_gives_its_known_key(service: Service) -> None:
         "kms_key_id": key.arn,
         "kms_region": service.kms.store.region,
     }
-    with service.owner.connection() as connection:
-        connection.execute(wallets.insert(), row)
+    with entered(service.owner.connection()) as connection:
+        complete(connection.execute(wallets.insert(), row))
     assert service.call("GET", f"/wallets/{user}/private-key").json() == {
         "userId": user,
         "walletAddress": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
@@ -152,11 +153,11 @@ def test_a_batch_answers_each_in_order(service: Service) -> None:
 def test_one_failure_of_a_batch_stops_nothing(service: Service) -> None:
     users = [_user() for _ in range(12)]
     broken, refuse = users[5], "ALTER TABLE wallets ADD CONSTRAINT refused CHECK (user_id <> '{}') NOT VALID"
-    with service.owner.connection() as connection:
-        connection.exec_driver_sql(refuse.format(broken))
+    with entered(service.owner.connection()) as connection:
+        complete(connection.exec_driver_sql(refuse.format(broken)))
     results = service.call("POST", "/wallets/batch", json={"userIds": users}).json()["results"]
-    with service.owner.connection() as connection:
-        connection.exec_driver_sql("ALTER TABLE wallets DROP CONSTRAINT refused")
+    with entered(service.owner.connection()) as connection:
+        complete(connection.exec_driver_sql("ALTER TABLE wallets DROP CONSTRAINT refused"))
     assert [each["userId"] for each in results] == users
     assert [each["status"] for each in results] == [201] * 5 + [503] + [201] * 6
     assert results[5].keys() == {"userId", "status", "problem"}

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from event_loop import complete
 from kms_endpoint import Error, KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.errors import AuditUnavailable, KmsUnavailable
@@ -53,11 +54,15 @@ def log(settings: Settings) -> None:
     """One closed chain: its opening row, six events, its closing row."""
     with running_services(settings) as services:
         for number in range(ROWS - 2):
-            services.audit.record(Event("test.event", user_id=f"user-{number}", detail="what was written"))
+            complete(
+                services.audit.record(
+                    Event("test.event", user_id=f"user-{number}", detail="what was written")
+                )
+            )
 
 
 def _verify(services: Services, **kwargs: Any) -> Report:
-    return services.verifier.verify(kwargs.get("since"), kwargs.get("heads", {}), lambda _: None)
+    return complete(services.verifier.verify(kwargs.get("since"), kwargs.get("heads", {}), lambda _: None))
 
 
 @pytest.mark.usefixtures("log")
@@ -150,7 +155,7 @@ def test_a_row_cannot_move_to_another_chain(
 ) -> None:
     for _ in range(2):
         with running_services(settings) as another:
-            another.audit.record(Event("test.event"))
+            complete(another.audit.record(Event("test.event")))
     with owning(database_url) as owner:
         chains = [row[0] for row in owner.execute("SELECT chain_id FROM audit_chains ORDER BY number")]
         owner.execute("DELETE FROM audit_events WHERE chain_id = %s AND seq = 2", (chains[1],))
@@ -164,7 +169,7 @@ def test_a_chain_that_vanished_whole_is_named(
 ) -> None:
     for _ in range(3):
         with running_services(settings) as another:
-            another.audit.record(Event("test.event"))
+            complete(another.audit.record(Event("test.event")))
     with owning(database_url) as owner:
         owner.execute(
             "DELETE FROM audit_events USING audit_chains c WHERE c.chain_id = audit_events.chain_id "
@@ -184,8 +189,10 @@ def test_rows_whose_chain_vanished_are_named(services: Services, database_url: s
 
 def test_an_empty_log_beside_tokens_is_named(services: Services, database_url: str) -> None:
     assert _verify(services).intact
-    services.tokens.create(
-        "caller", [], expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+    complete(
+        services.tokens.create(
+            "caller", [], expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+        )
     )
     assert _verify(services).intact
     with owning(database_url) as owner:
@@ -253,7 +260,7 @@ def test_a_row_that_pretends_to_be_old_does_not_hide_from_since(
 
 def test_a_chain_longer_than_a_page(services: Services, database_url: str) -> None:
     for _ in range(PAGE_ROWS + 5):
-        services.audit.record(Event("test.event"))
+        complete(services.audit.record(Event("test.event")))
     assert _verify(services).intact
     with owning(database_url) as owner:
         owner.execute("DELETE FROM audit_events WHERE seq = %s", (PAGE_ROWS,))
@@ -276,13 +283,13 @@ def test_kms_out_of_reach_is_no_verdict(services: Services, kms_endpoint: KmsEnd
 def test_a_chain_whose_outcome_is_unknown_ends_and_is_no_tampering(
     services: Services, database_url: str
 ) -> None:
-    services.audit.record(Event("test.event"))
+    complete(services.audit.record(Event("test.event")))
     with owning(database_url) as owner:
         owner.execute("ALTER TABLE audit_events RENAME TO elsewhere")
         with pytest.raises(AuditUnavailable):
-            services.audit.record(Event("test.event"))
+            complete(services.audit.record(Event("test.event")))
         owner.execute("ALTER TABLE elsewhere RENAME TO audit_events")
-    services.audit.record(Event("test.event"))
+    complete(services.audit.record(Event("test.event")))
     report = _verify(services)
     assert (report.intact, report.chains, report.unclosed) == (True, 2, 2)
 

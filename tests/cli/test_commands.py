@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from commands import Run
+from event_loop import complete, entered
 from kms_endpoint import Error, KmsEndpoint
 from kms_service.access import tokens
 from kms_service.access.scopes import Scope
@@ -19,7 +20,10 @@ def test_a_token_is_made_shown_once_and_works(run: Run, services: Services) -> N
     made = done.facts
     assert made["scopes"] == ["wallets:create", "wallets:read"]
     assert (made["state"], made["expiresAt"], made["revokedAt"]) == ("valid", None, None)
-    assert services.authenticator.authenticate(made["token"]).scopes == {"wallets:create", "wallets:read"}
+    assert complete(services.authenticator.authenticate(made["token"])).scopes == {
+        "wallets:create",
+        "wallets:read",
+    }
     for listed in (run("token", "list", "--json").out, run("token", "list").out):
         assert "app" in listed
         assert made["token"] not in listed
@@ -33,8 +37,8 @@ def test_for_people_the_token_stands_alone_on_the_first_line(run: Run) -> None:
 
 def test_only_the_hash_is_stored(run: Run, services: Services) -> None:
     token = run("token", "create", "app", "--scope", "wallets:read", "--json").facts["token"]
-    with services.database.connection() as connection:
-        row = connection.exec_driver_sql("SELECT * FROM tokens").one()
+    with entered(services.database.connection()) as connection:
+        row = complete(connection.exec_driver_sql("SELECT * FROM tokens")).one()
     assert token not in repr(row)
     assert bytes(row.token_sha256) == tokens.digest(token)
 
@@ -43,15 +47,15 @@ def test_only_the_hash_is_stored(run: Run, services: Services) -> None:
 def test_a_token_can_expire(run: Run, services: Services, span: str, seconds: int) -> None:
     made = run("token", "create", "app", "--scope", "wallets:read", "--expires-in", span, "--json").facts
     assert made["expiresAt"].endswith("Z")
-    (row,) = services.tokens.list_all()
+    (row,) = complete(services.tokens.list_all())
     assert row.expires_at is not None
     assert (row.expires_at - row.created_at).total_seconds() == seconds
 
 
 def test_an_expired_token_is_shown_as_such_and_does_not_work(run: Run, services: Services) -> None:
     run("token", "create", "app", "--scope", "wallets:read", "--expires-in", "1m")
-    with services.database.connection() as connection:
-        connection.exec_driver_sql("UPDATE tokens SET expires_at = now() - interval '1 second'")
+    with entered(services.database.connection()) as connection:
+        complete(connection.exec_driver_sql("UPDATE tokens SET expires_at = now() - interval '1 second'"))
     assert run("token", "list", "--json").facts[0]["state"] == "expired"
     assert "expired" in run("token", "list").out
 
@@ -69,10 +73,10 @@ def test_a_revoked_token_stays_revoked_and_keeps_its_name(run: Run) -> None:
 def test_every_change_of_a_token_is_on_record_under_the_operators_name(run: Run, services: Services) -> None:
     run("token", "create", "app", "--scope", "wallets:read")
     run("token", "revoke", "app")
-    with services.database.connection() as connection:
+    with entered(services.database.connection()) as connection:
         columns = "actor, action, outcome, detail"
         statement = f"SELECT {columns} FROM audit_events WHERE starts_with(action, 'token.') ORDER BY id"  # noqa: S608 # constants
-        events = [tuple(row) for row in connection.exec_driver_sql(statement)]
+        events = [tuple(row) for row in complete(connection.exec_driver_sql(statement))]
     assert [event[1:] for event in events] == [
         ("token.create", "ok", "app: wallets:read"),
         ("token.revoke", "ok", "app"),
@@ -153,8 +157,12 @@ def test_an_unreachable_database_is_told_without_its_password(
 def test_a_schema_behind_names_the_command_that_mends_it(
     run: Run, services: Services, command: tuple[str, ...]
 ) -> None:
-    with services.database.connection() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '20251028000000_create_wallets'")
+    with entered(services.database.connection()) as connection:
+        complete(
+            connection.exec_driver_sql(
+                "UPDATE alembic_version SET version_num = '20251028000000_create_wallets'"
+            )
+        )
     done = run(*command)
     assert done.code == 78
     assert "run: kms-service migrate" in done.err

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from commands import Done, Run
+from event_loop import complete
 from kms_endpoint import KmsEndpoint, Reset
 from kms_service.access.scopes import Scope
 from kms_service.bootstrap import Services
@@ -18,7 +19,7 @@ from kms_service.errors import KmsKeyUnusable
 @pytest.fixture
 def wallets(services: Services) -> None:
     for user in ("alice", "bob"):
-        services.wallets.create_wallet(user)
+        complete(services.wallets.create_wallet(user))
 
 
 def _objects(done: Done) -> list[dict[str, Any]]:
@@ -115,11 +116,11 @@ def test_list_by_filter_newest_first(run: Run) -> None:
 
 
 def test_list_by_outcome_and_key(run: Run, services: Services, kms_endpoint: KmsEndpoint) -> None:
-    wallets = {user: services.wallets.ensure_wallet(user).wallet for user in ("alice", "bob")}
+    wallets = {user: complete(services.wallets.ensure_wallet(user)).wallet for user in ("alice", "bob")}
     key = next(key for key in services.pool.keys if key.key_arn == wallets["alice"].kms_key_id)
     kms_endpoint.key(key.alias).state = "Disabled"
     with pytest.raises(KmsKeyUnusable):
-        services.wallets.get_private_key_for_user("alice")
+        complete(services.wallets.get_private_key_for_user("alice"))
     refused = run("audit", "list", "--outcome", "kms_key_unusable", "--limit", "1", "--json").facts
     assert (refused["userId"], refused["kmsKeyId"]) == ("alice", key.key_arn)
     by_alias = run("audit", "list", "--key", key.name).out
@@ -134,7 +135,7 @@ def test_list_by_outcome_and_key(run: Run, services: Services, kms_endpoint: Kms
 def test_wallets_are_listed_by_key_without_kms(
     run: Run, services: Services, kms_endpoint: KmsEndpoint
 ) -> None:
-    made = [services.wallets.ensure_wallet(f"user-{number}").wallet for number in range(12)]
+    made = [complete(services.wallets.ensure_wallet(f"user-{number}")).wallet for number in range(12)]
     key = made[0].kms_key_id
     kms_endpoint.on().answer(Reset())
     listed = _objects(run("wallet", "list", "--key", key, "--json"))
@@ -144,7 +145,7 @@ def test_wallets_are_listed_by_key_without_kms(
 
 def test_wallets_are_listed_in_pieces(run: Run, services: Services) -> None:
     for number in range(4):
-        services.wallets.ensure_wallet(f"user-{number}")
+        complete(services.wallets.ensure_wallet(f"user-{number}"))
     first = run("wallet", "list", "--limit", "3", "--json")
     assert [wallet["userId"] for wallet in _objects(first)] == ["user-0", "user-1", "user-2"]
     assert "--after 'user-2'" in first.err
@@ -160,10 +161,10 @@ def test_seal_and_unseal(run: Run, services: Services) -> None:
     assert re.fullmatch(
         r"Sealed since [\d-]+ [\d:]+ UTC\. kms-service unseal lets releases go on\.\n", done.out
     )
-    assert services.shared_state.recent(0).sealed
+    assert complete(services.shared_state.recent(0)).sealed
     facts = run("unseal", "--json").facts
     assert (facts["sealed"], facts["actor"][:4]) == (False, "cli:")
-    assert not services.shared_state.recent(0).sealed
+    assert not complete(services.shared_state.recent(0)).sealed
     assert run("seal", "--reason", " ").code == 1
     assert run("seal").code == 2
 
@@ -188,7 +189,7 @@ def test_a_token_is_rotated(run: Run, services: Services) -> None:
     assert rotated["token"] != made["token"]
     assert rotated["previousExpiresAt"] > rotated["createdAt"]
     for secret in (made["token"], rotated["token"]):
-        caller = services.authenticator.authenticate(secret)
+        caller = complete(services.authenticator.authenticate(secret))
         assert caller.scopes == {Scope.WALLETS_READ}
         assert (caller.private_key_reads_per_minute, caller.signatures_per_minute) == (5, 7)
     assert run("token", "rotate", "nobody").err == "kms-service: no valid token is named nobody\n"
@@ -197,6 +198,6 @@ def test_a_token_is_rotated(run: Run, services: Services) -> None:
 def test_last_use_is_listed(run: Run, services: Services) -> None:
     secret = run("token", "create", "app", "--scope", "wallets:read", "--json").facts["token"]
     assert "never used" in run("token", "list").out
-    services.authenticator.authenticate(secret)
-    services.authenticator.note_last_use()
+    complete(services.authenticator.authenticate(secret))
+    complete(services.authenticator.note_last_use())
     assert re.search(r"app +valid +used \d{4}-", run("token", "list").out)

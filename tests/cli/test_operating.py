@@ -3,6 +3,7 @@
 import pytest
 
 from commands import Run
+from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 
@@ -14,7 +15,7 @@ def wallets(services: Services) -> list[str]:
     """Users with a wallet."""
     users = [f"user-{number}" for number in range(12)]
     for user in users:
-        services.wallets.ensure_wallet(user)
+        complete(services.wallets.ensure_wallet(user))
     return users
 
 
@@ -61,7 +62,7 @@ def test_a_rotation_only_counts_unless_told_otherwise(run: Run, wallets: list[st
 
 def test_the_seal_is_set_and_lifted_on_record(run: Run, services: Services, wallets: list[str]) -> None:
     assert run("seal", "--reason", "drill").code == 0
-    services.shared_state.poll()
+    complete(services.shared_state.poll())
     assert "sealed" in str(services.readiness.health().checks)
     assert run("unseal").code == 0
     listed = run("audit", "list", "--json").out

@@ -12,6 +12,7 @@ import pytest
 from httpx import Response
 
 from calling import Service, make_token
+from event_loop import complete, entered
 from kms_endpoint import Reset
 from kms_service.access.scopes import Scope
 from kms_service.local.postgres import PostgresServer
@@ -55,7 +56,7 @@ class Look:
 def test_all_is_well(console: Service, look: Look) -> None:
     for key in console.kms.store.keys.values():
         key.rotation_period, key.rotation_enabled_at = 365, key.created
-    console.services.pool.refresh()
+    complete(console.services.pool.refresh())
     text = look.text()
     assert "All is well" in text
     assert "Releases open" in text
@@ -118,9 +119,9 @@ def test_no_user_address_token_or_secret_is_on_it(console: Service, look: Look, 
 
 
 def test_what_was_not_ok_does_not_scroll_away(console: Service, look: Look) -> None:
-    console.services.audit.record(Event("private_key.read", outcome="integrity_failure"))
+    complete(console.services.audit.record(Event("private_key.read", outcome="integrity_failure")))
     for _ in range(20):
-        console.services.audit.record(Event("wallet.create"))
+        complete(console.services.audit.record(Event("wallet.create")))
     text = look.text()
     assert text.count("wallet.create ok") == 6
     assert "private_key.read integrity_failure" in text
@@ -135,7 +136,7 @@ def _sealed(console: Service, reason: str) -> Iterator[None]:
 
 def test_callers_words_are_escaped(console: Service, look: Look) -> None:
     actor = context.actor.set(f"{HOSTILE[:60]}")
-    console.services.audit.record(Event("<i>strange</i>", outcome="<b>odd</b>"))
+    complete(console.services.audit.record(Event("<i>strange</i>", outcome="<b>odd</b>")))
     context.actor.reset(actor)
     with _sealed(console, HOSTILE):
         text = look.answer().text
@@ -159,7 +160,7 @@ def test_broken_and_draining_keys_stand_out(console: Service, look: Look) -> Non
     console.kms.key(disabled).state = "Disabled"
     path = f"/kms/pool/keys/{draining.removeprefix('alias/')}"
     console.call("PUT", path, json={"mode": "draining"})
-    console.services.pool.refresh()
+    complete(console.services.pool.refresh())
     try:
         text = look.text()
         name = disabled.removeprefix("alias/")
@@ -171,17 +172,19 @@ def test_broken_and_draining_keys_stand_out(console: Service, look: Look) -> Non
     finally:
         console.kms.key(disabled).state = "Enabled"
         console.call("PUT", path, json={"mode": "active"})
-        console.services.pool.refresh()
+        complete(console.services.pool.refresh())
 
 
 def test_a_rotation_shows_how_far_it_is(console: Service, look: Look) -> None:
     assert "None yet." in look.text()
     request = RotationRequest(["Empressa-wallet-key-1"], None, None, dry_run=False, rate_per_second=10.0)
-    job = console.services.rotations.start(request)
-    with console.owner.connection() as connection:
-        connection.exec_driver_sql(
-            "UPDATE rotations SET status = 'running', started_at = now(), total = 1000, done = 240,"
-            " failed = 10, sampled_at = now() + interval '5 s', sampled_rate = 5, sampled_processed = 250"
+    job = complete(console.services.rotations.start(request))
+    with entered(console.owner.connection()) as connection:
+        complete(
+            connection.exec_driver_sql(
+                "UPDATE rotations SET status = 'running', started_at = now(), total = 1000, done = 240,"
+                " failed = 10, sampled_at = now() + interval '5 s', sampled_rate = 5, sampled_processed = 250"
+            )
         )
     try:
         text = look.text()
@@ -189,30 +192,30 @@ def test_a_rotation_shows_how_far_it_is(console: Service, look: Look) -> None:
         assert "10 failed · from Empressa-wallet-key-1" in text
         assert "The rotation could not move 10 wallets." in text
     finally:
-        console.services.rotations.cancel(job.rotation_id)
+        complete(console.services.rotations.cancel(job.rotation_id))
     assert re.search(r"cancelled 240 wallets moved, ended \d s ago", look.text())
 
 
 def test_kms_that_does_not_tell_is_told_of(console: Service, look: Look) -> None:
     with console.kms.on("DescribeKey").answer(Reset()):
-        console.services.pool.refresh()
+        complete(console.services.pool.refresh())
         text = look.text()
     assert re.search(
         r"KMS has not told the state of 10 of 10 keys since \d\d:\d\d:\d\d; shown is what it told", text
     )
     assert "Empressa-wallet-key-1 ● active" in text
-    console.services.pool.refresh()
+    complete(console.services.pool.refresh())
     assert "KMS has not told" not in look.text()
 
 
 def test_what_alone_cannot_be_read_is_named(console: Service, look: Look) -> None:
     look.text()
-    with console.owner.connection() as connection:
-        connection.exec_driver_sql("REVOKE SELECT ON audit_events FROM kms_serve")
+    with entered(console.owner.connection()) as connection:
+        complete(connection.exec_driver_sql("REVOKE SELECT ON audit_events FROM kms_serve"))
         try:
             text = look.text()
         finally:
-            connection.exec_driver_sql("GRANT SELECT ON audit_events TO kms_serve")
+            complete(connection.exec_driver_sql("GRANT SELECT ON audit_events TO kms_serve"))
     assert re.search(r"The audit log cannot be read since \d\d:\d\d:\d\d\.", text)
     assert re.search(r"Audit log as of \d\d:\d\d:\d\d", text)
     assert "Releases open" in text
@@ -222,14 +225,14 @@ def test_what_alone_cannot_be_read_is_named(console: Service, look: Look) -> Non
 def test_a_token_that_cannot_be_looked_up_goes_on_for_a_while(console: Service, look: Look) -> None:
     look.text()
     stranger = make_token(console.services, Scope.POOL_READ)
-    with console.owner.connection() as connection:
-        connection.exec_driver_sql("REVOKE SELECT ON tokens FROM kms_serve")
+    with entered(console.owner.connection()) as connection:
+        complete(connection.exec_driver_sql("REVOKE SELECT ON tokens FROM kms_serve"))
         try:
             time.sleep(REMEMBERED_SECONDS)
             text = look.text()
             assert console.call("GET", "/console", token=stranger).status_code == 503
         finally:
-            connection.exec_driver_sql("GRANT SELECT ON tokens TO kms_serve")
+            complete(connection.exec_driver_sql("GRANT SELECT ON tokens TO kms_serve"))
     assert "Your token could not be looked up just now." in text
     assert "could not be looked up" not in look.text()
 
@@ -255,10 +258,10 @@ def test_without_the_database_who_was_let_in_goes_on_looking(
     readiness = console.services.readiness
     look.text()
     with _database_away(console, postgres_server):
-        readiness.probe()
+        complete(readiness.probe())
         text = look.text()
         answer = console.call("GET", "/console", token=stranger)
-    readiness.probe()
+    complete(readiness.probe())
     assert re.search(r"■ The database has not answered since \d\d:\d\d:\d\d: nothing is created", text)
     assert "Your token could not be looked up just now." in text
     assert re.search(r"Key pool wallets and last uses as of \d\d:\d\d:\d\d", text)

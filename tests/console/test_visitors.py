@@ -9,6 +9,7 @@ from httpx import Response
 
 from asgi_client import AsgiClient
 from calling import Service, make_token
+from event_loop import complete
 from kms_service.access import tokens
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
@@ -130,15 +131,17 @@ def test_signing_out_ends_it(console: Service, token: str) -> None:
 
 
 def test_a_revoked_token_opens_nothing_within_seconds(console: Service) -> None:
-    made = console.services.tokens.create(
-        "leaving",
-        [Scope.POOL_READ],
-        expires_in=None,
-        private_key_reads_per_minute=None,
-        signatures_per_minute=None,
+    made = complete(
+        console.services.tokens.create(
+            "leaving",
+            [Scope.POOL_READ],
+            expires_in=None,
+            private_key_reads_per_minute=None,
+            signatures_per_minute=None,
+        )
     )
     assert _with_cookie(console, made.secret).status_code == 200
-    console.services.tokens.revoke("leaving")
+    complete(console.services.tokens.revoke("leaving"))
     end = time.monotonic() + 3
     while (answer := _with_cookie(console, made.secret)).status_code == 200:
         assert time.monotonic() < end

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from botocore.exceptions import EndpointConnectionError
 
+from event_loop import complete
 from kms_service.local.iam import allows
 from kms_service.settings import Settings
 from server_process import START_SECONDS, free_port
@@ -199,8 +200,11 @@ def test_the_service_runs_on_the_keys_of_the_stack(aws: str, database_url: str) 
         database_url=database_url,
     )
     with running_services(settings) as services:
-        wallet = services.wallets.create_wallet("user")
-        assert services.wallets.get_private_key_for_user("user").wallet_address == wallet.wallet_address
+        wallet = complete(services.wallets.create_wallet("user"))
+        assert (
+            complete(services.wallets.get_private_key_for_user("user")).wallet_address
+            == wallet.wallet_address
+        )
         assert services.pool.reasons == {}
 
 

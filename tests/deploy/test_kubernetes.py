@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import yaml
 
+from event_loop import complete
 from kms_service.api.app import create_app
 from kms_service.bootstrap import build
 from kms_service.settings import Settings
@@ -68,7 +69,7 @@ def test_ports_and_probes_are_the_services(settings: Settings) -> None:
     assert (service_port["port"], service_port["targetPort"]) == (settings.port, "http")
     services = build(settings)
     paths = create_app(services, owns_process=False).openapi()["paths"]
-    services.close()
+    complete(services.close())
     probes = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
     assert {kind: probe["path"] for kind, probe in probes.items()} == {
         "startup": "/livez",

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fastapi.routing import iter_route_contexts
 
 from commands import runner
+from event_loop import complete
 from kms_endpoint import (
     Empty,
     Error,
@@ -264,7 +265,7 @@ def test_no_command_tells_a_secret(
 ) -> None:
     told = Told()
     for user in ("plain", *(f"user-{number}" for number in range(8))):
-        services.wallets.create_wallet(user)
+        complete(services.wallets.create_wallet(user))
     _tamper(database_url)
     run = runner(settings, monkeypatch, capsys)
     commands = dict(_commands(root))

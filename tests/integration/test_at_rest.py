@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from event_loop import complete, entered
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.kms.keys.arn import is_key
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 def test_a_stored_wallet_opens_without_the_service(
     services: Services, kms_endpoint: KmsEndpoint, kms_client: "KMSClient"
 ) -> None:
-    services.wallets.create_wallet("alice")
-    released = services.wallets.get_private_key_for_user("alice")
-    with services.database.connection() as connection:
-        row = connection.execute(wallets.select()).one()
+    complete(services.wallets.create_wallet("alice"))
+    released = complete(services.wallets.get_private_key_for_user("alice"))
+    with entered(services.database.connection()) as connection:
+        row = complete(connection.execute(wallets.select())).one()
 
     context = {"purpose": "wallet-dek", "wallet_address": row.wallet_address}
     reply = kms_client.decrypt(CiphertextBlob=row.encrypted_dek, EncryptionContext=context)
@@ -38,9 +39,9 @@ def test_a_stored_wallet_opens_without_the_service(
 
 def test_every_wallet_has_a_dek_and_a_phrase_of_its_own(services: Services) -> None:
     for number in range(5):
-        services.wallets.create_wallet(f"user-{number}")
-    with services.database.connection() as connection:
-        rows = connection.execute(wallets.select()).all()
+        complete(services.wallets.create_wallet(f"user-{number}"))
+    with entered(services.database.connection()) as connection:
+        rows = complete(connection.execute(wallets.select())).all()
     for column in ("wallet_address", "encrypted_seed", "encrypted_dek"):
         assert len({getattr(row, column) for row in rows}) == 5
     assert len({row.encrypted_seed[1:13] for row in rows}) == 5
@@ -50,11 +51,11 @@ def test_every_wallet_has_a_dek_and_a_phrase_of_its_own(services: Services) -> N
 def test_a_wallet_keeps_its_key_when_every_alias_moves_to_another(
     services: Services, kms_endpoint: KmsEndpoint
 ) -> None:
-    services.wallets.create_wallet("alice")
+    complete(services.wallets.create_wallet("alice"))
     for key in services.pool.keys:
         kms_endpoint.store.set_alias(key.alias, kms_endpoint.store.create("another"))
-    assert services.wallets.get_private_key_for_user("alice")
+    assert complete(services.wallets.get_private_key_for_user("alice"))
     asked = [*kms_endpoint.received("Encrypt"), *kms_endpoint.received("Decrypt")]
-    with services.database.connection() as connection:
-        stored = connection.execute(wallets.select()).one().kms_key_id
+    with entered(services.database.connection()) as connection:
+        stored = complete(connection.execute(wallets.select())).one().kms_key_id
     assert all(is_key(name) for name in [stored, *(each.params["KeyId"] for each in asked)])

@@ -1,15 +1,17 @@
 """Connections: none is held while KMS is asked, none is left behind, and foreign errors stay inside."""
 
-import threading
+import asyncio
 import traceback
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.pool import QueuePool
 
+from event_loop import complete, entered, loop
 from kms_endpoint import Hang, KmsEndpoint
 from kms_service import deadline
 from kms_service.bootstrap import Services
@@ -25,7 +27,7 @@ from wiring import running_services
 def database(settings: Settings) -> Iterator[Database]:
     database = open_database(settings, connections=1)
     yield database
-    database.close()
+    complete(database.close())
 
 
 def _in_use(services: Services) -> int:
@@ -35,25 +37,23 @@ def _in_use(services: Services) -> int:
 
 
 @contextmanager
-def _asking(work: object, *arguments: object) -> Iterator[None]:
-    """The work goes on in a thread meanwhile, and has ended afterwards."""
-    assert callable(work)
-    thread = threading.Thread(target=work, args=arguments)
-    thread.start()
+def _asking(work: Coroutine[Any, Any, object]) -> Iterator[None]:
+    """The work goes on meanwhile, and has ended afterwards."""
+    asked = asyncio.run_coroutine_threadsafe(work, loop())
     yield
-    thread.join()
+    asked.result()
 
 
 @pytest.mark.invariant(2)
 def test_no_connection_is_held_while_kms_hangs(services: Services, kms_endpoint: KmsEndpoint) -> None:
-    services.wallets.create_wallet("alice")
+    complete(services.wallets.create_wallet("alice"))
     for operation, work, user in (
         ("Encrypt", services.wallets.create_wallet, "bob"),
         ("Decrypt", services.wallets.get_private_key_for_user, "alice"),
     ):
         before = kms_endpoint.count(operation)
         rule = kms_endpoint.on(operation).answer(Hang())
-        with _asking(work, user):
+        with _asking(work(user)):
             kms_endpoint.wait_for(before + 1, operation)
             assert _in_use(services) == 0
             rule.remove()
@@ -63,48 +63,48 @@ def test_no_connection_is_held_while_kms_hangs(services: Services, kms_endpoint:
 def test_one_connection_serves_others_while_kms_hangs(settings: Settings, kms_endpoint: KmsEndpoint) -> None:
     """Every statement of a create and of a read fits into a single connection, one after the other."""
     with running_services(settings) as services:
-        services.wallets.create_wallet("alice")
+        complete(services.wallets.create_wallet("alice"))
         pool = services.database.engine.pool
         assert isinstance(pool, QueuePool)
-        services.database.engine.dispose()
+        complete(services.database.engine.dispose())
         narrow = open_database(settings, connections=1)
         services.database.engine, wide = narrow.engine, services.database.engine
         before = kms_endpoint.count("Decrypt")
         rule = kms_endpoint.on("Decrypt").answer(Hang())
-        with _asking(services.wallets.get_private_key_for_user, "alice"):
+        with _asking(services.wallets.get_private_key_for_user("alice")):
             kms_endpoint.wait_for(before + 1, "Decrypt")
-            assert services.wallets.get_wallet("alice").user_id == "alice"
-            assert services.wallets.create_wallet("bob").user_id == "bob"
+            assert complete(services.wallets.get_wallet("alice")).user_id == "alice"
+            assert complete(services.wallets.create_wallet("bob")).user_id == "bob"
             rule.remove()
-        wide.dispose()
-        narrow.close()
+        complete(wide.dispose())
+        complete(narrow.close())
 
 
 def test_a_connection_in_use_is_closed_when_its_statement_is_done(
     database: Database, database_url: str
 ) -> None:
-    with database.connection() as connection:
-        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
-        database.close()
+    with entered(database.connection()) as connection:
+        pid = complete(connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        complete(database.close())
     with psycopg.connect(database_url) as other:
         found = other.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone()
     assert found == (0,)
 
 
 def test_a_checkout_waits_no_longer_than_the_deadline(database: Database) -> None:
-    with deadline.within(-1), pytest.raises(DatabaseUnavailable), database.connection():
+    with deadline.within(-1), pytest.raises(DatabaseUnavailable), entered(database.connection()):
         pass
 
 
 def test_a_full_pool_is_unavailable(database: Database) -> None:
-    with database.connection(), pytest.raises(DatabaseUnavailable), database.connection():
+    with entered(database.connection()), pytest.raises(DatabaseUnavailable), entered(database.connection()):
         pass
 
 
 def _execute(database: Database, *statements: str, **parameters: str) -> None:
-    with database.connection() as connection:
+    with entered(database.connection()) as connection:
         for statement in statements:
-            connection.execute(text(statement), parameters)
+            complete(connection.execute(text(statement), parameters))
 
 
 @pytest.mark.invariant(8)
@@ -128,15 +128,15 @@ def test_a_prepared_statement_that_fails_is_one_error(database: Database) -> Non
     before = counted._value.get()
     divide = PreparedStatement(text("SELECT 1 / CAST(:by AS integer)"))
     with pytest.raises(DatabaseUnavailable):
-        database.row(divide, {"by": 0})
+        complete(database.row(divide, {"by": 0}))
     assert counted._value.get() == before + 1
-    assert database.row(divide, {"by": 1}) == (1,)
+    assert complete(database.row(divide, {"by": 1})) == (1,)
 
 
 def test_cut_connections_fail_one_request(settings: Settings, database_url: str) -> None:
     wide = open_database(settings, connections=3)
     pid = PreparedStatement(text("SELECT pg_backend_pid()"))
-    with wide.connection(), wide.connection(), wide.connection():
+    with entered(wide.connection()), entered(wide.connection()), entered(wide.connection()):
         pass
     with psycopg.connect(database_url) as other:
         other.execute(
@@ -144,25 +144,25 @@ def test_cut_connections_fail_one_request(settings: Settings, database_url: str)
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     with pytest.raises(DatabaseUnavailable):
-        wide.row(pid, {})
+        complete(wide.row(pid, {}))
     for _ in range(3):
-        wide.row(pid, {})
-    wide.close()
+        complete(wide.row(pid, {}))
+    complete(wide.close())
 
 
 INSERT = "INSERT INTO tokens (name, token_sha256, scopes) VALUES ('app', 'x', '{}')"
 
 
 def _insert(database: Database, *more: str) -> None:
-    with database.transaction() as connection:
+    with entered(database.transaction()) as connection:
         for statement in (INSERT, *more):
-            connection.execute(text(statement))
+            complete(connection.execute(text(statement)))
 
 
 def test_a_transaction_is_whole_or_nothing(database: Database) -> None:
     def count() -> int:
-        with database.connection() as connection:
-            found: int = connection.execute(text("SELECT count(*) FROM tokens")).scalar_one()
+        with entered(database.connection()) as connection:
+            found: int = complete(connection.execute(text("SELECT count(*) FROM tokens"))).scalar_one()
         return found
 
     with pytest.raises(DatabaseUnavailable):

@@ -1,17 +1,18 @@
 """`kms-service pool doctor`: every check, good and bad, against a KMS that enforces key policies."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
 from click.testing import CliRunner
 
+from event_loop import complete, each
 from kms_endpoint import Error, KmsEndpoint, Reset
 from kms_service.bootstrap import build
 from kms_service.cli.pool.group import pool
 from kms_service.kms.control_plane.administration import AdministrationFailed
-from kms_service.kms.control_plane.client import connect
+from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.identity import Identity
 from kms_service.kms.control_plane.inspection import Inspection
 from kms_service.kms.control_plane.key_policy import Roles, key_policy
@@ -23,11 +24,11 @@ NAME = "Empressa-wallet-key"
 POLICY = key_policy("arn:aws:iam::111122223333:root", Roles(create=[ROLE], reveal=[ROLE]))
 
 
-def _known() -> Identity:
+async def _known() -> Identity:
     return Identity("111122223333", ROLE)
 
 
-def _unknown() -> Identity:
+async def _unknown() -> Identity:
     raise AdministrationFailed("GetCallerIdentity", "these credentials", "NoCredentialsError")
 
 
@@ -37,7 +38,7 @@ class Patient:
 
     kms: KmsEndpoint
     settings: Settings
-    identify: Callable[[], Identity] = _known
+    identify: Callable[[], Awaitable[Identity]] = _known
     duties: Sequence[Duty] = (Duty.CREATE, Duty.REVEAL)
 
     def examined(self) -> dict[str, Check]:
@@ -45,13 +46,13 @@ class Patient:
         try:
             # As if it were AWS: policies are enforced here, unlike by other stand-ins.
             settings = self.settings.model_copy(update={"aws_endpoint_url_kms": None})
-            inspection = Inspection(connect(self.settings, connections=1))
+            inspection = Inspection(ControlPlane(self.settings))
             doctor = Doctor(
                 settings, self.identify, inspection, services.pool, services.database, self.duties
             )
-            return {check.name: check for check in doctor.examine()}
+            return {check.name: check for check in each(doctor.examine())}
         finally:
-            services.close()
+            complete(services.close())
 
     def bad(self) -> dict[str, Check]:
         return {name: check for name, check in self.examined().items() if check.finding is Finding.BAD}

@@ -12,23 +12,28 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from event_loop import complete, entered
 from kms_endpoint import Hang, KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.settings import Settings
 from server_process import environment
 
 CREATE = """
-import sys
+import asyncio, sys
 from kms_service.bootstrap import build
 from kms_service.settings import load_settings
 from kms_service.telemetry import logs
 
 logs.configure("ERROR", "json", sys.stderr)
-services = build(load_settings(None))
-services.check()
-print("ready", flush=True)
-for line in sys.stdin:
-    print(services.wallets.ensure_wallet(line.strip()).wallet.wallet_address, flush=True)
+
+async def create():
+    services = build(load_settings(None))
+    await services.check()
+    print("ready", flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        print((await services.wallets.ensure_wallet(line.strip())).wallet.wallet_address, flush=True)
+
+asyncio.run(create())
 """
 
 
@@ -77,18 +82,18 @@ def _waits_for_a_lock(url: str) -> None:
 def _nothing_or_all_of(services: Services, user: str) -> bool:
     """Whether the wallet is there; and if it is, that it is whole."""
     _until_no_statement_runs(services)
-    with services.database.connection() as connection:
+    with entered(services.database.connection()) as connection:
         statement = "SELECT count(*) FROM {} WHERE user_id = %s"
         counts = [
-            connection.exec_driver_sql(statement.format(table), (user,)).scalar_one()
+            complete(connection.exec_driver_sql(statement.format(table), (user,))).scalar_one()
             for table in ("wallets", "audit_events")
         ]
     assert counts in ([0, 0], [1, 1])
     if counts[0]:
-        key = services.wallets.get_private_key_for_user(user)
-        assert key.wallet_address == services.wallets.get_wallet(user).wallet_address
+        key = complete(services.wallets.get_private_key_for_user(user))
+        assert key.wallet_address == complete(services.wallets.get_wallet(user)).wallet_address
     else:
-        assert services.wallets.ensure_wallet(user).created
+        assert complete(services.wallets.ensure_wallet(user)).created
     return bool(counts[0])
 
 
@@ -97,8 +102,8 @@ def _until_no_statement_runs(services: Services) -> None:
         SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()
     """
-    with services.database.connection() as connection:
-        while connection.exec_driver_sql(statement).scalar_one():
+    with entered(services.database.connection()) as connection:
+        while complete(connection.exec_driver_sql(statement)).scalar_one():
             time.sleep(0.02)
 
 
@@ -159,17 +164,22 @@ def test_killed_at_any_moment(settings: Settings, kms_endpoint: KmsEndpoint, ser
     assert there
     assert there < set(told)
     for user in (min(there), max(there)):
-        assert services.wallets.get_private_key_for_user(user)
+        assert complete(services.wallets.get_private_key_for_user(user))
 
 
 def _whole_wallets(services: Services) -> set[str]:
     """The users with a wallet: the very same as those with a creation on record."""
     _until_no_statement_runs(services)
-    with services.database.connection() as connection:
-        wallets = set(connection.exec_driver_sql("SELECT user_id, wallet_address, kms_key_id FROM wallets"))
+    with entered(services.database.connection()) as connection:
+        wallets = set(
+            complete(connection.exec_driver_sql("SELECT user_id, wallet_address, kms_key_id FROM wallets"))
+        )
         events = set(
-            connection.exec_driver_sql(
-                "SELECT user_id, wallet_address, kms_key_id FROM audit_events WHERE action = 'wallet.create'"
+            complete(
+                connection.exec_driver_sql(
+                    "SELECT user_id, wallet_address, kms_key_id FROM audit_events "
+                    "WHERE action = 'wallet.create'"
+                )
             )
         )
     assert wallets == events

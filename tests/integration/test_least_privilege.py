@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.errors import KmsKeyUnusable, NoUsableKey
 from kms_service.kms.control_plane.key_policy import Roles, key_policy
@@ -26,17 +27,17 @@ def split(kms_endpoint: KmsEndpoint) -> KmsEndpoint:
 def test_the_creating_role_makes_wallets_and_opens_none(split: KmsEndpoint, settings: Settings) -> None:
     split.principal = CREATE
     with running_services(settings) as services:
-        services.wallets.create_wallet("user")
+        complete(services.wallets.create_wallet("user"))
         with pytest.raises(KmsKeyUnusable):
-            services.wallets.get_private_key_for_user("user")
+            complete(services.wallets.get_private_key_for_user("user"))
 
 
 def test_the_revealing_role_opens_wallets_and_makes_none(split: KmsEndpoint, settings: Settings) -> None:
     split.principal = CREATE
     with running_services(settings) as services:
-        address = services.wallets.create_wallet("user").wallet_address
+        address = complete(services.wallets.create_wallet("user")).wallet_address
     split.principal = REVEAL
     with running_services(settings) as services:
-        assert services.wallets.get_private_key_for_user("user").wallet_address == address
+        assert complete(services.wallets.get_private_key_for_user("user")).wallet_address == address
         with pytest.raises(NoUsableKey):
-            services.wallets.create_wallet("another")
+            complete(services.wallets.create_wallet("another"))

@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import create_engine
 
+from event_loop import complete
 from kms_service.errors import MigrationFailed, SchemaBehind
 from kms_service.local.postgres import PostgresServer
 from kms_service.settings import Settings
@@ -213,8 +214,8 @@ def test_a_schema_behind_is_refused_by_name(
         _do(database_url, f"INSERT INTO alembic_version VALUES ('{revision}')")  # noqa: S608 - from above
     database = open_database(settings, connections=1)
     with pytest.raises(SchemaBehind, match="run: kms-service migrate") as error:
-        schema.check(database)
-    database.close()
+        complete(schema.check(database))
+    complete(database.close())
     assert (revision or "none") in str(error.value)
     assert REVISIONS[-1] in str(error.value)
 
@@ -224,15 +225,15 @@ def test_a_database_never_migrated_is_refused_by_name(settings: Settings, empty_
         settings.model_copy(update={"database_url": SecretStr(empty_url)}), connections=1
     )
     with pytest.raises(SchemaBehind, match="revision none"):
-        schema.check(database)
-    database.close()
+        complete(schema.check(database))
+    complete(database.close())
 
 
 def test_a_newer_schema_is_fine(settings: Settings, database_url: str) -> None:
     _do(database_url, "UPDATE alembic_version SET version_num = '20991231000000_from_the_future'")
     database = open_database(settings, connections=1)
-    schema.check(database)
-    database.close()
+    complete(schema.check(database))
+    complete(database.close())
 
 
 @pytest.mark.parametrize("table", ["audit_events", "audit_chains"])

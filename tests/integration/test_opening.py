@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from event_loop import complete, entered
 from kms_endpoint import Fault, FlippedPlaintext, KmsEndpoint, OtherKeyId, ShortPlaintext
 from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure
@@ -48,10 +49,10 @@ def _private_key(services: Services, endpoint: KmsEndpoint, vector: dict[str, st
         "kms_key_id": key.arn,
         "kms_region": endpoint.region,
     }
-    with services.database.engine.begin() as connection:
-        connection.execute(wallets.delete())
-        connection.execute(wallets.insert(), row)
-    return services.wallets.get_private_key_for_user(vector["user_id"]).private_key.reveal()
+    with entered(services.database.engine.begin()) as connection:
+        complete(connection.execute(wallets.delete()))
+        complete(connection.execute(wallets.insert(), row))
+    return complete(services.wallets.get_private_key_for_user(vector["user_id"])).private_key.reveal()
 
 
 @pytest.mark.parametrize("vector", ACCEPT, ids=[vector["name"] for vector in ACCEPT])

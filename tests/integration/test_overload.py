@@ -33,7 +33,7 @@ def endpoint_of_module() -> Iterator[KmsEndpoint]:
 
 @pytest.fixture(scope="module")
 def env(database_of_module: str, endpoint_of_module: KmsEndpoint) -> dict[str, str]:
-    return environment(database_of_module, endpoint_of_module, MAX_IN_FLIGHT=8, WORKER_THREADS=4)
+    return environment(database_of_module, endpoint_of_module, MAX_IN_FLIGHT=8)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def _answers(client: httpx.Client, paths: list[str]) -> list[str]:
     return answered
 
 
-def test_excess_is_refused_at_once_and_probes_answer_while_all_threads_hang(
+def test_excess_is_refused_at_once_and_probes_answer_while_all_calls_hang(
     server: ServerProcess, client: httpx.Client, endpoint_of_module: KmsEndpoint
 ) -> None:
     keys = [f"/wallets/hanging-{number}/private-key" for number in range(16)]
@@ -87,7 +87,7 @@ def test_excess_is_refused_at_once_and_probes_answer_while_all_threads_hang(
             endpoint_of_module.wait_for(endpoint_of_module.count("Decrypt") + 4, "Decrypt")
             probed = [_probe_seconds(server) for _ in range(10)]
             reads.result()
-    assert min(probed) < 0.5, "milliseconds when idle; behind the threads each would take seconds"
+    assert min(probed) < 0.5, "milliseconds when idle; behind the calls each would take seconds"
     wait_until(lambda: _answers(client, keys[:1]) == ["200"])
 
 

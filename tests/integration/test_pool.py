@@ -3,22 +3,31 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from statistics import median
 
 import pytest
 
+from event_loop import complete
 from kms_endpoint import Error, Garbage, Hang, KmsEndpoint, OtherKeyId, Reset, Status
 from kms_service.crypto import envelope
 from kms_service.crypto.material import WrappedDek
 from kms_service.deadline import within
 from kms_service.errors import KmsKeyUnusable, KmsThrottled, KmsUnavailable, NoUsableKey
-from kms_service.kms.aws import AwsKmsService
-from kms_service.kms.control_plane.client import connect
+from kms_service.kms.aws import AwsKmsService, Rotation
+from kms_service.kms.data_plane.client import connect
 from kms_service.kms.keys.circuit import CircuitState
 from kms_service.kms.keys.health import KeyHealth
-from kms_service.kms.keys.pool import KeyMode, KeyStatus, KmsKeyInfo, KmsKeyPool
+from kms_service.kms.keys.pool import (
+    WHOLE_POOL_SECONDS,
+    DescribedKey,
+    KeyMode,
+    KeyStatus,
+    KmsKeyInfo,
+    KmsKeyPool,
+    UnknownKey,
+)
 from wiring import settings_for
 
 CONTEXT = {"purpose": "wallet-dek", "wallet_address": "0x0"}
@@ -45,7 +54,7 @@ class Pool:
     clock: Clock
 
     def wrap(self, times: int = 1) -> list[WrappedDek]:
-        return [self.pool.wrap(envelope.new_data_key(), CONTEXT).dek for _ in range(times)]
+        return [complete(self.pool.wrap(envelope.new_data_key(), CONTEXT)).dek for _ in range(times)]
 
     def key(self, alias: str = FIRST) -> KmsKeyInfo:
         return next(key for key in self.pool.keys if key.alias == alias)
@@ -64,10 +73,13 @@ def _pool(size: int) -> Iterator[Pool]:
         kms.add_pool("Empressa-wallet-key", size)
         settings = settings_for("postgresql://nowhere/none", kms)
         health = KeyHealth(4, clock)
-        aws = AwsKmsService(connect(settings, connections=8), settings.aws_region, health)
-        pool = KmsKeyPool(aws, settings.aliases[:size], health, clock)
-        pool.refresh()
-        yield Pool(kms, aws, pool, clock)
+        aws = AwsKmsService(connect(settings), settings.aws_region, health)
+        try:
+            pool = KmsKeyPool(aws, settings.aliases[:size], health, clock)
+            complete(pool.refresh())
+            yield Pool(kms, aws, pool, clock)
+        finally:
+            complete(aws.close())
 
 
 @pytest.fixture
@@ -163,7 +175,7 @@ def test_a_pool_that_failed_as_a_whole_names_each_key_and_its_reason(three: Pool
         "alias/Empressa-wallet-key-2": "KMSInvalidStateException",
         "alias/Empressa-wallet-key-3": "DisabledException",
     }
-    three.pool.heal()
+    complete(three.pool.heal())
     assert three.pool.reasons["alias/Empressa-wallet-key-2"] == "PendingDeletion"
 
 
@@ -179,11 +191,11 @@ def test_a_request_tries_the_key_again_after_the_pause(three: Pool) -> None:
 def test_an_idle_key_is_described_and_vouched_for(three: Pool) -> None:
     _disable(three.kms)
     _circuit_opens(three)
-    three.pool.heal()
+    complete(three.pool.heal())
     assert three.key().reason == "Disabled"
     three.kms.key(FIRST).state = "Enabled"
     three.clock.ahead += 10.1
-    three.pool.heal()
+    complete(three.pool.heal())
     assert three.key().wraps
 
 
@@ -191,13 +203,13 @@ def test_a_refresh_takes_a_mended_key_back_at_once(three: Pool) -> None:
     _disable(three.kms)
     _circuit_opens(three)
     three.kms.key(FIRST).state = "Enabled"
-    three.pool.refresh()
+    complete(three.pool.refresh())
     assert three.key().wraps
 
 
 def test_a_refresh_that_kms_throttles_changes_nothing(three: Pool) -> None:
     three.kms.on("DescribeKey").answer(Error("ThrottlingException"))
-    three.pool.refresh()
+    complete(three.pool.refresh())
     assert three.pool.reasons == {}
 
 
@@ -205,14 +217,14 @@ def test_what_kms_last_told_of_a_key_stays_and_since_when_it_tells_nothing(three
     told = three.key().told_at
     assert (told is not None, three.key().silent_since) == (True, None)
     with three.kms.on("DescribeKey", key=FIRST).answer(Reset()):
-        three.pool.refresh()
+        complete(three.pool.refresh())
         since = three.key().silent_since
-        three.pool.refresh()
+        complete(three.pool.refresh())
         assert (three.key().told_at, three.key().silent_since, three.key().wraps) == (told, since, True)
-    three.pool.heal()
+    complete(three.pool.heal())
     assert three.key().silent_since is not None, "asked again before its time"
     three.clock.ahead += 10.1
-    three.pool.heal()
+    complete(three.pool.heal())
     assert three.key().silent_since is None
     assert three.key().told_at != told
 
@@ -220,7 +232,10 @@ def test_what_kms_last_told_of_a_key_stays_and_since_when_it_tells_nothing(three
 def test_a_refused_key_was_told_of(three: Pool) -> None:
     told = three.key().told_at
     three.kms.on("DescribeKey", key=FIRST).answer(Error("AccessDeniedException"))
-    three.pool.refresh()
+    complete(three.pool.refresh())
+    key = three.key()
+    assert isinstance(key, DescribedKey)
+    assert (key.denied, key.usable, key.key_arn) == (True, False, three.kms.key(FIRST).arn)
     assert three.key().told_at != told
     assert three.key().silent_since is None
 
@@ -229,21 +244,26 @@ def test_a_key_that_was_missing_at_start_is_found_later(three: Pool) -> None:
     with KmsEndpoint() as kms:
         settings = settings_for("postgresql://nowhere/none", kms)
         health = KeyHealth(4, three.clock)
-        aws = AwsKmsService(connect(settings, connections=2), settings.aws_region, health)
+        aws = AwsKmsService(connect(settings), settings.aws_region, health)
         pool = KmsKeyPool(aws, (FIRST,), health, three.clock)
-        pool.refresh()
+        complete(pool.refresh())
         assert pool.reasons == {FIRST: "NotFoundException"}
+        (key,) = pool.keys
+        assert isinstance(key, UnknownKey)
+        assert (key.missing, key.denied, pool.described) == (True, False, ())
         kms.add_pool("Empressa-wallet-key", 1)
         three.clock.ahead += 10.1
-        pool.heal()
+        complete(pool.heal())
         assert pool.reasons == {}
+        assert [key.name for key in pool.wrapping] == ["Empressa-wallet-key-1"]
+        complete(aws.close())
 
 
 def test_an_alias_that_moved_is_noticed(three: Pool) -> None:
     before = three.key().key_arn
     three.kms.store.set_alias(FIRST, three.kms.store.create())
-    three.pool.refresh()
-    three.pool.refresh()
+    complete(three.pool.refresh())
+    complete(three.pool.refresh())
     assert (three.key().key_arn, three.key().moved_from) == (three.kms.key(FIRST).arn, before)
 
 
@@ -251,13 +271,99 @@ def test_rotation_is_known(three: Pool) -> None:
     key = three.kms.key(FIRST)
     key.rotation_period, key.rotation_enabled_at = 180, key.created
     three.kms.deny("alias/Empressa-wallet-key-2", "GetKeyRotationStatus")
-    three.pool.refresh()
+    complete(three.pool.refresh())
     rotation = three.key().rotation
     assert rotation is not None
     assert (rotation.enabled, rotation.period_in_days) == (True, 180)
     assert rotation.next_at is not None
     assert three.key("alias/Empressa-wallet-key-2").rotation is None
     assert three.pool.reasons == {}
+
+
+def test_a_key_that_cannot_rotate_serves_and_is_shown_so(three: Pool) -> None:
+    """Imported material, custom key stores."""
+    three.kms.on("GetKeyRotationStatus", key=FIRST).answer(Error("UnsupportedOperationException"))
+    complete(three.pool.refresh())
+    assert three.key().rotation == Rotation(False, None, None, supported=False)
+    assert three.key().wraps
+
+
+def test_a_key_whose_primary_region_is_being_changed_serves(three: Pool) -> None:
+    three.kms.key(FIRST).state = "Updating"
+    complete(three.pool.refresh())
+    assert three.key().wraps
+    three.wrapped_under(FIRST)
+
+
+@pytest.mark.parametrize("state", ["Creating", "PendingImport", "Unavailable", "PendingReplicaDeletion"])
+def test_a_key_in_another_state_does_not(three: Pool, state: str) -> None:
+    three.kms.key(FIRST).state = state
+    complete(three.pool.refresh())
+    assert (three.key().status, three.key().reason) == (KeyStatus.UNAVAILABLE, state)
+
+
+def test_a_key_of_another_region_is_refused_by_name_before_anything_is_wrapped() -> None:
+    with KmsEndpoint(region="us-east-1") as kms:
+        kms.add_pool("Empressa-wallet-key", 1)
+        settings = settings_for("postgresql://nowhere/none", kms, kms_key_pool_size=1)
+        health = KeyHealth(4)
+        aws = AwsKmsService(connect(settings), "eu-central-1", health)
+        pool = KmsKeyPool(aws, settings.aliases, health)
+        complete(pool.refresh())
+        assert pool.reasons == {FIRST: "is a key of us-east-1, not of eu-central-1"}
+        with pytest.raises(NoUsableKey):
+            complete(pool.wrap(envelope.new_data_key(), CONTEXT))
+        assert kms.count("Encrypt") == 0
+        complete(aws.close())
+
+
+def test_a_pool_that_is_disabled_as_a_whole_is_known_to_be_at_the_next_look() -> None:
+    with _pool(10) as ten:
+        for key in ten.pool.keys:
+            ten.kms.key(key.alias).state = "Disabled"
+        with pytest.raises(NoUsableKey):
+            ten.wrap()
+        assert ten.kms.count("Encrypt") == 3
+        described = ten.kms.count("DescribeKey")
+        complete(ten.pool.heal())
+        assert [key.status for key in ten.pool.keys] == [KeyStatus.DISABLED] * 10
+        assert ten.pool.wrapping == ()
+        assert ten.kms.count("DescribeKey") == described + 10
+
+
+def test_a_pool_is_described_as_a_whole_at_a_bounded_rate() -> None:
+    with _pool(10) as ten:
+        described = ten.kms.count("DescribeKey")
+        with ten.kms.on("Encrypt").answer(Error("DisabledException")):
+            for _ in range(3):
+                with pytest.raises(NoUsableKey):
+                    ten.wrap()
+                complete(ten.pool.heal())
+        # Once all ten, and then each key whose circuit has opened since.
+        assert ten.kms.count("DescribeKey") <= described + 10 + 9
+        # Later, when others fail, again.
+        ten.clock.ahead += WHOLE_POOL_SECONDS
+        with ten.kms.on("Encrypt").answer(Error("DisabledException")), suppress(NoUsableKey):
+            ten.wrap()
+        described = ten.kms.count("DescribeKey")
+        complete(ten.pool.heal())
+        assert ten.kms.count("DescribeKey") == described + 10
+
+
+def test_one_key_that_fails_has_the_others_left_alone(three: Pool) -> None:
+    _disable(three.kms)
+    _circuit_opens(three)
+    described = three.kms.count("DescribeKey")
+    complete(three.pool.heal())
+    assert three.kms.count("DescribeKey") == described + 1
+
+
+def test_a_key_is_found_by_its_alias_or_its_name(three: Pool) -> None:
+    for name in (FIRST, "Empressa-wallet-key-1"):
+        found = three.pool.named(name)
+        assert found is not None
+        assert found.alias == FIRST
+    assert three.pool.named("Empressa-wallet-key") is None
 
 
 def test_a_draining_key_wraps_nothing_and_still_opens(three: Pool) -> None:
@@ -267,7 +373,7 @@ def test_a_draining_key_wraps_nothing_and_still_opens(three: Pool) -> None:
     asked = three.kms.count("Encrypt", key=FIRST)
     three.wrap(30)
     assert three.kms.count("Encrypt", key=FIRST) == asked
-    three.aws.decrypt(dek, CONTEXT)
+    complete(three.aws.decrypt(dek, CONTEXT))
     three.pool.set_draining(frozenset())
     _until(lambda: three.kms.count("Encrypt", key=FIRST) > asked, three.wrap)
 
@@ -276,7 +382,7 @@ def test_a_key_that_may_only_decrypt_goes_on_decrypting(three: Pool) -> None:
     dek = three.wrapped_under(FIRST)
     three.kms.deny(FIRST, "Encrypt")
     _circuit_opens(three)
-    three.aws.decrypt(dek, CONTEXT)
+    complete(three.aws.decrypt(dek, CONTEXT))
 
 
 def test_a_disabled_key_answers_each_decrypt_itself(three: Pool) -> None:
@@ -284,18 +390,18 @@ def test_a_disabled_key_answers_each_decrypt_itself(three: Pool) -> None:
     _disable(three.kms)
     for _ in range(3):
         with pytest.raises(KmsKeyUnusable):
-            three.aws.decrypt(dek, CONTEXT)
+            complete(three.aws.decrypt(dek, CONTEXT))
     three.kms.key(FIRST).state = "Enabled"
-    three.aws.decrypt(dek, CONTEXT)
+    complete(three.aws.decrypt(dek, CONTEXT))
 
 
-def test_decrypts_of_a_hanging_key_hold_half_of_the_threads_and_then_none(three: Pool) -> None:
+def test_decrypts_of_a_hanging_key_hold_half_of_the_places_and_then_none(three: Pool) -> None:
     hanging, other = three.wrapped_under(FIRST), three.wrapped_under("alias/Empressa-wallet-key-2")
 
     def seconds(dek: WrappedDek) -> float:
         started = time.monotonic()
         try:
-            three.aws.decrypt(dek, CONTEXT)
+            complete(three.aws.decrypt(dek, CONTEXT))
         except KmsUnavailable:
             assert dek is hanging
         return time.monotonic() - started

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from asgi_client import AsgiClient
+from event_loop import complete, entered
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
@@ -29,8 +30,10 @@ def client(services: Services) -> Client:
 
     def with_scopes(*scopes: Scope) -> AsgiClient:
         name = "-".join(scope.name for scope in scopes)
-        made = services.tokens.create(
-            name, scopes, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+        made = complete(
+            services.tokens.create(
+                name, scopes, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+            )
         )
         return AsgiClient(app, made.secret)
 
@@ -41,8 +44,10 @@ def _audited(services: Services) -> list[tuple[str, str, str | None]]:
     statement = select(audit_events.c.action, audit_events.c.outcome, audit_events.c.detail).order_by(
         audit_events.c.id
     )
-    with services.database.connection() as connection:
-        return [tuple(row) for row in connection.execute(statement) if row.action.startswith("pool.")]
+    with entered(services.database.connection()) as connection:
+        return [
+            tuple(row) for row in complete(connection.execute(statement)) if row.action.startswith("pool.")
+        ]
 
 
 def test_the_pool_is_shown_in_the_shape_of_the_contract(
@@ -52,8 +57,8 @@ def test_the_pool_is_shown_in_the_shape_of_the_contract(
         key = kms_endpoint.key(f"alias/{NAME}-{number}")
         key.rotation_period, key.rotation_enabled_at = 360 + number, key.created
     kms_endpoint.key(f"alias/{NAME}-2").state = "Disabled"
-    services.pool.refresh()
-    wallets = [services.wallets.create_wallet(f"user-{number}") for number in range(12)]
+    complete(services.pool.refresh())
+    wallets = [complete(services.wallets.create_wallet(f"user-{number}")) for number in range(12)]
     reader = client(Scope.POOL_READ)
     asked = len(kms_endpoint.requests)
     view = reader.get("/kms/pool").json()
@@ -94,10 +99,10 @@ def test_draining_reaches_other_replicas_and_lasts(
     with running_services(settings) as replica:
         assert replica.pool.reasons == {f"alias/{NAME}-4": "draining"}
         for number in range(30):
-            assert replica.wallets.create_wallet(f"user-{number}").kms_key_id != drained
-        services.pool_service.set_mode(f"{NAME}-4", KeyMode.ACTIVE)
+            assert complete(replica.wallets.create_wallet(f"user-{number}")).kms_key_id != drained
+        complete(services.pool_service.set_mode(f"{NAME}-4", KeyMode.ACTIVE))
         assert replica.pool.reasons
-        replica.shared_state.poll()
+        complete(replica.shared_state.poll())
         assert replica.pool.reasons == {}
     assert _audited(services) == [
         ("pool.drain", "ok", f"alias/{NAME}-4"),
@@ -107,11 +112,11 @@ def test_draining_reaches_other_replicas_and_lasts(
 
 def test_the_last_active_key_is_not_drained(services: Services, client: Client) -> None:
     for number in range(1, 10):
-        services.pool_service.set_mode(f"{NAME}-{number}", KeyMode.DRAINING)
+        complete(services.pool_service.set_mode(f"{NAME}-{number}", KeyMode.DRAINING))
     answer = client(Scope.POOL_ADMIN).put(f"/kms/pool/keys/{NAME}-10", json={"mode": "draining"})
     assert (answer.status_code, answer.json()["code"]) == (409, "last_active_key")
     assert _audited(services)[-1] == ("pool.drain", "last_active_key", f"alias/{NAME}-10")
-    assert services.wallets.create_wallet("user")
+    assert complete(services.wallets.create_wallet("user"))
 
 
 def test_keys_that_are_active_in_name_only_do_not_count(
@@ -119,18 +124,18 @@ def test_keys_that_are_active_in_name_only_do_not_count(
 ) -> None:
     for number in range(2, 11):
         kms_endpoint.key(f"alias/{NAME}-{number}").state = "Disabled"
-    services.pool.refresh()
+    complete(services.pool.refresh())
     with pytest.raises(LastActiveKey):
-        services.pool_service.set_mode(f"{NAME}-1", KeyMode.DRAINING)
+        complete(services.pool_service.set_mode(f"{NAME}-1", KeyMode.DRAINING))
 
 
 def test_two_who_drain_at_once_leave_one_key(services: Services) -> None:
     for number in range(1, 9):
-        services.pool_service.set_mode(f"{NAME}-{number}", KeyMode.DRAINING)
+        complete(services.pool_service.set_mode(f"{NAME}-{number}", KeyMode.DRAINING))
 
     def drained(number: int) -> bool:
         try:
-            services.pool_service.set_mode(f"{NAME}-{number}", KeyMode.DRAINING)
+            complete(services.pool_service.set_mode(f"{NAME}-{number}", KeyMode.DRAINING))
         except LastActiveKey:
             return False
         return True
@@ -168,10 +173,10 @@ def test_each_route_wants_its_own_scope(client: Client, method: str, path: str, 
 
 
 def test_last_use_and_counts_are_shared(services: Services, settings: Settings, client: Client) -> None:
-    wallet = services.wallets.create_wallet("user")
+    wallet = complete(services.wallets.create_wallet("user"))
     with running_services(settings) as replica:
-        services.census.take()
-        census = replica.census.read()[wallet.kms_key_id]
+        complete(services.census.take())
+        census = complete(replica.census.read())[wallet.kms_key_id]
     assert census.wallets == 1
     assert census.last_used_at is not None
     text = client(Scope.WALLETS_READ).get("/metrics").text
@@ -181,42 +186,42 @@ def test_last_use_and_counts_are_shared(services: Services, settings: Settings, 
 def test_wallets_under_a_key_outside_the_pool_are_shown(
     services: Services, kms_endpoint: KmsEndpoint, client: Client
 ) -> None:
-    wallet = services.wallets.create_wallet("user")
+    wallet = complete(services.wallets.create_wallet("user"))
     alias = next(name for name, arn in kms_endpoint.store.aliases.items() if arn == wallet.kms_key_id)
     kms_endpoint.store.set_alias(alias, kms_endpoint.store.create())
-    services.pool.refresh()
+    complete(services.pool.refresh())
     view = client(Scope.POOL_READ).get("/kms/pool").json()
     assert [(key["keyId"], key["wallets"]) for key in view["otherKeys"]] == [(wallet.kms_key_id, 1)]
     assert [key["movedFrom"] for key in view["keys"] if key["alias"] == alias] == [wallet.kms_key_id]
 
 
 def test_a_slow_count_is_not_repeated_for_everyone_who_asks(services: Services, database_url: str) -> None:
-    wallet = services.wallets.create_wallet("user")
-    services.census.take()
+    wallet = complete(services.wallets.create_wallet("user"))
+    complete(services.census.take())
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE key_census SET counted_in_seconds = 2, wallets = 41")
-    assert services.census.read()[wallet.kms_key_id].wallets == 41
-    services.census.take()
-    assert services.census.read()[wallet.kms_key_id].wallets == 41
+    assert complete(services.census.read())[wallet.kms_key_id].wallets == 41
+    complete(services.census.take())
+    assert complete(services.census.read())[wallet.kms_key_id].wallets == 41
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE key_census SET counted_at = now() - interval '201 seconds'")
-    services.census.take()
-    assert services.census.read()[wallet.kms_key_id].wallets == 1
+    complete(services.census.take())
+    assert complete(services.census.read())[wallet.kms_key_id].wallets == 1
 
 
 def test_one_replica_counts_at_a_time(services: Services, database_url: str) -> None:
-    wallet = services.wallets.create_wallet("user")
+    wallet = complete(services.wallets.create_wallet("user"))
     with psycopg.connect(database_url) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [0x6B6D735F636E7473])
-        services.census.take()
-        assert services.census.read()[wallet.kms_key_id].wallets is None
-    services.census.take()
-    assert services.census.read()[wallet.kms_key_id].wallets == 1
+        complete(services.census.take())
+        assert complete(services.census.read())[wallet.kms_key_id].wallets is None
+    complete(services.census.take())
+    assert complete(services.census.read())[wallet.kms_key_id].wallets == 1
 
 
 def test_modes_stay_in_force_while_the_database_is_away(services: Services) -> None:
-    services.pool_service.set_mode(f"{NAME}-4", KeyMode.DRAINING)
-    with services.database.connection() as connection:
-        connection.exec_driver_sql("ALTER TABLE pool_keys RENAME TO gone")
-    services.shared_state.poll()
+    complete(services.pool_service.set_mode(f"{NAME}-4", KeyMode.DRAINING))
+    with entered(services.database.connection()) as connection:
+        complete(connection.exec_driver_sql("ALTER TABLE pool_keys RENAME TO gone"))
+    complete(services.shared_state.poll())
     assert services.pool.reasons == {f"alias/{NAME}-4": "draining"}

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
+from event_loop import complete
 from kms_service.access.scopes import Scope
 from kms_service.kms.keys.pool import KeyMode
 from kms_service.local.postgres import PostgresServer
@@ -121,31 +122,33 @@ def test_the_migrating_role_migrates_an_empty_database(postgres_server: Postgres
 
 def test_operators_do_their_work(settings: Settings) -> None:
     with running_services(settings) as owner:
-        owner.wallets.create_wallet("alice")
+        complete(owner.wallets.create_wallet("alice"))
     with running_services(with_role(settings, "kms_operate")) as operator:
-        operator.tokens.create(
-            "app",
-            [Scope.WALLETS_READ],
-            expires_in=timedelta(days=1),
-            private_key_reads_per_minute=5,
-            signatures_per_minute=None,
+        complete(
+            operator.tokens.create(
+                "app",
+                [Scope.WALLETS_READ],
+                expires_in=timedelta(days=1),
+                private_key_reads_per_minute=5,
+                signatures_per_minute=None,
+            )
         )
-        operator.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None)
-        operator.tokens.revoke("app")
-        operator.canaries.add("alice")
-        operator.canaries.remove("alice")
-        operator.seal.seal("a drill")
-        operator.seal.unseal()
-        operator.pool_service.refresh()
-        operator.pool_service.set_mode("Empressa-wallet-key-1", KeyMode.DRAINING)
-        assert [row.name for row in operator.tokens.list_all()] == ["app"]
+        complete(operator.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None))
+        complete(operator.tokens.revoke("app"))
+        complete(operator.canaries.add("alice"))
+        complete(operator.canaries.remove("alice"))
+        complete(operator.seal.seal("a drill"))
+        complete(operator.seal.unseal())
+        complete(operator.pool_service.refresh())
+        complete(operator.pool_service.set_mode("Empressa-wallet-key-1", KeyMode.DRAINING))
+        assert [row.name for row in complete(operator.tokens.list_all())] == ["app"]
 
 
 def test_auditors_verify_and_read_with_select_only(settings: Settings) -> None:
     with running_services(settings) as owner:
-        owner.wallets.create_wallet("alice")
+        complete(owner.wallets.create_wallet("alice"))
     with running_services(with_role(settings, "kms_readonly")) as auditor:
-        report = auditor.verifier.verify(None, {}, lambda _: None)
+        report = complete(auditor.verifier.verify(None, {}, lambda _: None))
     assert (report.intact, report.chains, report.rows) == (True, 1, 3)
 
 

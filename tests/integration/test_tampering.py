@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from event_loop import complete, entered
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure, KmsKeyUnusable
@@ -36,13 +37,13 @@ class Custody:
 
     def rewrite(self, rows: Sequence[Row]) -> None:
         """Make the table hold exactly these rows, as somebody who may write it can."""
-        with self.services.database.engine.begin() as connection:
-            connection.execute(wallets.delete())
-            connection.execute(wallets.insert(), list(rows))
+        with entered(self.services.database.engine.begin()) as connection:
+            complete(connection.execute(wallets.delete()))
+            complete(connection.execute(wallets.insert(), list(rows)))
 
     def read(self, user_id: str) -> bytes:
         """The private key that the service gives for this user."""
-        return self.services.wallets.get_private_key_for_user(user_id).private_key.reveal()
+        return complete(self.services.wallets.get_private_key_for_user(user_id)).private_key.reveal()
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +56,12 @@ def custody(fresh_database: FreshDatabase) -> Iterator[Custody]:
 
 def _filled(services: Services) -> Custody:
     for user in USERS:
-        services.wallets.create_wallet(user)
-    with services.database.connection() as connection:
-        rows = [dict(row) for row in connection.execute(wallets.select()).mappings()]
-    keys = {user: services.wallets.get_private_key_for_user(user).private_key.reveal() for user in USERS}
+        complete(services.wallets.create_wallet(user))
+    with entered(services.database.connection()) as connection:
+        rows = [dict(row) for row in complete(connection.execute(wallets.select())).mappings()]
+    keys = {
+        user: complete(services.wallets.get_private_key_for_user(user)).private_key.reveal() for user in USERS
+    }
     return Custody(services, tuple(rows), keys)
 
 

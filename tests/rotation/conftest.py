@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from event_loop import on_loop
 from fleet import SIZE, Fleet
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
@@ -34,7 +35,7 @@ def worker(settings: Settings) -> Iterator[Callable[[], Services]]:
 
         def start() -> Services:
             services = stack.enter_context(running_services(settings))
-            services.rotation_worker.start()
+            on_loop(services.rotation_worker.start)
             return services
 
         yield start

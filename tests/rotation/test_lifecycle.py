@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from click.testing import CliRunner, Result
 
+from event_loop import complete
 from fleet import SIZE, SOURCE, Fleet
 from kms_endpoint import Material
 from kms_service.bootstrap import Services
@@ -34,7 +35,7 @@ def command(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 def _holding(fleet: Fleet, unused_for: timedelta = MONTH) -> list[bool]:
-    judged = fleet.services.key_lifecycle.retirement(SOURCE, unused_for=unused_for)
+    judged = complete(fleet.services.key_lifecycle.retirement(SOURCE, unused_for=unused_for))
     return [condition.holds for condition in judged.conditions]
 
 
@@ -51,7 +52,7 @@ def test_a_key_is_safe_to_disable_once_everything_has_left_it(fleet: Fleet, work
     assert _holding(fleet, timedelta(0)) == [True] * 5
     fleet.query("UPDATE key_census SET last_used_at = now() - interval '31 days'")
     with running_services(fleet.services.settings) as fresh:
-        judged = fresh.key_lifecycle.retirement(SOURCE, unused_for=MONTH)
+        judged = complete(fresh.key_lifecycle.retirement(SOURCE, unused_for=MONTH))
     assert judged.safe
     assert "GetKeyLastUsage" in judged.conditions[-1].finding
 
@@ -64,7 +65,7 @@ def test_audit_chains_stay_verifiable_after_the_key_is_gone(fleet: Fleet, worker
     fleet.ended(fleet.start())
     fleet.kms.key(fleet.source).state = "Disabled"
     with running_services(fleet.services.settings) as fresh:
-        report = fresh.verifier.verify(None, {}, lambda _: None)
+        report = complete(fresh.verifier.verify(None, {}, lambda _: None))
     assert report.intact
     assert fleet.services.rotations.start  # the log goes on
     with pytest.raises(Exception, match="append-only"):
@@ -86,34 +87,34 @@ def test_the_checklist_names_what_is_missing_and_how_to_mend_it(fleet: Fleet, co
 
 def test_a_key_outside_the_pool_is_judged_by_its_arn(fleet: Fleet) -> None:
     key = "arn:aws:kms:eu-central-1:111122223333:key/long-gone"
-    judged = fleet.services.key_lifecycle.retirement(key, unused_for=MONTH)
+    judged = complete(fleet.services.key_lifecycle.retirement(key, unused_for=MONTH))
     assert judged.safe
     with pytest.raises(KeyNotFound):
-        fleet.services.key_lifecycle.retirement("nobody-knows-it", unused_for=MONTH)
+        complete(fleet.services.key_lifecycle.retirement("nobody-knows-it", unused_for=MONTH))
 
 
 def test_wallets_are_counted_by_key_material(fleet: Fleet, worker: Worker) -> None:
     key = fleet.kms.key(fleet.source)
     fleet.query("UPDATE wallets SET created_at = '2024-06-01' WHERE user_id < 'user-008'")
     key.materials.append(Material(rotated=datetime(2025, 1, 1, tzinfo=UTC).timestamp()))
-    state = fleet.services.pool_service.refresh()
+    state = complete(fleet.services.pool_service.refresh())
     (found,) = [each for each in state.keys if each.info.key_arn == fleet.source]
     assert [each.wallets for each in found.materials] == [8, SIZE - 8]
     assert [each.key_material_id for each in found.materials] == [each.id for each in key.materials]
     assert behind(found.materials) == 8
-    fleet.services.pool_service._materials.take()
+    complete(fleet.services.pool_service._materials.take())
     assert metrics.stale_wallets.labels(found.info.alias)._value.get() == 8
 
     worker()
     stale = datetime(2025, 1, 1, tzinfo=UTC)
     fleet.ended(fleet.start(sources=None, wrapped_before=stale, destinations=[SOURCE]))
-    state = fleet.services.pool_service.refresh()
+    state = complete(fleet.services.pool_service.refresh())
     (found,) = [each for each in state.keys if each.info.key_arn == fleet.source]
     assert [each.wallets for each in found.materials] == [0, SIZE]
 
 
 def test_the_share_of_wallets_lost_with_a_key_is_told(fleet: Fleet) -> None:
-    shares = [key.share for key in fleet.services.pool_service.refresh().keys]
+    shares = [key.share for key in complete(fleet.services.pool_service.refresh()).keys]
     assert shares == [1.0] + [0.0] * 9
 
 

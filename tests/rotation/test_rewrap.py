@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import REGISTRY
 
+from event_loop import complete
 from fleet import SIZE, SOURCE, Fleet
 from kms_endpoint import Error, OtherKeyId
 from kms_service.bootstrap import Services
@@ -47,7 +48,7 @@ def test_wallets_move_by_re_encrypt_alone_and_their_seeds_stay(fleet: Fleet, wor
 
 def test_wallets_are_spread_over_the_active_keys(fleet: Fleet, worker: Worker) -> None:
     fleet.drain_source()
-    fleet.services.pool_service.set_mode("Empressa-wallet-key-2", KeyMode.DRAINING)
+    complete(fleet.services.pool_service.set_mode("Empressa-wallet-key-2", KeyMode.DRAINING))
     worker()
     fleet.ended(fleet.start())
     assert set(fleet.by_key()) <= {fleet.kms.key(f"alias/Empressa-wallet-key-{n}").arn for n in range(3, 11)}
@@ -81,7 +82,7 @@ def test_a_dry_run_counts_and_changes_nothing(fleet: Fleet, worker: Worker) -> N
     assert (job.status, job.total, job.done) == (RotationStatus.COMPLETED, SIZE, 0)
     assert fleet.by_key() == {fleet.source: SIZE}
     assert fleet.kms.count("ReEncrypt") == 0
-    assert fleet.services.rotations.find_live() is None
+    assert complete(fleet.services.rotations.find_live()) is None
 
 
 def test_stale_wallets_move_whatever_their_key(fleet: Fleet, worker: Worker) -> None:
@@ -119,7 +120,7 @@ def test_wallets_made_meanwhile_under_the_source_move_too(fleet: Fleet, worker: 
     ("damage", "reason"),
     [
         ("encrypted_dek = '\\x00'", "InvalidCiphertextException"),
-        ("encrypted_dek = ''", "stored dek length"),
+        ("encrypted_dek = ''", "stored blob's length"),
         ("kms_region = 'us-east-1'", "stored key id"),
     ],
 )
@@ -130,7 +131,7 @@ def test_a_wallet_that_does_not_open_is_listed_and_the_rest_moves(
     worker()
     job = fleet.ended(fleet.start())
     assert (job.status, job.done, job.failed) == (RotationStatus.COMPLETED_WITH_ERRORS, SIZE - 1, 1)
-    (failure,) = fleet.services.rotations.failures(job.rotation_id, limit=10, after="")
+    (failure,) = complete(fleet.services.rotations.failures(job.rotation_id, limit=10, after=""))
     assert (failure.user_id, failure.code, failure.reason) == ("user-010", "integrity_failure", reason)
     assert fleet.by_key()[fleet.source] == 1
 
@@ -196,7 +197,7 @@ def test_one_job_runs_at_a_time(fleet: Fleet) -> None:
     first = fleet.start()
     with pytest.raises(RotationRunning):
         fleet.start()
-    fleet.services.rotations.cancel(first.rotation_id)
+    complete(fleet.services.rotations.cancel(first.rotation_id))
     assert fleet.start().rotation_id != first.rotation_id
 
 
@@ -217,7 +218,7 @@ def test_a_job_that_makes_no_sense_is_refused(fleet: Fleet, changes: dict[str, o
     with pytest.raises(InvalidRequest) as refused:
         fleet.start(**changes)
     assert refused.value.field == field
-    assert fleet.services.rotations.find_live() is None
+    assert complete(fleet.services.rotations.find_live()) is None
 
 
 def test_wallets_need_somewhere_to_go(fleet: Fleet) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from asgi_client import AsgiClient
 from commands import Run, runner
+from event_loop import complete
 from fleet import ENDED, SIZE, SOURCE, Fleet
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
@@ -20,8 +21,10 @@ Worker = Callable[[], Services]
 def client(fleet: Fleet) -> AsgiClient:
     """A caller who may start rotations and see them."""
     scopes = (Scope.ROTATIONS_ADMIN, Scope.ROTATIONS_READ)
-    made = fleet.services.tokens.create(
-        "mover", scopes, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+    made = complete(
+        fleet.services.tokens.create(
+            "mover", scopes, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+        )
     )
     return AsgiClient(create_app(fleet.services, owns_process=False), made.secret)
 
@@ -137,7 +140,7 @@ def test_a_worker_from_a_terminal_moves_all_and_shows_it(run: Run, fleet: Fleet)
     assert run("rotation", "start", "--from", SOURCE, "--no-dry-run", "--rate", "100").code == 0
     assert run("rotation", "pause", "--json").facts["status"] == "paused"
     assert run("rotation", "resume").code == 0
-    done = run("rotation", "run", "--threads", "2")
+    done = run("rotation", "run", "--at-once", "2")
     assert done.code == 0
     assert f"completed: {SIZE} of {SIZE} wallets moved" in done.out
     assert "wallets moved" in done.err
@@ -148,7 +151,7 @@ def test_a_worker_from_a_terminal_moves_all_and_shows_it(run: Run, fleet: Fleet)
 def test_a_worker_whose_job_did_not_complete_says_so(run: Run, fleet: Fleet) -> None:
     fleet.query("UPDATE wallets SET encrypted_dek = '\\x00' WHERE user_id = 'user-003'")
     fleet.start()
-    done = run("rotation", "run", "--threads", "2", "--json")
+    done = run("rotation", "run", "--at-once", "2", "--json")
     assert (done.code, done.facts["status"], done.facts["failed"]) == (1, "completed_with_errors", 1)
     assert "user-003  integrity_failure: InvalidCiphertextException" in run("rotation", "status").out
 

@@ -1,12 +1,15 @@
 """`kms-service verify`: it opens what it should, names what does not open, and lets nothing out."""
 
+import asyncio
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from event_loop import complete
 from fleet import SIZE, SOURCE, Fleet
 from kms_endpoint import Error
 from kms_service.cli.root import root
@@ -28,7 +31,7 @@ def verify(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
     monkeypatch.setattr(wallet_walk, "STRETCH_WALLETS", 5)
     monkeypatch.setattr(verification, "BACK_OFF_SECONDS", (0.01, 0.01))
-    return lambda *options: CliRunner().invoke(root, ["verify", "--threads", "2", *options])
+    return lambda *options: CliRunner().invoke(root, ["verify", "--at-once", "2", *options])
 
 
 def _facts(result: Result) -> dict[str, object]:
@@ -47,7 +50,7 @@ def test_all_wallets_open_and_one_row_is_written(fleet: Fleet, verify: Verify) -
 
 
 def test_nothing_secret_is_printed(fleet: Fleet, verify: Verify) -> None:
-    key = fleet.services.wallets.get_private_key_for_user("user-000").private_key.reveal().hex()
+    key = complete(fleet.services.wallets.get_private_key_for_user("user-000")).private_key.reveal().hex()
     fleet.query("UPDATE wallets SET encrypted_seed = '\\x01' WHERE user_id = 'user-001'")
     assert key not in verify().output
     assert key not in verify("--json").output
@@ -93,10 +96,13 @@ def test_a_stopped_run_says_where_to_go_on(
 ) -> None:
     walked = wallet_walk.WalletWalk.next
 
-    def interrupted(walk: wallet_walk.WalletWalk, chosen: wallet_walk.Chosen, after: str) -> object:
+    async def interrupted(
+        walk: wallet_walk.WalletWalk, chosen: wallet_walk.Chosen, after: str
+    ) -> wallet_walk.Stretch | None:
         if after == "user-009":
-            raise KeyboardInterrupt
-        return walked(walk, chosen, after)
+            signal.raise_signal(signal.SIGINT)  # Ctrl-C
+            await asyncio.sleep(60)
+        return await walked(walk, chosen, after)
 
     monkeypatch.setattr(wallet_walk.WalletWalk, "next", interrupted)
     result = verify()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from event_loop import complete
 from fleet import SIZE, Fleet
 from kms_endpoint import Delay, Hang
 from kms_service.bootstrap import Services
@@ -45,11 +46,11 @@ def test_pause_acts_at_once_and_resume_loses_nothing(fleet: Fleet, worker: Worke
     job = fleet.start(rate_per_second=8)
     worker()
     wait_until(lambda: fleet.job(job).done > 0)
-    assert fleet.services.rotations.pause(job.rotation_id).status is RotationStatus.PAUSED
+    assert complete(fleet.services.rotations.pause(job.rotation_id)).status is RotationStatus.PAUSED
     wait_until(lambda: _rests(fleet))
     assert fleet.job(job).done == fleet.kms.count("ReEncrypt") < SIZE
 
-    assert fleet.services.rotations.resume(job.rotation_id).status is RotationStatus.RUNNING
+    assert complete(fleet.services.rotations.resume(job.rotation_id)).status is RotationStatus.RUNNING
     ended = fleet.ended(job)
     assert (ended.status, ended.done, ended.kms_calls) == (RotationStatus.COMPLETED, SIZE, SIZE)
 
@@ -65,13 +66,13 @@ def test_cancel_ends_the_job_and_what_moved_stays_moved(fleet: Fleet, worker: Wo
     job = fleet.start(rate_per_second=8)
     worker()
     wait_until(lambda: fleet.job(job).done > 0)
-    assert fleet.services.rotations.cancel(job.rotation_id).status is RotationStatus.CANCELLED
+    assert complete(fleet.services.rotations.cancel(job.rotation_id)).status is RotationStatus.CANCELLED
     time.sleep(0.5)
     ended = fleet.job(job)
     assert 0 < ended.done < SIZE
     assert fleet.by_key()[fleet.source] == SIZE - ended.done
     with pytest.raises(RotationFinished):
-        fleet.services.rotations.resume(job.rotation_id)
+        complete(fleet.services.rotations.resume(job.rotation_id))
     fleet.all_open()
 
 
@@ -118,7 +119,7 @@ def test_reads_creations_and_signatures_go_on(fleet: Fleet, worker: Worker) -> N
     worker()
     worker()
     job = fleet.ended(fleet.start())
-    made = fleet.services.wallets.create_wallet("made-meanwhile")
+    made = complete(fleet.services.wallets.create_wallet("made-meanwhile"))
     stop.set()
     for reader in readers:
         reader.join()
@@ -161,15 +162,15 @@ def test_a_lease_runs_out_by_itself(fleet: Fleet, worker: Worker, monkeypatch: p
     monkeypatch.setattr(rotation_batches, "LEASE_SECONDS", 1)
     job = fleet.start()
     dead = rotation_work.RotationWork(fleet.services.database)
-    dead.begin(job.rotation_id)
-    batch = dead.claim(fleet.job(job), "dead")
+    complete(dead.begin(job.rotation_id))
+    batch = complete(dead.claim(fleet.job(job), "dead"))
     assert batch is not None
     started = time.monotonic()
     worker()
     assert fleet.ended(job).done == SIZE
     assert time.monotonic() - started > 0.8
     with pytest.raises(rotation_batches.LeaseLost):
-        dead.commit(job, batch, rotation_batches.Round())
+        complete(dead.commit(job, batch, rotation_batches.Round()))
 
 
 @contextmanager
@@ -183,7 +184,7 @@ def _worker_process(settings: Settings, threads: int = 2) -> Iterator[subprocess
         "AWS_ENDPOINT_URL_KMS": str(settings.aws_endpoint_url_kms),
         "DATABASE_URL": settings.database_url.get_secret_value(),
     }
-    command = [sys.executable, "-m", "kms_service", "rotation", "run", "--threads", str(threads), "--json"]
+    command = [sys.executable, "-m", "kms_service", "rotation", "run", "--at-once", str(threads), "--json"]
     with subprocess.Popen(  # noqa: S603 # this very package
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

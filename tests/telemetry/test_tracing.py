@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from calling import Service, serving
+from event_loop import complete, entered
 from kms_endpoint import Error, FlippedPlaintext, KmsEndpoint
 from kms_service.errors import SettingsError
 from kms_service.settings import Settings
@@ -86,8 +87,10 @@ def test_trace_log_audit_row_and_cloudtrail_join(
     service.create("alice")
     traced(service, "GET", "/wallets/alice/private-key")
     (call,) = [span for span in spans(exporter) if span.name == "KMS.Decrypt"]
-    with service.services.database.connection() as connection:
-        rows = connection.execute(audit_events.select().where(audit_events.c.request_id == "request-1")).all()
+    with entered(service.services.database.connection()) as connection:
+        rows = complete(
+            connection.execute(audit_events.select().where(audit_events.c.request_id == "request-1"))
+        ).all()
     assert [row.kms_request_id for row in rows] == [attributes(call)["aws.request_id"]]
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     (line,) = [line for line in lines if line["event"] == "request" and line["requestId"] == "request-1"]

@@ -12,7 +12,8 @@ from kms_service.api.console.drawing import HEIGHT, sparks
 from kms_service.api.console.words import age, ago, clock, listed, rate, span
 from kms_service.kms.aws import Rotation as KeyRotation
 from kms_service.kms.keys.circuit import CircuitState
-from kms_service.kms.keys.pool import KeyMode, KeyStatus, KmsKeyInfo
+from kms_service.kms.keys.info import DescribedKey
+from kms_service.kms.keys.pool import KeyMode, KeyStatus
 from kms_service.service.overview import Overview, Part
 from kms_service.service.pool.state import PoolKey, PoolState
 from kms_service.store.pool.census import KeyCensus
@@ -21,7 +22,7 @@ from kms_service.store.switches.seal import SealChange
 from kms_service.telemetry.recent import Counts, Minute, Recent
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)  # a day that is never today
-WELL = KmsKeyInfo(
+WELL = DescribedKey(
     "alias/pool-1", "arn:1", KeyStatus.ACTIVE, "", NOW, rotation=KeyRotation(True, 365, NOW), told_at=NOW
 )
 QUIET = Recent(300, Counts(100, 0), {}, Counts(100, 0), {}, {}, frozenset(), 0, 0, [])
@@ -31,7 +32,7 @@ JOB = Rotation(
 )  # fmt: skip
 
 
-def _overview(*infos: KmsKeyInfo, of_each: int = 10, **changes: Any) -> Overview:
+def _overview(*infos: DescribedKey, of_each: int = 10, **changes: Any) -> Overview:
     keys = [PoolKey(info, of_each, NOW, share=0.1) for info in infos or (WELL,)]
     return replace(
         Overview(

@@ -87,7 +87,7 @@ def test_every_error_has_a_code_of_its_own() -> None:
         (errors.KmsThrottled("ThrottlingException", "alias/k"), {"status": 503, "code": "kms_throttled"}),
         (errors.Sealed(), {"status": 503, "code": "sealed"}),
         (errors.Overloaded(), {"status": 503, "code": "overloaded"}),
-        (errors.TimedOut(), {"status": 503, "code": "overloaded"}),
+        (errors.TimedOut(), {"status": 503, "code": "deadline_exceeded"}),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -119,5 +119,6 @@ RETRIED = {
     errors.DatabaseUnavailable,
     errors.AuditUnavailable,
     errors.Overloaded,
+    errors.TimedOut,
     errors.Sealed,
 }

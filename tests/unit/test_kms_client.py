@@ -1,9 +1,15 @@
-"""The boto3 client: its endpoint, time-outs and credentials come from where the contract says."""
+"""The boto3 client of the control plane: endpoint, time-outs, failures; and what an ARN of a key is."""
+
+import asyncio
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from kms_service.kms.control_plane.client import connect
+from kms_endpoint import Error, Garbage, Hang, KmsEndpoint, Reset
+from kms_service.kms.control_plane.administration import AdministrationFailed, KeyAdministration
+from kms_service.kms.control_plane.client import ControlPlane
+from kms_service.kms.control_plane.inspection import Inspection
 from kms_service.kms.keys.arn import is_key, region
 from kms_service.settings import Settings
 
@@ -21,21 +27,82 @@ def _settings(**changes: object) -> Settings:
     return settings.model_copy(update=changes)
 
 
+def _client(**changes: object) -> Any:
+    return asyncio.run(ControlPlane(_settings(**changes)).ask("CreateClient", "KMS", lambda kms: kms))
+
+
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS"])
 def test_another_services_endpoint_is_not_for_kms(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    assert connect(_settings(), connections=4).meta.endpoint_url == "https://kms.eu-central-1.amazonaws.com"
+    assert _client().meta.endpoint_url == "https://kms.eu-central-1.amazonaws.com"
 
 
 def test_our_own_endpoint_is_used() -> None:
-    client = connect(_settings(aws_endpoint_url_kms="http://127.0.0.1:4777"), connections=4)
+    client = _client(aws_endpoint_url_kms="http://127.0.0.1:4777")
     assert client.meta.endpoint_url == "http://127.0.0.1:4777"
 
 
-def test_waits_are_bounded_and_connections_match_the_threads() -> None:
-    config = connect(_settings(), connections=12).meta.config
-    assert (config.connect_timeout, config.read_timeout, config.max_pool_connections) == (1, 2, 12)
+def test_waits_and_attempts_are_bounded() -> None:
+    config = _client().meta.config
+    assert (config.connect_timeout, config.read_timeout) == (1, 2)
     assert config.retries == {"mode": "standard", "total_max_attempts": 3}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "proxies"),
+    [
+        ("http://127.0.0.1:4777", {}),
+        ("https://localhost:4777", {}),
+        ("http://kms.example", {}),
+        ("https://kms.example", None),
+        (None, None),
+    ],
+)
+def test_a_proxy_lies_only_before_a_real_endpoint(endpoint: str | None, proxies: object) -> None:
+    assert _client(aws_endpoint_url_kms=endpoint).meta.config.proxies == proxies
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Error("LimitExceededException"), "LimitExceededException"),
+        (Reset(), "ConnectionClosedError"),
+        (Hang(), "ReadTimeoutError"),
+    ],
+    ids=str,
+)
+def test_a_failed_call_says_which_on_what_and_why(fault: Any, reason: str) -> None:
+    with KmsEndpoint() as kms:
+        (arn,) = kms.add_pool("Empressa-wallet-key", 1)
+        administration = KeyAdministration(ControlPlane(_settings(aws_endpoint_url_kms=kms.url)))
+        with kms.on("EnableKeyRotation").answer(fault), pytest.raises(AdministrationFailed) as failure:
+            asyncio.run(administration.enable_rotation(arn, 90))
+    assert (failure.value.operation, failure.value.reason) == ("EnableKeyRotation", reason)
+    assert str(failure.value) == f"EnableKeyRotation for {arn}: {reason}"
+
+
+def test_a_reply_that_is_none_of_kmss_is_a_failure() -> None:
+    with KmsEndpoint() as kms:
+        (arn,) = kms.add_pool("Empressa-wallet-key", 1)
+        administration = KeyAdministration(ControlPlane(_settings(aws_endpoint_url_kms=kms.url)))
+        with kms.on("DescribeKey").answer(Garbage()), pytest.raises(AdministrationFailed, match="garbled"):
+            asyncio.run(administration.inspect(arn))
+
+
+def test_a_key_whose_rotation_cannot_be_asked_for_is_inspected_all_the_same() -> None:
+    with KmsEndpoint() as kms:
+        (arn,) = kms.add_pool("Empressa-wallet-key", 1)
+        administration = KeyAdministration(ControlPlane(_settings(aws_endpoint_url_kms=kms.url)))
+        kms.on("GetKeyRotationStatus").answer(Error("UnsupportedOperationException"))
+        found = asyncio.run(administration.inspect(arn))
+    assert (found.rotation.supported, found.rotation.enabled) == (False, False)
+    assert found.key_arn == arn
+
+
+def test_a_wrong_profile_is_a_failure_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    with pytest.raises(AdministrationFailed, match="ProfileNotFound"):
+        asyncio.run(Inspection(ControlPlane(_settings())).reach("alias/x"))
 
 
 @pytest.mark.invariant(5)

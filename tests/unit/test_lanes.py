@@ -1,48 +1,124 @@
 """The bulkhead: waiting while a key is busy, refusing while it hangs."""
 
-import threading
+import asyncio
 import time
+from collections.abc import Coroutine
+
+import pytest
 
 from kms_service.kms.keys.lanes import SLOW_SECONDS, Lane
+
+
+def _enter(lane: Lane) -> Coroutine[object, object, int | None]:
+    return asyncio.wait_for(lane.enter(), 60)
+
+
+async def _settle() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def test_a_lane_takes_its_width_and_no_more() -> None:
     now = 0.0
     lane = Lane(2, lambda: now)
-    assert lane.enter() is not None
+
+    async def scenario() -> None:
+        nonlocal now
+        full = []
+        for _ in range(2):
+            assert await lane.enter() is not None
+            full.append(lane.full)
+        assert full == [False, True]
+        now = SLOW_SECONDS + 0.1
+        assert await lane.enter() is None
+
+    asyncio.run(scenario())
+
+
+def test_a_place_given_back_goes_to_whoever_waits_longest() -> None:
+    lane = Lane(1)
+    order: list[str] = []
+
+    async def call(name: str) -> None:
+        place = await _enter(lane)
+        assert place is not None
+        order.append(name)
+        lane.leave(place)
+
+    async def scenario() -> None:
+        place = await _enter(lane)
+        assert place is not None
+        waiting = []
+        for name in "abc":
+            waiting.append(asyncio.create_task(call(name)))
+            await _settle()
+        lane.leave(place)
+        # A newcomer does not overtake them, though it asks before they run.
+        await call("newcomer")
+        await asyncio.gather(*waiting)
+
+    asyncio.run(scenario())
+    assert order == ["a", "b", "c", "newcomer"]
     assert not lane.full
-    assert lane.enter() is not None
-    assert lane.full
-    now = SLOW_SECONDS + 0.1
-    assert lane.enter() is None
-
-
-def test_a_place_given_back_can_be_taken() -> None:
-    lane = Lane(1)
-    place = lane.enter()
-    assert place is not None
-    lane.leave(place)
-    assert lane.enter() is not None
-
-
-def test_a_busy_lane_is_waited_for() -> None:
-    lane = Lane(1)
-    place = lane.enter()
-    assert place is not None
-    threading.Timer(0.05, lane.leave, [place]).start()
-    assert lane.enter() is not None
 
 
 def test_a_hanging_lane_refuses_all_who_wait_after_half_a_second() -> None:
     lane = Lane(1)
-    lane.enter()
-    answers: list[int | None] = []
-    waiting = [threading.Thread(target=lambda: answers.append(lane.enter())) for _ in range(5)]
+
+    async def scenario() -> list[int | None]:
+        await lane.enter()
+        return await asyncio.gather(*(_enter(lane) for _ in range(5)))
+
     started = time.monotonic()
-    for thread in waiting:
-        thread.start()
-    for thread in waiting:
-        thread.join()
-    assert answers == [None] * 5
+    assert asyncio.run(scenario()) == [None] * 5
     assert time.monotonic() - started >= SLOW_SECONDS * 0.9
-    assert lane.enter() is None
+
+
+def test_whoever_waits_looks_again_when_an_older_call_has_ended() -> None:
+    now = 0.0
+    lane = Lane(2, lambda: now)
+
+    async def scenario() -> int | None:
+        nonlocal now
+        old = await lane.enter()
+        now = 0.3
+        await lane.enter()
+        waiting = [asyncio.create_task(lane.enter()) for _ in range(2)]
+        await _settle()
+        assert old is not None
+        lane.leave(old)
+        assert await waiting[0] is not None
+        # The oldest is now of 0.3: at 0.6 it is young still.
+        now = 0.6
+        waiting[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting[1]
+        return len(lane._waiting)
+
+    assert asyncio.run(scenario()) == 0
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_no_place_is_lost_whenever_a_waiter_is_cancelled(turns: int) -> None:
+    lane = Lane(1)
+
+    async def scenario() -> None:
+        place = await _enter(lane)
+        assert place is not None
+        first = asyncio.create_task(lane.enter())
+        second = asyncio.create_task(_enter(lane))
+        await _settle()
+        lane.leave(place)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        first.cancel()
+        result = (await asyncio.gather(first, return_exceptions=True))[0]
+        if isinstance(result, int):
+            # It was let in before the cancellation reached it, and gives its place back as callers do.
+            lane.leave(result)
+        got = await second
+        assert got is not None
+        lane.leave(got)
+        assert not lane.full
+
+    asyncio.run(scenario())

@@ -1,17 +1,17 @@
 """The ASGI application around a process's services."""
 
-import threading
+import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
 from kms_service import __version__
 from kms_service.api import openapi, problems
+from kms_service.api.asgi.in_flight import InFlight
 from kms_service.api.asgi.request_scope import RequestScope
 from kms_service.api.asgi.server_span import FRAMEWORK_TELEMETRY_OFF, ServerSpan
 from kms_service.api.asgi.shutdown import tell_not_ready_first
-from kms_service.api.asgi.workers import Workers
 from kms_service.api.console import install_console
 from kms_service.api.docs import install_docs
 from kms_service.api.operations import audit, metrics, pool, probes, rotations, seal
@@ -44,9 +44,7 @@ def create_app(services: Services, *, owns_process: bool) -> FastAPI:
     )
     app.state.services = services
     app.state.owns_process = owns_process
-    app.state.workers = Workers(
-        settings.worker_threads, settings.max_in_flight, settings.request_deadline_seconds
-    )
+    app.state.in_flight = InFlight(settings.max_in_flight, settings.request_deadline_seconds)
     for router in _routers(settings):
         # As they are: `include_router` would build every route once more, amid the first request.
         app.router.routes.extend(router.routes)
@@ -69,7 +67,7 @@ def _routers(settings: Settings) -> Iterator[APIRouter]:
         yield metrics.router
 
 
-def serving_app(settings: Settings) -> FastAPI:
+async def serving_app(settings: Settings) -> FastAPI:
     """The application of a process that does nothing but serve, once it has all that serving needs.
 
     Raises:
@@ -79,9 +77,9 @@ def serving_app(settings: Settings) -> FastAPI:
     if settings.tracing_enabled:
         tracing.export()
     services = build(settings)
-    with ExitStack() as undo:
-        undo.callback(services.close)
-        services.check()
+    async with AsyncExitStack() as undo:
+        undo.push_async_callback(services.close)
+        await services.check()
         undo.pop_all()
     return create_app(services, owns_process=True)
 
@@ -91,16 +89,19 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     services.start()
     tell_not_ready_first(services.readiness, services.settings.shutdown_delay_seconds)
+    warm_up = None
     if app.state.owns_process:
-        threading.Thread(target=_warm_up, args=(services,), name="warm-up", daemon=True).start()
+        warm_up = asyncio.create_task(_warm_up(services))
     try:
         yield
     finally:
-        app.state.workers.close()
-        services.close()
+        if warm_up is not None:
+            await asyncio.wait({warm_up})
+        await app.state.in_flight.close()
+        await services.close()
         tracing.close()
 
 
-def _warm_up(services: Services) -> None:
+async def _warm_up(services: Services) -> None:
     with lasting():
-        services.signing.warm_up()
+        await services.signing.warm_up()

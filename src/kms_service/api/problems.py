@@ -37,6 +37,7 @@ ANSWERS: Mapping[type[errors.KmsServiceError], tuple[int, str]] = {
     errors.DatabaseUnavailable: (503, "Database unavailable"),
     errors.AuditUnavailable: (503, "Audit unavailable"),
     errors.Overloaded: (503, "Overloaded"),
+    errors.TimedOut: (503, "Deadline exceeded"),
     errors.Sealed: (503, "Sealed"),
 }
 

@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 
 from kms_service.access import limits
 from kms_service.access.scopes import Caller, Scope
+from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.asgi.json_body import StrictJsonRequest
-from kms_service.api.asgi.workers import in_worker, services
 from kms_service.errors import NotAuthorized
 from kms_service.service.audit.log import Event
 from kms_service.telemetry import context
@@ -78,9 +78,9 @@ async def authenticated(request: Request, token: str | None) -> Caller:
         DatabaseUnavailable, Overloaded: it cannot be looked up.
     """
     authenticator = services(request).authenticator
-    caller = authenticator.remembered(token) if token is not None else authenticator.authenticate(None)
+    caller = authenticator.remembered(token) if token is not None else await authenticator.authenticate(None)
     if caller is None:
-        caller = await in_worker(request, authenticator.authenticate, token)
+        caller = await in_time(request, authenticator.authenticate, token)
     context.actor.set(caller.name)
     return caller
 
@@ -97,7 +97,7 @@ async def authorize(request: Request, caller: Caller, scope: Scope, path: str) -
     except NotAuthorized as refusal:
         detail = f"{request.method} {path} needs {refusal.scope}"
         event = Event("authorize", outcome=refusal.code, detail=detail)
-        await in_worker(request, services(request).audit.record, event)
+        await in_time(request, services(request).audit.record, event)
         raise
 
 

@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kms_service.api.operations.audit import event_view
 from kms_service.cli.process.command import key_arn, operator_services
+from kms_service.cli.process.loop import on_loop
 from kms_service.cli.screen import progress_screen
 from kms_service.cli.times import Moment
 from kms_service.service.audit.heads import read_heads
@@ -35,7 +36,8 @@ def audit() -> None:
     help="The service's JSON log (- for standard input): its audit_head events show what was cut off an end.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify(since: datetime | None, log: TextIO | None, *, as_json: bool) -> None:
+@on_loop
+async def verify(since: datetime | None, log: TextIO | None, *, as_json: bool) -> None:
     """Verify every chain of the audit log.
 
     Names the first row of each that is not what was written. Needs to read the audit tables, and kms:Decrypt
@@ -43,8 +45,8 @@ def verify(since: datetime | None, log: TextIO | None, *, as_json: bool) -> None
     chain cannot be checked.
     """
     heads = {} if log is None else read_heads(log)
-    with operator_services() as services, _progress(services.verifier, since, quiet=as_json) as on_rows:
-        report = services.verifier.verify(since, heads, on_rows)
+    async with operator_services() as services, _progress(services.verifier, since, quiet=as_json) as on_rows:
+        report = await services.verifier.verify(since, heads, on_rows)
     click.echo(json.dumps(_facts(report)) if as_json else _told(report, with_heads=bool(heads)))
     if not report.intact:
         sys.exit(1)
@@ -62,22 +64,25 @@ def verify(since: datetime | None, log: TextIO | None, *, as_json: bool) -> None
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object a line, as in GET /audit/events."
 )
-def list_events(key: str | None, limit: int, *, as_json: bool, **wanted: Any) -> None:
+@on_loop
+async def list_events(key: str | None, limit: int, *, as_json: bool, **wanted: Any) -> None:
     """List audit events, newest first."""
-    with operator_services() as services:
-        chosen = EventFilter(**wanted, kms_key_id=key_arn(services, key))
-        for event in services.audit_trail.newest(chosen, limit):
+    async with operator_services() as services:
+        chosen = EventFilter(**wanted, kms_key_id=await key_arn(services, key))
+        async for event in services.audit_trail.newest(chosen, limit):
             click.echo(event_view(event).model_dump_json(by_alias=True) if as_json else _event_line(event))
 
 
-@contextmanager
-def _progress(verifier: AuditVerifier, since: datetime | None, *, quiet: bool) -> Iterator[Any]:
+@asynccontextmanager
+async def _progress(verifier: AuditVerifier, since: datetime | None, *, quiet: bool) -> AsyncIterator[Any]:
     console = progress_screen()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
         *columns, console=console, transient=True, disable=quiet or not console.is_terminal
     ) as progress:
-        task = progress.add_task("audit rows", total=verifier.expected_rows() if since is None else None)
+        task = progress.add_task(
+            "audit rows", total=await verifier.expected_rows() if since is None else None
+        )
         yield lambda rows: progress.advance(task, rows)
 
 

@@ -3,6 +3,7 @@
 `eth_account` is imported when the first signature needs it, or by `warm_up` before: see the package.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,12 +34,21 @@ class SignedTransaction:
 
 
 def warm_up() -> None:
-    """Import what signing needs, so that the first signature does not wait for it."""
-    import eth_account.messages  # noqa: F401
+    """Import what signing needs, so that the first signature does not wait for it.
+
+    One of its parts raises the interpreter's recursion limit a hundredfold, and JSON that a caller nests deep
+    enough would then overflow the stack and end the process: the limit is put back.
+    """
+    limit = sys.getrecursionlimit()
+    try:
+        import eth_account.messages  # noqa: F401
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def personal_message(message: bytes) -> Signable:
     """A message under EIP-191 version 0x45, which wallets call personal_sign."""
+    warm_up()
     from eth_account.messages import encode_defunct
 
     return _signable(encode_defunct(primitive=message))
@@ -46,6 +56,7 @@ def personal_message(message: bytes) -> Signable:
 
 def typed_message(typed: TypedData) -> Signable:
     """Typed data under EIP-712."""
+    warm_up()
     from eth_account.messages import encode_typed_data
 
     types = {
@@ -57,6 +68,7 @@ def typed_message(typed: TypedData) -> Signable:
 
 def sign(signable: Signable, key: PrivateKey) -> bytes:
     """The signature: 65 bytes r ‖ s ‖ v, v being 27 or 28. Deterministic, with the low s."""
+    warm_up()
     from eth_account import Account
 
     return bytes(Account.sign_message(signable.encoded, key.reveal()).signature)
@@ -64,6 +76,7 @@ def sign(signable: Signable, key: PrivateKey) -> bytes:
 
 def sign_transaction(transaction: Transaction, key: PrivateKey) -> SignedTransaction:
     """The signed transaction, of the type its fields say."""
+    warm_up()
     from eth_account import Account
 
     signed = Account.sign_transaction(dict(transaction.fields), key.reveal())

@@ -1,28 +1,42 @@
-"""AWS KMS over boto3: what this service asks of it, and what it believes of the replies.
+"""AWS KMS: what this service asks of it on its requests' behalf, and what it believes of the replies.
 
-Nothing of botocore leaves this package: its errors are mapped in `faults`, and its debug log, which holds
-plaintext DEKs, is shut in `telemetry.logs`.
+Nothing of HTTP or of KMS's protocol leaves this package: errors are mapped in `faults`.
 """
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from kms_service.crypto.material import DEK_BYTES, DataKey, WrappedDek
-from kms_service.errors import IntegrityFailure, KmsServiceError, KmsUnavailable
-from kms_service.kms import calls, faults
-from kms_service.kms.control_plane.client import limit_attempts
+from kms_service.errors import IntegrityFailure, KmsUnavailable
+from kms_service.kms import calls
+from kms_service.kms.answers import (
+    UNSUPPORTED_ROTATION,
+    KeyMaterial,
+    KeyMetadata,
+    Rewrapped,
+    Rotation,
+    Unwrapped,
+    Wrapped,
+)
+from kms_service.kms.calls import Call
+from kms_service.kms.data_plane.client import GARBLED, KmsClient
+from kms_service.kms.data_plane.replies import Garbled
+from kms_service.kms.errors import KmsCallNotMade, KmsUnsupported
 from kms_service.kms.keys import arn
 from kms_service.kms.keys.health import KeyHealth
 from kms_service.telemetry.metrics import OTHER
 
-if TYPE_CHECKING:
-    from types_boto3_kms import KMSClient
-    from types_boto3_kms.type_defs import KeyMetadataTypeDef
+__all__ = [
+    "MAX_BLOB_BYTES",
+    "AwsKmsService",
+    "KeyMaterial",
+    "KeyMetadata",
+    "Rewrapped",
+    "Rotation",
+    "Unwrapped",
+    "Wrapped",
+]
 
 MAX_BLOB_BYTES = (
     6144  # KMS refuses longer ones: https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
@@ -30,94 +44,63 @@ MAX_BLOB_BYTES = (
 _OPENING = frozenset({"Decrypt", "ReEncrypt"})
 
 
-@dataclass(frozen=True, slots=True)
-class Wrapped:
-    """A DEK wrapped just now, and the KMS request that did it."""
-
-    dek: WrappedDek
-    request_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Unwrapped:
-    """A plaintext DEK, a secret of the caller's frame (invariant 1), and the KMS request that opened it."""
-
-    dek: DataKey
-    request_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Rotation:
-    """Automatic rotation of a key: every so many days, next at a UTC time; both None while it is off."""
-
-    enabled: bool
-    period_in_days: int | None
-    next_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class KeyMaterial:
-    """One version of a key's material, current from a UTC time on; the first has none."""
-
-    material_id: str | None
-    current_since: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Rewrapped:
-    """A DEK moved to another key inside KMS.
-
-    Attributes:
-        dek: as it is to be stored.
-        key_material_id: which version of the key's material wraps it; None when KMS does not say.
-        request_id: the KMS request that did it.
-    """
-
-    dek: WrappedDek
-    key_material_id: str | None
-    request_id: str | None
-
-
 class AwsKmsService:
-    """The KMS calls of one process, over one thread-safe boto3 client.
+    """The KMS calls of one process. Belongs to one event loop, and owns the client.
 
     A call ends within the request's deadline: no attempt starts that could outlive it. Throttling is retried
-    with botocore's standard back-off. A call that timed out is not: the threads it would hold are other
-    wallets'. An Encrypt that fails otherwise is not either, since the pool has nine other keys to try.
-    `health` learns from every Encrypt and Decrypt, and may refuse one that would only wait.
+    with botocore's standard back-off. A call that timed out is not: others would wait behind it. An Encrypt
+    that fails otherwise is not either, since the pool has nine other keys to try. `health` learns from every
+    Encrypt and Decrypt, and may refuse one that would only wait.
     """
 
-    def __init__(self, client: "KMSClient", region: str, health: KeyHealth) -> None:
+    def __init__(self, client: KmsClient, region: str, health: KeyHealth) -> None:
         self._client = client
         self._region = region
         self._health = health
         self._labels: dict[str, str] = {}
-        calls.watch(client)
-        limit_attempts(client)
+
+    @property
+    def region(self) -> str:
+        """The Region of all keys that this process uses."""
+        return self._region
+
+    @property
+    def credentials_problem(self) -> str | None:
+        """Why there are no valid credentials, so that no call is made; None while there are."""
+        return self._client.credentials_problem
 
     def label(self, key_arn: str, alias: str) -> None:
         """Call this key by its alias in metrics from now on."""
         self._labels[key_arn] = alias
 
-    def encrypt(self, key_arn: str, dek: DataKey, context: Mapping[str, str]) -> Wrapped:
+    async def close(self) -> None:
+        """End all connections, for good."""
+        await self._client.close()
+
+    async def encrypt(self, key_arn: str, dek: DataKey, context: Mapping[str, str]) -> Wrapped:
         """Wrap a DEK under exactly this key (kms:Encrypt).
 
         Raises:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: nothing was wrapped that anybody keeps.
         """
-        with self._health.wrapping(key_arn), self._call("Encrypt", key_arn, context["purpose"]):
-            reply = self._client.encrypt(
-                KeyId=key_arn, Plaintext=dek.reveal(), EncryptionContext=dict(context)
-            )
-            request_id = _request_id(reply)
-            blob = reply["CiphertextBlob"]
-            if reply["KeyId"] != key_arn:
-                raise KmsUnavailable("reply names another key", key_arn, request_id)
-            if not 0 < len(blob) <= MAX_BLOB_BYTES:
-                raise KmsUnavailable("reply holds no ciphertext", key_arn, request_id)
-        return Wrapped(WrappedDek(key_arn, self._region, blob), request_id)
+        # A create checks all that an opening will.
+        if arn.region(key_arn) != self._region:
+            raise KmsCallNotMade("key of another Region", key_arn)
+        async with self._health.wrapping(key_arn):
+            with self._call("Encrypt", key_arn, context["purpose"]) as call:
+                reply = await self._client.ask(
+                    call,
+                    key_arn,
+                    {"KeyId": key_arn, "Plaintext": _text(dek.reveal()), "EncryptionContext": dict(context)},
+                )
+                blob = reply.blob("CiphertextBlob")
+                if reply.text("KeyId") != key_arn:
+                    raise KmsUnavailable("reply names another key", key_arn, reply.request_id)
+                if not 0 < len(blob) <= MAX_BLOB_BYTES:
+                    raise KmsUnavailable("reply holds no ciphertext", key_arn, reply.request_id)
+        return Wrapped(WrappedDek(key_arn, self._region, blob), reply.request_id)
 
-    def decrypt(self, wrapped: WrappedDek, context: Mapping[str, str]) -> Unwrapped:
+    async def decrypt(self, wrapped: WrappedDek, context: Mapping[str, str]) -> Unwrapped:
         """Unwrap a DEK, naming its key, and distrust the reply (kms:Decrypt; invariant 4).
 
         Raises:
@@ -126,27 +109,27 @@ class AwsKmsService:
                 32 bytes.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
-        if arn.region(wrapped.key_arn) != wrapped.region:
-            raise IntegrityFailure("stored key id")
-        if not 0 < len(wrapped.blob) <= MAX_BLOB_BYTES:
-            # KMS would call it a validation error, which is also what a fault of ours would get.
-            raise IntegrityFailure("stored blob's length")
-        with (
-            self._health.opening(wrapped.key_arn),
-            self._call("Decrypt", wrapped.key_arn, context["purpose"]),
-        ):
-            reply = self._client.decrypt(
-                KeyId=wrapped.key_arn, CiphertextBlob=wrapped.blob, EncryptionContext=dict(context)
-            )
-            request_id = _request_id(reply)
-            if reply["KeyId"] != wrapped.key_arn:
-                raise IntegrityFailure("reply names another key", request_id)
-            plaintext = reply["Plaintext"]
-            if len(plaintext) != DEK_BYTES:
-                raise IntegrityFailure("dek length", request_id)
-        return Unwrapped(DataKey(plaintext), request_id)
+        _check_stored(wrapped)
+        key_arn = wrapped.key_arn
+        async with self._health.opening(key_arn):
+            with self._call("Decrypt", key_arn, context["purpose"]) as call:
+                reply = await self._client.ask(
+                    call,
+                    key_arn,
+                    {
+                        "KeyId": key_arn,
+                        "CiphertextBlob": _text(wrapped.blob),
+                        "EncryptionContext": dict(context),
+                    },
+                )
+                if reply.text("KeyId") != key_arn:
+                    raise IntegrityFailure("reply names another key", reply.request_id)
+                plaintext = reply.blob("Plaintext")
+                if len(plaintext) != DEK_BYTES:
+                    raise IntegrityFailure("dek length", reply.request_id)
+        return Unwrapped(DataKey(plaintext), reply.request_id)
 
-    def re_encrypt(
+    async def re_encrypt(
         self,
         wrapped: WrappedDek,
         source_context: Mapping[str, str],
@@ -164,88 +147,107 @@ class AwsKmsService:
             KmsThrottled, KmsUnavailable: KMS did not serve the call.
             KmsKeyUnusable: one of the two keys refuses; KMS does not say which.
         """
-        if arn.region(wrapped.key_arn) != wrapped.region:
-            raise IntegrityFailure("stored key id")
-        if not 0 < len(wrapped.blob) <= MAX_BLOB_BYTES:
-            raise IntegrityFailure("stored dek length")
-        with self._call("ReEncrypt", wrapped.key_arn, source_context["purpose"]):
-            reply = self._client.re_encrypt(
-                CiphertextBlob=wrapped.blob,
-                SourceKeyId=wrapped.key_arn,
-                SourceEncryptionContext=dict(source_context),
-                DestinationKeyId=destination_key_arn,
-                DestinationEncryptionContext=dict(destination_context),
+        _check_stored(wrapped)
+        with self._call("ReEncrypt", wrapped.key_arn, source_context["purpose"]) as call:
+            reply = await self._client.ask(
+                call,
+                wrapped.key_arn,
+                {
+                    "CiphertextBlob": _text(wrapped.blob),
+                    "SourceKeyId": wrapped.key_arn,
+                    "SourceEncryptionContext": dict(source_context),
+                    "DestinationKeyId": destination_key_arn,
+                    "DestinationEncryptionContext": dict(destination_context),
+                },
             )
-            request_id = _request_id(reply)
-            blob = reply["CiphertextBlob"]
-            if (reply["SourceKeyId"], reply["KeyId"]) != (wrapped.key_arn, destination_key_arn):
-                raise IntegrityFailure("reply names other keys", request_id)
+            if (reply.text("SourceKeyId"), reply.text("KeyId")) != (wrapped.key_arn, destination_key_arn):
+                raise IntegrityFailure("reply names other keys", reply.request_id)
+            blob = reply.blob("CiphertextBlob")
             if not 0 < len(blob) <= MAX_BLOB_BYTES or blob == wrapped.blob:
-                raise IntegrityFailure("reply holds no new ciphertext", request_id)
-        dek = WrappedDek(destination_key_arn, self._region, blob)
-        return Rewrapped(dek, reply.get("DestinationKeyMaterialId"), request_id)
+                raise IntegrityFailure("reply holds no new ciphertext", reply.request_id)
+            material = reply.text_or_none("DestinationKeyMaterialId")
+        return Rewrapped(WrappedDek(destination_key_arn, self._region, blob), material, reply.request_id)
 
-    def describe(self, key: str) -> "KeyMetadataTypeDef":
-        """`KeyMetadata` of an ARN or `alias/…` (kms:DescribeKey).
-
-        Raises:
-            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
-        """
-        with self._call("DescribeKey", key):
-            metadata = self._client.describe_key(KeyId=key)["KeyMetadata"]
-            if not arn.is_key(metadata["Arn"]):
-                raise KmsUnavailable("reply describes no key", key)
-        return metadata
-
-    def rotation(self, key_arn: str) -> Rotation:
-        """Automatic rotation of a key (kms:GetKeyRotationStatus).
+    async def describe(self, key: str) -> KeyMetadata:
+        """What KMS says of an ARN or `alias/…` (kms:DescribeKey).
 
         Raises:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
-        with self._call("GetKeyRotationStatus", key_arn):
-            reply = self._client.get_key_rotation_status(KeyId=key_arn)
-            return Rotation(
-                reply["KeyRotationEnabled"], reply.get("RotationPeriodInDays"), reply.get("NextRotationDate")
+        with self._call("DescribeKey", key) as call:
+            reply = (await self._client.ask(call, key, {"KeyId": key})).within("KeyMetadata")
+            key_arn = reply.text("Arn")
+            if not arn.is_key(key_arn):
+                raise KmsUnavailable("reply describes no key", key, reply.request_id)
+            return KeyMetadata(
+                key_arn,
+                state=reply.text("KeyState"),
+                # KMS always says it. Stand-ins leave it out of a key that was made without it.
+                usage=reply.text_or_none("KeyUsage") or "ENCRYPT_DECRYPT",
+                spec=reply.text("KeySpec"),
+                created_at=reply.time("CreationDate"),
             )
 
-    def materials(self, key_arn: str) -> list[KeyMaterial]:
+    async def rotation(self, key_arn: str) -> Rotation:
+        """Automatic rotation of a key, also of one that has none (kms:GetKeyRotationStatus).
+
+        Raises:
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
+        """
+        try:
+            with self._call("GetKeyRotationStatus", key_arn) as call:
+                reply = await self._client.ask(call, key_arn, {"KeyId": key_arn})
+                return Rotation(
+                    reply.flag("KeyRotationEnabled"),
+                    reply.number("RotationPeriodInDays"),
+                    reply.time("NextRotationDate"),
+                )
+        except KmsUnsupported:
+            return UNSUPPORTED_ROTATION
+
+    async def materials(self, key_arn: str) -> list[KeyMaterial]:
         """The versions of a key's material that wrap or have wrapped, oldest first (kms:ListKeyRotations).
 
         Raises:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
-        with self._call("ListKeyRotations", key_arn):
-            pages = self._client.get_paginator("list_key_rotations").paginate(
-                KeyId=key_arn, IncludeKeyMaterial="ALL_KEY_MATERIAL"
-            )
-            rotations = [entry for page in pages for entry in page["Rotations"]]
-            dated = [KeyMaterial(each.get("KeyMaterialId"), each.get("RotationDate")) for each in rotations]
+        members = {"KeyId": key_arn, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"}
+        dated: list[KeyMaterial] = []
+        with self._call("ListKeyRotations", key_arn) as call:
+            while True:
+                page = await self._client.ask(call, key_arn, members)
+                dated += [
+                    KeyMaterial(each.text_or_none("KeyMaterialId"), each.time("RotationDate"))
+                    for each in page.each("Rotations")
+                ]
+                if page.members.get("Truncated") is not True:
+                    break
+                members["Marker"] = page.text("NextMarker")
         first = [each for each in dated if each.current_since is None] or [KeyMaterial(None, None)]
         later = [each for each in dated if each.current_since is not None]
         return first[:1] + sorted(later, key=lambda each: str(each.current_since))
 
     @contextmanager
-    def _call(self, operation: str, key: str, purpose: str = calls.ADMINISTRATION) -> Iterator[None]:
-        with calls.measured(operation, self._labels.get(key, OTHER), purpose):
+    def _call(self, operation: str, key: str, purpose: str = calls.ADMINISTRATION) -> Iterator[Call]:
+        with calls.measured(operation, self._labels.get(key, OTHER), purpose) as call:
             try:
-                yield
-            except (ClientError, BotoCoreError) as error:
-                # botocore's text may quote parameters; its type and code are kept in `reason`.
-                raise _mapped(operation, error, key) from None
-            except (ValueError, TypeError, KeyError, AttributeError):
-                # botocore's parser on a reply that is no KMS reply; the text would quote the reply.
-                raise KmsUnavailable("garbled reply", key) from None
+                yield call
+            except Garbled:
+                raise KmsUnavailable(GARBLED, key, call.request_id) from None
+            except IntegrityFailure as error:
+                if operation in _OPENING:
+                    raise
+                # There is no stored ciphertext that could be at fault.
+                raise KmsUnavailable(error.reason, key, error.kms_request_id) from None
 
 
-def _request_id(reply: Mapping[str, Any]) -> str | None:
-    value = reply.get("ResponseMetadata", {}).get("RequestId")
-    return None if value is None else str(value)
+def _check_stored(wrapped: WrappedDek) -> None:
+    if arn.region(wrapped.key_arn) != wrapped.region:
+        raise IntegrityFailure("stored key id")
+    if not 0 < len(wrapped.blob) <= MAX_BLOB_BYTES:
+        # KMS would call it a validation error, which is also what a fault of ours would get.
+        raise IntegrityFailure("stored blob's length")
 
 
-def _mapped(operation: str, error: BotoCoreError | ClientError, key: str) -> KmsServiceError:
-    mapped = faults.from_botocore(error, key)
-    if isinstance(mapped, IntegrityFailure) and operation not in _OPENING:
-        # There is no stored ciphertext that could be at fault.
-        return KmsUnavailable(mapped.reason, key, mapped.kms_request_id)
-    return mapped
+def _text(value: bytes) -> str:
+    return b64encode(value).decode()

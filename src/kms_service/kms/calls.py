@@ -1,25 +1,25 @@
 """What is told of a call to KMS: outcome, time, and the HTTP requests that it took.
 
-AWS bills HTTP requests, not calls, so they are counted where botocore sends them.
+AWS bills HTTP requests, not calls, so they are counted where they are sent.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
 
-from kms_service.errors import KmsKeyUnusable, KmsServiceError
+from prometheus_client import Counter, Histogram
+
+from kms_service.errors import KmsServiceError
+from kms_service.kms.errors import KmsAccessDenied
 from kms_service.telemetry import metrics, tracing
-
-if TYPE_CHECKING:
-    from types_boto3_kms import KMSClient
 
 ADMINISTRATION = "administration"
 OK = "ok"
 # Told apart from a key that is disabled or deleted: somebody changed a policy, or a stranger tries his luck.
 ACCESS_DENIED = "access_denied"
+CANCELLED = "cancelled"
 
 
 @dataclass(slots=True)
@@ -45,17 +45,8 @@ class Call:
         }
 
 
-_current: ContextVar[Call | None] = ContextVar("kms_call", default=None)
-
-
-def watch(client: "KMSClient") -> None:
-    """Have the client's HTTP requests counted from now on."""
-    client.meta.events.register_last("before-send.kms", _sent)
-    client.meta.events.register("after-call.kms", _answered)
-
-
 @contextmanager
-def measured(operation: str, key: str, purpose: str) -> Iterator[None]:
+def measured(operation: str, key: str, purpose: str) -> Iterator[Call]:
     """Count, time and trace the one call inside; an error of ours is its outcome, by its code.
 
     Args:
@@ -64,42 +55,39 @@ def measured(operation: str, key: str, purpose: str) -> Iterator[None]:
         purpose: what the encryption context says, or `ADMINISTRATION`.
     """
     call = Call(operation, key, purpose)
-    outer = _current.set(call)
-    outcome = OK
+    # What is neither an answer nor an error of ours: the caller went away.
+    outcome = CANCELLED
     with tracing.client_span(f"KMS.{operation}", call.attributes) as span:
         try:
-            yield
+            yield call
+            outcome = OK
         except KmsServiceError as error:
-            outcome = _outcome(error)
+            outcome = ACCESS_DENIED if isinstance(error, KmsAccessDenied) else error.code
             tracing.failed(span, outcome)
             raise
         finally:
-            _current.reset(outer)
             _count(call, outcome)
             if span is not None and call.request_id is not None:
                 span.set_attribute("aws.request_id", call.request_id)
 
 
-def _outcome(error: KmsServiceError) -> str:
-    denied = isinstance(error, KmsKeyUnusable) and error.reason == "AccessDeniedException"
-    return ACCESS_DENIED if denied else error.code
-
-
 def _count(call: Call, outcome: str) -> None:
-    metrics.kms_requests.labels(call.operation, call.key, outcome).inc()
-    metrics.kms_duration.labels(call.operation).observe(time.perf_counter() - call.started)
-    metrics.kms_billable_requests.labels(call.operation, call.purpose).inc(call.requests)
+    requests, duration, billable, retries = _series(call.operation, call.key, call.purpose, outcome)
+    requests.inc()
+    duration.observe(time.perf_counter() - call.started)
+    billable.inc(call.requests)
     if call.requests > 1:
-        metrics.kms_retries.labels(call.operation).inc(call.requests - 1)
+        retries.inc(call.requests - 1)
 
 
-def _sent(**_: Any) -> None:
-    call = _current.get()
-    if call is not None:
-        call.requests += 1
-
-
-def _answered(parsed: Mapping[str, Any], **_: Any) -> None:
-    call = _current.get()
-    if call is not None:
-        call.request_id = parsed.get("ResponseMetadata", {}).get("RequestId")
+# Finding a series by its labels costs more than adding to it.
+@lru_cache(maxsize=1024)
+def _series(
+    operation: str, key: str, purpose: str, outcome: str
+) -> tuple[Counter, Histogram, Counter, Counter]:
+    return (
+        metrics.kms_requests.labels(operation, key, outcome),
+        metrics.kms_duration.labels(operation),
+        metrics.kms_billable_requests.labels(operation, purpose),
+        metrics.kms_retries.labels(operation),
+    )

@@ -1,10 +1,10 @@
-"""Every way botocore reports a failed KMS call, mapped once to an error of ours.
+"""Every error code of KMS, mapped once to an error of ours.
 
 Source: the errors of KMS's service model, and the errors common to all AWS APIs
 (https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html). A test enumerates the model.
 """
 
-from botocore.exceptions import BotoCoreError, ClientError
+from collections.abc import Mapping
 
 from kms_service.errors import (
     IntegrityFailure,
@@ -13,6 +13,7 @@ from kms_service.errors import (
     KmsThrottled,
     KmsUnavailable,
 )
+from kms_service.kms.errors import KmsAccessDenied, KmsKeyDisabled, KmsKeyMissing, KmsUnsupported
 
 INTEGRITY = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
 
@@ -103,21 +104,26 @@ UNAVAILABLE = frozenset(
 )
 
 
-def from_botocore(error: BotoCoreError | ClientError, key: str) -> KmsServiceError:
-    """What a failed call on `key` (ARN or alias) means.
+# Kinds of KEY_FAULTS that callers act upon.
+_KINDS: Mapping[str, type[KmsKeyUnusable]] = {
+    "AccessDeniedException": KmsAccessDenied,
+    "DisabledException": KmsKeyDisabled,
+    "NotFoundException": KmsKeyMissing,
+    "UnsupportedOperationException": KmsUnsupported,
+}
+
+
+def from_code(code: str, key: str, request_id: str | None) -> KmsServiceError:
+    """What KMS's error code means, of a failed call on `key` (ARN or alias).
 
     Returns:
         KmsThrottled, KmsKeyUnusable or KmsUnavailable; IntegrityFailure when KMS says that the ciphertext is
         not what this key and context made. An error nobody foresaw counts as KmsUnavailable.
     """
-    if not isinstance(error, ClientError):
-        return KmsUnavailable(type(error).__name__, key)
-    code = str(error.response.get("Error", {}).get("Code", "Unknown"))
-    request_id = error.response.get("ResponseMetadata", {}).get("RequestId")
     if code in INTEGRITY:
         return IntegrityFailure(code, request_id)
     if code in THROTTLING:
         return KmsThrottled(code, key, request_id)
     if code in KEY_FAULTS:
-        return KmsKeyUnusable(code, key, request_id)
+        return _KINDS.get(code, KmsKeyUnusable)(code, key, request_id)
     return KmsUnavailable(code, key, request_id)

@@ -3,7 +3,7 @@
 Apart from `session`, because it needs many of the service's libraries: they load while the servers start.
 """
 
-import contextlib
+import asyncio
 import secrets
 import socket
 import sys
@@ -16,7 +16,7 @@ from kms_service.local.files import write_private
 from kms_service.local.kms_standin import KmsEndpoint
 from kms_service.local.postgres import PostgresServer
 from kms_service.settings import Settings, load_settings
-from kms_service.store.access.tokens import TokenStore
+from kms_service.store.access.tokens import TokenRow, TokenStore
 from kms_service.store.postgres import migrations
 from kms_service.store.postgres.database import open_database
 from kms_service.telemetry import context, logs
@@ -41,7 +41,7 @@ def prepare(server: PostgresServer, kms: KmsEndpoint, folder: Path) -> Settings:
     migrations.migrate(settings.database_url.get_secret_value())
     kms.ensure_aliases(settings.aliases)
     if not _is_good(folder / "token", settings):
-        write_private(folder / "token", _new_token(settings) + "\n")
+        write_private(folder / "token", asyncio.run(_new_token(settings)) + "\n")
     return settings
 
 
@@ -60,21 +60,31 @@ def _is_good(file: Path, settings: Settings) -> bool:
     digest = tokens.digest(file.read_text().strip()) if file.exists() else None
     if digest is None:
         return False
-    with contextlib.closing(open_database(settings, connections=1)) as database:
-        row = TokenStore(database).find_valid(digest)
+    row = asyncio.run(_find(digest, settings))
     return row is not None and set(row.scopes) >= set(Scope)
 
 
-def _new_token(settings: Settings) -> str:
+async def _find(digest: bytes, settings: Settings) -> TokenRow | None:
+    database = open_database(settings, connections=1)
+    try:
+        return await TokenStore(database).find_valid(digest)
+    finally:
+        await database.close()
+
+
+async def _new_token(settings: Settings) -> str:
     from kms_service.bootstrap import build  # noqa: PLC0415 - seldom needed, slow to load
 
     context.actor.set("cli:local")
-    with contextlib.closing(build(settings)) as services:
-        services.check()
+    services = build(settings)
+    try:
+        await services.check()
         name = f"local-{secrets.token_hex(4)}"  # names are never used twice
-        made = services.tokens.create(
+        made = await services.tokens.create(
             name, list(Scope), expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
         )
+    finally:
+        await services.close()
     return made.secret
 
 

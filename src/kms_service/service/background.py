@@ -1,8 +1,8 @@
-"""Work that repeats beside the requests, each in a thread of its own."""
+"""Work that repeats beside the requests, each in a task of its own."""
 
+import asyncio
 import random
-import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from kms_service.telemetry.logs import get_logger
 
@@ -13,31 +13,42 @@ class Repeating:
     """Runs `work` every `seconds`, give or take a tenth so that replicas do not march in step."""
 
     def __init__(
-        self, name: str, seconds: float, work: Callable[[], None], *, once_more: bool = False
+        self,
+        name: str,
+        seconds: float,
+        work: Callable[[], Awaitable[None] | None],
+        *,
+        once_more: bool = False,
     ) -> None:
         self._name = name
         self._seconds = seconds
         self._work = work
         self._once_more = once_more
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin; the first run comes after the first interval."""
-        self._thread.start()
+        """Begin on the running loop; the first run comes after the first interval."""
+        self._task = asyncio.create_task(self._run(), name=self._name)
 
-    def stop(self) -> None:
-        """Ask it to end; a run under way is not waited for. `once_more` runs it a last time, if it began."""
-        self._stopped.set()
-        if self._once_more and self._thread.ident is not None:
-            self._run_once()
+    async def stop(self) -> None:
+        """End it, a run under way too. `once_more` runs it a last time, if it began."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        self._task = None
+        if self._once_more:
+            await self._run_once()
 
-    def _run(self) -> None:
-        while not self._stopped.wait(self._seconds * random.uniform(0.9, 1.1)):  # noqa: S311 # jitter only
-            self._run_once()
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._seconds * random.uniform(0.9, 1.1))  # noqa: S311 # jitter only
+            await self._run_once()
 
-    def _run_once(self) -> None:
+    async def _run_once(self) -> None:
         try:
-            self._work()
-        except Exception:  # the thread's boundary: it has to live as long as the process
+            waiting = self._work()
+            if waiting is not None:
+                await waiting
+        except Exception:  # the task's boundary: it has to live as long as the process
             log.exception("background_failed", work=self._name)

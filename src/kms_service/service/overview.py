@@ -4,9 +4,9 @@ Reading it and showing it are two steps. `read` asks the database; `now` puts to
 what the process knows by itself, and neither waits nor fails.
 """
 
+import asyncio
 import socket
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
@@ -74,7 +74,7 @@ class Overview:
 
 
 class Overviews:
-    """Reads and remembers what an overview is made of. Thread-safe."""
+    """Reads and remembers what an overview is made of."""
 
     def __init__(
         self,
@@ -93,25 +93,28 @@ class Overviews:
         self._trail = trail
         self._readiness = readiness
         self._history = history
-        self._lock = threading.Lock()
+        self._lock = asyncio.Lock()
         self._wallets: Part[PoolState] = Part()
         self._seal: Part[SealChange | None] = Part()
         self._rotation: Part[Rotation | None] = Part()
         self._events: Part[Sequence[EventView]] = Part()
 
-    def read(self) -> None:
+    async def read(self) -> None:
         """Read everything anew; what cannot be read stays as it was, and is marked.
 
-        Whoever comes while another thread reads waits for that, but not for a database that hangs.
+        Whoever comes while another task reads waits for that, but not for a database that hangs.
         """
-        if not self._lock.acquire(timeout=_WAIT_SECONDS):
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self._lock.acquire()
+        except TimeoutError:
             return
         try:
             self._history.sample()
-            self._wallets = self._again(self._wallets, self._pool_service.state)
-            self._seal = self._again(self._seal, self._seal_service.state)
-            self._rotation = self._again(self._rotation, self._latest_rotation)
-            self._events = self._again(self._events, self._newest_events)
+            self._wallets = await self._again(self._wallets, self._pool_service.state)
+            self._seal = await self._again(self._seal, self._seal_service.state)
+            self._rotation = await self._again(self._rotation, self._latest_rotation)
+            self._events = await self._again(self._events, self._newest_events)
         finally:
             self._lock.release()
 
@@ -132,21 +135,21 @@ class Overviews:
             draining=self._readiness.draining,
         )
 
-    def _again(self, before: Part[T], ask: Callable[[], T]) -> Part[T]:
+    async def _again(self, before: Part[T], ask: Callable[[], Awaitable[T]]) -> Part[T]:
         away_since = self._readiness.database_away_since
         if away_since is not None:  # asking would only wait
             return Part(before.value, before.taken_at, before.lost_since or away_since)
         try:
-            return Part(ask(), datetime.now(UTC))
+            return Part(await ask(), datetime.now(UTC))
         except KmsServiceError:  # logged and counted where it happened
             return Part(before.value, before.taken_at, before.lost_since or datetime.now(UTC))
 
-    def _latest_rotation(self) -> Rotation | None:
-        live = self._rotations.find_live()
-        return live or next((job for job in self._rotations.newest(_JOBS) if not job.dry_run), None)
+    async def _latest_rotation(self) -> Rotation | None:
+        live = await self._rotations.find_live()
+        return live or next((job for job in await self._rotations.newest(_JOBS) if not job.dry_run), None)
 
-    def _newest_events(self) -> Sequence[EventView]:
-        return self._trail.page(EventFilter(), before=None, limit=EVENTS).events
+    async def _newest_events(self) -> Sequence[EventView]:
+        return (await self._trail.page(EventFilter(), before=None, limit=EVENTS)).events
 
 
 def _joined(keys: Sequence[KmsKeyInfo], state: PoolState | None) -> list[PoolKey]:

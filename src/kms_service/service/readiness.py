@@ -1,6 +1,5 @@
 """Whether this process can serve, told from what happened lately and never by a paid KMS call."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,12 +37,12 @@ class Readiness:
         self._seen = -STALE_SECONDS
         self._answered_at = datetime.now(UTC)
         self._checks = {"database": "not looked at yet", "migrations": "not looked at yet"}
-        self._draining = threading.Event()
+        self._draining = False
         self._sealed = False
 
-    def probe(self) -> None:
+    async def probe(self) -> None:
         """Look at the database now; run every two seconds."""
-        self._checks = self._look()
+        self._checks = await self._look()
         self._seen = self._clock()
         if self._checks["database"] == OK:
             self._answered_at = datetime.now(UTC)
@@ -56,11 +55,11 @@ class Readiness:
     @property
     def draining(self) -> bool:
         """Whether the process is about to stop."""
-        return self._draining.is_set()
+        return self._draining
 
     def drain(self) -> None:
         """Answer not ready from now on, so that no new traffic comes while requests finish."""
-        self._draining.set()
+        self._draining = True
 
     def show_seal(self, state: SharedState) -> None:
         """Take note of the seal, for people who look; a sealed process stays ready."""
@@ -73,14 +72,14 @@ class Readiness:
             checks["database"] = "does not answer"
         usable = any(key.wraps for key in self._pool.keys)
         checks["kms"] = OK if usable else "no usable key"
-        if self._draining.is_set():
+        if self._draining:
             checks["process"] = "shutting down"
         ready = all(check == OK for check in checks.values())
         return Health(ready, {**checks, "releases": "sealed" if self._sealed else OK})
 
-    def _look(self) -> dict[str, str]:
+    async def _look(self) -> dict[str, str]:
         try:
-            schema.check(self._database)
+            await schema.check(self._database)
         except DatabaseUnavailable:
             return {"database": "unreachable", "migrations": "unknown"}
         except SchemaBehind:

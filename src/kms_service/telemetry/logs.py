@@ -14,7 +14,16 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 from kms_service.telemetry import context, tracing
 
 LogFormat = Literal["auto", "json", "text"]
-_SHUT = ("boto3", "botocore", "urllib3", "sqlalchemy", "psycopg", "alembic", "asyncio", "eth_account")
+_SHUT = (
+    "boto3",
+    "botocore",
+    "urllib3",
+    "sqlalchemy",
+    "psycopg",
+    "alembic",
+    "asyncio",
+    "eth_account",
+)
 
 
 def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stdout) -> None:

@@ -45,7 +45,7 @@ http_problems = Counter(
 )
 kms_requests = Counter(
     "kms_service_kms_requests_total",
-    "Calls to AWS KMS, retries not counted: ok, access_denied, or the error code.",
+    "Calls to AWS KMS, retries not counted: ok, access_denied, cancelled, or the error code.",
     ["operation", "key", "outcome"],
 )
 kms_duration = Histogram(

@@ -24,7 +24,8 @@ MINUTES = 15
 _NOT_COUNTED = ("/livez", "/readyz", "/health", "/metrics", "/docs", "/openapi.json", "/console")
 _KEPT_SECONDS = 60.0 * MINUTES + 2 * SAMPLE_SECONDS
 _LEAST_SECONDS = 5.0
-_OK = "ok"
+# Neither is a failure: of the second nobody waited for the answer.
+_NO_FAILURES = frozenset({"ok", "cancelled"})
 
 Labels = Mapping[str, str]
 
@@ -61,7 +62,7 @@ class Recent:
         seconds: how far back the counts go, at most five minutes.
         requests: answered requests but for probes and pages; those that failed were answered with 5xx.
         problems: problems answered, by error code; only those that occurred.
-        kms_calls: those that failed had another outcome than `ok`.
+        kms_calls: those that failed had another outcome than `ok` or `cancelled`.
         keys: the same by the key's alias; only those that were called.
         outcomes: how calls to KMS failed, by error code.
         open_circuits: aliases of keys that some worker keeps new wallets away from.
@@ -192,7 +193,7 @@ def _read(at: float, registry: CollectorRegistry) -> _Reading:
 
 
 def _failed(labels: Labels) -> bool:
-    return labels["outcome"] != _OK
+    return labels["outcome"] not in _NO_FAILURES
 
 
 def _counts(

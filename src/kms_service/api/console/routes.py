@@ -9,10 +9,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from kms_service import deadline
 from kms_service.api import problems
-from kms_service.api.asgi.workers import in_worker, services
+from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.console import page, visitors
 from kms_service.api.console.visitors import PATH, Visitor, Visitors
-from kms_service.errors import KmsServiceError, NotAuthenticated, Overloaded
+from kms_service.errors import KmsServiceError, NotAuthenticated, Overloaded, TimedOut
 
 REFRESH_SECONDS = 15
 # Reading that takes longer goes on for the next view; this one shows what was known before.
@@ -83,8 +83,8 @@ def _visitors(request: Request) -> Visitors:
 
 async def _overview(request: Request, visitor: Visitor, *, paused: bool) -> HTMLResponse:
     overviews = services(request).overviews
-    with suppress(Overloaded), deadline.within(_READ_SECONDS):
-        await in_worker(request, overviews.read)
+    with suppress(Overloaded, TimedOut), deadline.within(_READ_SECONDS):
+        await in_time(request, overviews.read)
     refresh = None if paused else REFRESH_SECONDS
     answer = await asyncio.to_thread(
         page.overview, overviews.now(), visitor, services(request).settings, refresh

@@ -17,9 +17,9 @@ from fastapi import Request, Response
 from kms_service import deadline
 from kms_service.access import tokens
 from kms_service.access.scopes import Caller, Scope
-from kms_service.api.asgi.workers import services
+from kms_service.api.asgi.in_flight import services
 from kms_service.api.security import authenticated, authorize, bearer_token
-from kms_service.errors import DatabaseUnavailable, NotAuthenticated, Overloaded
+from kms_service.errors import DatabaseUnavailable, NotAuthenticated, Overloaded, TimedOut
 from kms_service.telemetry import context
 
 PATH = "/console"
@@ -53,7 +53,7 @@ class Visitors:
         Raises:
             NotAuthenticated: no token, or an unknown, expired or revoked one.
             NotAuthorized: the token lacks `pool:read`.
-            DatabaseUnavailable, Overloaded: it cannot be looked up, and was not lately.
+            DatabaseUnavailable, Overloaded, TimedOut: it cannot be looked up, and was not lately.
         """
         caller, checked = await self._caller(request, token_of(request))
         await authorize(request, caller, Scope.POOL_READ, PATH)
@@ -78,7 +78,7 @@ class Visitors:
         except NotAuthenticated:
             self._known.pop(digest or b"", None)
             raise
-        except (DatabaseUnavailable, Overloaded):
+        except (DatabaseUnavailable, Overloaded, TimedOut):
             if known is None:
                 raise
             context.actor.set(known.name)

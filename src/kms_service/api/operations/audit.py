@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, Field, PlainSerializer
 
 from kms_service.access.scopes import Scope
-from kms_service.api.asgi.workers import in_worker, services
+from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, UserId
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.service.audit.trail import EventView
@@ -74,7 +74,7 @@ async def list_events(
     """Audit events by filter, newest first."""
     wanted = EventFilter(user_id, actor, action, since, until, outcome, kms_key_id)
     before = None if cursor is None else int(cursor)
-    page = await in_worker(request, services(request).audit_trail.page, wanted, before=before, limit=limit)
+    page = await in_time(request, services(request).audit_trail.page, wanted, before=before, limit=limit)
     next_cursor = None if page.next_before is None else str(page.next_before)
     return AuditPage(events=[event_view(event) for event in page.events], next_cursor=next_cursor)
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request
 from pydantic import Field, PlainSerializer
 
 from kms_service.access.scopes import Scope
-from kms_service.api.asgi.workers import in_worker, services
+from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.kms.keys.pool import KeyMode, KeyStatus
@@ -103,13 +103,13 @@ class PoolView(AnswerModel):
 @router.get("", openapi_extra=needs(Scope.POOL_READ))
 async def get_pool(request: Request) -> PoolView:
     """Every key with its state, mode, rotation, wallets and last use; asks KMS nothing."""
-    return pool_view(await in_worker(request, services(request).pool_service.state))
+    return pool_view(await in_time(request, services(request).pool_service.state))
 
 
 @router.post("/refresh", openapi_extra=needs(Scope.POOL_ADMIN))
 async def refresh_pool(request: Request) -> PoolView:
     """Describe every alias again, and answer the pool."""
-    return pool_view(await in_worker(request, services(request).pool_service.refresh))
+    return pool_view(await in_time(request, services(request).pool_service.refresh))
 
 
 @router.put(
@@ -123,7 +123,7 @@ async def refresh_pool(request: Request) -> PoolView:
 )
 async def put_key(request: Request, alias: AliasInPath, body: NewMode) -> KeyView:
     """Drain a key, or take it back: a draining key takes no new wallets and still decrypts."""
-    return key_view(await in_worker(request, services(request).pool_service.set_mode, alias, body.mode))
+    return key_view(await in_time(request, services(request).pool_service.set_mode, alias, body.mode))
 
 
 def pool_view(state: PoolState) -> PoolView:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from kms_service.api.asgi.workers import services
+from kms_service.api.asgi.in_flight import services
 from kms_service.api.models import AnswerModel
 
 router = APIRouter(tags=["operation"])

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime, Field, PlainSerializer, model_validator
 
 from kms_service.access.scopes import Scope
-from kms_service.api.asgi.workers import in_worker, services
+from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.kms.control_plane import pricing
@@ -134,7 +134,7 @@ async def start_rotation(request: Request, body: NewRotation, response: Response
         dry_run=body.dry_run,
         rate_per_second=body.rate_per_second,
     )
-    job = await in_worker(request, services(request).rotations.start, asked)
+    job = await in_time(request, services(request).rotations.start, asked)
     response.headers["Location"] = f"/rotations/{job.rotation_id}"
     return job_view(job)
 
@@ -142,7 +142,7 @@ async def start_rotation(request: Request, body: NewRotation, response: Response
 @router.get("", openapi_extra=needs(Scope.ROTATIONS_READ))
 async def list_rotations(request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> RotationJobs:
     """The last jobs, dry runs too, newest first."""
-    jobs = await in_worker(request, services(request).rotations.newest, limit)
+    jobs = await in_time(request, services(request).rotations.newest, limit)
     return RotationJobs(rotations=[job_view(job) for job in jobs])
 
 
@@ -150,8 +150,8 @@ async def list_rotations(request: Request, limit: Annotated[int, Query(ge=1, le=
 async def get_rotation(request: Request, rotation_id: RotationId) -> RotationDetails:
     """A job, how far it is, and the first wallets that it could not move."""
     service = services(request).rotations
-    job = await in_worker(request, service.find, rotation_id)
-    failures = await in_worker(request, service.failures, rotation_id, limit=FAILURES_SHOWN, after="")
+    job = await in_time(request, service.find, rotation_id)
+    failures = await in_time(request, service.failures, rotation_id, limit=FAILURES_SHOWN, after="")
     return details_view(job, failures)
 
 
@@ -164,7 +164,7 @@ async def list_failures(
 ) -> Failures:
     """All wallets that a job could not move; `cursor` is the user id to continue behind."""
     service = services(request).rotations
-    failures = await in_worker(request, service.failures, rotation_id, limit=limit + 1, after=cursor)
+    failures = await in_time(request, service.failures, rotation_id, limit=limit + 1, after=cursor)
     more = len(failures) > limit
     shown = [failure_view(failure) for failure in failures[:limit]]
     return Failures(failures=shown, next_cursor=shown[-1].user_id if more else None)
@@ -179,19 +179,19 @@ _STEERED: dict[int | str, dict[str, Any]] = {
 @router.post("/{id}/pause", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
 async def pause_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
     """Have the workers stop within seconds; nothing is lost."""
-    return job_view(await in_worker(request, services(request).rotations.pause, rotation_id))
+    return job_view(await in_time(request, services(request).rotations.pause, rotation_id))
 
 
 @router.post("/{id}/resume", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
 async def resume_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
     """Have the workers go on where they stopped."""
-    return job_view(await in_worker(request, services(request).rotations.resume, rotation_id))
+    return job_view(await in_time(request, services(request).rotations.resume, rotation_id))
 
 
 @router.post("/{id}/cancel", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
 async def cancel_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
     """End the job; what has moved stays moved."""
-    return job_view(await in_worker(request, services(request).rotations.cancel, rotation_id))
+    return job_view(await in_time(request, services(request).rotations.cancel, rotation_id))
 
 
 def job_view(job: Rotation) -> RotationJob:

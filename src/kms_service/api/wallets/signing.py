@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from kms_service.access.scopes import Scope
-from kms_service.api.asgi.workers import in_worker, services
+from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel, UserIdInPath
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.api.wallets.transaction import Octets, TransactionBody
@@ -132,7 +132,7 @@ class SealedExportView(AnswerModel):
 async def sign_message(request: Request, user_id: UserIdInPath, body: Message) -> SignatureView:
     """Sign a message as wallets do (EIP-191, personal_sign)."""
     with _fields_of_the_body():
-        signed = await in_worker(request, services(request).signing.sign_message, user_id, body.octets())
+        signed = await in_time(request, services(request).signing.sign_message, user_id, body.octets())
     return _signature(signed)
 
 
@@ -140,7 +140,7 @@ async def sign_message(request: Request, user_id: UserIdInPath, body: Message) -
 async def sign_typed_data(request: Request, user_id: UserIdInPath, body: TypedDataBody) -> SignatureView:
     """Sign typed data (EIP-712), read strictly: what its types do not say exactly is refused."""
     with _fields_of_the_body():
-        signed = await in_worker(request, _sign_typed_data, services(request).signing, user_id, body)
+        signed = await in_time(request, _sign_typed_data, services(request).signing, user_id, body)
     return _signature(signed)
 
 
@@ -153,7 +153,7 @@ async def sign_transaction(
     with _fields_of_the_body():
         transaction = transactions.read(given.fields())
         sign = services(request).signing.sign_transaction
-        signed = await in_worker(request, sign, user_id, transaction, given.sender)
+        signed = await in_time(request, sign, user_id, transaction, given.sender)
     return SignedTransactionView(
         wallet_address=signed.wallet_address,
         raw_transaction="0x" + signed.raw.hex(),
@@ -170,7 +170,7 @@ async def export_private_key(request: Request, user_id: UserIdInPath, body: Reci
     """
     with _fields_of_the_body():
         export = services(request).wallets.export_private_key
-        exported = await in_worker(request, export, user_id, body.recipient_public_key)
+        exported = await in_time(request, export, user_id, body.recipient_public_key)
     return SealedExportView(
         wallet_address=exported.wallet_address,
         encapsulated_key=base64.b64encode(exported.sealed.encapsulated_key).decode(),
@@ -178,8 +178,8 @@ async def export_private_key(request: Request, user_id: UserIdInPath, body: Reci
     )
 
 
-def _sign_typed_data(signing: SigningService, user_id: str, body: TypedDataBody) -> SignedMessage:
-    return signing.sign_typed_data(user_id, body.read())
+async def _sign_typed_data(signing: SigningService, user_id: str, body: TypedDataBody) -> SignedMessage:
+    return await signing.sign_typed_data(user_id, body.read())
 
 
 def _signature(signed: SignedMessage) -> SignatureView:

@@ -10,7 +10,7 @@ from pydantic import Field, PlainSerializer, TypeAdapter, ValidationError
 
 from kms_service.access.scopes import Scope
 from kms_service.api import problems
-from kms_service.api.asgi.workers import in_worker, services
+from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel, UserId, UserIdInPath
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.errors import InvalidRequest, KmsServiceError
@@ -99,7 +99,7 @@ class PrivateKeyView(AnswerModel):
 )
 async def create_wallet(request: Request, body: NewWallet, response: Response) -> WalletView:
     """Make a wallet for a user who has none."""
-    wallet = await in_worker(request, services(request).wallets.create_wallet, body.user_id)
+    wallet = await in_time(request, services(request).wallets.create_wallet, body.user_id)
     response.headers["Location"] = f"/wallets/{wallet.user_id}"
     return wallet_view(wallet)
 
@@ -107,7 +107,7 @@ async def create_wallet(request: Request, body: NewWallet, response: Response) -
 @router.post("/batch", openapi_extra=needs(Scope.WALLETS_CREATE), response_model_exclude_none=True)
 async def create_wallets(request: Request, body: NewWallets) -> BatchResults:
     """Make or find the wallets of up to 100 users; one failure stops nothing."""
-    outcomes = await in_worker(request, services(request).wallets.ensure_wallets, body.user_ids)
+    outcomes = await in_time(request, services(request).wallets.ensure_wallets, body.user_ids)
     pairs = zip(body.user_ids, outcomes, strict=True)
     return BatchResults(results=[_result(user_id, outcome) for user_id, outcome in pairs])
 
@@ -121,7 +121,7 @@ async def list_wallets(
 ) -> WalletPage:
     """Wallets in order of user id, optionally those under one key only."""
     after = None if cursor is None else _decode_cursor(cursor)
-    page = await in_worker(
+    page = await in_time(
         request, services(request).wallets.list_wallets, limit=limit, after=after, kms_key_id=kms_key_id
     )
     next_cursor = None if page.next_after is None else _encode_cursor(page.next_after)
@@ -136,7 +136,7 @@ async def list_wallets(
 )
 async def put_wallet(request: Request, user_id: UserIdInPath, response: Response) -> WalletView:
     """The user's wallet, made now if there was none; idempotent."""
-    ensured = await in_worker(request, services(request).wallets.ensure_wallet, user_id)
+    ensured = await in_time(request, services(request).wallets.ensure_wallet, user_id)
     response.status_code = _status(ensured)
     return wallet_view(ensured.wallet)
 
@@ -148,7 +148,7 @@ async def put_wallet(request: Request, user_id: UserIdInPath, response: Response
 )
 async def get_wallet(request: Request, user_id: UserIdInPath) -> WalletView:
     """A wallet without its secrets; asks KMS nothing."""
-    return wallet_view(await in_worker(request, services(request).wallets.get_wallet, user_id))
+    return wallet_view(await in_time(request, services(request).wallets.get_wallet, user_id))
 
 
 @router.get(
@@ -158,7 +158,7 @@ async def get_wallet(request: Request, user_id: UserIdInPath) -> WalletView:
 )
 async def get_private_key(request: Request, user_id: UserIdInPath) -> PrivateKeyView:
     """The bare private key, after its release is on record. Prefer signing, or the export."""
-    released = await in_worker(request, services(request).wallets.get_private_key_for_user, user_id)
+    released = await in_time(request, services(request).wallets.get_private_key_for_user, user_id)
     return PrivateKeyView(
         user_id=released.user_id,
         wallet_address=released.wallet_address,

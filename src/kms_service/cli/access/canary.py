@@ -5,6 +5,7 @@ import json
 import click
 
 from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import shown
 
 
@@ -19,33 +20,36 @@ def canary() -> None:
 
 @canary.command()
 @click.argument("user_id", metavar="USER")
-def add(user_id: str) -> None:
+@on_loop
+async def add(user_id: str) -> None:
     """Make the wallet of USER a canary.
 
     Acts on all replicas within two seconds.
     """
-    with operator_services() as services:
-        services.pool.refresh()
-        services.canaries.add(user_id)
+    async with operator_services() as services:
+        await services.pool.refresh()
+        await services.canaries.add(user_id)
     click.echo(f"The wallet of {user_id} is a canary.")
 
 
 @canary.command()
 @click.argument("user_id", metavar="USER")
-def remove(user_id: str) -> None:
+@on_loop
+async def remove(user_id: str) -> None:
     """Make the wallet of USER an ordinary one again."""
-    with operator_services() as services:
-        services.pool.refresh()
-        services.canaries.remove(user_id)
+    async with operator_services() as services:
+        await services.pool.refresh()
+        await services.canaries.remove(user_id)
     click.echo(f"The wallet of {user_id} is no canary any more.")
 
 
 @canary.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_canaries(*, as_json: bool) -> None:
+@on_loop
+async def list_canaries(*, as_json: bool) -> None:
     """List all canaries."""
-    with operator_services() as services:
-        canaries = services.canaries.list_all()
+    async with operator_services() as services:
+        canaries = await services.canaries.list_all()
     if as_json:
         facts = [{"userId": c.user_id, "addedBy": c.added_by, "addedAt": shown(c.added_at)} for c in canaries]
         click.echo(json.dumps(facts))

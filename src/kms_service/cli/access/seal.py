@@ -4,30 +4,33 @@ import click
 
 from kms_service.api.operations.seal import seal_view
 from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.loop import on_loop
 
 
 @click.command()
 @click.option("--reason", required=True, help="Why; kept in the audit log.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def seal(reason: str, *, as_json: bool) -> None:
+@on_loop
+async def seal(reason: str, *, as_json: bool) -> None:
     """Stop every private-key read, export and signature on all replicas within two seconds.
 
     They answer 503 sealed until `kms-service unseal`. Wallets are still created.
     """
-    with operator_services() as services:
-        services.pool.refresh()
-        change = services.seal.seal(reason)
+    async with operator_services() as services:
+        await services.pool.refresh()
+        change = await services.seal.seal(reason)
     text = f"Sealed since {change.at:%Y-%m-%d %H:%M:%S} UTC. kms-service unseal lets releases go on."
     click.echo(seal_view(change).model_dump_json(by_alias=True) if as_json else text)
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def unseal(*, as_json: bool) -> None:
+@on_loop
+async def unseal(*, as_json: bool) -> None:
     """Let private-key reads, exports and signatures go on."""
-    with operator_services() as services:
-        services.pool.refresh()
-        change = services.seal.unseal()
+    async with operator_services() as services:
+        await services.pool.refresh()
+        change = await services.seal.unseal()
     click.echo(
         seal_view(change).model_dump_json(by_alias=True)
         if as_json

@@ -8,6 +8,7 @@ import click
 
 from kms_service.access.scopes import Scope
 from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Span, shown
 from kms_service.service.access.tokens import NewToken
 from kms_service.store.access.tokens import TokenRow
@@ -42,7 +43,8 @@ def token() -> None:
     help="Most signatures a minute, over all replicas; without it, no limit.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def create(
+@on_loop
+async def create(
     name: str,
     scopes: tuple[str, ...],
     expires_in: timedelta | None,
@@ -55,9 +57,9 @@ def create(
 
     Only its hash is stored. Names are never reused, since the audit log refers to them.
     """
-    with operator_services() as services:
-        services.pool.refresh()
-        made = services.tokens.create(
+    async with operator_services() as services:
+        await services.pool.refresh()
+        made = await services.tokens.create(
             name,
             [Scope(scope) for scope in scopes],
             expires_in=expires_in,
@@ -78,27 +80,29 @@ def create(
 )
 @click.option("--expires-in", type=Span(), help="A new expiry; without it the token keeps the one it has.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *, as_json: bool) -> None:
+@on_loop
+async def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *, as_json: bool) -> None:
     """Give the valid token called NAME a new secret.
 
     Prints it, this once. The old secret stays good for the overlap, so that callers can change over. Scopes,
     limits and name stay. If a secret leaked, revoke the token instead.
     """
-    with operator_services() as services:
-        services.pool.refresh()
-        made = services.tokens.rotate(name, overlap=overlap, expires_in=expires_in)
+    async with operator_services() as services:
+        await services.pool.refresh()
+        made = await services.tokens.rotate(name, overlap=overlap, expires_in=expires_in)
     click.echo(json.dumps({**_facts(made.row), "token": made.secret}) if as_json else _shown_once(made))
 
 
 @token.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_tokens(*, as_json: bool) -> None:
+@on_loop
+async def list_tokens(*, as_json: bool) -> None:
     """List all tokens by name, scopes and times.
 
     The tokens themselves are stored nowhere.
     """
-    with operator_services() as services:
-        rows = services.tokens.list_all()
+    async with operator_services() as services:
+        rows = await services.tokens.list_all()
     if as_json:
         click.echo(json.dumps([_facts(row) for row in rows]))
         return
@@ -110,14 +114,15 @@ def list_tokens(*, as_json: bool) -> None:
 @token.command()
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def revoke(name: str, *, as_json: bool) -> None:
+@on_loop
+async def revoke(name: str, *, as_json: bool) -> None:
     """Revoke the token called NAME for ever.
 
     Acts on all replicas within two seconds.
     """
-    with operator_services() as services:
-        services.pool.refresh()
-        row = services.tokens.revoke(name)
+    async with operator_services() as services:
+        await services.pool.refresh()
+        row = await services.tokens.revoke(name)
     click.echo(json.dumps(_facts(row)) if as_json else f"{name} is revoked.")
 
 

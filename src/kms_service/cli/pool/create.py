@@ -7,9 +7,10 @@ from typing import Any
 import click
 from rich.progress import Progress, track
 
+from kms_service.cli.process.loop import on_loop
 from kms_service.cli.screen import progress_screen
 from kms_service.kms.control_plane.administration import AdministrationFailed, KeyAdministration
-from kms_service.kms.control_plane.client import connect
+from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.identity import caller_identity
 from kms_service.kms.control_plane.key_policy import Roles, key_policy
 from kms_service.service.pool.provision import (
@@ -23,7 +24,6 @@ from kms_service.service.pool.provision import (
 )
 from kms_service.settings import Settings, load_settings
 
-_CONNECTIONS = 2
 _DONE = {Step.CREATE: "created", Step.COMPLETE: "completed", Step.ADOPT: "adopted"}
 
 
@@ -43,7 +43,8 @@ _DONE = {Step.CREATE: "created", Step.COMPLETE: "completed", Step.ADOPT: "adopte
 @click.option("--account", metavar="ID", help="The account that owns the keys; by default the caller's.")
 @click.option("--show-policy", is_flag=True, help="Print the key policy, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def create_aliases(
+@on_loop
+async def create_aliases(
     *,
     dry_run: bool,
     rotation_days: int,
@@ -66,37 +67,37 @@ def create_aliases(
     # Keys are made before there is a database.
     settings = load_settings(database_url="postgresql://unused/unused")
     roles = Roles(create_role, reveal_role, rotate_role, audit_role)
-    policy = _policy(settings, roles, account) if roles.all else None
+    policy = await _policy(settings, roles, account) if roles.all else None
     if show_policy:
         click.echo(json.dumps(policy, indent=2))
         return
-    administration = KeyAdministration(connect(settings, connections=_CONNECTIONS))
+    administration = KeyAdministration(ControlPlane(settings))
     provisioning = Provisioning(administration, Wanted(settings.aliases, rotation_days, policy))
-    planned = _plan(provisioning, len(settings.aliases))
-    done = planned if dry_run else _carry_out(provisioning, planned)
+    planned = await _plan(provisioning, len(settings.aliases))
+    done = planned if dry_run else await _carry_out(provisioning, planned)
     click.echo(_as_json(done) if as_json else _report(done, dry_run=dry_run, default_policy=policy is None))
 
 
-def _policy(settings: Settings, roles: Roles, account: str | None) -> dict[str, Any]:
+async def _policy(settings: Settings, roles: Roles, account: str | None) -> dict[str, Any]:
     if account is None:
-        identity = caller_identity(settings)
+        identity = await caller_identity(settings)
         return key_policy(f"arn:{identity.partition}:iam::{identity.account}:root", roles)
     partition = str(roles.all[0]).split(":")[1] if str(roles.all[0]).startswith("arn:") else "aws"
     return key_policy(f"arn:{partition}:iam::{account}:root", roles)
 
 
-def _plan(provisioning: Provisioning, keys: int) -> list[PlannedKey]:
+async def _plan(provisioning: Provisioning, keys: int) -> list[PlannedKey]:
     with Progress(console=progress_screen(), transient=True) as progress:
         task = progress.add_task("Looking at keys", total=keys)
-        return provisioning.plan(lambda: progress.advance(task))
+        return await provisioning.plan(lambda: progress.advance(task))
 
 
-def _carry_out(provisioning: Provisioning, planned: Sequence[PlannedKey]) -> list[PlannedKey]:
+async def _carry_out(provisioning: Provisioning, planned: Sequence[PlannedKey]) -> list[PlannedKey]:
     done: list[PlannedKey] = []
     tracked: Iterable[PlannedKey] = track(planned, "Making keys", console=progress_screen(), transient=True)
     try:
         for key in tracked:
-            arn = provisioning.carry_out(key)
+            arn = await provisioning.carry_out(key)
             done.append(PlannedKey(key.alias, key.step, arn, has_alias=True, differences=key.differences))
     except AdministrationFailed:
         click.echo(_report(done, dry_run=False, default_policy=False))

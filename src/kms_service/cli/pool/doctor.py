@@ -8,8 +8,9 @@ import click
 from rich.text import Text
 
 from kms_service.bootstrap import build
+from kms_service.cli.process.loop import on_loop
 from kms_service.cli.screen import screen
-from kms_service.kms.control_plane.client import connect
+from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.identity import caller_identity
 from kms_service.kms.control_plane.inspection import Inspection
 from kms_service.service.pool.doctor import Check, Doctor, Duty, Finding
@@ -30,7 +31,8 @@ _MARKS = {Finding.GOOD: ("✓", "green"), Finding.BAD: ("✗", "red"), Finding.S
     help="What these credentials are for: they must be allowed that, and nothing else. Repeat for several.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(duties: tuple[Duty, ...], *, as_json: bool) -> None:
+@on_loop
+async def doctor(duties: tuple[Duty, ...], *, as_json: bool) -> None:
     """Check all that serving needs.
 
     Credentials, endpoint, clocks, every key, its rotation and policy, and the database. Permissions are asked
@@ -40,17 +42,17 @@ def doctor(duties: tuple[Duty, ...], *, as_json: bool) -> None:
     settings = load_settings()
     logs.configure("ERROR", settings.log_format, sys.stderr)
     services = build(settings)
-    inspection = Inspection(connect(settings, connections=1))
+    inspection = Inspection(ControlPlane(settings))
     identify = partial(caller_identity, settings)
     examined = Doctor(settings, identify, inspection, services.pool, services.database, duties).examine()
     try:
         checks = []
-        for check in examined:
+        async for check in examined:
             checks.append(check)
             if not as_json:
                 _show(check)
     finally:
-        services.close()
+        await services.close()
     if as_json:
         click.echo(json.dumps([_facts(check) for check in checks]))
     if any(check.finding is Finding.BAD for check in checks):

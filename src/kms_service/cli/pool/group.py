@@ -10,6 +10,7 @@ from kms_service.cli.pool.doctor import doctor
 from kms_service.cli.pool.lifecycle import retire, rotate
 from kms_service.cli.pool.table import pool_table
 from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.loop import on_loop
 from kms_service.cli.screen import screen
 from kms_service.kms.keys.pool import KeyMode
 
@@ -27,13 +28,14 @@ pool.add_command(rotate)
 
 @pool.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, in the shape of GET /kms/pool.")
-def status(*, as_json: bool) -> None:
+@on_loop
+async def status(*, as_json: bool) -> None:
     """Show every key: state, mode, wallets, last use, rotation.
 
     Circuits are each serving process's own, so they show at GET /kms/pool and in its metrics only.
     """
-    with operator_services() as services:
-        state = services.pool_service.refresh()
+    async with operator_services() as services:
+        state = await services.pool_service.refresh()
     if as_json:
         click.echo(pool_view(state).model_dump_json(by_alias=True))
     else:
@@ -43,26 +45,28 @@ def status(*, as_json: bool) -> None:
 @pool.command()
 @click.argument("alias")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def drain(alias: str, *, as_json: bool) -> None:
+@on_loop
+async def drain(alias: str, *, as_json: bool) -> None:
     """Give the key ALIAS no more new wallets; it still decrypts.
 
     Acts on all replicas within two seconds and lasts over restarts. The last active key is not drained.
     """
-    _set_mode(alias, KeyMode.DRAINING, as_json=as_json)
+    await _set_mode(alias, KeyMode.DRAINING, as_json=as_json)
 
 
 @pool.command()
 @click.argument("alias")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def activate(alias: str, *, as_json: bool) -> None:
+@on_loop
+async def activate(alias: str, *, as_json: bool) -> None:
     """Take the drained key ALIAS back for new wallets."""
-    _set_mode(alias, KeyMode.ACTIVE, as_json=as_json)
+    await _set_mode(alias, KeyMode.ACTIVE, as_json=as_json)
 
 
-def _set_mode(alias: str, mode: KeyMode, *, as_json: bool) -> None:
-    with operator_services() as services:
-        services.pool_service.refresh()
-        key = services.pool_service.set_mode(alias.removeprefix("alias/"), mode)
+async def _set_mode(alias: str, mode: KeyMode, *, as_json: bool) -> None:
+    async with operator_services() as services:
+        await services.pool_service.refresh()
+        key = await services.pool_service.set_mode(alias.removeprefix("alias/"), mode)
     if as_json:
         click.echo(json.dumps(key_view(key).model_dump(by_alias=True, mode="json")))
     else:

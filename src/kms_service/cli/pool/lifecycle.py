@@ -7,6 +7,7 @@ import click
 from rich.text import Text
 
 from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.loop import on_loop
 from kms_service.cli.screen import screen
 from kms_service.service.pool.retire import Retirement
 
@@ -21,16 +22,17 @@ from kms_service.service.pool.retire import Retirement
     help="The key's last use must lie so many days back.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def retire(alias: str, days: int, *, as_json: bool) -> None:
+@on_loop
+async def retire(alias: str, days: int, *, as_json: bool) -> None:
     """Tell whether the key ALIAS may be disabled.
 
     Shows each condition with a tick, and takes an ARN too. It looks and changes nothing: disabling a key is
     yours to do, and deleting one waits until it has been disabled for long without anybody missing it. Exits
     1 while a condition does not hold.
     """
-    with operator_services() as services:
-        services.pool_service.refresh()
-        judged = services.key_lifecycle.retirement(alias, unused_for=timedelta(days=days))
+    async with operator_services() as services:
+        await services.pool_service.refresh()
+        judged = await services.key_lifecycle.retirement(alias, unused_for=timedelta(days=days))
     if as_json:
         click.echo(json.dumps(_facts(judged)))
     else:
@@ -42,7 +44,8 @@ def retire(alias: str, days: int, *, as_json: bool) -> None:
 @click.command()
 @click.argument("alias")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def rotate(alias: str, *, yes: bool) -> None:
+@on_loop
+async def rotate(alias: str, *, yes: bool) -> None:
     """Have KMS make new material for the key ALIAS now.
 
     This is RotateKeyOnDemand. KMS allows 25 of these for a key, ever, and bills the first and second rotation
@@ -52,9 +55,9 @@ def rotate(alias: str, *, yes: bool) -> None:
     """
     if not yes:
         click.confirm(f"Rotate {alias}? It cannot be undone, and a key has 25 of these", abort=True)
-    with operator_services() as services:
-        services.pool_service.refresh()
-        key = services.key_lifecycle.rotate(alias)
+    async with operator_services() as services:
+        await services.pool_service.refresh()
+        key = await services.key_lifecycle.rotate(alias)
     click.echo(f"{key.alias} is rotating; KMS may take a while. To bring its wallets under the new material:")
     click.echo("  kms-service rotation start --wrapped-before 1m --no-dry-run")
 

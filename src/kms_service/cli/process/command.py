@@ -4,8 +4,8 @@ import getpass
 import os
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import click
@@ -17,8 +17,8 @@ from kms_service.store.postgres import schema
 from kms_service.telemetry import context, logs
 
 
-@contextmanager
-def operator_services(**overrides: Any) -> Iterator[Services]:
+@asynccontextmanager
+async def operator_services(**overrides: Any) -> AsyncIterator[Services]:
     """The services of a command, acting as the operator's own account; closed at the end.
 
     Args:
@@ -34,13 +34,13 @@ def operator_services(**overrides: Any) -> Iterator[Services]:
     context.request_id.set(uuid.uuid4().hex)
     services = build(settings)
     try:
-        schema.check(services.database)
+        await schema.check(services.database)
         yield services
     finally:
-        services.close()
+        await services.close()
 
 
-def key_arn(services: Services, key: str | None) -> str | None:
+async def key_arn(services: Services, key: str | None) -> str | None:
     """The ARN of a key that an option names by ARN or alias; an ARN is taken without asking KMS.
 
     Raises:
@@ -48,7 +48,7 @@ def key_arn(services: Services, key: str | None) -> str | None:
         KmsThrottled, KmsUnavailable: the alias could not be looked up.
     """
     try:
-        return None if key is None else services.rotations.key_arn(key)
+        return None if key is None else await services.rotations.key_arn(key)
     except InvalidRequest as error:
         raise click.ClickException(f"{key} {error}") from None
 

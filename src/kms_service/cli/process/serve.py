@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from kms_service.cli.process.listening import BACKLOG, bound, url
+from kms_service.cli.process.loop import run_on_loop
 from kms_service.cli.process.supervisor import Plan
 from kms_service.cli.process.worker import exit_well_on_signals
 from kms_service.lasting import lasting
@@ -44,7 +45,7 @@ def serve() -> None:
     scheme = "http" if settings.tls_cert_file is None else "https"
     log.info("listening", url=url(scheme, settings.host, listening))
     if settings.workers == 1:
-        _serve_alone(settings, listening, scraped)
+        run_on_loop(_serve_alone(settings, listening, scraped))
     else:
         _supervise(settings, listening, scraped)
 
@@ -57,7 +58,9 @@ def _metrics_sockets(settings: Settings) -> list[socket.socket]:
     return sockets
 
 
-def _serve_alone(settings: Settings, listening: list[socket.socket], scraped: list[socket.socket]) -> None:
+async def _serve_alone(
+    settings: Settings, listening: list[socket.socket], scraped: list[socket.socket]
+) -> None:
     exposition.serve(scraped)
     with lasting():
         # The parent of several needs none of it.
@@ -65,8 +68,8 @@ def _serve_alone(settings: Settings, listening: list[socket.socket], scraped: li
         from kms_service.cli.process import server  # noqa: PLC0415
         from kms_service.cli.process.doors import ListeningDoor  # noqa: PLC0415
 
-        app = serving_app(settings)
-    server.run(app, settings, ListeningDoor(listening))
+        app = await serving_app(settings)
+    await server.serve(app, settings, ListeningDoor(listening))
 
 
 def _supervise(settings: Settings, listening: list[socket.socket], scraped: list[socket.socket]) -> NoReturn:

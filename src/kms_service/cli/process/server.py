@@ -100,8 +100,8 @@ class Server(uvicorn.Server):
         return made
 
 
-def run(app: FastAPI, settings: Settings, door: Door) -> None:
-    """Serve the application until a signal comes."""
+async def serve(app: FastAPI, settings: Settings, door: Door) -> None:
+    """Serve the application until a signal comes, on the loop that it was made on."""
     _allow_files(settings.max_connections + _OTHER_FILES)
     config = uvicorn.Config(
         app,
@@ -123,7 +123,7 @@ def run(app: FastAPI, settings: Settings, door: Door) -> None:
         timeout_graceful_shutdown=math.ceil(settings.finish_seconds),
         ssl_context_factory=_tls(settings),
     )
-    Server(config, door, settings.max_connections).run()
+    await Server(config, door, settings.max_connections).serve()
 
 
 def _allow_files(count: int) -> None:

@@ -6,6 +6,7 @@ import sys
 from typing import NoReturn
 
 from kms_service.cli.process.doors import SupervisedDoor
+from kms_service.cli.process.loop import run_on_loop
 from kms_service.cli.root import exit_code
 from kms_service.errors import KmsServiceError
 from kms_service.lasting import lasting
@@ -17,6 +18,10 @@ def main() -> None:
     """Serve what the supervisor passes until a signal comes; where that cannot begin, tell the supervisor."""
     door = SupervisedDoor(socket.socket(fileno=int(sys.argv[1])))
     exit_well_on_signals()
+    run_on_loop(_serve(door))
+
+
+async def _serve(door: SupervisedDoor) -> None:
     try:
         settings = load_settings()
         logs.configure(settings.log_level, settings.log_format)
@@ -24,11 +29,11 @@ def main() -> None:
             from kms_service.api.app import serving_app  # noqa: PLC0415 # its import is most of the start
             from kms_service.cli.process import server  # noqa: PLC0415 # as above
 
-            app = serving_app(settings)
+            app = await serving_app(settings)
     except KmsServiceError as error:
         door.fail(exit_code(error), f"kms-service: {error}")
         sys.exit(exit_code(error))
-    server.run(app, settings, door)
+    await server.serve(app, settings, door)
 
 
 def exit_well_on_signals() -> None:

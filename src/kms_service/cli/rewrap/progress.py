@@ -1,7 +1,8 @@
 """A rotation followed to its end: a live bar on a terminal, a line every few seconds elsewhere."""
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import click
@@ -18,14 +19,14 @@ _SECONDS_A_MINUTE = 60
 _MINUTES_AN_HOUR = 60
 
 
-def follow(rotations: RotationService, job: Rotation) -> Rotation:
+async def follow(rotations: RotationService, job: Rotation) -> Rotation:
     """Show a job on standard error until it has ended; the ended job.
 
     The database being away for a while is waited out.
     """
     latest = job
     with (_bar if progress_screen().is_terminal else _lines)(job) as show:
-        for latest in _looks(rotations, job):
+        async for latest in _looks(rotations, job):
             show(latest)
     return latest
 
@@ -79,12 +80,12 @@ def _lines(_job: Rotation) -> Iterator[Callable[[Rotation], None]]:
     yield show
 
 
-def _looks(rotations: RotationService, job: Rotation) -> Iterator[Rotation]:
+async def _looks(rotations: RotationService, job: Rotation) -> AsyncIterator[Rotation]:
     yield job
     while job.live:
-        time.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_LOOK_SECONDS)
         with suppress(DatabaseUnavailable):
-            job = rotations.find(job.rotation_id)
+            job = await rotations.find(job.rotation_id)
         yield job
 
 

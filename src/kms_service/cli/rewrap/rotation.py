@@ -1,7 +1,6 @@
 """`kms-service rotation`: move wallets between keys, from a terminal."""
 
 import json
-import signal
 from datetime import datetime
 from uuid import UUID
 
@@ -10,6 +9,7 @@ import click
 from kms_service.api.operations.rotations import FAILURES_SHOWN, details_view, job_view
 from kms_service.bootstrap import Services
 from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.loop import on_loop, stop_on_sigterm
 from kms_service.cli.rewrap.progress import follow, summary
 from kms_service.cli.times import Moment
 from kms_service.errors import RotationNotFound
@@ -44,7 +44,8 @@ def rotation() -> None:
     help="KMS calls a second, over all workers.",
 )
 @_as_json
-def start(
+@on_loop
+async def start(
     sources: tuple[str, ...],
     wrapped_before: datetime | None,
     destinations: tuple[str, ...],
@@ -61,18 +62,19 @@ def start(
     if bool(sources) == (wrapped_before is not None):
         raise click.UsageError("Give either --from or --wrapped-before.")
     asked = RotationRequest(sources or None, wrapped_before, destinations or None, dry_run, rate)
-    with operator_services() as services:
-        services.pool_service.refresh()
-        _print(services.rotations.start(asked), as_json=as_json)
+    async with operator_services() as services:
+        await services.pool_service.refresh()
+        _print(await services.rotations.start(asked), as_json=as_json)
 
 
 @rotation.command(name="list")
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
 @_as_json
-def list_rotations(limit: int, *, as_json: bool) -> None:
+@on_loop
+async def list_rotations(limit: int, *, as_json: bool) -> None:
     """List the last rotations, newest first."""
-    with operator_services() as services:
-        jobs = services.rotations.newest(limit)
+    async with operator_services() as services:
+        jobs = await services.rotations.newest(limit)
     if as_json:
         click.echo(json.dumps([job_view(job).model_dump(by_alias=True, mode="json") for job in jobs]))
         return
@@ -84,16 +86,17 @@ def list_rotations(limit: int, *, as_json: bool) -> None:
 @_rotation_id
 @click.option("--watch", is_flag=True, help="Follow it until it ends.")
 @_as_json
-def status(rotation_id: UUID | None, *, watch: bool, as_json: bool) -> None:
+@on_loop
+async def status(rotation_id: UUID | None, *, watch: bool, as_json: bool) -> None:
     """Show a rotation, by default the last one.
 
     With the first of the wallets that it could not move.
     """
-    with operator_services() as services:
-        job = _chosen(services, rotation_id)
+    async with operator_services() as services:
+        job = await _chosen(services, rotation_id)
         if watch:
-            job = follow(services.rotations, job)
-        failures = services.rotations.failures(job.rotation_id, limit=FAILURES_SHOWN, after="")
+            job = await follow(services.rotations, job)
+        failures = await services.rotations.failures(job.rotation_id, limit=FAILURES_SHOWN, after="")
     if as_json:
         click.echo(details_view(job, failures).model_dump_json(by_alias=True))
         return
@@ -105,63 +108,75 @@ def status(rotation_id: UUID | None, *, watch: bool, as_json: bool) -> None:
 @rotation.command()
 @_rotation_id
 @_as_json
-def pause(rotation_id: UUID | None, *, as_json: bool) -> None:
+@on_loop
+async def pause(rotation_id: UUID | None, *, as_json: bool) -> None:
     """Have the workers stop within seconds; nothing is lost."""
-    with operator_services() as services:
-        services.pool_service.refresh()
-        _print(services.rotations.pause(_chosen(services, rotation_id).rotation_id), as_json=as_json)
+    async with operator_services() as services:
+        await services.pool_service.refresh()
+        _print(
+            await services.rotations.pause((await _chosen(services, rotation_id)).rotation_id),
+            as_json=as_json,
+        )
 
 
 @rotation.command()
 @_rotation_id
 @_as_json
-def resume(rotation_id: UUID | None, *, as_json: bool) -> None:
+@on_loop
+async def resume(rotation_id: UUID | None, *, as_json: bool) -> None:
     """Have the workers go on where they stopped."""
-    with operator_services() as services:
-        services.pool_service.refresh()
-        _print(services.rotations.resume(_chosen(services, rotation_id).rotation_id), as_json=as_json)
+    async with operator_services() as services:
+        await services.pool_service.refresh()
+        _print(
+            await services.rotations.resume((await _chosen(services, rotation_id)).rotation_id),
+            as_json=as_json,
+        )
 
 
 @rotation.command()
 @_rotation_id
 @_as_json
-def cancel(rotation_id: UUID | None, *, as_json: bool) -> None:
+@on_loop
+async def cancel(rotation_id: UUID | None, *, as_json: bool) -> None:
     """End a rotation; what has moved stays moved."""
-    with operator_services() as services:
-        services.pool_service.refresh()
-        _print(services.rotations.cancel(_chosen(services, rotation_id).rotation_id), as_json=as_json)
+    async with operator_services() as services:
+        await services.pool_service.refresh()
+        _print(
+            await services.rotations.cancel((await _chosen(services, rotation_id)).rotation_id),
+            as_json=as_json,
+        )
 
 
 @rotation.command()
 @click.option(
-    "--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="KMS calls at once."
+    "--at-once", type=click.IntRange(1, 256), default=32, show_default=True, help="KMS calls in flight."
 )
 @_as_json
-def run(threads: int, *, as_json: bool) -> None:
+@on_loop
+async def run(at_once: int, *, as_json: bool) -> None:
     """Be a worker until the live rotation has ended.
 
     Any number of workers share one rotation, on any machines; each may be killed at any moment, and another
     takes over within a minute what it had at hand, or at once after SIGTERM or Ctrl-C. Exits 1 when the
     rotation did not end as completed, 130 when stopped.
     """
-    # In a container this is process 1, for which SIGTERM would otherwise do nothing.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with operator_services(rotation_worker_enabled=True, rotation_worker_threads=threads) as services:
-        job = services.rotations.find_live()
+    stop_on_sigterm()
+    async with operator_services(rotation_worker_enabled=True, rotation_calls_in_flight=at_once) as services:
+        job = await services.rotations.find_live()
         if job is None:
             raise RotationNotFound("no rotation is live; kms-service rotation start --no-dry-run makes one")
-        services.pool_service.refresh()
+        await services.pool_service.refresh()
         services.start()
-        job = follow(services.rotations, job)
+        job = await follow(services.rotations, job)
     _print(job, as_json=as_json)
     if job.status is not RotationStatus.COMPLETED:
         raise click.exceptions.Exit(1)
 
 
-def _chosen(services: Services, rotation_id: UUID | None) -> Rotation:
+async def _chosen(services: Services, rotation_id: UUID | None) -> Rotation:
     if rotation_id is not None:
-        return services.rotations.find(rotation_id)
-    job = services.rotations.find_live() or next(iter(services.rotations.newest(1)), None)
+        return await services.rotations.find(rotation_id)
+    job = await services.rotations.find_live() or next(iter(await services.rotations.newest(1)), None)
     if job is None:
         raise RotationNotFound("there is no rotation yet")
     return job

@@ -1,8 +1,8 @@
 """`kms-service verify`: the test of a restored backup, and of a rotation."""
 
+import asyncio
 import json
 import re
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +13,7 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from kms_service.cli.process.command import key_arn, operator_services
+from kms_service.cli.process.loop import on_loop, stop_on_sigterm
 from kms_service.cli.screen import progress_screen
 from kms_service.cli.times import Moment
 from kms_service.service.wallets.verify import Report, Verification, WalletFailure
@@ -38,15 +39,18 @@ class _Share(click.ParamType[float]):
 @click.option("--key", help="Only wallets under this key: ARN or alias.")
 @click.option("--since", type=Moment(), help="Only wallets made or wrapped since then; RFC 3339, or 24h, 7d.")
 @click.option("--after", default="", metavar="USER", help="Go on behind this user id.")
-@click.option("--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Wallets at once.")
+@click.option(
+    "--at-once", type=click.IntRange(1, 256), default=16, show_default=True, help="Wallets at a time."
+)
 @click.option("--rate", type=click.FloatRange(min=0.1), help="Wallets a second, at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify(
+@on_loop
+async def verify(
     sample: float,
     key: str | None,
     since: datetime | None,
     after: str,
-    threads: int,
+    at_once: int,
     rate: float | None,
     *,
     as_json: bool,
@@ -56,13 +60,13 @@ def verify(
     One kms:Decrypt a wallet, one audit row a run. Failures are printed as they are found. Stopped by Ctrl-C
     it says where to go on. Exits 1 if any wallet did not open, 130 when stopped.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # So many threads that a key's share of them is what was asked for.
-    with operator_services(worker_threads=max(2, 2 * threads)) as services, _shown() as report:
-        services.pool_service.refresh()
+    stop_on_sigterm()
+    # So many places that a key's share of them is what was asked for.
+    async with operator_services(max_in_flight=2 * at_once) as services:
+        await services.pool_service.refresh()
         # Every failure is reported below, so the log's lines about the same would only be in the way.
         logs.configure("CRITICAL", services.settings.log_format)
-        chosen = Chosen(key_arn(services, key), since, sample)
+        chosen = Chosen(await key_arn(services, key), since, sample)
         last = Verification(0, after)
 
         def remember(run: Verification, failures: Sequence[WalletFailure]) -> None:
@@ -70,9 +74,9 @@ def verify(
             last = run
             report(run, failures)
 
-        with suppress(KeyboardInterrupt):
-            last = services.wallet_verifier.verify(
-                chosen, after=after, threads=threads, rate_per_second=rate, report=remember
+        with suppress(asyncio.CancelledError), _shown() as report:
+            last = await services.wallet_verifier.verify(
+                chosen, after=after, at_once=at_once, rate_per_second=rate, report=remember
             )
     _conclude(last, as_json=as_json)
 

@@ -1,12 +1,13 @@
 """`kms-service wallet list`."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import click
 
 from kms_service.api.wallets.wallets import wallet_view
 from kms_service.bootstrap import Services
 from kms_service.cli.process.command import key_arn, operator_services
+from kms_service.cli.process.loop import on_loop
 from kms_service.store.wallets.find import WalletRow
 
 _PAGE_WALLETS = 500
@@ -22,14 +23,15 @@ def wallet() -> None:
 @click.option("--after", metavar="USER", help="Go on behind this user id.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, as in GET /wallets.")
-def list_wallets(key: str | None, after: str | None, limit: int, *, as_json: bool) -> None:
+@on_loop
+async def list_wallets(key: str | None, after: str | None, limit: int, *, as_json: bool) -> None:
     """List wallets in order of user id: user, address, time and key.
 
     With an ARN for --key it needs the database only, so it works while KMS does not.
     """
-    with operator_services() as services:
+    async with operator_services() as services:
         last = None
-        for row in _rows(services, key_arn(services, key), after, limit + 1):
+        async for row in _rows(services, await key_arn(services, key), after, limit + 1):
             if limit == 0:
                 click.echo(f"There are more. Go on with: --after {last!r}", err=True)
                 return
@@ -37,12 +39,15 @@ def list_wallets(key: str | None, after: str | None, limit: int, *, as_json: boo
             last, limit = row.user_id, limit - 1
 
 
-def _rows(services: Services, kms_key_id: str | None, after: str | None, limit: int) -> Iterator[WalletRow]:
+async def _rows(
+    services: Services, kms_key_id: str | None, after: str | None, limit: int
+) -> AsyncIterator[WalletRow]:
     while limit > 0:
-        page = services.wallets.list_wallets(
+        page = await services.wallets.list_wallets(
             limit=min(limit, _PAGE_WALLETS), after=after, kms_key_id=kms_key_id
         )
-        yield from page.wallets
+        for row in page.wallets:
+            yield row
         limit -= len(page.wallets)
         after = page.next_after
         if after is None:

@@ -1,42 +1,70 @@
-"""The boto3 client of a process: its endpoint, its time-outs, and what is tried again."""
+"""boto3's client of KMS for operators' commands: made at its first call, asked in threads.
 
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+The data plane does without: a process that serves never loads boto3.
+"""
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from kms_service import deadline
+from kms_service.kms.control_plane.failure import AdministrationFailed
+from kms_service.kms.data_plane.attempts import ATTEMPTS, CONNECT_SECONDS, READ_SECONDS
+from kms_service.kms.data_plane.surroundings import may_use_proxy
 from kms_service.settings import Settings
 
 if TYPE_CHECKING:
+    import boto3
     from types_boto3_kms import KMSClient
 
-CONNECT_SECONDS = 1.0
-READ_SECONDS = 2.0
-ATTEMPTS = 3
-BACK_OFF_SECONDS = 1.0  # botocore's standard mode: up to 1 s before the second attempt, 2 s before the third
+_Answer = TypeVar("_Answer")
 
 
-def connect(settings: Settings, *, connections: int) -> "KMSClient":
-    """The process's boto3 client, with credentials from the settings or boto3's own chain.
+class ControlPlane:
+    """The boto3 client of a process, with the settings' credentials or boto3's own; no I/O until asked.
 
     Args:
         settings: Region, endpoint, and static credentials if there are any.
-        connections: size of the HTTP connection pool: one for each thread.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._made: KMSClient | None = None
+        self._making = asyncio.Lock()
+
+    async def ask(self, operation: str, key: str, call: "Callable[[KMSClient], _Answer]") -> _Answer:
+        """What `call` gets of the client, in a thread.
+
+        Args:
+            operation: KMS's name of it, for errors.
+            key: ARN, alias or what else it is about, for errors.
+            call: may ask several times, as for the pages of a list.
+
+        Raises:
+            AdministrationFailed: KMS did not do it.
+        """
+        return await in_thread(operation, key, partial(call, await self._client()))
+
+    async def _client(self) -> "KMSClient":
+        async with self._making:
+            if self._made is None:
+                self._made = await in_thread("CreateClient", "KMS", partial(_make, self._settings))
+            return self._made
+
+
+async def in_thread(operation: str, key: str, call: Callable[[], _Answer]) -> _Answer:
+    """What `call` gets of boto3, in a thread.
 
     Raises:
-        SettingsError: never; settings were checked before.
+        AdministrationFailed: AWS did not do it.
     """
-    client: KMSClient = session(settings).client(
-        "kms", endpoint_url=settings.aws_endpoint_url_kms, config=_config(connections)
-    )
-    return client
+    return await asyncio.to_thread(_mapped, operation, key, call)
 
 
-def session(settings: Settings) -> boto3.Session:
+def session(settings: Settings) -> "boto3.Session":
     """A boto3 session with credentials from the settings or boto3's own chain, in the settings' Region."""
+    import boto3  # noqa: PLC0415 # 20 MB that a process that serves does without
+
     return boto3.Session(
         aws_access_key_id=settings.aws_access_key_id,
         aws_secret_access_key=_revealed(settings.aws_secret_access_key),
@@ -45,75 +73,40 @@ def session(settings: Settings) -> boto3.Session:
     )
 
 
-def _config(connections: int) -> Config:
-    return Config(
+def _mapped(operation: str, key: str, call: Callable[[], _Answer]) -> _Answer:
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 # as boto3
+
+    try:
+        return call()
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", "Unknown"))
+        raise AdministrationFailed(operation, key, code) from None
+    except BotoCoreError as error:
+        # The text may quote parameters.
+        raise AdministrationFailed(operation, key, type(error).__name__) from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # botocore's parser, or ours, on a reply that is no reply of AWS.
+        raise AdministrationFailed(operation, key, "garbled reply") from None
+
+
+def _make(settings: Settings) -> "KMSClient":
+    from botocore.config import Config  # noqa: PLC0415 # as boto3
+
+    endpoint = settings.aws_endpoint_url_kms
+    config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        max_pool_connections=connections,
-        tcp_keepalive=True,
         # Only our own setting chooses the endpoint, never a variable left over for another service.
         ignore_configured_endpoint_urls=True,  # type: ignore[call-arg] # the stubs lack it
-        # Validation costs CPU on every call; the calls here are fixed and typed.
+        # None has botocore look into the environment, an empty one says that there is none.
+        proxies=None if endpoint is None or may_use_proxy(endpoint) else {},
+        # Validation costs time, and the calls here are fixed and typed.
         parameter_validation=False,
     )
+    client: KMSClient = session(settings).client("kms", endpoint_url=endpoint, config=config)
+    return client
 
 
 def _revealed(secret: Any) -> str | None:
     return None if secret is None else str(secret.get_secret_value())
-
-
-def limit_attempts(client: "KMSClient") -> None:
-    """Have the client try no call again that nobody would wait for, or that a caller tries elsewhere."""
-    client.meta.events.register_first("before-send.kms", _refuse_late_attempts)
-    client.meta.events.register_first("needs-retry.kms", _leave_time_outs)
-    client.meta.events.register_first("needs-retry.kms", _leave_late_retries)
-    client.meta.events.register_first("needs-retry.kms.Encrypt", _leave_retry_to_the_pool)
-    client.meta.events.register_first("needs-retry.kms.ReEncrypt", _leave_retry_to_the_caller)
-
-
-class TooLate(BotoCoreError):
-    """An attempt was not made, since it could outlive the request's deadline."""
-
-    fmt = "The deadline leaves no time for another attempt"
-
-
-def _refuse_late_attempts(**_: Any) -> None:
-    if not deadline.allows(CONNECT_SECONDS + READ_SECONDS):
-        raise TooLate
-
-
-def _leave_time_outs(caught_exception: Exception | None = None, **_: Any) -> None:
-    if isinstance(caught_exception, ConnectTimeoutError | ReadTimeoutError):
-        raise caught_exception
-
-
-def _leave_late_retries(
-    response: tuple[Any, Any] | None = None,
-    caught_exception: Exception | None = None,
-    **_: Any,
-) -> None:
-    # Without this, TooLate would hide why the first attempt failed.
-    if not deadline.allows(BACK_OFF_SECONDS + CONNECT_SECONDS + READ_SECONDS):
-        _raise_outcome(response, caught_exception, HTTPStatus.BAD_REQUEST)
-
-
-def _leave_retry_to_the_pool(
-    response: tuple[Any, Any] | None = None, caught_exception: Exception | None = None, **_: Any
-) -> None:
-    _raise_outcome(response, caught_exception, HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
-def _leave_retry_to_the_caller(
-    response: tuple[Any, Any] | None = None, caught_exception: Exception | None = None, **_: Any
-) -> None:
-    _raise_outcome(response, caught_exception, HTTPStatus.BAD_REQUEST)
-
-
-def _raise_outcome(
-    response: tuple[Any, Any] | None, caught_exception: Exception | None, status: HTTPStatus
-) -> None:
-    if caught_exception is not None:
-        raise caught_exception
-    if response is not None and response[0].status_code >= status:
-        raise ClientError(response[1], "KMS")

@@ -1,12 +1,9 @@
 """Whose credentials these are, by AWS STS."""
 
 from dataclasses import dataclass
+from functools import partial
 
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
-from kms_service.kms.control_plane.administration import AdministrationFailed
-from kms_service.kms.control_plane.client import session
+from kms_service.kms.control_plane.client import in_thread, session
 from kms_service.settings import Settings
 
 _SECONDS = 3
@@ -25,19 +22,19 @@ class Identity:
         return self.arn.split(":")[1]
 
 
-def caller_identity(settings: Settings) -> Identity:
-    """Ask sts:GetCallerIdentity, which no policy can refuse.
+async def caller_identity(settings: Settings) -> Identity:
+    """Ask sts:GetCallerIdentity, which no policy can refuse; boto3 in a thread.
 
     Raises:
         AdministrationFailed: no credentials, wrong ones, or STS cannot be reached.
     """
+    return await in_thread("GetCallerIdentity", "these credentials", partial(_ask, settings))
+
+
+def _ask(settings: Settings) -> Identity:
+    from botocore.config import Config  # noqa: PLC0415 # slow to load: for this command only
+
     config = Config(connect_timeout=_SECONDS, read_timeout=_SECONDS, retries={"total_max_attempts": 2})
-    try:
-        sts = session(settings).client("sts", endpoint_url=settings.aws_endpoint_url_sts, config=config)
-        reply = sts.get_caller_identity()
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", "Unknown"))
-        raise AdministrationFailed("GetCallerIdentity", "these credentials", code) from None
-    except BotoCoreError as error:
-        raise AdministrationFailed("GetCallerIdentity", "these credentials", type(error).__name__) from None
+    sts = session(settings).client("sts", endpoint_url=settings.aws_endpoint_url_sts, config=config)
+    reply = sts.get_caller_identity()
     return Identity(reply["Account"], reply["Arn"])

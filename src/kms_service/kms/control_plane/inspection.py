@@ -11,10 +11,9 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from kms_service.crypto.material import DEK_BYTES
-from kms_service.kms.control_plane.administration import AdministrationFailed
+from kms_service.kms.control_plane.client import ControlPlane
+from kms_service.kms.control_plane.failure import AdministrationFailed
 from kms_service.kms.control_plane.key_policy import WALLET_DEK
 
 if TYPE_CHECKING:
@@ -51,72 +50,67 @@ class Reply:
 class Inspection:
     """Asks KMS without changing anything."""
 
-    def __init__(self, client: "KMSClient") -> None:
-        self._client = client
+    def __init__(self, kms: ControlPlane) -> None:
+        self._kms = kms
 
-    def reach(self, alias: str) -> Reply:
+    async def reach(self, alias: str) -> Reply:
         """Whether the endpoint answers, be it with a refusal.
 
         Raises:
             AdministrationFailed: no answer; the reason is the transport's.
         """
-        started = time.monotonic()
-        try:
-            metadata: Any = self._client.describe_key(KeyId=alias)["ResponseMetadata"]
-        except ClientError as error:
-            metadata = error.response["ResponseMetadata"]
-        except BotoCoreError as error:
-            raise AdministrationFailed("DescribeKey", alias, type(error).__name__) from None
-        date = metadata.get("HTTPHeaders", {}).get("date")
-        return Reply(time.monotonic() - started, None if date is None else parsedate_to_datetime(date))
+        return await self._kms.ask("DescribeKey", alias, lambda kms: _reach(kms, alias))
 
-    def asks(self, action: Action, key_arn: str) -> tuple[Verdict, str]:
+    async def asks(self, action: Action, key_arn: str) -> tuple[Verdict, str]:
         """Whether the key and the caller's own policies allow this; for UNKNOWN also KMS's error code."""
         try:
-            self._dry_run(action, key_arn)()
-        except ClientError as error:
-            return _verdict(str(error.response.get("Error", {}).get("Code", "Unknown")))
-        except BotoCoreError as error:
-            return Verdict.UNKNOWN, type(error).__name__
+            await self._kms.ask(action, key_arn, lambda kms: _dry_run(kms, action, key_arn)())
+        except AdministrationFailed as error:
+            if error.reason == "DryRunOperationException":
+                return Verdict.ALLOWED, ""
+            return (Verdict.DENIED, "") if error.denied else (Verdict.UNKNOWN, error.reason)
         return Verdict.UNKNOWN, "the endpoint did it for real: it does not know dry runs"
 
-    def _dry_run(self, action: Action, key_arn: str) -> Callable[[], object]:
-        kms, context = self._client, {"purpose": WALLET_DEK}
-        nothing = bytes(DEK_BYTES)
-        calls: dict[Action, Callable[[], object]] = {
-            Action.ENCRYPT: lambda: kms.encrypt(
-                KeyId=key_arn, Plaintext=nothing, EncryptionContext=context, DryRun=True
-            ),
-            Action.DECRYPT: lambda: kms.decrypt(
-                KeyId=key_arn, EncryptionContext=context, DryRun=True, DryRunModifiers=["IGNORE_CIPHERTEXT"]
-            ),
-            Action.RE_ENCRYPT: lambda: kms.re_encrypt(
-                SourceKeyId=key_arn,
-                SourceEncryptionContext=context,
-                DestinationKeyId=key_arn,
-                DestinationEncryptionContext=context,
-                DryRun=True,
-                DryRunModifiers=["IGNORE_CIPHERTEXT"],
-            ),
-            Action.ENCRYPT_WITHOUT_PURPOSE: lambda: kms.encrypt(
-                KeyId=key_arn, Plaintext=nothing, DryRun=True
-            ),
-            Action.GENERATE_DATA_KEY: lambda: kms.generate_data_key(
-                KeyId=key_arn, KeySpec="AES_256", EncryptionContext=context, DryRun=True
-            ),
-            Action.CREATE_GRANT: lambda: kms.create_grant(
-                KeyId=key_arn, GranteePrincipal=_root_of(key_arn), Operations=["Decrypt"], DryRun=True
-            ),
-        }
-        return calls[action]
+
+def _reach(kms: "KMSClient", alias: str) -> Reply:
+    from botocore.exceptions import ClientError  # noqa: PLC0415 # slow to load: for commands only
+
+    started = time.monotonic()
+    try:
+        metadata: Any = kms.describe_key(KeyId=alias)["ResponseMetadata"]
+    except ClientError as error:
+        metadata = error.response["ResponseMetadata"]
+    date = metadata.get("HTTPHeaders", {}).get("date")
+    return Reply(time.monotonic() - started, None if date is None else parsedate_to_datetime(date))
 
 
-def _verdict(code: str) -> tuple[Verdict, str]:
-    if code == "DryRunOperationException":
-        return Verdict.ALLOWED, ""
-    if code == "AccessDeniedException":
-        return Verdict.DENIED, ""
-    return Verdict.UNKNOWN, code
+def _dry_run(kms: "KMSClient", action: Action, key_arn: str) -> Callable[[], object]:
+    context = {"purpose": WALLET_DEK}
+    nothing = bytes(DEK_BYTES)
+    calls: dict[Action, Callable[[], object]] = {
+        Action.ENCRYPT: lambda: kms.encrypt(
+            KeyId=key_arn, Plaintext=nothing, EncryptionContext=context, DryRun=True
+        ),
+        Action.DECRYPT: lambda: kms.decrypt(
+            KeyId=key_arn, EncryptionContext=context, DryRun=True, DryRunModifiers=["IGNORE_CIPHERTEXT"]
+        ),
+        Action.RE_ENCRYPT: lambda: kms.re_encrypt(
+            SourceKeyId=key_arn,
+            SourceEncryptionContext=context,
+            DestinationKeyId=key_arn,
+            DestinationEncryptionContext=context,
+            DryRun=True,
+            DryRunModifiers=["IGNORE_CIPHERTEXT"],
+        ),
+        Action.ENCRYPT_WITHOUT_PURPOSE: lambda: kms.encrypt(KeyId=key_arn, Plaintext=nothing, DryRun=True),
+        Action.GENERATE_DATA_KEY: lambda: kms.generate_data_key(
+            KeyId=key_arn, KeySpec="AES_256", EncryptionContext=context, DryRun=True
+        ),
+        Action.CREATE_GRANT: lambda: kms.create_grant(
+            KeyId=key_arn, GranteePrincipal=_root_of(key_arn), Operations=["Decrypt"], DryRun=True
+        ),
+    }
+    return calls[action]
 
 
 def _root_of(key_arn: str) -> str:

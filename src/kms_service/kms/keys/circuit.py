@@ -22,7 +22,7 @@ class Fault(StrEnum):
     KEY = "key"
     """KMS refuses the key: certain, so one is enough."""
     TIMEOUT = "timeout"
-    """No answer in time: three in a row, since each of them held a thread for seconds."""
+    """No answer in time: three in a row, since each of them held a request for seconds."""
     ERROR = "error"
     """A 5xx, a reset, garbage: five in a row, so that scattered errors do not shut a working key out."""
 
@@ -52,7 +52,7 @@ class Permit:
 
 
 class Circuit:
-    """One key's circuit. Not thread-safe: its owner holds a lock.
+    """One key's circuit. Not thread-safe.
 
     Args:
         clock: seconds that only grow.

@@ -1,11 +1,10 @@
 """One key of the pool as DescribeKey, GetKeyRotationStatus, its circuit and the operators tell it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from kms_service.kms.aws import Rotation
+from kms_service.kms.answers import KeyMetadata, Rotation
 from kms_service.kms.keys import arn
 from kms_service.kms.keys.circuit import CircuitState
 
@@ -27,25 +26,26 @@ class KeyMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class KmsKeyInfo:
-    """One key of the pool.
+class DescribedKey:
+    """A key of the pool whose alias has been resolved at least once.
 
     Attributes:
         alias: `alias/…`, the operators' name of the key.
-        key_arn: None while the alias has never been resolved.
+        key_arn: what the alias named when it was last resolved.
         status: Active keys wrap new DEKs, unless they are draining.
         reason: why a key is not Active, in one word or two; empty for an Active one.
-        created_at: UTC.
+        created_at: UTC; None where KMS last refused to describe the key.
         mode: set by operators, the same in all replicas.
         circuit: what real traffic says of the key; anything but closed makes the status other than Active.
         rotation: None while it is not known, as when the role may not ask.
         moved_from: the ARN that this alias named before somebody pointed it at another key.
         told_at: when KMS last answered what this key is, UTC; None while it never did.
         silent_since: when KMS first left that question unanswered, UTC; None while it answers.
+        denied: KMS refuses to describe the key to these credentials.
     """
 
     alias: str
-    key_arn: str | None
+    key_arn: str
     status: KeyStatus
     reason: str
     created_at: datetime | None
@@ -55,6 +55,7 @@ class KmsKeyInfo:
     moved_from: str | None = None
     told_at: datetime | None = None
     silent_since: datetime | None = None
+    denied: bool = False
 
     @property
     def name(self) -> str:
@@ -63,8 +64,8 @@ class KmsKeyInfo:
 
     @property
     def region(self) -> str | None:
-        """The key's Region; None while the alias has never been resolved."""
-        return None if self.key_arn is None else arn.region(self.key_arn)
+        """The key's Region."""
+        return arn.region(self.key_arn)
 
     @property
     def usable(self) -> bool:
@@ -77,16 +78,58 @@ class KmsKeyInfo:
         return self.usable and self.mode is KeyMode.ACTIVE
 
 
-def status_of(metadata: Mapping[str, object]) -> tuple[KeyStatus, str]:
+@dataclass(frozen=True, slots=True)
+class UnknownKey:
+    """An alias of the pool that has never been resolved: no key is known behind it.
+
+    Attributes:
+        alias: `alias/…`.
+        reason: why, in one word or two.
+        mode: set by operators, the same in all replicas.
+        told_at: when KMS last answered, if only that there is none, UTC; None while it never did.
+        silent_since: when KMS first left the question unanswered, UTC; None while it answers.
+        missing: KMS says that there is no such alias.
+        denied: KMS refuses to describe it to these credentials.
+    """
+
+    alias: str
+    reason: str
+    mode: KeyMode = KeyMode.ACTIVE
+    told_at: datetime | None = None
+    silent_since: datetime | None = None
+    missing: bool = False
+    denied: bool = False
+    # What a described key has and this one has not, so that both can be shown alike.
+    key_arn: None = None
+    region: None = None
+    created_at: None = None
+    rotation: None = None
+    moved_from: None = None
+    status: KeyStatus = KeyStatus.UNAVAILABLE
+    circuit: CircuitState = CircuitState.CLOSED
+    usable: bool = False
+    wraps: bool = False
+
+    @property
+    def name(self) -> str:
+        """The alias without `alias/`, as routes and commands take it."""
+        return self.alias.removeprefix("alias/")
+
+
+KmsKeyInfo = DescribedKey | UnknownKey
+
+# KMS updates the primary Region of such a key, which wraps and opens all the while.
+_WORKING = frozenset({"Enabled", "Updating"})
+
+
+def status_of(key: KeyMetadata) -> tuple[KeyStatus, str]:
     """What `KeyMetadata` says: the status, and for any but Active the reason."""
-    usage, spec = metadata.get("KeyUsage"), metadata.get("KeySpec")
-    if (usage, spec) != ("ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT"):
-        return KeyStatus.UNAVAILABLE, f"is a key for {usage} with {spec}"
-    state = str(metadata.get("KeyState"))
-    if state == "Enabled":
+    if (key.usage, key.spec) != ("ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT"):
+        return KeyStatus.UNAVAILABLE, f"is a key for {key.usage} with {key.spec}"
+    if key.state in _WORKING:
         return KeyStatus.ACTIVE, ""
-    if state == "Disabled":
-        return KeyStatus.DISABLED, state
-    if state == "PendingDeletion":
-        return KeyStatus.PENDING_DELETION, state
-    return KeyStatus.UNAVAILABLE, state
+    if key.state == "Disabled":
+        return KeyStatus.DISABLED, key.state
+    if key.state == "PendingDeletion":
+        return KeyStatus.PENDING_DELETION, key.state
+    return KeyStatus.UNAVAILABLE, key.state

@@ -1,6 +1,5 @@
 """From a bearer token to the caller who holds it."""
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -23,7 +22,6 @@ class Authenticator:
     def __init__(self, store: TokenStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
-        self._lock = threading.Lock()
         self._used: set[str] = set()
         self._remembered: dict[bytes, tuple[Caller | None, float]] = {}
 
@@ -36,7 +34,7 @@ class Authenticator:
         self._used.add(caller.name)
         return caller
 
-    def authenticate(self, token: str | None) -> Caller:
+    async def authenticate(self, token: str | None) -> Caller:
         """The caller who holds this token.
 
         Raises:
@@ -44,39 +42,38 @@ class Authenticator:
             DatabaseUnavailable: the token cannot be looked up, so nobody is let in.
         """
         digest = tokens.digest(token) if token is not None else None
-        caller = None if digest is None else self._find(digest)
+        caller = None if digest is None else await self._find(digest)
         if caller is None:
             metrics.authentication_failures.inc()
             raise NotAuthenticated("A valid bearer token is required.")
         self._used.add(caller.name)
         return caller
 
-    def note_last_use(self) -> None:
+    async def note_last_use(self) -> None:
         """Store which tokens were used since the last time; run regularly, and at the end."""
         used, self._used = self._used, set()
         if not used:
             return
         try:
-            self._store.mark_used(list(used))
+            await self._store.mark_used(list(used))
         except DatabaseUnavailable:
             self._used |= used
 
-    def _find(self, digest: bytes) -> Caller | None:
+    async def _find(self, digest: bytes) -> Caller | None:
         remembered = self._remembered.get(digest)
         if remembered is not None and self._clock() < remembered[1]:
             return remembered[0]
         asked = self._clock()
-        row = self._store.find_valid(digest)
+        row = await self._store.find_valid(digest)
         caller = None if row is None else _caller(row)
         self._remember(digest, caller, asked + REMEMBERED_SECONDS)
         return caller
 
     def _remember(self, digest: bytes, caller: Caller | None, until: float) -> None:
-        with self._lock:
-            # Someone who guesses tokens must not fill the memory.
-            if len(self._remembered) >= REMEMBERED_TOKENS:
-                self._remembered.clear()
-            self._remembered[digest] = (caller, until)
+        # Someone who guesses tokens must not fill the memory.
+        if len(self._remembered) >= REMEMBERED_TOKENS:
+            self._remembered.clear()
+        self._remembered[digest] = (caller, until)
 
 
 def _caller(row: TokenRow) -> Caller:

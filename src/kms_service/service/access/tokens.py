@@ -33,7 +33,7 @@ class TokenService:
         self._store = store
         self._audit = audit
 
-    def create(
+    async def create(
         self,
         name: str,
         scopes: Sequence[Scope],
@@ -51,7 +51,7 @@ class TokenService:
         if not tokens.is_name(name):
             raise InvalidRequest("a token's name has 1 to 64 characters of A-Z a-z 0-9 . _ -", "name")
         secret = tokens.new_token()
-        row = self._store.insert(
+        row = await self._store.insert(
             name=name,
             digest=tokens.digest(secret) or b"",
             scopes=sorted(set(scopes)),
@@ -62,10 +62,10 @@ class TokenService:
         if row is None:
             raise TokenExists(f"a token named {name} exists already")
         # Recorded before the secret is shown: a token nobody has seen cannot be used.
-        self._audit.record(Event("token.create", detail=f"{name}: {' '.join(row.scopes)}"))
+        await self._audit.record(Event("token.create", detail=f"{name}: {' '.join(row.scopes)}"))
         return NewToken(row, secret)
 
-    def rotate(self, name: str, *, overlap: timedelta, expires_in: timedelta | None) -> NewToken:
+    async def rotate(self, name: str, *, overlap: timedelta, expires_in: timedelta | None) -> NewToken:
         """A new secret for a valid token; the old one stays good for `overlap`, and no older one does.
 
         Args:
@@ -77,26 +77,26 @@ class TokenService:
             TokenNotFound: no valid token has this name.
         """
         secret = tokens.new_token()
-        row = self._store.rotate(name, tokens.digest(secret) or b"", overlap, expires_in)
+        row = await self._store.rotate(name, tokens.digest(secret) or b"", overlap, expires_in)
         if row is None:
             raise TokenNotFound(f"no valid token is named {name}")
         # Recorded before the secret is shown, as at creation.
-        self._audit.record(Event("token.rotate", detail=name))
+        await self._audit.record(Event("token.rotate", detail=name))
         return NewToken(row, secret)
 
-    def list_all(self) -> list[TokenRow]:
+    async def list_all(self) -> list[TokenRow]:
         """All tokens by name, those expired or revoked too."""
-        return self._store.list_all()
+        return await self._store.list_all()
 
-    def revoke(self, name: str) -> TokenRow:
+    async def revoke(self, name: str) -> TokenRow:
         """Revoke a token for ever; acts everywhere within seconds.
 
         Raises:
             TokenNotFound: no token has this name.
         """
-        row = self._store.revoke(name)
+        row = await self._store.revoke(name)
         if row is None:
             raise TokenNotFound(f"no token is named {name}")
         # Recorded afterwards: taking a right away must not wait for the audit log.
-        self._audit.record(Event("token.revoke", detail=name))
+        await self._audit.record(Event("token.revoke", detail=name))
         return row

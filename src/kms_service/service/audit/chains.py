@@ -5,13 +5,13 @@ chains. Chains are numbered without a gap, and the first row of each covers its 
 nor a whole chain can vanish unseen. What can be cut unseen is an end; heads in the log stream tell of it.
 """
 
+import asyncio
 import os
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 
@@ -73,7 +73,7 @@ class _Clock:
 
 
 class Chain:
-    """One chain, in the hands of one thread at a time."""
+    """One chain, in the hands of one task at a time."""
 
     def __init__(self, chain_id: uuid.UUID, number: int, key: DataKey, now: datetime) -> None:
         self.chain_id = chain_id
@@ -120,93 +120,86 @@ class Chain:
 
 
 class Chains:
-    """The chains of one process; as many as threads ever wrote at once."""
+    """The chains of one process; as many as tasks ever wrote at once."""
 
     def __init__(self, store: AuditStore, pool: KmsKeyPool) -> None:
         self._store = store
         self._pool = pool
         self._idle: list[Chain] = []
         self._open: dict[uuid.UUID, Chain] = {}
-        self._lock = threading.Lock()
-        self._opening = threading.Lock()
+        self._opening = asyncio.Lock()
         self._key: tuple[DataKey, WrappedDek] | None = None
 
-    @contextmanager
-    def borrowed(self) -> Iterator[Chain]:
-        """A chain of this thread's own until the block ends.
+    @asynccontextmanager
+    async def borrowed(self) -> AsyncIterator[Chain]:
+        """A chain of this task's own until the block ends.
 
         An error inside leaves unknown what the head in the database is, so the chain is left to end.
 
         Raises:
             AuditUnavailable: no chain could be opened; nothing was written.
         """
-        with self._lock:
-            chain = self._idle.pop() if self._idle else None
-        chain = chain or self._new()
+        chain = self._idle.pop() if self._idle else None
+        chain = chain or await self._new()
         try:
             yield chain
         except BaseException:
             self._abandon(chain)
             raise
-        with self._lock:
-            self._idle.append(chain)
+        self._idle.append(chain)
 
     def log_heads(self) -> None:
         """Tell the log stream every head that has moved; run regularly."""
         for chain in self._living():
             chain.log_head()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the idle chains with a closing row, so that a cut behind it shows."""
-        with self._lock:
-            idle, self._idle = self._idle, []
+        idle, self._idle = self._idle, []
         try:
             for chain in idle:
                 row = chain.link(Event(CLOSED), actor=ACTOR, request_id=None)
-                chain.advance(row, self._store.append(row))
+                chain.advance(row, await self._store.append(row))
         except KmsServiceError:
             log.warning("audit_chains_not_closed")  # where one fails, the others would wait in vain
         self.log_heads()
 
     def _living(self) -> Sequence[Chain]:
-        with self._lock:
-            return tuple(self._open.values())
+        return tuple(self._open.values())
 
     def _abandon(self, chain: Chain) -> None:
-        with self._lock:
-            self._open.pop(chain.chain_id, None)
+        self._open.pop(chain.chain_id, None)
         log.warning("audit_chain_abandoned", chain=str(chain.chain_id), number=chain.number)
         chain.log_head()
 
-    def _new(self) -> Chain:
-        # One at a time, or the threads of one process would race for the next number.
-        with self._opening:
+    async def _new(self) -> Chain:
+        # One at a time, or the tasks of one process would race for the next number.
+        async with self._opening:
             try:
-                chain = self._opened()
+                chain = await self._opened()
             except KmsServiceError as error:
                 raise AuditUnavailable from error
-        with self._lock:
-            self._open[chain.chain_id] = chain
+        self._open[chain.chain_id] = chain
         chain.log_head()
         return chain
 
-    def _opened(self) -> Chain:
-        key, wrapped = self._mac_key()
+    async def _opened(self) -> Chain:
+        key, wrapped = await self._mac_key()
         process = f"{socket.gethostname()[:150]}:{os.getpid()}"
         for _ in range(_OPENING_ATTEMPTS):
-            number, now = self._store.next_chain()
+            number, now = await self._store.next_chain()
             chain = Chain(uuid.uuid4(), number, key, now)
             event = Event(OPENED, kms_key_id=wrapped.key_arn, detail=opening_detail(number, process))
             row = chain.link(event, actor=ACTOR, request_id=None)
-            if self._store.open_chain(ChainRow(chain.chain_id, number, row.at, process, wrapped), row):
+            if await self._store.open_chain(ChainRow(chain.chain_id, number, row.at, process, wrapped), row):
                 chain.advance(row, now)
                 return chain
         raise AuditUnavailable
 
-    def _mac_key(self) -> tuple[DataKey, WrappedDek]:
+    async def _mac_key(self) -> tuple[DataKey, WrappedDek]:
         if self._key is None:
             key = envelope.new_data_key()
-            self._key = (key, self._pool.wrap(key, CONTEXT).dek)
+            self._key = (key, (await self._pool.wrap(key, CONTEXT)).dek)
         return self._key
 
 

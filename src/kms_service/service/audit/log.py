@@ -3,8 +3,8 @@
 A chain is borrowed for one insert at a time, like a connection, so that writers do not wait for each other.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 
@@ -25,20 +25,20 @@ class AuditLog:
         self._store = store
         self._chains = Chains(store, pool)
 
-    def record(self, event: Event) -> None:
+    async def record(self, event: Event) -> None:
         """Commit one row.
 
         Raises:
             AuditUnavailable: the row may not be there, so whatever it is about must not leave.
         """
         try:
-            with self._chains.borrowed() as chain:
+            async with self._chains.borrowed() as chain:
                 row = _linked(chain, event)
-                chain.advance(row, self._store.append(row))
+                chain.advance(row, await self._store.append(row))
         except KmsServiceError as error:
             raise AuditUnavailable from error
 
-    def record_creation(self, event: Event, wallet: SealedWallet) -> datetime | None:
+    async def record_creation(self, event: Event, wallet: SealedWallet) -> datetime | None:
         """Commit a wallet and its audit row together.
 
         Returns:
@@ -48,17 +48,17 @@ class AuditLog:
             DatabaseUnavailable: whether both rows are there or neither is unknown.
             AuditUnavailable: no chain could be opened; nothing was written.
         """
-        with self._chains.borrowed() as chain:
+        async with self._chains.borrowed() as chain:
             row = _linked(chain, event)
-            written = self._store.append_with_wallet(row, wallet)
+            written = await self._store.append_with_wallet(row, wallet)
             if written is None:
                 return None
             created_at, now = written
             chain.advance(row, now)
             return created_at
 
-    @contextmanager
-    def refusals(self, event: Event) -> Iterator[None]:
+    @asynccontextmanager
+    async def refusals(self, event: Event) -> AsyncIterator[None]:
         """Record `event` with the error's code when the work inside fails, then let the error go on.
 
         Raises:
@@ -69,7 +69,7 @@ class AuditLog:
         except (DatabaseUnavailable, AuditUnavailable):
             raise  # there is nowhere to record it, and nothing was released
         except KmsServiceError as error:
-            self.record(
+            await self.record(
                 replace(
                     event, outcome=error.code, kms_request_id=error.kms_request_id or event.kms_request_id
                 )
@@ -80,9 +80,9 @@ class AuditLog:
         """Tell the log stream every chain's head that has moved; run regularly."""
         self._chains.log_heads()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the chains of this process with a closing row each."""
-        self._chains.close()
+        await self._chains.close()
 
 
 def _linked(chain: Chain, event: Event) -> AuditRow:

@@ -1,6 +1,6 @@
 """The audit log as it is read: events by filter, newest first, in keyset pages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,18 +40,19 @@ class AuditTrail:
     def __init__(self, store: AuditTrailStore) -> None:
         self._store = store
 
-    def page(self, wanted: EventFilter, *, before: int | None, limit: int) -> EventPage:
+    async def page(self, wanted: EventFilter, *, before: int | None, limit: int) -> EventPage:
         """Up to `limit` events with an id below `before`."""
-        rows = self._store.events(wanted, before=before, limit=limit + 1)
+        rows = await self._store.events(wanted, before=before, limit=limit + 1)
         more = len(rows) > limit
         return EventPage([_view(row) for row in rows[:limit]], rows[limit - 1].id if more else None)
 
-    def newest(self, wanted: EventFilter, limit: int) -> Iterator[EventView]:
+    async def newest(self, wanted: EventFilter, limit: int) -> AsyncIterator[EventView]:
         """The newest `limit` events, read page by page."""
         before = None
         while limit > 0:
-            page = self.page(wanted, before=before, limit=min(limit, _PAGE_EVENTS))
-            yield from page.events
+            page = await self.page(wanted, before=before, limit=min(limit, _PAGE_EVENTS))
+            for event in page.events:
+                yield event
             limit -= len(page.events)
             before = page.next_before
             if before is None:

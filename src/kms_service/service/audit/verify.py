@@ -1,7 +1,7 @@
 """Walking the whole audit log: every chain, every gap between chains, every row that has no chain."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -50,11 +50,11 @@ class AuditVerifier:
         self._kms = kms
         self._keys: dict[bytes, DataKey] = {}
 
-    def expected_rows(self) -> int:
+    async def expected_rows(self) -> int:
         """About how many rows a whole verification walks."""
-        return self._store.highest_id()
+        return await self._store.highest_id()
 
-    def verify(
+    async def verify(
         self, since: datetime | None, heads: Mapping[uuid.UUID, Head], on_rows: Callable[[int], None]
     ) -> Report:
         """Walk every chain.
@@ -73,29 +73,31 @@ class AuditVerifier:
             report.rows += rows
             on_rows(rows)
 
-        for finding in self._findings(report, since, heads, count):
+        async for finding in self._findings(report, since, heads, count):
             report.findings.append(finding)
         return report
 
-    def _findings(
+    async def _findings(
         self,
         report: Report,
         since: datetime | None,
         heads: Mapping[uuid.UUID, Head],
         on_rows: Callable[[int], None],
-    ) -> Iterator[Finding]:
-        for chain in self._chains():
+    ) -> AsyncIterator[Finding]:
+        async for chain in self._chains():
             if isinstance(chain, Finding):
                 yield chain
                 continue
             report.chains += 1
-            finding = self._walk(report, chain, since, heads.get(chain.chain_id), on_rows)
+            finding = await self._walk(report, chain, since, heads.get(chain.chain_id), on_rows)
             if finding is not None:
                 yield finding
-        yield from self._without_log(report)
-        yield from self._logged_only(heads)
+        async for missing in self._without_log(report):
+            yield missing
+        async for missing in self._logged_only(heads):
+            yield missing
 
-    def _walk(
+    async def _walk(
         self,
         report: Report,
         chain: ChainRow,
@@ -104,54 +106,55 @@ class AuditVerifier:
         on_rows: Callable[[int], None],
     ) -> Finding | None:
         try:
-            key = self._key(chain)
+            key = await self._key(chain)
         except IntegrityFailure:
             return _about(chain, Fault.CHAIN_CHANGED, "does not open: its row in audit_chains was changed")
         except KmsKeyUnusable as error:
             return _about(chain, Fault.CHAIN_UNCHECKED, f"cannot be checked: KMS says {error.reason}")
         walk = ChainWalk(self._store, chain, key, on_rows)
-        finding = walk.run(since, logged)
+        finding = await walk.run(since, logged)
         report.unclosed += not walk.closed
         return finding
 
-    def _chains(self) -> Iterator[ChainRow | Finding]:
+    async def _chains(self) -> AsyncIterator[ChainRow | Finding]:
         number = 0
-        while page := self._store.chains(after=number, limit=_PAGE_CHAINS):
+        while page := await self._store.chains(after=number, limit=_PAGE_CHAINS):
             for chain in page:
                 for missing in range(number + 1, chain.number or 0):
                     yield _missing(None, missing)
                 number = chain.number or number
                 yield chain
-        yield from self._unnumbered()
+        async for found in self._unnumbered():
+            yield found
 
-    def _unnumbered(self) -> Iterator[ChainRow | Finding]:
-        chain_id = self._store.chain_with_rows(after=None)
+    async def _unnumbered(self) -> AsyncIterator[ChainRow | Finding]:
+        chain_id = await self._store.chain_with_rows(after=None)
         while chain_id is not None:
-            chain = self._store.chain(chain_id)
+            chain = await self._store.chain(chain_id)
             if chain is None:
                 yield _missing(chain_id, None)
             elif chain.number is None:
                 yield chain
-            chain_id = self._store.chain_with_rows(after=chain_id)
+            chain_id = await self._store.chain_with_rows(after=chain_id)
 
-    def _without_log(self, report: Report) -> Iterator[Finding]:
+    async def _without_log(self, report: Report) -> AsyncIterator[Finding]:
         # A token is recorded before anybody can use it.
-        if report.chains == 0 and not report.findings and self._store.tokens_exist():
+        if report.chains == 0 and not report.findings and await self._store.tokens_exist():
             says = "the audit log is empty although tokens exist"
             yield Finding(Fault.CHAIN_REMOVED, None, None, None, None, says)
 
-    def _logged_only(self, heads: Mapping[uuid.UUID, Head]) -> Iterator[Finding]:
+    async def _logged_only(self, heads: Mapping[uuid.UUID, Head]) -> AsyncIterator[Finding]:
         for chain_id in heads:
-            if self._store.chain(chain_id) is None:
+            if await self._store.chain(chain_id) is None:
                 says = f"chain {chain_id} was removed: the log stream tells of it"
                 yield Finding(Fault.CHAIN_REMOVED, chain_id, None, None, None, says)
 
-    def _key(self, chain: ChainRow) -> DataKey:
-        wrapped = self._chain_keys.newest(chain.chain_id) or chain.mac_key
+    async def _key(self, chain: ChainRow) -> DataKey:
+        wrapped = await self._chain_keys.newest(chain.chain_id) or chain.mac_key
         if wrapped.blob not in self._keys:
             if len(self._keys) >= _KEYS_KEPT:
                 self._keys.clear()
-            self._keys[wrapped.blob] = self._kms.decrypt(wrapped, CONTEXT).dek
+            self._keys[wrapped.blob] = (await self._kms.decrypt(wrapped, CONTEXT)).dek
         return self._keys[wrapped.blob]
 
 

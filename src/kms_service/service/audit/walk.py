@@ -1,11 +1,10 @@
 """Walking one audit chain: recompute every MAC, and name the first row that is not what was written."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from itertools import islice
 
 from kms_service.crypto import audit_chain
 from kms_service.crypto.audit_chain import BrokenLink
@@ -69,7 +68,7 @@ class ChainWalk:
         self.head = Head(0, audit_chain.START)
         self.closed = False
 
-    def run(self, since: datetime | None, logged: Head | None) -> Finding | None:
+    async def run(self, since: datetime | None, logged: Head | None) -> Finding | None:
         """The first row that is wrong, or None.
 
         Args:
@@ -79,22 +78,22 @@ class ChainWalk:
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
-        missing = None if since is None else self._skip_to(since)
-        return missing or self._first_fault(logged) or self._cut(logged)
+        missing = None if since is None else await self._skip_to(since)
+        return missing or await self._first_fault(logged) or self._cut(logged)
 
-    def _skip_to(self, since: datetime) -> Finding | None:
-        trusted = self._store.last_before(self._chain.chain_id, since) - 1
+    async def _skip_to(self, since: datetime) -> Finding | None:
+        trusted = await self._store.last_before(self._chain.chain_id, since) - 1
         if trusted < 1:
             return None
-        found = self._store.rows(self._chain.chain_id, after=trusted - 1, limit=1)
+        found = await self._store.rows(self._chain.chain_id, after=trusted - 1, limit=1)
         if not found or found[0].row.seq != trusted:
             return self._finding(Fault.REMOVED, trusted, None)
         self.head, self._last_id = Head(trusted, found[0].row.mac), found[0].id
         return None
 
-    def _first_fault(self, logged: Head | None) -> Finding | None:
-        for stored in self._told(self._rows(self.head.seq)):
-            fault = self._fault(stored)
+    async def _first_fault(self, logged: Head | None) -> Finding | None:
+        async for stored in self._rows(self.head.seq, self._on_rows):
+            fault = await self._fault(stored)
             if fault is not None:
                 at = stored.id if stored.row.seq == self.head.seq + 1 else None
                 return self._finding(fault, self.head.seq + 1, at)
@@ -111,50 +110,47 @@ class ChainWalk:
             return self._finding(Fault.CUT_OFF, self.head.seq + 1, None)
         return None
 
-    def _rows(self, after: int) -> Iterator[StoredRow]:
-        while page := self._store.rows(self._chain.chain_id, after=after, limit=PAGE_ROWS):
-            yield from page
+    async def _rows(self, after: int, on_rows: Callable[[int], None]) -> AsyncIterator[StoredRow]:
+        while page := await self._store.rows(self._chain.chain_id, after=after, limit=PAGE_ROWS):
+            on_rows(len(page))
+            for stored in page:
+                yield stored
             after = page[-1].row.seq
 
-    def _told(self, rows: Iterator[StoredRow]) -> Iterator[StoredRow]:
-        while batch := list(islice(rows, PAGE_ROWS)):
-            self._on_rows(len(batch))
-            yield from batch
-
-    def _fault(self, stored: StoredRow) -> Fault | None:
+    async def _fault(self, stored: StoredRow) -> Fault | None:
         row = stored.row
         if row.seq != self.head.seq + 1:
-            return Fault.REORDERED if self._displaced() else Fault.REMOVED
+            return Fault.REORDERED if await self._displaced() else Fault.REMOVED
         if not self._follows(self.head.mac, row):
-            return self._diagnosis(row)
+            return await self._diagnosis(row)
         if stored.id <= self._last_id:
             return Fault.REORDERED
         return None if row.seq > 1 or _opens(self._chain, row) else Fault.CHAIN_CHANGED
 
-    def _diagnosis(self, row: AuditRow) -> Fault:
+    async def _diagnosis(self, row: AuditRow) -> Fault:
         """What a row is that lies in the next place and does not belong there."""
         if self.closed:
             return Fault.INSERTED
-        displaced = self._displaced()
+        displaced = await self._displaced()
         if displaced is not None:
-            before = self._mac_before(displaced.seq, displaced.mac)
+            before = await self._mac_before(displaced.seq, displaced.mac)
             genuine = self._follows(before, replace(row, seq=displaced.seq))
             return Fault.REORDERED if genuine else Fault.INSERTED
-        last = not self._store.rows(self._chain.chain_id, after=row.seq, limit=1)
+        last = not await self._store.rows(self._chain.chain_id, after=row.seq, limit=1)
         return Fault.CHANGED_OR_INSERTED if last else Fault.CHANGED
 
-    def _displaced(self) -> AuditRow | None:
+    async def _displaced(self) -> AuditRow | None:
         """The row that was written for the next place, if it lies in a later one."""
         seq = self.head.seq + 1
-        for stored in self._rows(seq):
+        async for stored in self._rows(seq, _silent):
             if self._follows(self.head.mac, replace(stored.row, seq=seq)):
                 return stored.row
         return None
 
-    def _mac_before(self, seq: int, otherwise: bytes) -> bytes:
+    async def _mac_before(self, seq: int, otherwise: bytes) -> bytes:
         if seq == self.head.seq + 2:
             return otherwise
-        found = self._store.rows(self._chain.chain_id, after=seq - 2, limit=1)
+        found = await self._store.rows(self._chain.chain_id, after=seq - 2, limit=1)
         return found[0].row.mac if found else otherwise
 
     def _follows(self, previous: bytes, row: AuditRow) -> bool:
@@ -168,6 +164,10 @@ class ChainWalk:
         chain = self._chain
         says = f"row {seq} of chain {chain.number} {_SAYS[fault]}"
         return Finding(fault, chain.chain_id, chain.number, seq, row_id, says)
+
+
+def _silent(_rows: int) -> None:
+    """Rows that are read once more are not counted again."""
 
 
 def _opens(chain: ChainRow, first: AuditRow) -> bool:

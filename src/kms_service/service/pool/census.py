@@ -30,38 +30,38 @@ class Census:
         self._pool = pool
         self._recorded: dict[str, datetime] = {}
 
-    def take(self) -> None:
+    async def take(self) -> None:
         """Share this process's last uses, count if a count is due, and report; run every half a minute."""
         try:
-            self._share_uses()
-            known, now = self._store.read()
+            await self._share_uses()
+            known, now = await self._store.read()
             if _age(known, now) > max(timedelta(seconds=CENSUS_SECONDS / 2), _SHARE_OF_TIME * _took(known)):
-                self._store.count()
-                known, _ = self._store.read()
+                await self._store.count()
+                known, _ = await self._store.read()
         except DatabaseUnavailable:
             return  # logged where it happened; the next run is due soon
         self._report(known)
 
-    def read(self) -> dict[str, KeyCensus]:
+    async def read(self) -> dict[str, KeyCensus]:
         """What is known of each key by ARN; counted just now if that is quick.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
-        known, now = self._store.read()
+        known, now = await self._store.read()
         quick = _took(known) <= timedelta(seconds=_QUICK_SECONDS)
         if quick and _age(known, now) > _SHARE_WHEN_ASKED * _took(known):
-            self._store.count()
-            known, now = self._store.read()
+            await self._store.count()
+            known, now = await self._store.read()
         for arn, used_at in self._health.last_used().items():
             known[arn] = _used(known.get(arn, KeyCensus(arn, None, None, None, None)), used_at)
         return known
 
-    def _share_uses(self) -> None:
+    async def _share_uses(self) -> None:
         uses = self._health.last_used()
         fresh = {arn: at for arn, at in uses.items() if self._recorded.get(arn) != at}
         if fresh:
-            self._store.record_use(fresh)
+            await self._store.record_use(fresh)
             self._recorded = uses
 
     def _report(self, known: dict[str, KeyCensus]) -> None:

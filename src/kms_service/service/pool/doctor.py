@@ -1,6 +1,6 @@
 """Checks everything that makes a pool usable, one by one, with advice for what is not right."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -61,7 +61,7 @@ class Doctor:
     def __init__(
         self,
         settings: Settings,
-        identify: Callable[[], Identity],
+        identify: Callable[[], Awaitable[Identity]],
         inspection: Inspection,
         pool: KmsKeyPool,
         database: Database,
@@ -74,23 +74,26 @@ class Doctor:
         self._database = database
         self._needed = [_NEEDS[duty] for duty in duties]
 
-    def examine(self) -> Iterator[Check]:
+    async def examine(self) -> AsyncIterator[Check]:
         """All checks, each as soon as it is made."""
-        yield self._credentials()
-        reached = yield from self._endpoint()
-        if reached:
-            self._pool.refresh()
+        yield await self._credentials()
+        endpoint = await self._endpoint()
+        for check in endpoint:
+            yield check
+        if endpoint[0].finding is Finding.GOOD:
+            await self._pool.refresh()
             for key in self._pool.keys:
                 yield self._key(key)
-            yield from self._permissions()
-        yield self._database_answers()
+            async for check in self._permissions():
+                yield check
+        yield await self._database_answers()
 
-    def _credentials(self) -> Check:
+    async def _credentials(self) -> Check:
         name = "credentials"
         if self._settings.uses_kms_stand_in and self._settings.aws_endpoint_url_sts is None:
             return Check(name, Finding.SKIPPED, "the KMS endpoint is a stand-in: STS does not know it")
         try:
-            identity = self._identify()
+            identity = await self._identify()
         except AdministrationFailed as error:
             return Check(
                 name,
@@ -100,21 +103,15 @@ class Doctor:
             )
         return Check(name, Finding.GOOD, f"{identity.arn}, account {identity.account}")
 
-    def _endpoint(self) -> Generator[Check, None, bool]:
+    async def _endpoint(self) -> Sequence[Check]:
         where = self._settings.aws_endpoint_url_kms or f"AWS KMS in {self._settings.aws_region}"
         try:
-            reply = self._inspection.reach(self._settings.aliases[0])
+            reply = await self._inspection.reach(self._settings.aliases[0])
         except AdministrationFailed as error:
-            yield Check(
-                "endpoint",
-                Finding.BAD,
-                f"{where}: {error.reason}",
-                "Check AWS_REGION, AWS_ENDPOINT_URL_KMS, DNS, and the security group of a VPC endpoint.",
-            )
-            return False
-        yield Check("endpoint", Finding.GOOD, f"{where} answered in {reply.seconds * 1000:.0f} ms")
-        yield _clock("clock against KMS", reply.at)
-        return True
+            advice = "Check AWS_REGION, AWS_ENDPOINT_URL_KMS, DNS, and the security group of a VPC endpoint."
+            return [Check("endpoint", Finding.BAD, f"{where}: {error.reason}", advice)]
+        answered = f"{where} answered in {reply.seconds * 1000:.0f} ms"
+        return [Check("endpoint", Finding.GOOD, answered), _clock("clock against KMS", reply.at)]
 
     def _key(self, key: KmsKeyInfo) -> Check:
         detail = f"{key.status}, {_rotation(key)}"
@@ -128,21 +125,21 @@ class Doctor:
             return Check(key.name, Finding.BAD, detail, f"aws kms enable-key-rotation --key-id {key.key_arn}")
         return Check(key.name, Finding.GOOD, f"{detail}, {key.key_arn}")
 
-    def _permissions(self) -> Iterator[Check]:
+    async def _permissions(self) -> AsyncIterator[Check]:
         keys = [key for key in self._pool.keys if key.usable]
         for action in self._needed:
-            yield self._permission(action, keys, wanted=Verdict.ALLOWED)
+            yield await self._permission(action, keys, wanted=Verdict.ALLOWED)
         if self._settings.uses_kms_stand_in:
             yield Check("nothing more", Finding.SKIPPED, "a stand-in enforces no policies")
             return
         for action in [*(each for each in _NEEDS.values() if each not in self._needed), *_NEVER]:
-            yield self._permission(action, keys, wanted=Verdict.DENIED)
+            yield await self._permission(action, keys, wanted=Verdict.DENIED)
 
-    def _permission(self, action: Action, keys: Sequence[KmsKeyInfo], *, wanted: Verdict) -> Check:
+    async def _permission(self, action: Action, keys: Sequence[KmsKeyInfo], *, wanted: Verdict) -> Check:
         name = f"may {action}" if wanted is Verdict.ALLOWED else f"may not {action}"
         found: dict[tuple[Verdict, str], list[str]] = {}
         for key in keys:
-            found.setdefault(self._inspection.asks(action, str(key.key_arn)), []).append(key.name)
+            found.setdefault(await self._inspection.asks(action, str(key.key_arn)), []).append(key.name)
         wrong = {said: names for said, names in found.items() if said[0] is not wanted}
         if not wrong:
             return Check(name, Finding.GOOD, f"{wanted} by all {len(keys)} usable keys")
@@ -155,11 +152,11 @@ class Doctor:
             name, Finding.BAD, detail, _UNKNOWN_ADVICE if unknown else _policy_advice(action, wanted)
         )
 
-    def _database_answers(self) -> Check:
+    async def _database_answers(self) -> Check:
         name = "database"
         try:
-            schema.check(self._database)
-            now = self._database.now()
+            await schema.check(self._database)
+            now = await self._database.now()
         except DatabaseUnavailable:
             return Check(
                 name,

@@ -28,11 +28,11 @@ class MaterialCensus:
         self._kms = kms
         self._pool = pool
 
-    def take(self) -> None:
+    async def take(self) -> None:
         """Ask KMS for the keys' rotations, count if a count is due, and report; run every ten minutes."""
         try:
-            self.count(share_of_time=_SHARE_OF_TIME)
-            counts = self._store.read()
+            await self.count(share_of_time=_SHARE_OF_TIME)
+            counts = await self._store.read()
         except DatabaseUnavailable:
             return  # logged where it happened; the next run is due soon
         for key in self._pool.keys:
@@ -40,7 +40,7 @@ class MaterialCensus:
             if found is not None:
                 metrics.stale_wallets.labels(key.alias).set(behind(found))
 
-    def count(self, *, share_of_time: int) -> None:
+    async def count(self, *, share_of_time: int) -> None:
         """Count now, unless the last count lies less than so many times back as it took.
 
         A key whose rotations KMS does not tell is left out.
@@ -53,21 +53,21 @@ class MaterialCensus:
             if key.key_arn is None:
                 continue
             try:
-                found = self._kms.materials(key.key_arn)
+                found = await self._kms.materials(key.key_arn)
             except KmsError as error:
                 log.debug("rotations_unknown", key=key.alias, reason=error.reason)
                 continue
             keys[key.key_arn] = [Version(each.material_id, each.current_since) for each in found]
         if keys:
-            self._store.count(keys, share_of_time=share_of_time)
+            await self._store.count(keys, share_of_time=share_of_time)
 
-    def read(self) -> dict[str, list[MaterialCount]]:
+    async def read(self) -> dict[str, list[MaterialCount]]:
         """The counts of each key ARN, oldest version first.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
-        return self._store.read()
+        return await self._store.read()
 
 
 def behind(counts: Sequence[MaterialCount]) -> int:

@@ -62,33 +62,33 @@ class Provisioning:
         self._administration = administration
         self._wanted = wanted
 
-    def plan(self, advance: Callable[[], None]) -> list[PlannedKey]:
+    async def plan(self, advance: Callable[[], None]) -> list[PlannedKey]:
         """What each alias needs, changing nothing; calls `advance` after each."""
-        named = self._administration.aliases()
+        named = await self._administration.aliases()
         missing = any(alias not in named for alias in self._wanted.aliases)
-        orphans = self._administration.tagged_without_alias(TAG) if missing else {}
+        orphans = await self._administration.tagged_without_alias(TAG) if missing else {}
         planned = []
         for alias in self._wanted.aliases:
-            planned.append(self._planned(alias, named.get(alias), orphans.get(alias)))
+            planned.append(await self._planned(alias, named.get(alias), orphans.get(alias)))
             advance()
         return planned
 
-    def carry_out(self, key: PlannedKey) -> str:
+    async def carry_out(self, key: PlannedKey) -> str:
         """Do what one alias needs; the ARN of its key."""
         if key.step is Step.ADOPT and key.key_arn is not None:
             return key.key_arn
-        key_arn = key.key_arn or self._administration.create_key(
+        key_arn = key.key_arn or await self._administration.create_key(
             f"kms-service: DEKs of {key.alias}", self._tags(key.alias), self._wanted.policy
         )
         if not key.has_alias:
-            self._administration.create_alias(key.alias, key_arn)
-        self._administration.enable_rotation(key_arn, self._wanted.period_in_days)
+            await self._administration.create_alias(key.alias, key_arn)
+        await self._administration.enable_rotation(key_arn, self._wanted.period_in_days)
         return key_arn
 
-    def _planned(self, alias: str, named: str | None, orphan: str | None) -> PlannedKey:
+    async def _planned(self, alias: str, named: str | None, orphan: str | None) -> PlannedKey:
         if named is None:
             return PlannedKey(alias, Step.CREATE if orphan is None else Step.COMPLETE, orphan)
-        found = self._administration.inspect(named)
+        found = await self._administration.inspect(named)
         if _made_here(found, alias) and not found.rotation.enabled and found.status is KeyStatus.ACTIVE:
             return PlannedKey(alias, Step.COMPLETE, found.key_arn, has_alias=True)
         return PlannedKey(

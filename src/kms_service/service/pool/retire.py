@@ -58,7 +58,7 @@ class KeyLifecycle:
         self._rotations = rotations
         self._audit = audit
 
-    def retirement(self, name: str, *, unused_for: timedelta) -> Retirement:
+    async def retirement(self, name: str, *, unused_for: timedelta) -> Retirement:
         """What stands between a key and its end; reads the key's part of an index, changes nothing.
 
         Args:
@@ -74,14 +74,14 @@ class KeyLifecycle:
             raise KeyNotFound
         conditions = [
             self._takes_no_wallets(key),
-            self._holds_no_wallets(key_arn),
-            self._holds_no_audit_chains(key_arn),
-            self._is_in_no_rotation(key_arn),
-            self._is_unused(key_arn, unused_for),
+            await self._holds_no_wallets(key_arn),
+            await self._holds_no_audit_chains(key_arn),
+            await self._is_in_no_rotation(key_arn),
+            await self._is_unused(key_arn, unused_for),
         ]
         return Retirement(key_arn, None if key is None else key.alias, conditions)
 
-    def rotate(self, name: str) -> KmsKeyInfo:
+    async def rotate(self, name: str) -> KmsKeyInfo:
         """Have KMS make new material for a key of the pool now. Stored wallets stay under the old.
 
         Raises:
@@ -93,9 +93,9 @@ class KeyLifecycle:
         if key is None or key.key_arn is None:
             raise KeyNotFound
         event = Event("pool.rotate", kms_key_id=key.key_arn, detail=key.alias)
-        with self._audit.refusals(event):
-            self._administration.rotate_now(key.key_arn)
-        self._audit.record(event)
+        async with self._audit.refusals(event):
+            await self._administration.rotate_now(key.key_arn)
+        await self._audit.record(event)
         return key
 
     def _takes_no_wallets(self, key: KmsKeyInfo | None) -> Condition:
@@ -105,15 +105,15 @@ class KeyLifecycle:
             return Condition(True, "is draining, so it takes no new wallets")
         return Condition(False, "takes new wallets", f"kms-service pool drain {key.name}")
 
-    def _holds_no_wallets(self, key_arn: str) -> Condition:
-        wallets = self._rotations.count_due([key_arn], None)
+    async def _holds_no_wallets(self, key_arn: str) -> Condition:
+        wallets = await self._rotations.count_due([key_arn], None)
         if not wallets:
             return Condition(True, "no wallet lies under it")
         remedy = f"kms-service rotation start --from {key_arn} --no-dry-run"
         return Condition(False, f"{wallets:,} wallets lie under it", remedy)
 
-    def _holds_no_audit_chains(self, key_arn: str) -> Condition:
-        if not self._chain_keys.under([key_arn], limit=1):
+    async def _holds_no_audit_chains(self, key_arn: str) -> Condition:
+        if not await self._chain_keys.under([key_arn], limit=1):
             return Condition(True, "no audit chain's key is wrapped by it")
         remedy = (
             f"kms-service rotation start --from {key_arn} --no-dry-run moves them; a process that runs since "
@@ -121,16 +121,16 @@ class KeyLifecycle:
         )
         return Condition(False, "keys of audit chains are wrapped by it", remedy)
 
-    def _is_in_no_rotation(self, key_arn: str) -> Condition:
-        job = self._rotations.find_live()
+    async def _is_in_no_rotation(self, key_arn: str) -> Condition:
+        job = await self._rotations.find_live()
         if job is None or key_arn not in {*job.sources, *job.destinations}:
             return Condition(True, "no rotation is moving wallets from or to it")
         return Condition(False, f"rotation {job.rotation_id} moves wallets from or to it", "wait for its end")
 
-    def _is_unused(self, key_arn: str, unused_for: timedelta) -> Condition:
-        census = self._census.read().get(key_arn)
+    async def _is_unused(self, key_arn: str, unused_for: timedelta) -> Condition:
+        census = (await self._census.read()).get(key_arn)
         own = None if census is None else census.last_used_at
-        seen, source = self._last_usage(key_arn)
+        seen, source = await self._last_usage(key_arn)
         last = max((at for at in (own, seen) if at is not None), default=None)
         if last is None:
             return Condition(True, f"has never been used, {source}")
@@ -140,8 +140,8 @@ class KeyLifecycle:
         remedy = f"wait until it has not been used for {days} days; CloudTrail tells by whom it is"
         return Condition(False, f"was last used on {last:%Y-%m-%d %H:%M} UTC, {source}", remedy)
 
-    def _last_usage(self, key_arn: str) -> tuple[datetime | None, str]:
+    async def _last_usage(self, key_arn: str) -> tuple[datetime | None, str]:
         try:
-            return self._administration.last_usage(key_arn), "by this service's records and KMS's"
+            return await self._administration.last_usage(key_arn), "by this service's records and KMS's"
         except AdministrationFailed as error:
             return None, f"by this service's records alone (GetKeyLastUsage: {error.reason})"

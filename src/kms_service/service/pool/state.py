@@ -63,10 +63,10 @@ class PoolService:
         self._shared_state = shared_state
         self._audit = audit
 
-    def state(self) -> PoolState:
+    async def state(self) -> PoolState:
         """The pool as this replica sees it, with what all replicas know of each key; asks KMS nothing."""
-        census = self._census.read()
-        materials = self._materials.read()
+        census = await self._census.read()
+        materials = await self._materials.read()
         wallets = sum(each.wallets or 0 for each in census.values())
         keys = [
             _joined(info, census.pop(str(info.key_arn), None), materials.get(str(info.key_arn), []), wallets)
@@ -74,14 +74,14 @@ class PoolService:
         ]
         return PoolState(keys, [census[arn] for arn in sorted(census)])
 
-    def refresh(self) -> PoolState:
+    async def refresh(self) -> PoolState:
         """The pool after describing every alias again."""
-        self._pool.refresh()
-        self._shared_state.poll()
-        self._materials.count(share_of_time=SHARE_WHEN_ASKED)
-        return self.state()
+        await self._pool.refresh()
+        await self._shared_state.poll()
+        await self._materials.count(share_of_time=SHARE_WHEN_ASKED)
+        return await self.state()
 
-    def set_mode(self, name: str, mode: KeyMode) -> PoolKey:
+    async def set_mode(self, name: str, mode: KeyMode) -> PoolKey:
         """Drain or activate the key with this alias (without `alias/`), for all replicas and restarts.
 
         Raises:
@@ -89,15 +89,15 @@ class PoolService:
             LastActiveKey: no other key would take new wallets.
         """
         action = "pool.drain" if mode is KeyMode.DRAINING else "pool.activate"
-        with self._audit.refusals(Event(action, detail=f"alias/{name}"[:1024])):
+        async with self._audit.refusals(Event(action, detail=f"alias/{name}"[:1024])):
             key = self._named(name)
-            with self._store.change() as change:
+            async with self._store.change() as change:
                 if mode is KeyMode.DRAINING:
                     self._require_another(key, change.draining)
-                change.set(key.alias, mode)
-        self._audit.record(Event(action, kms_key_id=key.key_arn, detail=key.alias))
-        self._shared_state.poll()
-        return next(each for each in self.state().keys if each.info.alias == key.alias)
+                await change.set(key.alias, mode)
+        await self._audit.record(Event(action, kms_key_id=key.key_arn, detail=key.alias))
+        await self._shared_state.poll()
+        return next(each for each in (await self.state()).keys if each.info.alias == key.alias)
 
     def _named(self, name: str) -> KmsKeyInfo:
         for key in self._pool.keys:

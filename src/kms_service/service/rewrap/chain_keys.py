@@ -15,7 +15,7 @@ class ChainRewrapper:
         self._store = store
         self._kms = kms
 
-    def rewrap(self, sources: Sequence[str], destinations: Sequence[str]) -> int:
+    async def rewrap(self, sources: Sequence[str], destinations: Sequence[str]) -> int:
         """Move every chain's key that a source wraps; answers how many. Repeating it finds nothing more.
 
         A chain is opened by a process now and then, so they are few: no pace is kept.
@@ -26,10 +26,10 @@ class ChainRewrapper:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         moved = 0
-        while page := self._store.under(sources):
+        while page := await self._store.under(sources):
             for key in page:
                 destination = secrets.choice(destinations)
-                rewrapped = self._kms.re_encrypt(key.wrapped, CONTEXT, destination, CONTEXT)
-                self._store.add(ChainKey(key.chain_id, rewrapped.dek))
+                rewrapped = await self._kms.re_encrypt(key.wrapped, CONTEXT, destination, CONTEXT)
+                await self._store.add(ChainKey(key.chain_id, rewrapped.dek))
                 moved += 1
         return moved

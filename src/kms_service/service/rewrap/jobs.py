@@ -67,7 +67,7 @@ class RotationService:
         self._audit = audit
         self._region = region
 
-    def start(self, request: RotationRequest) -> Rotation:
+    async def start(self, request: RotationRequest) -> Rotation:
         """Store a job for the workers, or count only when it is a dry run.
 
         Raises:
@@ -77,43 +77,45 @@ class RotationService:
             KmsThrottled, KmsUnavailable: an alias outside the pool could not be looked up.
         """
         rotation_id = uuid4()
-        with self._audit.refusals(Event("rotation.start", detail=str(rotation_id))):
-            if not request.dry_run and self._store.find_live() is not None:
+        async with self._audit.refusals(Event("rotation.start", detail=str(rotation_id))):
+            if not request.dry_run and await self._store.find_live() is not None:
                 raise RotationRunning(_RUNNING)
-            job = self._store.insert(self._resolved(rotation_id, request))
+            job = await self._store.insert(await self._resolved(rotation_id, request))
             if job is None:
                 raise RotationRunning(_RUNNING)
-        self._record_start(job)
+        await self._record_start(job)
         return job
 
-    def newest(self, limit: int) -> list[Rotation]:
+    async def newest(self, limit: int) -> list[Rotation]:
         """The last `limit` jobs, newest first."""
-        return self._store.newest(limit)
+        return await self._store.newest(limit)
 
-    def find(self, rotation_id: UUID) -> Rotation:
+    async def find(self, rotation_id: UUID) -> Rotation:
         """The job.
 
         Raises:
             RotationNotFound: no job has this id.
         """
-        job = self._store.find(rotation_id)
+        job = await self._store.find(rotation_id)
         if job is None:
             raise RotationNotFound("There is no such rotation.")
         return job
 
-    def find_live(self) -> Rotation | None:
+    async def find_live(self) -> Rotation | None:
         """The job that is pending, running or paused."""
-        return self._store.find_live()
+        return await self._store.find_live()
 
-    def failures(self, rotation_id: UUID, *, limit: int, after: str) -> list[RotationFailure]:
+    async def failures(self, rotation_id: UUID, *, limit: int, after: str) -> list[RotationFailure]:
         """Up to `limit` wallets that a job could not move, in order of user id, those behind `after`.
 
         Raises:
             RotationNotFound: no job has this id.
         """
-        return self._store.failures(self.find(rotation_id).rotation_id, limit=limit, after=after)
+        return await self._store.failures(
+            (await self.find(rotation_id)).rotation_id, limit=limit, after=after
+        )
 
-    def key_arn(self, name: str) -> str:
+    async def key_arn(self, name: str) -> str:
         """The ARN of a key named by its ARN, or by an alias with or without `alias/`, of the pool or not.
 
         Raises:
@@ -128,48 +130,50 @@ class RotationService:
         if key is not None and key.key_arn is not None:
             return key.key_arn
         try:
-            return str(self._kms.describe(f"alias/{name.removeprefix('alias/')}")["Arn"])
+            return (await self._kms.describe(f"alias/{name.removeprefix('alias/')}")).arn
         except KmsKeyUnusable:
             raise InvalidRequest(
                 "names no key that KMS knows or that the role may describe; its ARN would do", "body.from"
             ) from None
 
-    def pause(self, rotation_id: UUID) -> Rotation:
+    async def pause(self, rotation_id: UUID) -> Rotation:
         """Have the workers stop after the rounds under way; repeating it changes nothing.
 
         Raises:
             RotationNotFound: no job has this id.
             RotationFinished: the job has ended.
         """
-        return self._steer("rotation.pause", rotation_id, RotationStatus.PAUSED)
+        return await self._steer("rotation.pause", rotation_id, RotationStatus.PAUSED)
 
-    def resume(self, rotation_id: UUID) -> Rotation:
+    async def resume(self, rotation_id: UUID) -> Rotation:
         """Have the workers go on; repeating it changes nothing. Raises as `pause`."""
-        return self._steer("rotation.resume", rotation_id, RotationStatus.RUNNING)
+        return await self._steer("rotation.resume", rotation_id, RotationStatus.RUNNING)
 
-    def cancel(self, rotation_id: UUID) -> Rotation:
+    async def cancel(self, rotation_id: UUID) -> Rotation:
         """End the job; what has moved stays moved. Raises as `pause`, for jobs not cancelled before."""
-        return self._steer("rotation.cancel", rotation_id, RotationStatus.CANCELLED)
+        return await self._steer("rotation.cancel", rotation_id, RotationStatus.CANCELLED)
 
-    def _steer(self, action: str, rotation_id: UUID, to: RotationStatus) -> Rotation:
+    async def _steer(self, action: str, rotation_id: UUID, to: RotationStatus) -> Rotation:
         event = Event(action, detail=str(rotation_id))
-        with self._audit.refusals(event):
-            job = self._store.transition(rotation_id, to, only_from=_FROM[to]) or self.find(rotation_id)
+        async with self._audit.refusals(event):
+            job = await self._store.transition(rotation_id, to, only_from=_FROM[to]) or await self.find(
+                rotation_id
+            )
             if not job.live and job.status is not to:
                 raise RotationFinished(f"The rotation has ended: {job.status}.")
         # Recorded afterwards: stopping a job must not wait for the audit log.
-        self._audit.record(event)
+        await self._audit.record(event)
         return job
 
-    def _record_start(self, job: Rotation) -> None:
+    async def _record_start(self, job: Rotation) -> None:
         try:
-            self._audit.record(Event("rotation.start", detail=_summary(job)))
+            await self._audit.record(Event("rotation.start", detail=_summary(job)))
         except AuditUnavailable:
-            self._store.transition(job.rotation_id, RotationStatus.CANCELLED, only_from=LIVE)
+            await self._store.transition(job.rotation_id, RotationStatus.CANCELLED, only_from=LIVE)
             raise
 
-    def _resolved(self, rotation_id: UUID, request: RotationRequest) -> NewRotation:
-        sources = self._sources(request)
+    async def _resolved(self, rotation_id: UUID, request: RotationRequest) -> NewRotation:
+        sources = await self._sources(request)
         destinations = self._destinations(request, sources)
         return NewRotation(
             rotation_id=rotation_id,
@@ -179,15 +183,15 @@ class RotationService:
             destinations=destinations,
             rate_per_second=request.rate_per_second,
             created_by=context.actor.get() or "unknown",
-            total=self._store.count_due(sources, request.wrapped_before),
+            total=await self._store.count_due(sources, request.wrapped_before),
         )
 
-    def _sources(self, request: RotationRequest) -> tuple[str, ...]:
+    async def _sources(self, request: RotationRequest) -> tuple[str, ...]:
         if request.sources is not None:
-            return tuple(dict.fromkeys(self.key_arn(name) for name in request.sources))
+            return tuple(dict.fromkeys([await self.key_arn(name) for name in request.sources]))
         if request.wrapped_before is None or request.wrapped_before > datetime.now(UTC):
             raise InvalidRequest("wrappedBefore lies in the future", "body.stale.wrappedBefore")
-        in_use = self._store.keys_in_use()
+        in_use = await self._store.keys_in_use()
         return tuple(each for each in in_use if arn.region(each) in {None, self._region})
 
     def _destinations(self, request: RotationRequest, sources: Sequence[str]) -> tuple[str, ...]:

@@ -2,11 +2,11 @@
 
 import secrets
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, KmsThrottled
 from kms_service.kms.aws import AwsKmsService
+from kms_service.service.bounded import map_bounded
 from kms_service.service.wallets.opening import encryption_context
 from kms_service.store.rewrap.batches import DueWallet, FailedWallet, MovedWallet, Round
 from kms_service.telemetry import metrics
@@ -54,16 +54,19 @@ class Rewrapping:
 
 
 class Rewrapper:
-    """Moves DEKs to other keys, in a few threads of its own, so that requests beside it hardly notice."""
+    """Moves DEKs to other keys, a few at a time, so that requests beside it hardly notice."""
 
-    def __init__(self, kms: AwsKmsService, threads: int) -> None:
+    def __init__(self, kms: AwsKmsService, calls_at_once: int) -> None:
         self._kms = kms
-        self.threads = threads
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="rewrap")
+        self.calls_at_once = calls_at_once
 
-    def rewrap(self, wallets: Sequence[DueWallet], destinations: Sequence[str]) -> Rewrapping:
+    async def rewrap(self, wallets: Sequence[DueWallet], destinations: Sequence[str]) -> Rewrapping:
         """Have KMS move each wallet's DEK to a destination picked at random. Nothing is stored yet."""
-        attempts = list(self._executor.map(lambda wallet: self._one(wallet, destinations), wallets))
+
+        async def one(wallet: DueWallet) -> tuple[MovedWallet | FailedWallet | Delayed, int]:
+            return await self._one(wallet, destinations)
+
+        attempts = await map_bounded(one, wallets, self.calls_at_once)
         outcomes = [outcome for outcome, _ in attempts]
         round_ = Round(
             moved=[outcome for outcome in outcomes if isinstance(outcome, MovedWallet)],
@@ -72,28 +75,24 @@ class Rewrapper:
         )
         return Rewrapping(round_, [outcome for outcome in outcomes if isinstance(outcome, Delayed)])
 
-    def answers(self, key_arn: str) -> bool:
+    async def answers(self, key_arn: str) -> bool:
         """Whether KMS answers at all, asked about one key."""
         try:
-            self._kms.describe(key_arn)
+            await self._kms.describe(key_arn)
         except KmsKeyUnusable:
             return True
         except KmsError:
             return False
         return True
 
-    def close(self) -> None:
-        """End the threads once their calls are through."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
-    def _one(
+    async def _one(
         self, wallet: DueWallet, destinations: Sequence[str]
     ) -> tuple[MovedWallet | FailedWallet | Delayed, int]:
         delayed: Delayed | None = None
         chosen = secrets.SystemRandom().sample(destinations, min(DESTINATIONS_TRIED, len(destinations)))
         for calls, destination in enumerate(chosen, start=1):
             try:
-                return self._moved(wallet, destination), calls
+                return await self._moved(wallet, destination), calls
             except IntegrityFailure as error:
                 return _failed(wallet, error), calls
             except KmsError as error:
@@ -103,9 +102,9 @@ class Rewrapper:
         assert delayed is not None  # noqa: S101 # there is at least one destination
         return delayed, len(chosen)
 
-    def _moved(self, wallet: DueWallet, destination: str) -> MovedWallet:
+    async def _moved(self, wallet: DueWallet, destination: str) -> MovedWallet:
         context = encryption_context(wallet.wallet_address)
-        rewrapped = self._kms.re_encrypt(wallet.dek, context, destination, context)
+        rewrapped = await self._kms.re_encrypt(wallet.dek, context, destination, context)
         return MovedWallet(wallet, rewrapped.dek, rewrapped.key_material_id)
 
 

@@ -4,11 +4,12 @@ Any number of workers share a job through PostgreSQL. One that dies leaves a lea
 re-encrypted and not stored is done again, and nothing else.
 """
 
+import asyncio
 import os
 import random
 import socket
-import threading
 from collections import deque
+from contextlib import suppress
 
 from kms_service.errors import AuditUnavailable, IntegrityFailure, KmsError, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
@@ -26,15 +27,16 @@ WAIT_SECONDS = 0.5
 MAX_WAIT_SECONDS = 15.0
 # After so many rounds in a row without a served call, KMS is asked whether it is there at all.
 FRUITLESS_ROUNDS = 5
-# Wallets a thread in one round: short enough that a pause acts within seconds, and a lease outlives it.
-WALLETS_A_THREAD = 10
+# Wallets a call at once in one round: short enough that a pause acts within seconds, and a lease outlives it.
+WALLETS_A_CALL = 10
+STOP_SECONDS = 5.0
 ACTOR = "rotation-worker"
 
 log = get_logger()
 
 
 class RotationWorker:
-    """One worker, in a thread of its own from `start` to `stop`."""
+    """One worker, in a task of its own from `start` to `stop`."""
 
     def __init__(
         self,
@@ -52,145 +54,157 @@ class RotationWorker:
         self._pool = pool
         self._audit = audit
         self._name = f"{socket.gethostname()[:150]}:{os.getpid()}"
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rotation worker", daemon=True)
+        self._stopped = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look for work."""
-        self._thread.start()
+        """Begin to look for work, on the running loop."""
+        self._task = asyncio.create_task(self._run(), name="rotation worker")
 
-    def stop(self) -> None:
-        """Let the batch at hand go after the round under way; wait for that a few seconds."""
+    async def stop(self) -> None:
+        """Let the batch at hand go after the round under way; wait for that a few seconds, then end it."""
         self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
-        self._rewrapper.close()
+        if self._task is None:
+            return
+        await asyncio.wait({self._task}, timeout=STOP_SECONDS)
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        self._task = None
 
-    def _run(self) -> None:
+    async def _run(self) -> None:
         context.actor.set(ACTOR)
         while not self._stopped.is_set():
             try:
-                seconds = self._step()
+                seconds = await self._step()
             except KmsServiceError as error:
                 log.warning("rotation_interrupted", code=error.code)
                 seconds = IDLE_SECONDS
-            except Exception:  # the thread's boundary: it has to live as long as the process
+            except Exception:  # the task's boundary: it has to live as long as the process
                 log.exception("background_failed", work="rotation worker")
                 seconds = MAX_WAIT_SECONDS
-            self._stopped.wait(seconds * random.uniform(0.9, 1.1))  # noqa: S311 # jitter only
+            await self._wait(seconds * random.uniform(0.9, 1.1))  # noqa: S311 # jitter only
 
-    def _step(self) -> float:
+    async def _wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+
+    async def _step(self) -> float:
         """Work through one batch, or take one step towards it; answers the seconds until the next."""
-        job = self._store.find_live()
+        job = await self._store.find_live()
         metrics.rotation_remaining.set(0 if job is None else max(0, job.total - job.processed))
         if job is None or job.status is RotationStatus.PAUSED:
             return IDLE_SECONDS
         if job.status is RotationStatus.PENDING:
-            self._work.begin(job.rotation_id)
+            await self._work.begin(job.rotation_id)
             return 0
-        batch = self._work.take_over(job.rotation_id, self._name)
+        batch = await self._work.take_over(job.rotation_id, self._name)
         if batch is None and job.cursor_source < len(job.sources):
-            batch = self._work.claim(job, self._name)
+            batch = await self._work.claim(job, self._name)
         elif batch is None:
-            self._rewrap_chains(job)
-            if self._work.finish_sweep(job):
-                self._report_end(job)
+            await self._rewrap_chains(job)
+            if await self._work.finish_sweep(job):
+                await self._report_end(job)
             return WAIT_SECONDS
         if batch is not None:
-            self._work_off(job, batch)
+            await self._work_off(job, batch)
         return 0
 
-    def _rewrap_chains(self, job: Rotation) -> None:
+    async def _rewrap_chains(self, job: Rotation) -> None:
         destinations = self._usable(job)
         if job.wrapped_before is not None or not destinations:
             return
         try:
-            self._chains.rewrap(job.sources, destinations)
+            await self._chains.rewrap(job.sources, destinations)
         except (IntegrityFailure, KmsError) as error:
             # No wallet is lost by it; what is left keeps the key from being retired, and is shown there.
             log.warning("audit_chain_keys_left", rotation=str(job.rotation_id), reason=error.reason)
-            self._work.note(job, f"audit chain keys: {error.code}: {error.reason}")
+            await self._work.note(job, f"audit chain keys: {error.code}: {error.reason}")
 
-    def _work_off(self, job: Rotation, batch: Batch) -> None:
+    async def _work_off(self, job: Rotation, batch: Batch) -> None:
         finished = False
         try:
-            finished = self._rewrap_all(job, batch)
+            finished = await self._rewrap_all(job, batch)
         except LeaseLost:
             log.info("rotation_batch_left", rotation=str(job.rotation_id))
         finally:
             # A batch that is let go is taken by the next worker at once, by this one too.
-            (self._work.finish_batch if finished else self._work.release)(batch)
+            await (self._work.finish_batch if finished else self._work.release)(batch)
 
-    def _rewrap_all(self, job: Rotation, batch: Batch) -> bool:
+    async def _rewrap_all(self, job: Rotation, batch: Batch) -> bool:
         """Whether every wallet of the batch was dealt with.
 
         Raises:
             LeaseLost: someone else has the batch, or the job no longer runs.
         """
-        left = deque(self._work.due_wallets(job, batch))
+        left = deque(await self._work.due_wallets(job, batch))
         fruitless = 0
         while left and not self._stopped.is_set():
-            grant = self._work.take(job, batch, min(len(left), WALLETS_A_THREAD * self._rewrapper.threads))
+            grant = await self._work.take(
+                job, batch, min(len(left), WALLETS_A_CALL * self._rewrapper.calls_at_once)
+            )
             destinations = self._usable(job)
             if not destinations:
-                self._work.note(job, "no_usable_key")
-                self._stopped.wait(MAX_WAIT_SECONDS)
+                await self._work.note(job, "no_usable_key")
+                await self._wait(MAX_WAIT_SECONDS)
             elif not grant.calls:
-                self._stopped.wait(min(grant.wait_seconds, 1.0))
+                await self._wait(min(grant.wait_seconds, 1.0))
             else:
-                outcome = self._round(job, batch, left, grant.calls, destinations)
+                outcome = await self._round(job, batch, left, grant.calls, destinations)
                 fruitless = fruitless + 1 if outcome.fruitless else 0
-                self._react(job, batch, left, outcome, fruitless)
+                await self._react(job, batch, left, outcome, fruitless)
         return not left
 
-    def _round(
+    async def _round(
         self, job: Rotation, batch: Batch, left: deque[DueWallet], calls: int, destinations: list[str]
     ) -> Rewrapping:
-        outcome = self._rewrapper.rewrap([left.popleft() for _ in range(calls)], destinations)
-        self._commit(job, batch, outcome.round)
+        outcome = await self._rewrapper.rewrap([left.popleft() for _ in range(calls)], destinations)
+        await self._commit(job, batch, outcome.round)
         left.extendleft(each.wallet for each in outcome.delayed)
         return outcome
 
-    def _commit(self, job: Rotation, batch: Batch, round_: Round) -> None:
-        done = self._work.commit(job, batch, round_)
+    async def _commit(self, job: Rotation, batch: Batch, round_: Round) -> None:
+        done = await self._work.commit(job, batch, round_)
         metrics.rotation_wallets.labels("moved").inc(done)
         metrics.rotation_wallets.labels("skipped").inc(len(round_.moved) - done)
         metrics.rotation_wallets.labels("failed").inc(len(round_.failed))
 
-    def _react(
+    async def _react(
         self, job: Rotation, batch: Batch, left: deque[DueWallet], outcome: Rewrapping, fruitless: int
     ) -> None:
         if outcome.throttled is not None:
-            self._work.slow_down(job, f"{outcome.throttled.code}: {outcome.throttled.reason}")
+            await self._work.slow_down(job, f"{outcome.throttled.code}: {outcome.throttled.reason}")
         elif outcome.refused is not None:
-            self._fail(job, f"{outcome.refused.code}: {outcome.refused.reason}, moving from {batch.source}")
+            await self._fail(
+                job, f"{outcome.refused.code}: {outcome.refused.reason}, moving from {batch.source}"
+            )
         elif outcome.delayed:
             error = outcome.delayed[0].error
-            self._work.note(job, f"{error.code}: {error.reason}")
-            if fruitless >= FRUITLESS_ROUNDS and self._rewrapper.answers(batch.source):
+            await self._work.note(job, f"{error.code}: {error.reason}")
+            if fruitless >= FRUITLESS_ROUNDS and await self._rewrapper.answers(batch.source):
                 # KMS is there, but not for these: they are listed, and the job goes on.
                 failed = [FailedWallet(each.wallet, error.code, error.reason) for each in outcome.delayed]
-                self._commit(job, batch, Round(failed=failed))
+                await self._commit(job, batch, Round(failed=failed))
                 for _ in failed:
                     left.popleft()
             elif fruitless:
-                self._stopped.wait(min(MAX_WAIT_SECONDS, 0.5 * 2**fruitless))
+                await self._wait(min(MAX_WAIT_SECONDS, 0.5 * 2**fruitless))
 
     def _usable(self, job: Rotation) -> list[str]:
         usable = {key.key_arn for key in self._pool.keys if key.wraps}
         return [arn for arn in job.destinations if arn in usable]
 
-    def _fail(self, job: Rotation, error: str) -> None:
-        if self._work.fail(job, error[:200]):
-            self._report_end(job)
+    async def _fail(self, job: Rotation, error: str) -> None:
+        if await self._work.fail(job, error[:200]):
+            await self._report_end(job)
 
-    def _report_end(self, job: Rotation) -> None:
-        ended = self._store.find(job.rotation_id) or job
+    async def _report_end(self, job: Rotation) -> None:
+        ended = await self._store.find(job.rotation_id) or job
         counts = f"done={ended.done} failed={ended.failed} skipped={ended.skipped}"
         metrics.rotations_ended.labels(ended.status).inc()
         log.info("rotation_ended", rotation=str(job.rotation_id), status=ended.status, counts=counts)
         try:
             detail = f"{job.rotation_id}: {ended.status} {counts}"
-            self._audit.record(Event("rotation.end", detail=detail))
+            await self._audit.record(Event("rotation.end", detail=detail))
         except AuditUnavailable:
             log.error("rotation_end_unrecorded", rotation=str(job.rotation_id))

@@ -28,33 +28,33 @@ class CanaryService:
         self._shared_state = shared_state
         self._audit = audit
 
-    def add(self, user_id: str) -> None:
+    async def add(self, user_id: str) -> None:
         """Mark this user's wallet.
 
         Raises:
             WalletNotFound: the user has none: a canary that cannot be opened warns of nothing.
             InvalidRequest: there are as many canaries as replicas will remember.
         """
-        if self._wallets.find(user_id) is None:
+        if await self._wallets.find(user_id) is None:
             raise WalletNotFound
-        if self._store.count() >= MOST:
+        if await self._store.count() >= MOST:
             raise InvalidRequest(f"there are {MOST} canaries already", "userId")
-        self._store.add(user_id, context.actor.get() or "unknown")
-        self._shared_state.poll()
-        self._audit.record(Event("canary.add", user_id=user_id))
+        await self._store.add(user_id, context.actor.get() or "unknown")
+        await self._shared_state.poll()
+        await self._audit.record(Event("canary.add", user_id=user_id))
 
-    def remove(self, user_id: str) -> None:
+    async def remove(self, user_id: str) -> None:
         """Take the mark away.
 
         Raises:
             WalletNotFound: no canary belongs to this user.
         """
         # Recorded before: no alarm is switched off without a row.
-        self._audit.record(Event("canary.remove", user_id=user_id))
-        if not self._store.remove(user_id):
+        await self._audit.record(Event("canary.remove", user_id=user_id))
+        if not await self._store.remove(user_id):
             raise WalletNotFound
-        self._shared_state.poll()
+        await self._shared_state.poll()
 
-    def list_all(self) -> Sequence[Canary]:
+    async def list_all(self) -> Sequence[Canary]:
         """All canaries by user id."""
-        return self._store.list_all()
+        return await self._store.list_all()

@@ -24,12 +24,12 @@ class SharedStatePoll:
         self._last: tuple[SharedState, float] | None = None
         self._obeying = tuple(obeying)
 
-    def poll(self) -> None:
+    async def poll(self) -> None:
         """Read and obey; while the database does not answer, what was read last stays in force."""
         with suppress(DatabaseUnavailable):
-            self._read()
+            await self._read()
 
-    def recent(self, seconds: float) -> SharedState:
+    async def recent(self, seconds: float) -> SharedState:
         """The state as it was at most `seconds` ago; the database is asked when the last look is older.
 
         Raises:
@@ -37,11 +37,11 @@ class SharedStatePoll:
         """
         if self._last is not None and self._clock() - self._last[1] <= seconds:
             return self._last[0]
-        return self._read()
+        return await self._read()
 
-    def _read(self) -> SharedState:
+    async def _read(self) -> SharedState:
         asked = self._clock()
-        state = self._store.read()
+        state = await self._store.read()
         for obey in self._obeying:
             obey(state)
         self._last = (state, asked)

@@ -24,11 +24,11 @@ class SealService:
         self._shared_state = shared_state
         self._audit = audit
 
-    def state(self) -> SealChange | None:
+    async def state(self) -> SealChange | None:
         """The last change; None when nobody ever sealed the service."""
-        return self._store.last()
+        return await self._store.last()
 
-    def seal(self, reason: str) -> SealChange:
+    async def seal(self, reason: str) -> SealChange:
         """Stop every release and signature; repeating it notes another reason.
 
         Raises:
@@ -36,19 +36,21 @@ class SealService:
         """
         if not 1 <= len(reason.strip()) <= REASON_CHARACTERS:
             raise InvalidRequest(f"has 1 to {REASON_CHARACTERS} characters", "reason")
-        change = self._change(sealed=True, reason=reason)
+        change = await self._change(sealed=True, reason=reason)
         # Recorded afterwards: stopping must not wait for the audit log.
-        self._audit.record(Event("seal.close", detail=reason))
+        await self._audit.record(Event("seal.close", detail=reason))
         return change
 
-    def unseal(self) -> SealChange:
+    async def unseal(self) -> SealChange:
         """Let releases and signatures go on."""
         # Recorded before: nothing opens without a row.
-        self._audit.record(Event("seal.open"))
-        return self._change(sealed=False, reason=None)
+        await self._audit.record(Event("seal.open"))
+        return await self._change(sealed=False, reason=None)
 
-    def _change(self, *, sealed: bool, reason: str | None) -> SealChange:
-        change = self._store.append(sealed=sealed, reason=reason, actor=context.actor.get() or "unknown")
+    async def _change(self, *, sealed: bool, reason: str | None) -> SealChange:
+        change = await self._store.append(
+            sealed=sealed, reason=reason, actor=context.actor.get() or "unknown"
+        )
         log.info("sealed" if sealed else "unsealed")
-        self._shared_state.poll()
+        await self._shared_state.poll()
         return change

@@ -28,7 +28,7 @@ class ReleaseGuard:
         self._uses = uses
         self._audit = audit
 
-    def admit(self, use: LimitedUse) -> None:
+    async def admit(self, use: LimitedUse) -> None:
         """Pass, and count one use of the caller's token if it has a limit.
 
         Raises:
@@ -36,37 +36,37 @@ class ReleaseGuard:
             RateLimited: the token's limit is used up; nothing was counted.
             DatabaseUnavailable: neither can be told.
         """
-        self.check_seal()
+        await self.check_seal()
         holder = caller.get()
         limit = limit_of(holder, use)
         if holder is None or limit is None:
             return
-        wait = self._uses.take(holder.name, use, limit)
+        wait = await self._uses.take(holder.name, use, limit)
         if wait is not None:
             metrics.rate_limited.labels(use, metrics.caller()).inc()
             raise RateLimited(f"{limit} {WORDS[use]}", wait)
 
-    def check_seal(self) -> None:
+    async def check_seal(self) -> None:
         """Pass unless the service is sealed, as of a moment ago.
 
         Raises:
             Sealed: an operator stopped all releases.
             DatabaseUnavailable: it cannot be told.
         """
-        if self._shared_state.recent(TRUSTED_SECONDS).sealed:
+        if (await self._shared_state.recent(TRUSTED_SECONDS)).sealed:
             raise Sealed
 
-    def report_canary(self, released: Event) -> None:
+    async def report_canary(self, released: Event) -> None:
         """Raise the alarm when what was just released belongs to a canary; the caller notices nothing.
 
         Raises:
             AuditUnavailable: the alarm could not be put on record, so nothing leaves.
         """
-        if released.user_id not in self._shared_state.recent(TRUSTED_SECONDS).canaries:
+        if released.user_id not in (await self._shared_state.recent(TRUSTED_SECONDS)).canaries:
             return
         metrics.canary_opened.labels(released.action, metrics.caller()).inc()
         log.error("canary_opened", action=released.action, userId=released.user_id)
-        self._audit.record(
+        await self._audit.record(
             Event(
                 CANARY_OPENED,
                 user_id=released.user_id,

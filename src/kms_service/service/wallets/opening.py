@@ -33,7 +33,7 @@ class WalletOpener:
     def __init__(self, kms: AwsKmsService) -> None:
         self._kms = kms
 
-    def open(self, wallet: SealedWallet) -> Opened:
+    async def open(self, wallet: SealedWallet) -> Opened:
         """The account sealed in a row, if everything about the row holds together.
 
         Checked: KMS answered for the row's key, with 32 bytes; the tag holds for this user and address; the
@@ -44,7 +44,7 @@ class WalletOpener:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
         try:
-            opened = self._opened(wallet)
+            opened = await self._opened(wallet)
         except IntegrityFailure as error:
             metrics.wallet_opens.labels(error.code).inc()
             metrics.integrity_failures.inc()
@@ -63,8 +63,8 @@ class WalletOpener:
         metrics.wallet_opens.labels("ok").inc()
         return opened
 
-    def _opened(self, wallet: SealedWallet) -> Opened:
-        unwrapped = self._kms.decrypt(wallet.dek, encryption_context(wallet.wallet_address))
+    async def _opened(self, wallet: SealedWallet) -> Opened:
+        unwrapped = await self._kms.decrypt(wallet.dek, encryption_context(wallet.wallet_address))
         try:
             mnemonic = envelope.open_(
                 wallet.encrypted_seed,

@@ -48,7 +48,7 @@ class Releases:
         self._audit = audit
         self._guard = guard
 
-    def release(self, user_id: str, use: Use[T]) -> T:
+    async def release(self, user_id: str, use: Use[T]) -> T:
         """What `use` makes of the user's key: one kms:Decrypt, one audit row (invariant 3).
 
         Raises:
@@ -60,9 +60,9 @@ class Releases:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
             AuditUnavailable: the use could not be recorded, so nothing leaves.
         """
-        with self._audit.refusals(Event(use.action, user_id=user_id)):
-            self._guard.admit(limited_as(use.kind))
-            wallet = self._store.find_sealed(user_id)
+        async with self._audit.refusals(Event(use.action, user_id=user_id)):
+            await self._guard.admit(limited_as(use.kind))
+            wallet = await self._store.find_sealed(user_id)
             if wallet is None:
                 raise WalletNotFound
         event = Event(
@@ -71,14 +71,14 @@ class Releases:
             wallet_address=wallet.wallet_address,
             kms_key_id=wallet.dek.key_arn,
         )
-        with self._audit.refusals(event):
+        async with self._audit.refusals(event):
             use.accepts(wallet.wallet_address)
-            opened = self._opener.open(wallet)
+            opened = await self._opener.open(wallet)
             answer, detail = use.perform(opened.account)
         event = replace(event, kms_request_id=opened.kms_request_id, detail=detail)
-        with self._audit.refusals(event):
-            self._guard.check_seal()
-        self._audit.record(event)
-        self._guard.report_canary(event)
+        async with self._audit.refusals(event):
+            await self._guard.check_seal()
+        await self._audit.record(event)
+        await self._guard.report_canary(event)
         metrics.secrets_released.labels(use.kind, metrics.caller()).inc()
         return answer

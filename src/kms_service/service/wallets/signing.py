@@ -1,5 +1,6 @@
 """Signatures, so that keys need not leave: messages, typed data, transactions."""
 
+import asyncio
 from dataclasses import dataclass
 
 from kms_service.errors import InvalidRequest
@@ -36,16 +37,19 @@ class SigningService:
 
     def __init__(self, releases: Releases) -> None:
         self._releases = releases
+        self._warm = False
 
-    def sign_message(self, user_id: str, message: bytes) -> SignedMessage:
+    async def sign_message(self, user_id: str, message: bytes) -> SignedMessage:
         """The user's signature of a message (EIP-191, version 0x45)."""
-        return self._sign(user_id, "sign.message", signing.personal_message(message))
+        await self.warm_up()
+        return await self._sign(user_id, "sign.message", signing.personal_message(message))
 
-    def sign_typed_data(self, user_id: str, typed: TypedData) -> SignedMessage:
+    async def sign_typed_data(self, user_id: str, typed: TypedData) -> SignedMessage:
         """The user's signature of typed data (EIP-712)."""
-        return self._sign(user_id, "sign.typed_data", signing.typed_message(typed))
+        await self.warm_up()
+        return await self._sign(user_id, "sign.typed_data", signing.typed_message(typed))
 
-    def sign_transaction(
+    async def sign_transaction(
         self, user_id: str, transaction: Transaction, sender: str | None
     ) -> SignedTransaction:
         """The user's transaction, signed (EIP-155, EIP-2930, EIP-1559).
@@ -68,16 +72,19 @@ class SigningService:
             # The hash by which the chain knows it, so that an auditor can look it up there.
             return SignedTransaction(account.address, signed.raw, signed.hash), "0x" + signed.hash.hex()
 
+        await self.warm_up()
         use = Use("sign.transaction", "signature", perform, from_the_sender)
-        return self._releases.release(user_id, use)
+        return await self._releases.release(user_id, use)
 
-    def warm_up(self) -> None:
-        """Load what the first signature would wait for."""
-        signing.warm_up()
+    async def warm_up(self) -> None:
+        """Load what the first signature would wait for; in a thread, since it takes half a second."""
+        if not self._warm:
+            await asyncio.to_thread(signing.warm_up)
+            self._warm = True
 
-    def _sign(self, user_id: str, action: str, signable: Signable) -> SignedMessage:
+    async def _sign(self, user_id: str, action: str, signable: Signable) -> SignedMessage:
         def perform(account: Account) -> tuple[SignedMessage, str]:
             signature = signing.sign(signable, account.private_key)
             return SignedMessage(account.address, signature, signable.digest), "0x" + signable.digest.hex()
 
-        return self._releases.release(user_id, Use(action, "signature", perform))
+        return await self._releases.release(user_id, Use(action, "signature", perform))

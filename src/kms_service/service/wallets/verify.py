@@ -1,14 +1,14 @@
 """Verifying that stored wallets open: each envelope opened, its address derived again, nothing released."""
 
-import threading
+import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable
 from kms_service.service.audit.log import OK, AuditLog, Event
+from kms_service.service.bounded import map_bounded
 from kms_service.service.wallets.opening import WalletOpener
 from kms_service.store.wallets.find import SealedWallet
 from kms_service.store.wallets.walk import Chosen, WalletWalk
@@ -55,15 +55,15 @@ Report = Callable[[Verification, Sequence[WalletFailure]], None]
 
 
 class WalletVerifier:
-    """Opens stored wallets as the service would, in several threads, in memory that does not grow."""
+    """Opens stored wallets as the service would, several at a time, in memory that does not grow."""
 
     def __init__(self, walk: WalletWalk, opener: WalletOpener, audit: AuditLog) -> None:
         self._walk = walk
         self._opener = opener
         self._audit = audit
 
-    def verify(
-        self, chosen: Chosen, *, after: str, threads: int, rate_per_second: float | None, report: Report
+    async def verify(
+        self, chosen: Chosen, *, after: str, at_once: int, rate_per_second: float | None, report: Report
     ) -> Verification:
         """Open every chosen wallet behind user id `after`; no secret leaves this method.
 
@@ -72,7 +72,7 @@ class WalletVerifier:
         Args:
             chosen: which wallets.
             after: the cursor of an earlier run, or an empty string.
-            threads: wallets opened at once; each is one kms:Decrypt and a key derivation.
+            at_once: wallets opened at a time; each is one kms:Decrypt and a key derivation.
             rate_per_second: wallets begun in a second, at most; None for no limit.
             report: told after every stretch how far the run is, and which wallets failed in it.
 
@@ -80,11 +80,15 @@ class WalletVerifier:
             DatabaseUnavailable: PostgreSQL did not answer.
             AuditUnavailable: the run is done and not on record.
         """
-        run = Verification(self._walk.count(chosen, after), after)
+        run = Verification(await self._walk.count(chosen, after), after)
         pace = _Pace(rate_per_second)
-        with self._on_record(run, chosen), ThreadPoolExecutor(threads) as executor:
-            while (stretch := self._walk.next(chosen, run.cursor)) is not None:
-                outcomes = list(executor.map(lambda wallet: self._failure(wallet, pace), stretch.chosen))
+
+        async def failure(wallet: SealedWallet) -> WalletFailure | None:
+            return await self._failure(wallet, pace)
+
+        async with self._on_record(run, chosen):
+            while (stretch := await self._walk.next(chosen, run.cursor)) is not None:
+                outcomes = await map_bounded(failure, stretch.chosen, at_once)
                 failures = [outcome for outcome in outcomes if outcome is not None]
                 run.passed += stretch.passed
                 run.opened += len(outcomes) - len(failures)
@@ -95,8 +99,8 @@ class WalletVerifier:
             run.complete = True
         return run
 
-    @contextmanager
-    def _on_record(self, run: Verification, chosen: Chosen) -> Iterator[None]:
+    @asynccontextmanager
+    async def _on_record(self, run: Verification, chosen: Chosen) -> AsyncIterator[None]:
         # One row a run, however it ends: nothing is released that would need a row of its own.
         started_after = run.cursor
         try:
@@ -106,19 +110,21 @@ class WalletVerifier:
             where = f"after={started_after or '-'} to={'end' if run.complete else run.cursor or '-'}"
             counts = f"opened={run.opened} failed={run.failed}"
             outcome = FAILED if run.failed else OK
-            self._audit.record(Event("wallets.verify", outcome=outcome, detail=f"{counts} {scope} {where}"))
+            await self._audit.record(
+                Event("wallets.verify", outcome=outcome, detail=f"{counts} {scope} {where}")
+            )
 
-    def _failure(self, wallet: SealedWallet, pace: "_Pace") -> WalletFailure | None:
+    async def _failure(self, wallet: SealedWallet, pace: "_Pace") -> WalletFailure | None:
         for seconds in (*BACK_OFF_SECONDS, None):
-            pace.wait()
+            await pace.wait()
             try:
-                self._opener.open(wallet)
+                await self._opener.open(wallet)
             except IntegrityFailure as error:
                 return _failed(wallet, error, error.reason)
             except KmsError as error:
                 if isinstance(error, KmsKeyUnusable) or seconds is None:
                     return _failed(wallet, error, error.reason)
-                time.sleep(seconds)
+                await asyncio.sleep(seconds)
             else:
                 return None
         raise AssertionError("the last attempt answers")
@@ -130,16 +136,14 @@ class _Pace:
     def __init__(self, rate_per_second: float | None) -> None:
         self._interval = 0.0 if rate_per_second is None else 1 / rate_per_second
         self._next = time.monotonic()
-        self._lock = threading.Lock()
 
-    def wait(self) -> None:
+    async def wait(self) -> None:
         """Return when it is the caller's turn."""
         if not self._interval:
             return
-        with self._lock:
-            turn = max(self._next, time.monotonic())
-            self._next = turn + self._interval
-        time.sleep(max(0.0, turn - time.monotonic()))
+        turn = max(self._next, time.monotonic())
+        self._next = turn + self._interval
+        await asyncio.sleep(max(0.0, turn - time.monotonic()))
 
 
 def _failed(wallet: SealedWallet, error: IntegrityFailure | KmsError, reason: str) -> WalletFailure:

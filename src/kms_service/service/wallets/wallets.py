@@ -1,8 +1,6 @@
 """Wallets: create, look up, list, and the private key of one."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kms_service import ethereum
@@ -13,11 +11,12 @@ from kms_service.errors import InvalidRequest, KmsServiceError, WalletExists, Wa
 from kms_service.ethereum import Account
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
+from kms_service.service.bounded import map_bounded
 from kms_service.service.wallets.opening import encryption_context
 from kms_service.service.wallets.release import Releases, Use
 from kms_service.store.wallets.find import SealedWallet, WalletRow, WalletStore
 
-BATCH_THREADS = 4
+BATCH_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,56 +65,52 @@ class WalletsKmsService:
         self._releases = releases
         self._audit = audit
 
-    def create_wallet(self, user_id: str) -> WalletRow:
+    async def create_wallet(self, user_id: str) -> WalletRow:
         """Make the user's wallet: fresh mnemonic, fresh DEK, one kms:Encrypt, one INSERT.
 
         Raises:
             WalletExists: the user has one; no KMS call was made unless another create won a race.
         """
-        ensured = self.ensure_wallet(user_id)
+        ensured = await self.ensure_wallet(user_id)
         if not ensured.created:
             raise WalletExists(ensured.wallet.wallet_address)
         return ensured.wallet
 
-    def ensure_wallet(self, user_id: str) -> Ensured:
+    async def ensure_wallet(self, user_id: str) -> Ensured:
         """The user's wallet, made now if there was none; the same one under any race."""
-        existing = self._store.find(user_id)
+        existing = await self._store.find(user_id)
         if existing is not None:
             return Ensured(existing, created=False)
-        with self._audit.refusals(Event("wallet.create", user_id=user_id)):
-            made = self._create(user_id)
+        async with self._audit.refusals(Event("wallet.create", user_id=user_id)):
+            made = await self._create(user_id)
         if made is not None:
             return Ensured(made, created=True)
-        return Ensured(self.get_wallet(user_id), created=False)
+        return Ensured(await self.get_wallet(user_id), created=False)
 
-    def ensure_wallets(self, user_ids: Sequence[str]) -> list[Ensured | KmsServiceError]:
+    async def ensure_wallets(self, user_ids: Sequence[str]) -> list[Ensured | KmsServiceError]:
         """`ensure_wallet` for each user, a few at a time; one failure stops nothing. In the order given."""
-        with ThreadPoolExecutor(BATCH_THREADS) as executor:
-            futures = [
-                executor.submit(copy_context().run, _outcome, self.ensure_wallet, user_id)
-                for user_id in dict.fromkeys(user_ids)
-            ]
-            first = dict(zip(dict.fromkeys(user_ids), (future.result() for future in futures), strict=True))
-        return _in_request_order(user_ids, first)
+        different = list(dict.fromkeys(user_ids))
+        outcomes = await map_bounded(self._outcome, different, BATCH_AT_ONCE)
+        return _in_request_order(user_ids, dict(zip(different, outcomes, strict=True)))
 
-    def get_wallet(self, user_id: str) -> WalletRow:
+    async def get_wallet(self, user_id: str) -> WalletRow:
         """The user's wallet, without its secrets.
 
         Raises:
             WalletNotFound: the user has none.
         """
-        wallet = self._store.find(user_id)
+        wallet = await self._store.find(user_id)
         if wallet is None:
             raise WalletNotFound
         return wallet
 
-    def list_wallets(self, *, limit: int, after: str | None, kms_key_id: str | None) -> Page:
+    async def list_wallets(self, *, limit: int, after: str | None, kms_key_id: str | None) -> Page:
         """One keyset page: up to `limit` wallets behind user `after`, optionally of one key only."""
-        rows = self._store.page(limit=limit + 1, after=after, kms_key_id=kms_key_id)
+        rows = await self._store.page(limit=limit + 1, after=after, kms_key_id=kms_key_id)
         more = len(rows) > limit
         return Page(rows[:limit], rows[limit - 1].user_id if more else None)
 
-    def get_private_key_for_user(self, user_id: str) -> ReleasedKey:
+    async def get_private_key_for_user(self, user_id: str) -> ReleasedKey:
         """The user's private key, once its release is on record (invariant 3). The caller owns the secret.
 
         Raises:
@@ -127,9 +122,9 @@ class WalletsKmsService:
         def perform(account: Account) -> tuple[ReleasedKey, None]:
             return ReleasedKey(user_id, account.address, account.private_key), None
 
-        return self._releases.release(user_id, Use("private_key.read", "private_key", perform))
+        return await self._releases.release(user_id, Use("private_key.read", "private_key", perform))
 
-    def export_private_key(self, user_id: str, recipient_public_key: bytes) -> SealedExport:
+    async def export_private_key(self, user_id: str, recipient_public_key: bytes) -> SealedExport:
         """The user's private key, sealed to an X25519 key, once its release is on record (invariant 3).
 
         Raises:
@@ -144,13 +139,19 @@ class WalletsKmsService:
         def perform(account: Account) -> tuple[SealedExport, None]:
             return SealedExport(account.address, seal.seal(account.private_key, account.address)), None
 
-        return self._releases.release(user_id, Use("private_key.export", "export", perform))
+        return await self._releases.release(user_id, Use("private_key.export", "export", perform))
 
-    def _create(self, user_id: str) -> WalletRow | None:
+    async def _outcome(self, user_id: str) -> Ensured | KmsServiceError:
+        try:
+            return await self.ensure_wallet(user_id)
+        except KmsServiceError as error:
+            return error
+
+    async def _create(self, user_id: str) -> WalletRow | None:
         mnemonic = ethereum.generate_mnemonic()
         address = ethereum.derive(mnemonic).address
         dek = envelope.new_data_key()
-        wrapped = self._pool.wrap(dek, encryption_context(address))
+        wrapped = await self._pool.wrap(dek, encryption_context(address))
         seed = envelope.seal(mnemonic, dek, user_id=user_id, wallet_address=address)
         event = Event(
             "wallet.create",
@@ -159,17 +160,12 @@ class WalletsKmsService:
             kms_key_id=wrapped.dek.key_arn,
             kms_request_id=wrapped.request_id,
         )
-        created_at = self._audit.record_creation(event, SealedWallet(user_id, address, seed, wrapped.dek))
+        created_at = await self._audit.record_creation(
+            event, SealedWallet(user_id, address, seed, wrapped.dek)
+        )
         if created_at is None:
             return None
         return WalletRow(user_id, address, wrapped.dek.key_arn, wrapped.dek.region, created_at)
-
-
-def _outcome(ensure: Callable[[str], Ensured], user_id: str) -> Ensured | KmsServiceError:
-    try:
-        return ensure(user_id)
-    except KmsServiceError as error:
-        return error
 
 
 def _in_request_order(

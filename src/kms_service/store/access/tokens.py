@@ -65,13 +65,13 @@ class TokenStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find_valid(self, digest: bytes) -> TokenRow | None:
+    async def find_valid(self, digest: bytes) -> TokenRow | None:
         """The token with this SHA-256 digest that is neither expired nor revoked, by the database's clock."""
-        with self._database.connection() as connection:
-            row = connection.execute(_VALID, {"digest": digest}).one_or_none()
+        async with self._database.connection() as connection:
+            row = (await connection.execute(_VALID, {"digest": digest})).one_or_none()
         return None if row is None else _token(row)
 
-    def insert(
+    async def insert(
         self,
         *,
         name: str,
@@ -95,16 +95,18 @@ class TokenStore:
             .on_conflict_do_nothing(index_elements=[tokens.c.name])
             .returning(*_COLUMNS)
         )
-        with self._database.connection() as connection:
-            row = connection.execute(statement).one_or_none()
+        async with self._database.connection() as connection:
+            row = (await connection.execute(statement)).one_or_none()
         return None if row is None else _token(row)
 
-    def list_all(self) -> list[TokenRow]:
+    async def list_all(self) -> list[TokenRow]:
         """All tokens by name, those expired or revoked too."""
-        with self._database.connection() as connection:
-            return [_token(row) for row in connection.execute(select(*_COLUMNS).order_by(tokens.c.name))]
+        async with self._database.connection() as connection:
+            return [
+                _token(row) for row in await connection.execute(select(*_COLUMNS).order_by(tokens.c.name))
+            ]
 
-    def rotate(
+    async def rotate(
         self, name: str, digest: bytes, overlap: timedelta, expires_in: timedelta | None
     ) -> TokenRow | None:
         """Replace a token's digest; the one before stays good for the overlap, or until it expires.
@@ -129,19 +131,19 @@ class TokenStore:
             )
             .returning(*_COLUMNS)
         )
-        with self._database.connection() as connection:
-            row = connection.execute(statement).one_or_none()
+        async with self._database.connection() as connection:
+            row = (await connection.execute(statement)).one_or_none()
         return None if row is None else _token(row)
 
-    def mark_used(self, names: Sequence[str]) -> None:
+    async def mark_used(self, names: Sequence[str]) -> None:
         """Note that these tokens were used about now."""
         statement = (
             update(tokens).where(tokens.c.name.in_(sorted(names))).values(last_used_at=func.clock_timestamp())
         )
-        with self._database.connection() as connection:
-            connection.execute(statement)
+        async with self._database.connection() as connection:
+            await connection.execute(statement)
 
-    def revoke(self, name: str) -> TokenRow | None:
+    async def revoke(self, name: str) -> TokenRow | None:
         """Revoke a token for ever; repeating it keeps the first time. None when no token has this name."""
         statement = (
             update(tokens)
@@ -149,8 +151,8 @@ class TokenStore:
             .values(revoked_at=func.coalesce(tokens.c.revoked_at, func.now()))
             .returning(*_COLUMNS)
         )
-        with self._database.connection() as connection:
-            row = connection.execute(statement).one_or_none()
+        async with self._database.connection() as connection:
+            row = (await connection.execute(statement)).one_or_none()
         return None if row is None else _token(row)
 
 

@@ -25,17 +25,17 @@ class TokenUseStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def take(self, token_name: str, use: str, limit: int) -> int | None:
+    async def take(self, token_name: str, use: str, limit: int) -> int | None:
         """Count one use if that keeps to `limit` uses a minute; exact under any concurrency.
 
         Returns:
             None when it was counted; else the seconds until one would be.
         """
         uses = {"token_name": token_name, "kind": use}
-        with self._database.connection() as connection:
-            if connection.execute(_TAKE, {**uses, "limit": limit}).one_or_none() is not None:
+        async with self._database.connection() as connection:
+            if (await connection.execute(_TAKE, {**uses, "limit": limit})).one_or_none() is not None:
                 return None
-            row = connection.execute(_LOOK, uses).one()
+            row = (await connection.execute(_LOOK, uses)).one()
         return _seconds_to_wait(row.counts, max(0, row.now - row.second), limit)
 
 

@@ -46,16 +46,16 @@ class AuditChainKeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def under(self, keys: Sequence[str], *, after: UUID = _FIRST, limit: int = 100) -> list[ChainKey]:
+    async def under(self, keys: Sequence[str], *, after: UUID = _FIRST, limit: int = 100) -> list[ChainKey]:
         """MAC keys that one of these key ARNs wraps now, in order of chain id, those behind `after`."""
         parameters = {"keys": list(keys), "after": after, "limit": limit}
-        with self._database.connection() as connection:
+        async with self._database.connection() as connection:
             return [
                 ChainKey(row[0], WrappedDek(row[1], row[2], row[3]))
-                for row in connection.execute(_UNDER, parameters)
+                for row in await connection.execute(_UNDER, parameters)
             ]
 
-    def newest(self, chain_id: UUID) -> WrappedDek | None:
+    async def newest(self, chain_id: UUID) -> WrappedDek | None:
         """The chain's MAC key as it was last wrapped anew, or None."""
         columns = audit_chain_keys.c
         statement = (
@@ -64,11 +64,11 @@ class AuditChainKeyStore:
             .order_by(columns.wrapped_at.desc())
             .limit(1)
         )
-        with self._database.connection() as connection:
-            row = connection.execute(statement).one_or_none()
+        async with self._database.connection() as connection:
+            row = (await connection.execute(statement)).one_or_none()
         return None if row is None else WrappedDek(row[0], row[1], row[2])
 
-    def add(self, key: ChainKey) -> None:
+    async def add(self, key: ChainKey) -> None:
         """Have this wrapped key stand in for the chain's from now on."""
         statement = insert(audit_chain_keys).values(
             chain_id=key.chain_id,
@@ -77,5 +77,5 @@ class AuditChainKeyStore:
             kms_key_id=key.wrapped.key_arn,
             kms_region=key.wrapped.region,
         )
-        with self._database.connection() as connection:
-            connection.execute(statement)
+        async with self._database.connection() as connection:
+            await connection.execute(statement)

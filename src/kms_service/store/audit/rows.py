@@ -60,14 +60,14 @@ class AuditStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def next_chain(self) -> tuple[int, datetime]:
+    async def next_chain(self) -> tuple[int, datetime]:
         """The number that the next chain may take, and the database's time."""
         statement = select(func.coalesce(func.max(audit_chains.c.number), 0) + 1, func.clock_timestamp())
-        with self._database.connection() as connection:
-            number, now = connection.execute(statement).one()
+        async with self._database.connection() as connection:
+            number, now = (await connection.execute(statement)).one()
         return number, now
 
-    def open_chain(self, chain: ChainRow, first: AuditRow) -> bool:
+    async def open_chain(self, chain: ChainRow, first: AuditRow) -> bool:
         """Insert a chain and its first row in one statement; False when another took its number."""
         parameters = {
             **_columns(first),
@@ -78,24 +78,26 @@ class AuditStore:
             "kms_key_id": chain.mac_key.key_arn,
             "kms_region": chain.mac_key.region,
         }
-        with self._database.connection() as connection:
-            return connection.execute(_OPEN_CHAIN, parameters).one_or_none() is not None
+        async with self._database.connection() as connection:
+            return (await connection.execute(_OPEN_CHAIN, parameters)).one_or_none() is not None
 
-    def append(self, row: AuditRow) -> datetime:
+    async def append(self, row: AuditRow) -> datetime:
         """Insert one row, committed on return; answers the database's time."""
-        answer = self._database.row(_APPEND, _columns(row))
+        answer = await self._database.row(_APPEND, _columns(row))
         assert answer is not None  # noqa: S101 # an insert without a conflict clause answers its row or raises
         at: datetime = answer[0]
         return at
 
-    def append_with_wallet(self, row: AuditRow, wallet: SealedWallet) -> tuple[datetime, datetime] | None:
+    async def append_with_wallet(
+        self, row: AuditRow, wallet: SealedWallet
+    ) -> tuple[datetime, datetime] | None:
         """Insert a wallet and its audit row in one statement, committed on return.
 
         Returns:
             The wallet's creation time and the database's time; None when the user already had a wallet, and
             then neither row exists.
         """
-        answer = self._database.row(_APPEND_WITH_WALLET, _parameters(row, wallet))
+        answer = await self._database.row(_APPEND_WITH_WALLET, _parameters(row, wallet))
         return None if answer is None else (answer[0], answer[1])
 
 

@@ -49,7 +49,7 @@ class AuditTrailStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def chains(self, *, after: int, limit: int) -> Sequence[ChainRow]:
+    async def chains(self, *, after: int, limit: int) -> Sequence[ChainRow]:
         """Numbered chains in order of their number, those behind number `after`."""
         statement = (
             select(audit_chains)
@@ -57,18 +57,18 @@ class AuditTrailStore:
             .order_by(audit_chains.c.number)
             .limit(limit)
         )
-        with self._database.connection() as connection:
-            return [_chain(row) for row in connection.execute(statement)]
+        async with self._database.connection() as connection:
+            return [_chain(row) for row in await connection.execute(statement)]
 
-    def chain(self, chain_id: UUID) -> ChainRow | None:
+    async def chain(self, chain_id: UUID) -> ChainRow | None:
         """One chain, or None."""
-        with self._database.connection() as connection:
-            row = connection.execute(
-                select(audit_chains).where(audit_chains.c.chain_id == chain_id)
+        async with self._database.connection() as connection:
+            row = (
+                await connection.execute(select(audit_chains).where(audit_chains.c.chain_id == chain_id))
             ).one_or_none()
         return None if row is None else _chain(row)
 
-    def rows(self, chain_id: UUID, *, after: int, limit: int) -> Sequence[StoredRow]:
+    async def rows(self, chain_id: UUID, *, after: int, limit: int) -> Sequence[StoredRow]:
         """Rows of a chain in order of their place, those behind place `after`."""
         statement = (
             select(audit_events.c.id, *_ROW)
@@ -76,10 +76,10 @@ class AuditTrailStore:
             .order_by(audit_events.c.seq)
             .limit(limit)
         )
-        with self._database.connection() as connection:
-            return [_stored(row) for row in connection.execute(statement)]
+        async with self._database.connection() as connection:
+            return [_stored(row) for row in await connection.execute(statement)]
 
-    def last_before(self, chain_id: UUID, since: datetime) -> int:
+    async def last_before(self, chain_id: UUID, since: datetime) -> int:
         """The place of the last row of a chain that is older than `since`; 0 when none is."""
         statement = (
             select(audit_events.c.seq)
@@ -87,31 +87,31 @@ class AuditTrailStore:
             .order_by(audit_events.c.seq.desc())
             .limit(1)
         )
-        with self._database.connection() as connection:
-            return connection.execute(statement).scalar_one_or_none() or 0
+        async with self._database.connection() as connection:
+            return (await connection.execute(statement)).scalar_one_or_none() or 0
 
-    def chain_with_rows(self, *, after: UUID | None) -> UUID | None:
+    async def chain_with_rows(self, *, after: UUID | None) -> UUID | None:
         """The next chain id that has rows, in order of ids; one index probe, however many rows it has."""
         statement = select(audit_events.c.chain_id).order_by(audit_events.c.chain_id).limit(1)
         if after is not None:
             statement = statement.where(audit_events.c.chain_id > after)
-        with self._database.connection() as connection:
-            return connection.execute(statement).scalar_one_or_none()
+        async with self._database.connection() as connection:
+            return (await connection.execute(statement)).scalar_one_or_none()
 
-    def highest_id(self) -> int:
+    async def highest_id(self) -> int:
         """About how many rows there are: ids have few gaps."""
-        with self._database.connection() as connection:
-            return connection.execute(select(func.max(audit_events.c.id))).scalar_one() or 0
+        async with self._database.connection() as connection:
+            return (await connection.execute(select(func.max(audit_events.c.id)))).scalar_one() or 0
 
-    def tokens_exist(self) -> bool:
+    async def tokens_exist(self) -> bool:
         """Whether anybody ever made a token, which is never done without an audit row."""
-        with self._database.connection() as connection:
-            return bool(connection.execute(select(exists(select(tokens.c.name)))).scalar_one())
+        async with self._database.connection() as connection:
+            return bool((await connection.execute(select(exists(select(tokens.c.name))))).scalar_one())
 
-    def events(self, wanted: EventFilter, *, before: int | None, limit: int) -> Sequence[StoredRow]:
+    async def events(self, wanted: EventFilter, *, before: int | None, limit: int) -> Sequence[StoredRow]:
         """Events newest first, those with an id below `before`."""
-        with self._database.connection() as connection:
-            return [_stored(row) for row in connection.execute(_events(wanted, before, limit))]
+        async with self._database.connection() as connection:
+            return [_stored(row) for row in await connection.execute(_events(wanted, before, limit))]
 
 
 def _events(wanted: EventFilter, before: int | None, limit: int) -> Select[Any]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import key_census, wallets
@@ -40,49 +41,51 @@ class KeyCensusStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def read(self) -> tuple[dict[str, KeyCensus], datetime]:
+    async def read(self) -> tuple[dict[str, KeyCensus], datetime]:
         """Every known key by ARN, and the database's time."""
         statement = select(key_census, func.clock_timestamp().label("now"))
-        with self._database.connection() as connection:
-            rows = connection.execute(statement).all()
-        now = rows[0].now if rows else self._database.now()
+        async with self._database.connection() as connection:
+            rows = (await connection.execute(statement)).all()
+        now = rows[0].now if rows else await self._database.now()
         return {row.kms_key_id: KeyCensus(*row[:-1]) for row in rows}, now
 
-    def record_use(self, last_used: Mapping[str, datetime]) -> None:
+    async def record_use(self, last_used: Mapping[str, datetime]) -> None:
         """Note when keys were last used; an older time never replaces a newer one."""
         statement = insert(key_census).values(
             [{"kms_key_id": arn, "last_used_at": at} for arn, at in sorted(last_used.items())]
         )
         newer = func.greatest(key_census.c.last_used_at, statement.excluded.last_used_at)
-        with self._database.connection() as connection:
-            connection.execute(
+        async with self._database.connection() as connection:
+            await connection.execute(
                 statement.on_conflict_do_update(
                     index_elements=[key_census.c.kms_key_id], set_={"last_used_at": newer}
                 )
             )
 
-    def count(self) -> bool:
+    async def count(self) -> bool:
         """Count the wallets under each key; False when another replica is doing so.
 
         Reads the index on `kms_key_id` from end to end, so how often is up to the caller.
         """
-        with self._database.transaction() as connection:
-            if not connection.execute(select(func.pg_try_advisory_xact_lock(_ONE_AT_A_TIME))).scalar_one():
+        async with self._database.transaction(COUNT_SECONDS + 1) as connection:
+            if not (
+                await connection.execute(select(func.pg_try_advisory_xact_lock(_ONE_AT_A_TIME)))
+            ).scalar_one():
                 return False
-            connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
+            await connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
             started = time.monotonic()
-            counts = _counts(connection)
-            _write(connection, counts, time.monotonic() - started)
+            counts = await _counts(connection)
+            await _write(connection, counts, time.monotonic() - started)
         return True
 
 
-def _counts(connection: Connection) -> dict[str, int]:
-    known = dict.fromkeys(connection.execute(select(key_census.c.kms_key_id)).scalars(), 0)
+async def _counts(connection: AsyncConnection) -> dict[str, int]:
+    known = dict.fromkeys((await connection.execute(select(key_census.c.kms_key_id))).scalars(), 0)
     statement = select(wallets.c.kms_key_id, func.count().label("wallets")).group_by(wallets.c.kms_key_id)
-    return known | {row.kms_key_id: row.wallets for row in connection.execute(statement)}
+    return known | {row.kms_key_id: row.wallets for row in await connection.execute(statement)}
 
 
-def _write(connection: Connection, counts: Mapping[str, int], seconds: float) -> None:
+async def _write(connection: AsyncConnection, counts: Mapping[str, int], seconds: float) -> None:
     if not counts:
         return
     rows: list[dict[str, Any]] = [
@@ -95,7 +98,7 @@ def _write(connection: Connection, counts: Mapping[str, int], seconds: float) ->
         for arn, number in sorted(counts.items())
     ]
     statement = insert(key_census).values(rows)
-    connection.execute(
+    await connection.execute(
         statement.on_conflict_do_update(
             index_elements=[key_census.c.kms_key_id],
             set_={

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, text
+from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import key_materials
@@ -57,19 +58,19 @@ class KeyMaterialStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def read(self) -> dict[str, list[MaterialCount]]:
+    async def read(self) -> dict[str, list[MaterialCount]]:
         """The counts of each key ARN, oldest version first."""
         columns = [
             key_materials.c[name]
             for name in ("kms_key_id", "version", "key_material_id", "current_since", "wallets")
         ]
         counts: dict[str, list[MaterialCount]] = {}
-        with self._database.connection() as connection:
-            for row in connection.execute(select(*columns).order_by(*columns[:2])):
+        async with self._database.connection() as connection:
+            for row in await connection.execute(select(*columns).order_by(*columns[:2])):
                 counts.setdefault(row.kms_key_id, []).append(MaterialCount(*row))
         return counts
 
-    def count(self, keys: Mapping[str, Sequence[Version]], *, share_of_time: int) -> bool:
+    async def count(self, keys: Mapping[str, Sequence[Version]], *, share_of_time: int) -> bool:
         """Count the wallets under each version of these keys, unless that was done lately or is being done.
 
         Reads the rows of rotated keys once, and only the index for others.
@@ -78,46 +79,48 @@ class KeyMaterialStore:
             keys: the versions of each key ARN, oldest first, at least one.
             share_of_time: the last count must lie so many times back as it took.
         """
-        with self._database.transaction() as connection:
-            if not connection.execute(select(func.pg_try_advisory_xact_lock(_ONE_AT_A_TIME))).scalar_one():
+        async with self._database.transaction(COUNT_SECONDS * (len(keys) + 1)) as connection:
+            if not (
+                await connection.execute(select(func.pg_try_advisory_xact_lock(_ONE_AT_A_TIME)))
+            ).scalar_one():
                 return False
-            connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
-            if not _is_due(connection, share_of_time):
+            await connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
+            if not await _is_due(connection, share_of_time):
                 return False
             started = time.monotonic()
-            counts = {arn: _count(connection, arn, versions) for arn, versions in keys.items()}
-            _write(connection, keys, counts, time.monotonic() - started)
+            counts = {arn: await _count(connection, arn, versions) for arn, versions in keys.items()}
+            await _write(connection, keys, counts, time.monotonic() - started)
         return True
 
 
-def _is_due(connection: Connection, share_of_time: int) -> bool:
+async def _is_due(connection: AsyncConnection, share_of_time: int) -> bool:
     age = func.extract("epoch", func.clock_timestamp() - func.min(key_materials.c.counted_at))
     took = func.max(key_materials.c.counted_in_seconds)
-    due: bool | None = connection.execute(select(age > share_of_time * took)).scalar_one()
+    due: bool | None = (await connection.execute(select(age > share_of_time * took))).scalar_one()
     return due is not False
 
 
-def _count(connection: Connection, arn: str, versions: Sequence[Version]) -> list[int]:
+async def _count(connection: AsyncConnection, arn: str, versions: Sequence[Version]) -> list[int]:
     counts = [0] * len(versions)
     by_id = {version.material_id: n for n, version in enumerate(versions) if version.material_id is not None}
     dates = [version.current_since for version in versions[1:]]
     rows = (
-        connection.execute(_BY_TIME, {"arn": arn, "dates": dates})
+        await connection.execute(_BY_TIME, {"arn": arn, "dates": dates})
         if dates
-        else connection.execute(_ALL, {"arn": arn})
+        else await connection.execute(_ALL, {"arn": arn})
     )
     for row in rows:
         counts[by_id.get(row.material_id, row.version)] += row.wallets
     return counts
 
 
-def _write(
-    connection: Connection,
+async def _write(
+    connection: AsyncConnection,
     keys: Mapping[str, Sequence[Version]],
     counts: Mapping[str, Sequence[int]],
     seconds: float,
 ) -> None:
-    connection.execute(delete(key_materials).where(key_materials.c.kms_key_id.in_(list(keys))))
+    await connection.execute(delete(key_materials).where(key_materials.c.kms_key_id.in_(list(keys))))
     rows: list[dict[str, Any]] = [
         {
             "kms_key_id": arn,
@@ -131,4 +134,4 @@ def _write(
         for arn, versions in keys.items()
         for n, version in enumerate(versions)
     ]
-    connection.execute(insert(key_materials).values(rows))
+    await connection.execute(insert(key_materials).values(rows))

@@ -1,10 +1,11 @@
 """The `pool_keys` table: the modes that operators gave to keys, for all replicas and over restarts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import pool_keys
@@ -16,14 +17,14 @@ _DRAINING = select(pool_keys.c.alias).where(pool_keys.c.mode == "draining")
 class ModeChange:
     """The modes as they are until the change commits; nobody else changes any meanwhile."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: AsyncConnection, draining: frozenset[str]) -> None:
         self._connection = connection
-        self.draining = frozenset(connection.execute(_DRAINING).scalars())
+        self.draining = draining
 
-    def set(self, alias: str, mode: str) -> None:
+    async def set(self, alias: str, mode: str) -> None:
         """Give the key this mode."""
         statement = insert(pool_keys).values(alias=alias, mode=mode, changed_at=func.now())
-        self._connection.execute(
+        await self._connection.execute(
             statement.on_conflict_do_update(
                 index_elements=[pool_keys.c.alias],
                 set_={"mode": statement.excluded.mode, "changed_at": statement.excluded.changed_at},
@@ -37,9 +38,9 @@ class PoolKeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @contextmanager
-    def change(self) -> Iterator[ModeChange]:
+    @asynccontextmanager
+    async def change(self) -> AsyncIterator[ModeChange]:
         """A change that sees all others and is committed at the end; two never interleave."""
-        with self._database.transaction() as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
-            yield ModeChange(connection)
+        async with self._database.transaction() as connection:
+            await connection.execute(select(func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
+            yield ModeChange(connection, frozenset((await connection.execute(_DRAINING)).scalars()))

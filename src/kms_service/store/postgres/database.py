@@ -1,14 +1,19 @@
 """The engine, and the one place where SQLAlchemy's and psycopg's errors become ours."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, func, make_url, select
+from sqlalchemy import URL, func, make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+from sqlalchemy.util import greenlet_spawn
 
 from kms_service import deadline
 from kms_service.errors import DatabaseUnavailable
@@ -21,6 +26,9 @@ from kms_service.telemetry.logs import get_logger
 CONNECT_SECONDS = 2
 CHECKOUT_SECONDS = 2
 STATEMENT_SECONDS = 3
+# A server that is frozen keeps no time-out of its own: then the connection is cut from this side.
+ROW_SECONDS = STATEMENT_SECONDS + 0.5
+HOLD_SECONDS = 3 * STATEMENT_SECONDS
 USAGE_SECONDS = 5.0
 
 log = get_logger()
@@ -29,89 +37,126 @@ log = get_logger()
 class Database:
     """A pool of autocommit connections: every statement is its own transaction, outside `transaction()`.
 
-    No connection is held between statements of a use case, so none waits on KMS (invariant 2).
+    No connection is held between statements of a use case, so none waits on KMS (invariant 2). A connection
+    on which a task was cancelled is closed, never given to the next (invariant 15).
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._closed = False
-        statements.observe(engine)
+        statements.observe(engine.sync_engine)
 
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """A connection for one statement, or a few that need not hold together.
+    @asynccontextmanager
+    async def connection(self, hold_seconds: float = HOLD_SECONDS) -> AsyncIterator[AsyncConnection]:
+        """A connection for one statement, or a few that need not hold together; cut off when held longer.
 
         Raises:
             DatabaseUnavailable: no connection, a lost one, or a refused statement. Whether a write took
                 place is unknown.
         """
+        with self._failures():
+            async with self.engine.connect() as connection:
+                proxied = await connection.get_raw_connection()
+                try:
+                    with _cut_off_after(hold_seconds, proxied.driver_connection):
+                        yield connection
+                finally:
+                    await self._part_with(connection)
+
+    async def row(self, statement: PreparedStatement, parameters: Mapping[str, Any]) -> Any:
+        """The row that a statement answers, its columns by name, or None.
+
+        Raises:
+            DatabaseUnavailable: as `connection`.
+        """
+        with self._failures():
+            async with self._driver() as driver:
+                return await statement.row(driver, parameters)
+
+    @asynccontextmanager
+    async def transaction(self, hold_seconds: float = HOLD_SECONDS) -> AsyncIterator[AsyncConnection]:
+        """A connection whose statements are committed together at the end, or none of them.
+
+        Raises:
+            DatabaseUnavailable: as `connection`.
+        """
+        async with self.connection(hold_seconds) as connection:
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            async with connection.begin():
+                yield connection
+
+    def report_usage(self) -> None:
+        """Set the gauges of this process's connections; asks PostgreSQL nothing."""
+        pool = self.engine.pool
+        assert isinstance(pool, QueuePool)  # noqa: S101 # what create_async_engine makes for a server
+        metrics.database_connections.labels("in_use").set(pool.checkedout())
+        metrics.database_connections.labels("idle").set(pool.checkedin())
+
+    async def now(self) -> datetime:
+        """The database's time, UTC.
+
+        Raises:
+            DatabaseUnavailable: as `connection`.
+        """
+        async with self.connection() as connection:
+            at: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+        return at
+
+    async def close(self) -> None:
+        """Close all idle connections now, and each that is in use when its statement is done."""
+        self._closed = True
+        await self.engine.dispose()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
         if deadline.remaining(CHECKOUT_SECONDS) <= 0:
             raise DatabaseUnavailable
         try:
-            with self.engine.connect() as connection:
-                try:
-                    yield connection
-                finally:
-                    self._part_with(connection)
+            yield
         except (SQLAlchemyError, psycopg.Error) as error:
             kind = _kind(error)
             metrics.database_errors.labels(kind).inc()
             log.error("database_failed", errorType=kind, sqlstate=_sqlstate(error))
             raise DatabaseUnavailable from error
 
-    def row(self, statement: PreparedStatement, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        """The row that a statement answers, or None.
+    @asynccontextmanager
+    async def _driver(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """The driver's own connection, past SQLAlchemy's; it goes back to the pool only when it is whole."""
+        proxied = await greenlet_spawn(self.engine.sync_engine.raw_connection)
+        driver = proxied.driver_connection
+        assert driver is not None  # noqa: S101 # it was checked out just now
+        try:
+            with _cut_off_after(ROW_SECONDS, driver):
+                yield driver
+        except psycopg.Error:
+            if driver.closed:
+                # The pool's others went with it, most likely: after a restart one request fails, not ten.
+                await greenlet_spawn(proxied.invalidate)
+                await self.engine.dispose()
+            raise
+        except BaseException:
+            # Cancelled amid a statement: what the server still does there is nobody's.
+            await greenlet_spawn(proxied.invalidate)
+            raise
+        finally:
+            await self._give_back(proxied)
 
-        Raises:
-            DatabaseUnavailable: as `connection`.
-        """
-        with self.connection() as connection:
-            return statement.row(connection, parameters)
+    async def _give_back(self, proxied: PoolProxiedConnection) -> None:
+        if proxied.is_valid and self._closed:
+            await greenlet_spawn(proxied.invalidate)  # as in `_part_with`
+        elif proxied.is_valid:
+            await greenlet_spawn(proxied.close)
 
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A connection whose statements are committed together at the end, or none of them.
-
-        Raises:
-            DatabaseUnavailable: as `connection`.
-        """
-        with self.connection() as connection:
-            connection.execution_options(isolation_level="READ COMMITTED")
-            with connection.begin():
-                yield connection
-
-    def report_usage(self) -> None:
-        """Set the gauges of this process's connections; asks PostgreSQL nothing."""
-        pool = self.engine.pool
-        assert isinstance(pool, QueuePool)  # noqa: S101 # what create_engine makes for a server
-        metrics.database_connections.labels("in_use").set(pool.checkedout())
-        metrics.database_connections.labels("idle").set(pool.checkedin())
-
-    def now(self) -> datetime:
-        """The database's time, UTC.
-
-        Raises:
-            DatabaseUnavailable: as `connection`.
-        """
-        with self.connection() as connection:
-            at: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-        return at
-
-    def close(self) -> None:
-        """Close all idle connections now, and each that is in use when its statement is done."""
-        self._closed = True
-        self.engine.dispose()
-
-    def _part_with(self, connection: Connection) -> None:
+    async def _part_with(self, connection: AsyncConnection) -> None:
         # A pool that was disposed of takes connections back and never closes them.
         if self._closed and not connection.invalidated:
-            connection.detach()
+            await connection.invalidate()
 
 
 def open_database(settings: Settings, *, connections: int) -> Database:
     """A database with at most `connections` connections, opened when first needed."""
     return Database(
-        create_engine(
+        create_async_engine(
             sqlalchemy_url(settings.database_url.get_secret_value()),
             isolation_level="AUTOCOMMIT",
             pool_size=connections,
@@ -135,6 +180,22 @@ def open_database(settings: Settings, *, connections: int) -> Database:
 def sqlalchemy_url(url: str) -> URL:
     """A libpq URL for SQLAlchemy on psycopg 3."""
     return make_url(url).set(drivername="postgresql+psycopg")
+
+
+@contextmanager
+def _cut_off_after(seconds: float, driver: Any) -> Iterator[None]:
+    """End the connection when what is done inside takes longer: whoever waits there then meets a lost one."""
+    cut = asyncio.get_running_loop().call_later(seconds, _cut_off, driver)
+    try:
+        yield
+    finally:
+        cut.cancel()
+
+
+def _cut_off(driver: psycopg.AsyncConnection[Any]) -> None:
+    log.error("database_cut_off")
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(driver.pgconn.socket)) as waiting:
+        waiting.shutdown(socket.SHUT_RDWR)
 
 
 def _kind(error: SQLAlchemyError | psycopg.Error) -> str:

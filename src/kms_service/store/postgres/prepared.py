@@ -5,12 +5,13 @@ much again as the statement itself (`benchmarks/`), so these few go past it. psy
 server after five executions.
 """
 
-from collections.abc import Mapping
+from collections import namedtuple
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import psycopg
-from sqlalchemy import URL, ClauseElement, Connection
+from psycopg import AsyncConnection, Column
+from sqlalchemy import URL, ClauseElement
 
 from kms_service.store.postgres import statements
 
@@ -20,34 +21,28 @@ class PreparedStatement:
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
+        self._row: Any = None
 
-    def row(self, connection: Connection, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        """The statement's row, its columns in the statement's order; None when it has none.
+    async def row(self, driver: AsyncConnection[Any], parameters: Mapping[str, Any]) -> Any:
+        """The statement's row, its columns by name; None when it has none.
 
         Raises:
-            psycopg.Error: as psycopg raises it; `Database.connection` makes an error of ours of it.
+            psycopg.Error: as psycopg raises it; `Database.row` makes an error of ours of it.
         """
-        cursor = connection.connection.cursor()
-        try:
-            with statements.observed(self._text):
-                cursor.execute(self._text, parameters)
-            row: tuple[Any, ...] | None = cursor.fetchone()
-        except psycopg.OperationalError:
-            if _is_lost(connection):
-                # The pool's others went with it, most likely: after a restart one request fails, not ten.
-                connection.invalidate()
-                connection.engine.dispose()
-            raise
-        finally:
-            cursor.close()
-        return row
+        cursor = driver.cursor()
+        with statements.observed(self._text):
+            await cursor.execute(self._text, parameters)
+        row = await cursor.fetchone()
+        return None if row is None else self._named(row, cursor.description or [])
+
+    def _named(self, row: Sequence[Any], columns: Sequence[Column]) -> Any:
+        if self._row is None:
+            names = [column.name for column in columns]
+            made: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc] # noqa: PYI024 # they are data
+            self._row = made
+        return self._row(*row)
 
     @cached_property
     def _text(self) -> str:
         dialect = URL.create("postgresql+psycopg").get_dialect()
         return str(self._statement.compile(dialect=dialect()))
-
-
-def _is_lost(connection: Connection) -> bool:
-    driver: psycopg.Connection[Any] | None = connection.connection.driver_connection
-    return driver is not None and driver.closed

@@ -6,7 +6,7 @@ Serving asks this of every start and probe, so it needs no Alembic: that is `sto
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import inspect, text
+from sqlalchemy import text
 
 from kms_service.errors import SchemaBehind
 from kms_service.store.postgres.database import Database
@@ -16,14 +16,14 @@ _CHECKOUT = Path(__file__).parents[4] / "migrations"
 MIGRATIONS = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 
 
-def check(database: Database) -> None:
+async def check(database: Database) -> None:
     """Pass when the database is at this code's schema or past it.
 
     Raises:
         SchemaBehind: a migration is missing; the message names the command.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    current = _current(database)
+    current = await _current(database)
     *older, head = revisions()
     # A revision that this code does not know comes from a newer one, and migrations stay usable for the old.
     if current is None or current in older:
@@ -39,9 +39,9 @@ def revisions() -> tuple[str, ...]:
     return tuple(sorted(script.stem for script in (MIGRATIONS / "versions").glob("*.py")))
 
 
-def _current(database: Database) -> str | None:
-    with database.connection() as connection:
-        if not inspect(connection).has_table("alembic_version"):
+async def _current(database: Database) -> str | None:
+    async with database.connection() as connection:
+        if await connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
             return None
-        current: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        current: str | None = await connection.scalar(text("SELECT version_num FROM alembic_version"))
     return current

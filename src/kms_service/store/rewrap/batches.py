@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, select, text, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kms_service.crypto.material import WrappedDek
 from kms_service.store.postgres.tables import rotation_batches, rotation_failures, rotations, wallets
@@ -94,7 +95,7 @@ def has_failed(rotation_id: UUID) -> ColumnElement[bool]:
     )
 
 
-def stretch(connection: Connection, job: Rotation) -> tuple[str | None, int]:
+async def stretch(connection: AsyncConnection, job: Rotation) -> tuple[str | None, int]:
     """The next stretch behind the job's cursor, whatever is due in it: its last user and how many are due.
 
     Its length is fixed and so is its cost, however few wallets of the key a job is about.
@@ -109,12 +110,12 @@ def stretch(connection: Connection, job: Rotation) -> tuple[str | None, int]:
     )
     found = func.count().filter(window.c.is_due)
     # A second sweep passes over what the first has moved, until PostgreSQL has vacuumed it away.
-    connection.execute(text(f"SET LOCAL statement_timeout = '{STRETCH_SECONDS}s'"))
-    row = connection.execute(select(func.max(window.c.user_id), found)).one()
+    await connection.execute(text(f"SET LOCAL statement_timeout = '{STRETCH_SECONDS}s'"))
+    row = (await connection.execute(select(func.max(window.c.user_id), found))).one()
     return row[0], row[1]
 
 
-def advance(connection: Connection, job: Rotation, last: str | None, found: int) -> bool:
+async def advance(connection: AsyncConnection, job: Rotation, last: str | None, found: int) -> bool:
     """Move the cursor behind `last`, or to the next key when None; whether no other worker was faster."""
     values = {
         "cursor_source": job.cursor_source + (last is None),
@@ -134,10 +135,10 @@ def advance(connection: Connection, job: Rotation, last: str | None, found: int)
         )
         .values(values)
     )
-    return connection.execute(statement).rowcount == 1
+    return (await connection.execute(statement)).rowcount == 1
 
 
-def lease(connection: Connection, job: Rotation, batch: Batch, worker: str) -> None:
+async def lease(connection: AsyncConnection, job: Rotation, batch: Batch, worker: str) -> None:
     """Record a new batch as this worker's."""
     values = {
         "rotation_id": job.rotation_id,
@@ -149,10 +150,10 @@ def lease(connection: Connection, job: Rotation, batch: Batch, worker: str) -> N
         "worker": worker,
         "leased_until": lease_end(),
     }
-    connection.execute(insert(rotation_batches).values(values))
+    await connection.execute(insert(rotation_batches).values(values))
 
 
-def renew(connection: Connection, batch: Batch, *, statuses: Sequence[RotationStatus]) -> None:
+async def renew(connection: AsyncConnection, batch: Batch, *, statuses: Sequence[RotationStatus]) -> None:
     """Hold the batch for another while, and until this transaction ends in any case.
 
     Raises:
@@ -168,11 +169,11 @@ def renew(connection: Connection, batch: Batch, *, statuses: Sequence[RotationSt
         )
         .values(leased_until=lease_end())
     )
-    if connection.execute(statement).rowcount != 1:
+    if (await connection.execute(statement)).rowcount != 1:
         raise LeaseLost
 
 
-def move(connection: Connection, source: str, moved: Sequence[MovedWallet]) -> int:
+async def move(connection: AsyncConnection, source: str, moved: Sequence[MovedWallet]) -> int:
     """Store the new DEKs of those wallets that are still as they were sent to KMS; answers how many."""
     if not moved:
         return 0
@@ -185,10 +186,12 @@ def move(connection: Connection, source: str, moved: Sequence[MovedWallet]) -> i
         "materials": [each.key_material_id for each in moved],
         "source": source,
     }
-    return connection.execute(_MOVE, values).rowcount
+    return (await connection.execute(_MOVE, values)).rowcount
 
 
-def list_failures(connection: Connection, rotation_id: UUID, failed: Sequence[FailedWallet]) -> int:
+async def list_failures(
+    connection: AsyncConnection, rotation_id: UUID, failed: Sequence[FailedWallet]
+) -> int:
     """Put wallets on the job's list of failures; answers how many were not there yet."""
     if not failed:
         return 0
@@ -203,10 +206,12 @@ def list_failures(connection: Connection, rotation_id: UUID, failed: Sequence[Fa
         for each in failed
     ]
     statement = insert(rotation_failures).values(rows).on_conflict_do_nothing()
-    return len(connection.execute(statement.returning(rotation_failures.c.user_id)).all())
+    return len((await connection.execute(statement.returning(rotation_failures.c.user_id))).all())
 
 
-def count(connection: Connection, rotation_id: UUID, round_: Round, done: int, failed: int) -> None:
+async def count(
+    connection: AsyncConnection, rotation_id: UUID, round_: Round, done: int, failed: int
+) -> None:
     """Add a round to the job's counts, and renew the sample its rate is told from when it is old."""
     processed = rotations.c.done + rotations.c.failed + rotations.c.skipped
     skipped = len(round_.moved) - done
@@ -224,4 +229,4 @@ def count(connection: Connection, rotation_id: UUID, round_: Round, done: int, f
         "sampled_processed": case((old, now), else_=rotations.c.sampled_processed),
         "sampled_at": case((old, func.clock_timestamp()), else_=rotations.c.sampled_at),
     }
-    connection.execute(update(rotations).where(rotations.c.rotation_id == rotation_id).values(values))
+    await connection.execute(update(rotations).where(rotations.c.rotation_id == rotation_id).values(values))

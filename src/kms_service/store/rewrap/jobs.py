@@ -161,19 +161,19 @@ class RotationStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def keys_in_use(self) -> list[str]:
+    async def keys_in_use(self) -> list[str]:
         """The ARNs that wrap at least one wallet's DEK."""
-        with self._database.connection() as connection:
-            return [row.arn for row in connection.execute(_KEYS_IN_USE)]
+        async with self._database.connection() as connection:
+            return [row.arn for row in await connection.execute(_KEYS_IN_USE)]
 
-    def count_due(self, sources: Sequence[str], wrapped_before: datetime | None) -> int:
+    async def count_due(self, sources: Sequence[str], wrapped_before: datetime | None) -> int:
         """Wallets that a job would move now. Reads the sources' part of the index, once."""
         statement = select(func.count()).select_from(wallets).where(*due(sources, wrapped_before))
-        with self._database.transaction() as connection:
-            connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
-            return int(connection.execute(statement).scalar_one())
+        async with self._database.transaction(COUNT_SECONDS + 1) as connection:
+            await connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
+            return int((await connection.execute(statement)).scalar_one())
 
-    def insert(self, new: NewRotation) -> Rotation | None:
+    async def insert(self, new: NewRotation) -> Rotation | None:
         """Store a job, `pending`, or already `completed` when it is a dry run; None when one is live."""
         values = {field.name: getattr(new, field.name) for field in fields(new)}
         values |= {"sources": list(new.sources), "destinations": list(new.destinations)}
@@ -185,23 +185,23 @@ class RotationStore:
                 "finished_at": func.now(),
             }
         statement = insert(rotations).values(values).on_conflict_do_nothing().returning(*_COLUMNS)
-        return self._one(statement)
+        return await self._one(statement)
 
-    def find(self, rotation_id: UUID) -> Rotation | None:
+    async def find(self, rotation_id: UUID) -> Rotation | None:
         """The job, or None."""
-        return self._one(select(*_COLUMNS).where(rotations.c.rotation_id == rotation_id))
+        return await self._one(select(*_COLUMNS).where(rotations.c.rotation_id == rotation_id))
 
-    def find_live(self) -> Rotation | None:
+    async def find_live(self) -> Rotation | None:
         """The job that is pending, running or paused; there is at most one."""
-        return self._one(select(*_COLUMNS).where(rotations.c.status.in_(LIVE)))
+        return await self._one(select(*_COLUMNS).where(rotations.c.status.in_(LIVE)))
 
-    def newest(self, limit: int) -> list[Rotation]:
+    async def newest(self, limit: int) -> list[Rotation]:
         """The last `limit` jobs, newest first."""
         statement = select(*_COLUMNS).order_by(rotations.c.created_at.desc()).limit(limit)
-        with self._database.connection() as connection:
-            return [_rotation(row) for row in connection.execute(statement)]
+        async with self._database.connection() as connection:
+            return [_rotation(row) for row in await connection.execute(statement)]
 
-    def failures(self, rotation_id: UUID, *, limit: int, after: str) -> list[RotationFailure]:
+    async def failures(self, rotation_id: UUID, *, limit: int, after: str) -> list[RotationFailure]:
         """Up to `limit` failures of a job in order of user id, those behind `after`."""
         statement = (
             select(*_FAILURE)
@@ -209,10 +209,10 @@ class RotationStore:
             .order_by(rotation_failures.c.user_id)
             .limit(limit)
         )
-        with self._database.connection() as connection:
-            return [RotationFailure(*row) for row in connection.execute(statement)]
+        async with self._database.connection() as connection:
+            return [RotationFailure(*row) for row in await connection.execute(statement)]
 
-    def transition(
+    async def transition(
         self, rotation_id: UUID, to: RotationStatus, *, only_from: Sequence[RotationStatus]
     ) -> Rotation | None:
         """Change a job's status in one compare-and-set; None when it was in none of `only_from`."""
@@ -229,11 +229,11 @@ class RotationStore:
             .values(values)
             .returning(*_COLUMNS)
         )
-        return self._one(statement)
+        return await self._one(statement)
 
-    def _one(self, statement: Any) -> Rotation | None:
-        with self._database.connection() as connection:
-            row = connection.execute(statement).one_or_none()
+    async def _one(self, statement: Any) -> Rotation | None:
+        async with self._database.connection() as connection:
+            row = (await connection.execute(statement)).one_or_none()
         return None if row is None else _rotation(row)
 
 

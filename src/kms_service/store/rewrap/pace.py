@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kms_service.store.postgres.database import Database
 
@@ -50,17 +51,17 @@ class Grant:
     wait_seconds: float
 
 
-def take(connection: Connection, rotation_id: UUID, wanted: int) -> Grant:
+async def take(connection: AsyncConnection, rotation_id: UUID, wanted: int) -> Grant:
     """Take up to `wanted` tokens, within the caller's transaction."""
-    row = connection.execute(_TAKE, {"rotation_id": rotation_id, "wanted": wanted}).one()
+    row = (await connection.execute(_TAKE, {"rotation_id": rotation_id, "wanted": wanted})).one()
     return Grant(row.calls, row.wait_seconds)
 
 
-def slow_down(database: Database, rotation_id: UUID, error: str) -> None:
+async def slow_down(database: Database, rotation_id: UUID, error: str) -> None:
     """Halve the pace of all workers, to no less than one call a second.
 
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    with database.connection() as connection:
-        connection.execute(_SLOW_DOWN, {"rotation_id": rotation_id, "error": error})
+    async with database.connection() as connection:
+        await connection.execute(_SLOW_DOWN, {"rotation_id": rotation_id, "error": error})

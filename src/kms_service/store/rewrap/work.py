@@ -30,9 +30,9 @@ class RotationWork:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def begin(self, rotation_id: UUID) -> None:
+    async def begin(self, rotation_id: UUID) -> None:
         """Mark a pending job as running."""
-        self._update(
+        await self._update(
             rotation_id,
             RotationStatus.PENDING,
             status=RotationStatus.RUNNING,
@@ -41,7 +41,7 @@ class RotationWork:
             refilled_at=func.clock_timestamp(),
         )
 
-    def take_over(self, rotation_id: UUID, worker: str) -> Batch | None:
+    async def take_over(self, rotation_id: UUID, worker: str) -> Batch | None:
         """A batch whose worker has died or let go, now leased to this one; None when there is none."""
         expired = (
             select(rotation_batches.c.batch_id)
@@ -65,27 +65,27 @@ class RotationWork:
                 rotation_batches.c.last_user_id,
             )
         )
-        with self._database.connection() as connection:
-            row = connection.execute(statement).one_or_none()
+        async with self._database.connection() as connection:
+            row = (await connection.execute(statement)).one_or_none()
         return None if row is None else Batch(*row)
 
-    def claim(self, job: Rotation, worker: str) -> Batch | None:
+    async def claim(self, job: Rotation, worker: str) -> Batch | None:
         """The next stretch behind the job's cursor, leased to this worker.
 
         Returns:
             None when the stretch held nothing to move or another worker was faster: look at the job again.
         """
         # Read before the job's row is locked, so that the lock is held for two short writes only.
-        with self._database.transaction() as connection:
-            last, found = batches.stretch(connection, job)
-        with self._database.transaction() as connection:
-            if not batches.advance(connection, job, last, found) or last is None or not found:
+        async with self._database.transaction(batches.STRETCH_SECONDS + 1) as connection:
+            last, found = await batches.stretch(connection, job)
+        async with self._database.transaction() as connection:
+            if not await batches.advance(connection, job, last, found) or last is None or not found:
                 return None
             batch = Batch(uuid4(), uuid4(), job.sources[job.cursor_source], job.cursor_user_id, last)
-            batches.lease(connection, job, batch, worker)
+            await batches.lease(connection, job, batch, worker)
         return batch
 
-    def due_wallets(self, job: Rotation, batch: Batch) -> list[DueWallet]:
+    async def due_wallets(self, job: Rotation, batch: Batch) -> list[DueWallet]:
         """The batch's wallets that still have to be moved, in order of user id."""
         statement = (
             select(
@@ -103,58 +103,58 @@ class RotationWork:
             )
             .order_by(wallets.c.user_id)
         )
-        with self._database.connection() as connection:
-            rows = connection.execute(statement).all()
+        async with self._database.connection() as connection:
+            rows = (await connection.execute(statement)).all()
         return [DueWallet(row[0], row[1], WrappedDek(row[2], row[3], row[4])) for row in rows]
 
-    def take(self, job: Rotation, batch: Batch, wanted: int) -> Grant:
+    async def take(self, job: Rotation, batch: Batch, wanted: int) -> Grant:
         """Renew the lease, and take up to `wanted` calls from the bucket of all workers.
 
         Raises:
             LeaseLost: the batch or the job is no longer to be worked on.
         """
-        with self._database.transaction() as connection:
-            batches.renew(connection, batch, statuses=[RotationStatus.RUNNING])
-            return pace.take(connection, job.rotation_id, wanted)
+        async with self._database.transaction() as connection:
+            await batches.renew(connection, batch, statuses=[RotationStatus.RUNNING])
+            return await pace.take(connection, job.rotation_id, wanted)
 
-    def slow_down(self, job: Rotation, error: str) -> None:
+    async def slow_down(self, job: Rotation, error: str) -> None:
         """Halve the pace of all workers; it grows back within a minute."""
-        pace.slow_down(self._database, job.rotation_id, error)
+        await pace.slow_down(self._database, job.rotation_id, error)
 
-    def note(self, job: Rotation, error: str) -> None:
+    async def note(self, job: Rotation, error: str) -> None:
         """Show an error that fails no wallet, such as KMS being away."""
-        self._update(job.rotation_id, *WORKABLE, last_error=error)
+        await self._update(job.rotation_id, *WORKABLE, last_error=error)
 
-    def commit(self, job: Rotation, batch: Batch, round_: Round) -> int:
+    async def commit(self, job: Rotation, batch: Batch, round_: Round) -> int:
         """Write what a round came to, in one transaction with the job's counts; answers how many moved.
 
         Raises:
             LeaseLost: another worker has the batch; nothing was written.
         """
-        with self._database.transaction() as connection:
-            batches.renew(connection, batch, statuses=list(RotationStatus))
-            done = batches.move(connection, batch.source, round_.moved)
-            failed = batches.list_failures(connection, job.rotation_id, round_.failed)
-            batches.count(connection, job.rotation_id, round_, done, failed)
+        async with self._database.transaction() as connection:
+            await batches.renew(connection, batch, statuses=list(RotationStatus))
+            done = await batches.move(connection, batch.source, round_.moved)
+            failed = await batches.list_failures(connection, job.rotation_id, round_.failed)
+            await batches.count(connection, job.rotation_id, round_, done, failed)
         return done
 
-    def finish_batch(self, batch: Batch) -> None:
+    async def finish_batch(self, batch: Batch) -> None:
         """The batch is worked through."""
         statement = delete(rotation_batches).where(rotation_batches.c.lease_id == batch.lease_id)
-        with self._database.connection() as connection:
-            connection.execute(statement)
+        async with self._database.connection() as connection:
+            await connection.execute(statement)
 
-    def release(self, batch: Batch) -> None:
+    async def release(self, batch: Batch) -> None:
         """Let a batch go unfinished, for any worker to take at once."""
         statement = (
             update(rotation_batches)
             .where(rotation_batches.c.lease_id == batch.lease_id)
             .values(leased_until=func.clock_timestamp())
         )
-        with self._database.connection() as connection:
-            connection.execute(statement)
+        async with self._database.connection() as connection:
+            await connection.execute(statement)
 
-    def finish_sweep(self, job: Rotation) -> bool:
+    async def finish_sweep(self, job: Rotation) -> bool:
         """End the job if its sweep found nothing to move, else begin the next; when no batch is out.
 
         Wallets that came under a source meanwhile, and those of batches given up, are met by the next sweep.
@@ -189,13 +189,13 @@ class RotationWork:
             )
             .returning(rotations.c.finished_at)
         )
-        with self._database.connection() as connection:
-            row = connection.execute(statement).one_or_none()
+        async with self._database.connection() as connection:
+            row = (await connection.execute(statement)).one_or_none()
         return row is not None and row.finished_at is not None
 
-    def fail(self, job: Rotation, error: str) -> bool:
+    async def fail(self, job: Rotation, error: str) -> bool:
         """End a job that cannot go on; whether it was this call that did."""
-        return self._update(
+        return await self._update(
             job.rotation_id,
             RotationStatus.RUNNING,
             status=RotationStatus.FAILED,
@@ -203,11 +203,11 @@ class RotationWork:
             last_error=error,
         )
 
-    def _update(self, rotation_id: UUID, *only_from: RotationStatus, **values: object) -> bool:
+    async def _update(self, rotation_id: UUID, *only_from: RotationStatus, **values: object) -> bool:
         statement = (
             update(rotations)
             .where(rotations.c.rotation_id == rotation_id, rotations.c.status.in_(only_from))
             .values(values)
         )
-        with self._database.connection() as connection:
-            return connection.execute(statement).rowcount == 1
+        async with self._database.connection() as connection:
+            return (await connection.execute(statement)).rowcount == 1

@@ -32,25 +32,27 @@ class CanaryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, user_id: str, added_by: str) -> None:
+    async def add(self, user_id: str, added_by: str) -> None:
         """Mark a wallet; a marked one stays as it is."""
         statement = insert(canary_wallets).values(user_id=user_id, added_by=added_by)
-        with self._database.connection() as connection:
-            connection.execute(statement.on_conflict_do_nothing())
+        async with self._database.connection() as connection:
+            await connection.execute(statement.on_conflict_do_nothing())
 
-    def remove(self, user_id: str) -> bool:
+    async def remove(self, user_id: str) -> bool:
         """Take a mark away; False when there was none."""
         statement = delete(canary_wallets).where(canary_wallets.c.user_id == user_id)
-        with self._database.connection() as connection:
-            return connection.execute(statement.returning(canary_wallets.c.user_id)).one_or_none() is not None
+        async with self._database.connection() as connection:
+            return (
+                await connection.execute(statement.returning(canary_wallets.c.user_id))
+            ).one_or_none() is not None
 
-    def count(self) -> int:
+    async def count(self) -> int:
         """How many wallets are marked."""
-        with self._database.connection() as connection:
-            return connection.execute(select(func.count()).select_from(canary_wallets)).scalar_one()
+        async with self._database.connection() as connection:
+            return (await connection.execute(select(func.count()).select_from(canary_wallets))).scalar_one()
 
-    def list_all(self) -> Sequence[Canary]:
+    async def list_all(self) -> Sequence[Canary]:
         """All canaries by user id."""
-        with self._database.connection() as connection:
-            rows = connection.execute(select(*_COLUMNS).order_by(canary_wallets.c.user_id))
+        async with self._database.connection() as connection:
+            rows = await connection.execute(select(*_COLUMNS).order_by(canary_wallets.c.user_id))
             return [Canary(row.user_id, row.added_by, row.added_at) for row in rows]

@@ -32,17 +32,19 @@ class SealStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def append(self, *, sealed: bool, reason: str | None, actor: str) -> SealChange:
+    async def append(self, *, sealed: bool, reason: str | None, actor: str) -> SealChange:
         """Insert a change, committed on return."""
         values = {"sealed": sealed, "reason": reason, "actor": actor}
-        with self._database.connection() as connection:
-            return _change(connection.execute(insert(seal_changes).values(values).returning(*_COLUMNS)).one())
+        async with self._database.connection() as connection:
+            return _change(
+                (await connection.execute(insert(seal_changes).values(values).returning(*_COLUMNS))).one()
+            )
 
-    def last(self) -> SealChange | None:
+    async def last(self) -> SealChange | None:
         """The newest change, or None."""
         statement = select(*_COLUMNS).order_by(seal_changes.c.id.desc()).limit(1)
-        with self._database.connection() as connection:
-            row = connection.execute(statement).one_or_none()
+        async with self._database.connection() as connection:
+            row = (await connection.execute(statement)).one_or_none()
         return None if row is None else _change(row)
 
 

@@ -38,10 +38,10 @@ class SharedStateStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def read(self) -> SharedState:
+    async def read(self) -> SharedState:
         """The state now."""
-        with self._database.connection() as connection:
-            row = connection.execute(_READ).one()
+        async with self._database.connection() as connection:
+            row = (await connection.execute(_READ)).one()
         return SharedState(
             draining=frozenset(row.draining or ()),
             sealed=bool(row.sealed),

@@ -63,23 +63,23 @@ class WalletStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find(self, user_id: str) -> WalletRow | None:
+    async def find(self, user_id: str) -> WalletRow | None:
         """The user's wallet, or None."""
-        row = self._database.row(_FIND, {"user_id": user_id})
+        row = await self._database.row(_FIND, {"user_id": user_id})
         return None if row is None else WalletRow(*row)
 
-    def find_sealed(self, user_id: str) -> SealedWallet | None:
+    async def find_sealed(self, user_id: str) -> SealedWallet | None:
         """The user's wallet as it lies at rest, or None."""
-        row = self._database.row(_FIND_SEALED, {"user_id": user_id})
+        row = await self._database.row(_FIND_SEALED, {"user_id": user_id})
         if row is None:
             return None
         found, address, seed, *wrapped = row
         return SealedWallet(found, address, seed, WrappedDek(*wrapped))
 
-    def page(self, *, limit: int, after: str | None, kms_key_id: str | None) -> Sequence[WalletRow]:
+    async def page(self, *, limit: int, after: str | None, kms_key_id: str | None) -> Sequence[WalletRow]:
         """Up to `limit` wallets in order of `user_id`, those behind `after`; any page costs the same."""
-        with self._database.connection() as connection:
-            return [WalletRow(*row) for row in connection.execute(_page(limit, after, kms_key_id))]
+        async with self._database.connection() as connection:
+            return [WalletRow(*row) for row in await connection.execute(_page(limit, after, kms_key_id))]
 
 
 def _page(limit: int, after: str | None, kms_key_id: str | None) -> Select[Any]:

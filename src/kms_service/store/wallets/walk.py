@@ -45,14 +45,14 @@ class WalletWalk:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def count(self, chosen: Chosen, after: str) -> int:
+    async def count(self, chosen: Chosen, after: str) -> int:
         """Wallets that a walk passes from `after` on. Reads an index, once."""
         statement = select(func.count()).select_from(wallets).where(*_passed(chosen, after))
-        with self._database.transaction() as connection:
-            connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"))
-            return int(connection.execute(statement).scalar_one())
+        async with self._database.transaction(STATEMENT_SECONDS + 1) as connection:
+            await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"))
+            return int((await connection.execute(statement)).scalar_one())
 
-    def next(self, chosen: Chosen, after: str) -> Stretch | None:
+    async def next(self, chosen: Chosen, after: str) -> Stretch | None:
         """The next stretch behind `after`; None at the end."""
         stretch = (
             select(wallets.c.user_id)
@@ -62,12 +62,12 @@ class WalletWalk:
             .subquery()
         )
         bounds = select(func.count(), func.max(stretch.c.user_id))
-        with self._database.connection() as connection:
-            passed, last = connection.execute(bounds).one()
+        async with self._database.connection() as connection:
+            passed, last = (await connection.execute(bounds)).one()
             if not passed:
                 return None
             statement = _SEALED.where(*_passed(chosen, after), wallets.c.user_id <= last, *_chosen(chosen))
-            rows = connection.execute(statement.order_by(wallets.c.user_id)).all()
+            rows = (await connection.execute(statement.order_by(wallets.c.user_id))).all()
         sealed = [SealedWallet(row[0], row[1], row[2], WrappedDek(row[3], row[4], row[5])) for row in rows]
         return Stretch(passed, sealed, last)
 

@@ -1,0 +1,89 @@
+"""The work that requests wait for: so much at once, each under the request's deadline."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+from fastapi import Request
+
+from kms_service import deadline
+from kms_service.bootstrap import Services
+from kms_service.errors import Overloaded, TimedOut
+from kms_service.telemetry import metrics
+from kms_service.telemetry.logs import get_logger
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# What is still under way at the end ends by its own time-outs, well within this.
+CLOSE_SECONDS = 5.0
+
+log = get_logger()
+
+
+class InFlight:
+    """Runs each piece of work in a task of its own, which no caller's leaving cancels (invariant 15).
+
+    Work ends by the time-outs of what it waits for, also when its request was answered long before: a create
+    whose caller is gone still puts on record whether it made a wallet. Probes and metrics never come here.
+    """
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of `work` under the request's deadline.
+
+        Raises:
+            Overloaded: too many are under way; nothing was begun.
+            TimedOut: no answer in time. The work goes on, and holds its place until it has ended.
+        """
+        if len(self._tasks) >= self._most:
+            metrics.overloaded.inc()
+            raise Overloaded
+        task = asyncio.create_task(work(*args, **kwargs))
+        self._tasks.add(task)
+        metrics.in_flight.inc()
+        task.add_done_callback(self._leave)
+        await asyncio.wait({task}, timeout=max(0.0, deadline.remaining(self._seconds)))
+        if task.done():
+            return task.result()
+        metrics.timed_out.inc()
+        task.add_done_callback(_tell_late_outcome)
+        raise TimedOut
+
+    async def close(self) -> None:
+        """Wait a little for what is still under way, then end it."""
+        if not self._tasks:
+            return
+        _, left = await asyncio.wait(set(self._tasks), timeout=CLOSE_SECONDS)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+    def _leave(self, task: asyncio.Task[Any]) -> None:
+        metrics.in_flight.dec()
+        self._tasks.discard(task)
+
+
+def _tell_late_outcome(task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    outcome = "cancelled" if task.cancelled() else "done" if error is None else type(error).__name__
+    log.info("late_outcome", outcome=outcome)
+
+
+def services(request: Request) -> Services:
+    """The services behind this application."""
+    found: Services = request.app.state.services
+    return found
+
+
+async def in_time(
+    request: Request, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """`InFlight.run` of this application."""
+    in_flight: InFlight = request.app.state.in_flight
+    return await in_flight.run(work, *args, **kwargs)

@@ -1,0 +1,106 @@
+"""Everything that can go wrong, by whose fault it is; knows nothing of HTTP.
+
+KmsServiceError
+├── StartupError                  the process must not serve
+│   ├── SettingsError             a variable is missing or wrong
+│   ├── SchemaBehind              the database lacks a migration
+│   ├── MigrationFailed           a migration did not go through
+│   └── NoKeyAtStart              no key of the pool can be used
+├── CallerError                   the request cannot be granted as it is
+│   ├── NotAuthenticated          no token, or one that is unknown, expired or revoked
+│   ├── NotAuthorized             a good token without the scope
+│   ├── RateLimited               too many of these within a minute
+│   ├── InvalidRequest            a rule that the schema cannot express is broken
+│   ├── WalletExists
+│   ├── NotFound
+│   │   ├── WalletNotFound
+│   │   ├── KeyNotFound           no key of the pool has this alias
+│   │   ├── TokenNotFound
+│   │   └── RotationNotFound
+│   ├── LastActiveKey             draining it would leave no key for new wallets
+│   ├── TokenExists
+│   ├── RotationRunning           one rotation at a time
+│   └── RotationFinished
+├── IntegrityFailure              stored bytes do not open, or open to something else
+├── KmsError                      a KMS call failed
+│   ├── KmsThrottled              the account's quota: no key is to blame
+│   ├── KmsUnavailable            time-out, reset, 5xx, garbage: the outcome is unknown
+│   └── KmsKeyUnusable            disabled, denied, deleted: this key, until someone mends it
+├── NoUsableKey                   no key of the pool would wrap a new DEK
+├── DatabaseUnavailable           PostgreSQL did not answer: the outcome is unknown
+├── AuditUnavailable              the audit row could not be committed, so nothing was released
+├── Overloaded                    more requests in flight than the process takes: nothing was begun
+├── TimedOut                      no answer within the request's deadline: the outcome is unknown
+└── Sealed                        an operator stopped all releases and signatures
+"""
+
+from kms_service.errors.callers import (
+    CallerError,
+    InvalidRequest,
+    KeyNotFound,
+    LastActiveKey,
+    NotAuthenticated,
+    NotAuthorized,
+    NotFound,
+    RateLimited,
+    RotationFinished,
+    RotationNotFound,
+    RotationRunning,
+    TokenExists,
+    TokenNotFound,
+    WalletExists,
+    WalletNotFound,
+)
+from kms_service.errors.kms import KmsError, KmsKeyUnusable, KmsThrottled, KmsUnavailable
+from kms_service.errors.service import (
+    AuditUnavailable,
+    DatabaseUnavailable,
+    IntegrityFailure,
+    KmsServiceError,
+    NoUsableKey,
+    Overloaded,
+    Sealed,
+    TimedOut,
+)
+from kms_service.errors.startup import (
+    MigrationFailed,
+    NoKeyAtStart,
+    SchemaBehind,
+    SettingsError,
+    StartupError,
+)
+
+__all__ = [
+    "AuditUnavailable",
+    "CallerError",
+    "DatabaseUnavailable",
+    "IntegrityFailure",
+    "InvalidRequest",
+    "KeyNotFound",
+    "KmsError",
+    "KmsKeyUnusable",
+    "KmsServiceError",
+    "KmsThrottled",
+    "KmsUnavailable",
+    "LastActiveKey",
+    "MigrationFailed",
+    "NoKeyAtStart",
+    "NoUsableKey",
+    "NotAuthenticated",
+    "NotAuthorized",
+    "NotFound",
+    "Overloaded",
+    "RateLimited",
+    "RotationFinished",
+    "RotationNotFound",
+    "RotationRunning",
+    "SchemaBehind",
+    "Sealed",
+    "SettingsError",
+    "StartupError",
+    "TimedOut",
+    "TokenExists",
+    "TokenNotFound",
+    "WalletExists",
+    "WalletNotFound",
+]

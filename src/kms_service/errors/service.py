@@ -1,0 +1,83 @@
+"""The root of all errors, and those that are neither the caller's nor KMS's."""
+
+from collections.abc import Mapping
+
+
+class KmsServiceError(Exception):
+    """The root of every error this service raises on purpose.
+
+    `code` is stable and listed in the README; `kms_request_id` is the KMS call that led here, for audit.
+    """
+
+    code = "internal_error"
+    kms_request_id: str | None = None
+
+
+class IntegrityFailure(KmsServiceError):
+    """Stored bytes do not open, or open to something else: tampering or corruption.
+
+    One message for every cause, so that an answer is no oracle. `reason` is for logs: words of this source.
+    """
+
+    code = "integrity_failure"
+
+    def __init__(self, reason: str, request_id: str | None = None) -> None:
+        super().__init__("The stored wallet does not open.")
+        self.reason = reason
+        self.kms_request_id = request_id
+
+
+class NoUsableKey(KmsServiceError):
+    """No key of the pool would wrap a new DEK; `reasons` maps the alias of each key to its reason."""
+
+    code = "no_usable_key"
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        listed = "; ".join(f"{key}: {reason}" for key, reason in sorted(reasons.items()))
+        super().__init__(f"No key of the pool can be used: {listed}")
+        self.reasons = dict(reasons)
+
+
+class DatabaseUnavailable(KmsServiceError):
+    """PostgreSQL did not answer; whether a write took place is unknown."""
+
+    code = "database_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The database cannot be reached.")
+
+
+class AuditUnavailable(KmsServiceError):
+    """The audit row could not be committed, so nothing was released."""
+
+    code = "audit_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The audit log cannot be written, so nothing was released.")
+
+
+class Overloaded(KmsServiceError):
+    """More requests are in flight than this process takes."""
+
+    code = "overloaded"
+
+    def __init__(self) -> None:
+        super().__init__("Too many requests are in flight.")
+
+
+class TimedOut(KmsServiceError):
+    """The deadline passed while the work was under way: it goes on, and its outcome is unknown."""
+
+    code = "deadline_exceeded"
+
+    def __init__(self) -> None:
+        super().__init__("The request was not served in time; whether it took place is unknown.")
+
+
+class Sealed(KmsServiceError):
+    """An operator has stopped all releases and signatures."""
+
+    code = "sealed"
+
+    def __init__(self) -> None:
+        super().__init__("Releases and signatures are stopped by an operator.")

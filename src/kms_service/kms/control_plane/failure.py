@@ -1,0 +1,26 @@
+"""How a call that an operator asked for failed."""
+
+from kms_service.errors import KmsServiceError
+
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
+
+
+class AdministrationFailed(KmsServiceError):
+    """AWS did not do a call that makes or inspects a key. What was done before stays done."""
+
+    code = "kms_administration_failed"
+
+    def __init__(self, operation: str, key: str, reason: str) -> None:
+        super().__init__(f"{operation} for {key}: {reason}")
+        self.operation = operation
+        self.reason = reason
+
+    @property
+    def denied(self) -> bool:
+        """Whether a policy refuses it to these credentials."""
+        return self.reason in _DENIED
+
+    @property
+    def unsupported(self) -> bool:
+        """Whether keys of this kind cannot do it at all."""
+        return self.reason == "UnsupportedOperationException"

@@ -1,0 +1,1 @@
+"""KMS over its JSON protocol on the event loop: signed, bounded, and distrusted."""

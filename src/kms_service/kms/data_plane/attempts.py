@@ -1,0 +1,116 @@
+"""Which failed request is sent again, when, and how often: botocore's standard mode, with exceptions.
+
+A call that timed out is not tried again: another read would have to wait for it. An Encrypt is not either,
+except when throttled: the pool has other keys. A ReEncrypt never: its caller paces itself. And no attempt
+begins that could outlive the request's deadline.
+
+Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+A test holds it to botocore's.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from kms_service import deadline
+from kms_service.kms.faults import THROTTLING
+
+CONNECT_SECONDS = 1.0
+READ_SECONDS = 2.0
+ATTEMPT_SECONDS = CONNECT_SECONDS + READ_SECONDS
+ATTEMPTS = 3
+THROTTLED_SCALE_SECONDS = 1.0
+TRANSIENT_SCALE_SECONDS = 0.05
+MOST_ASKED_SECONDS = 5.0
+
+_TRANSIENT_STATUS = frozenset({500, 502, 503, 504})
+_TRANSIENT_CODES = frozenset({"RequestTimeout", "RequestTimeoutException"})
+_CAPACITY = 500
+_THROTTLED_COST = 5
+_TRANSIENT_COST = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a request failed, as far as the next one depends on it.
+
+    Attributes:
+        code: KMS's error code, or the transport's name of what happened.
+        status: of HTTP; None when no answer came.
+        timed_out: nobody knows whether KMS did it.
+        retry_after: seconds that KMS asks to wait; None when it does not say.
+    """
+
+    code: str
+    status: int | None
+    timed_out: bool = False
+    retry_after: float | None = None
+
+    @property
+    def throttled(self) -> bool:
+        """Whether KMS wants fewer requests."""
+        return self.code in THROTTLING or self.status == HTTPStatus.TOO_MANY_REQUESTS
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may well be served in a moment."""
+        lost = self.status is None and not self.timed_out
+        return lost or self.status in _TRANSIENT_STATUS or self.code in _TRANSIENT_CODES
+
+
+class Attempts:
+    """Decides over the attempts of all calls of a client, which share one bucket of retries.
+
+    The bucket keeps a Region that fails from being asked three times as often: each retry takes from it, each
+    call that goes well gives back.
+
+    Args:
+        chance: a number from 0 to 1, anew at each call.
+    """
+
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self._chance = chance
+        self._left = _CAPACITY
+
+    def pause(self, operation: str, number: int, failure: Failure) -> float | None:
+        """Seconds to wait before the next attempt; None when there is to be none.
+
+        Args:
+            operation: KMS's name of it.
+            number: of the attempt that failed, from 1.
+            failure: how.
+        """
+        if number >= ATTEMPTS or not _worth_another(operation, failure):
+            return None
+        scale = THROTTLED_SCALE_SECONDS if failure.throttled else TRANSIENT_SCALE_SECONDS
+        longest = scale * 2 ** (number - 1)
+        pause = self._chance() * longest
+        if failure.retry_after is not None:
+            pause = max(pause, min(failure.retry_after, pause + MOST_ASKED_SECONDS))
+        if not deadline.allows(max(longest, pause) + ATTEMPT_SECONDS):
+            return None
+        return pause if self._take(_cost(failure)) else None
+
+    def went_well(self, last: Failure | None) -> None:
+        """A call was served: give back what its last retry took, or a little where it needed none."""
+        self._left = min(_CAPACITY, self._left + (1 if last is None else _cost(last)))
+
+    def _take(self, cost: int) -> bool:
+        if cost > self._left:
+            return False
+        self._left -= cost
+        return True
+
+
+def _worth_another(operation: str, failure: Failure) -> bool:
+    if operation == "ReEncrypt" or failure.timed_out:
+        return False
+    if operation == "Encrypt":
+        answered = failure.status is not None and failure.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        return answered and (failure.throttled or failure.transient)
+    return failure.throttled or failure.transient
+
+
+def _cost(failure: Failure) -> int:
+    return _THROTTLED_COST if failure.throttled else _TRANSIENT_COST

@@ -1,0 +1,177 @@
+"""A client of KMS's JSON protocol: signs, sends, tries again, and says how a call failed.
+
+Source: https://docs.aws.amazon.com/kms/latest/APIReference/Welcome.html
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from kms_service import __version__, deadline
+from kms_service.errors import KmsServiceError, KmsUnavailable
+from kms_service.kms import faults
+from kms_service.kms.calls import Call
+from kms_service.kms.data_plane import chain, replies, surroundings
+from kms_service.kms.data_plane.attempts import ATTEMPT_SECONDS, Attempts, Failure
+from kms_service.kms.data_plane.chain import Loaded, NoCredentials
+from kms_service.kms.data_plane.connection import Answer, NoAnswer
+from kms_service.kms.data_plane.credentials import Credentials, fixed
+from kms_service.kms.data_plane.hooks import Hooks
+from kms_service.kms.data_plane.replies import Garbled, Reply
+from kms_service.kms.data_plane.signer import AccessKeys, Signer
+from kms_service.kms.data_plane.transport import Transport
+from kms_service.kms.errors import KmsCallNotMade, KmsTimedOut
+from kms_service.settings import Settings
+
+TOO_LATE = "TooLate"
+CLOSED = "closed"
+GARBLED = "garbled reply"
+# KMS does not know these credentials, or no longer: somebody may have put others in their place.
+_STALE_CREDENTIALS = frozenset(
+    {"ExpiredTokenException", "InvalidSignatureException", "UnrecognizedClientException"}
+)
+_USER_AGENT = f"kms-service/{__version__}"
+
+
+def connect(settings: Settings) -> "KmsClient":
+    """The process's client of KMS; it does nothing until the first call.
+
+    Args:
+        settings: Region, endpoint, and static credentials if there are any.
+    """
+    access_key_id, secret = settings.aws_access_key_id, settings.aws_secret_access_key
+    if access_key_id is None or secret is None:
+        walk: Callable[[], Loaded] = partial(chain.walk, settings.aws_region)
+    else:
+        token = settings.aws_session_token
+        revealed = None if token is None else token.get_secret_value()
+        walk = fixed(AccessKeys(access_key_id, secret.get_secret_value(), revealed))
+    return KmsClient(settings.aws_endpoint_url_kms, settings.aws_region, Credentials(walk))
+
+
+class KmsClient:
+    """The calls of one process to KMS in one Region. Belongs to one event loop.
+
+    Args:
+        endpoint: http(s) URL; None for AWS's own.
+        region: of the signatures, and of AWS's own endpoint.
+        credentials: closed with the client.
+    """
+
+    def __init__(self, endpoint: str | None, region: str, credentials: Credentials) -> None:
+        self._endpoint = endpoint
+        self._region = region
+        self._credentials = credentials
+        self._attempts = Attempts()
+        self._hooks = Hooks()
+        self._opening = asyncio.Lock()
+        self._line: _Line | None = None
+        self._closed = False
+
+    @property
+    def credentials_problem(self) -> str | None:
+        """Why there are no valid credentials now, in one word; None while there are, or nobody asked yet."""
+        return self._credentials.problem
+
+    async def ask(self, call: Call, key: str, members: Mapping[str, object]) -> Reply:
+        """Have KMS do one operation, in as many attempts as are worth it and the deadline allows.
+
+        Args:
+            call: the operation, and where its requests are counted.
+            key: ARN or alias, for errors.
+            members: the request, ready for JSON; an Encrypt's holds a DEK.
+
+        Raises:
+            KmsCallNotMade: there is no time, there are no valid credentials, or the client is closed.
+            IntegrityFailure, KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS refused it, or did not answer.
+        """
+        body = json.dumps(members).encode()
+        last: Failure | None = None
+        number = 1
+        while True:
+            answer = await self._send(call, key, body)
+            if isinstance(answer, Answer):
+                call.request_id = answer.headers.get(replies.REQUEST_ID)
+                if not replies.failed(answer):
+                    self._attempts.went_well(last)
+                    return _read(answer, key)
+            failure = _failure(answer)
+            pause = self._attempts.pause(call.operation, number, failure)
+            if pause is None:
+                raise self._error(failure, call, key)
+            last = failure
+            number += 1
+            await asyncio.sleep(pause)
+
+    async def close(self) -> None:
+        """End all connections and the refreshing of credentials, for good."""
+        self._closed = True
+        self._credentials.close()
+        if self._line is not None:
+            line, self._line = self._line, None
+            await line.transport.close()
+
+    async def _send(self, call: Call, key: str, body: bytes) -> Answer | NoAnswer:
+        if self._closed:
+            raise KmsCallNotMade(CLOSED, key)
+        try:
+            keys = await self._credentials.current()
+        except NoCredentials as error:
+            raise KmsCallNotMade(error.name, key) from None
+        line = self._line or await self._open(key)
+        if not deadline.allows(ATTEMPT_SECONDS):
+            raise KmsCallNotMade(TOO_LATE, key)
+        headers = line.signer.sign(keys, call.operation, body, time.time())
+        headers["user-agent"] = _USER_AGENT
+        call.requests += 1
+        hooked = self._hooks.answer(call.operation, line.signer.url, headers, body)
+        if hooked is not None:
+            return hooked
+        try:
+            return await line.transport.post(headers, body)
+        except NoAnswer as error:
+            return error
+
+    async def _open(self, key: str) -> "_Line":
+        async with self._opening:
+            if self._line is None:
+                try:
+                    found = await asyncio.to_thread(surroundings.look, self._endpoint, self._region)
+                except surroundings.Unreachable as error:
+                    raise KmsCallNotMade(error.name, key) from None
+                signer = Signer(found.url, self._region)
+                self._line = _Line(signer, Transport(signer.url, found.tls, found.proxy))
+            return self._line
+
+    def _error(self, failure: Failure, call: Call, key: str) -> KmsServiceError:
+        if failure.code in _STALE_CREDENTIALS:
+            self._credentials.distrust()
+        if failure.timed_out:
+            return KmsTimedOut(failure.code, key)
+        if failure.status is None:
+            return KmsUnavailable(failure.code, key)
+        return faults.from_code(failure.code, key, call.request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What is made at the first call: where KMS is, and the way there."""
+
+    signer: Signer
+    transport: Transport
+
+
+def _failure(answer: Answer | NoAnswer) -> Failure:
+    if isinstance(answer, NoAnswer):
+        return Failure(answer.name, None, timed_out=answer.timed_out)
+    return Failure(replies.error_code(answer), answer.status, retry_after=replies.seconds_to_wait(answer))
+
+
+def _read(answer: Answer, key: str) -> Reply:
+    try:
+        return replies.read(answer)
+    except Garbled:
+        raise KmsUnavailable(GARBLED, key, answer.headers.get(replies.REQUEST_ID)) from None

@@ -1,0 +1,107 @@
+"""Where KMS is, which certificates vouch for it, and whether a proxy lies between.
+
+All of it is read once, from AWS's and the system's own variables, in a thread: files and rules are slow.
+"""
+
+import os
+import ssl
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """How to reach an endpoint: its URL, what verifies it, and a proxy's URL, maybe with a password."""
+
+    url: str
+    tls: ssl.SSLContext | None
+    proxy: str | None = field(repr=False)
+
+
+class Unreachable(Exception):
+    """There is no way to KMS as things are set up; `name` says why."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def look(endpoint: str | None, region: str) -> Surroundings:
+    """Find out how to reach KMS. Blocks: run it in a thread.
+
+    Args:
+        endpoint: the settings' URL; None for AWS's own endpoint of the Region.
+        region: AWS's name of it.
+
+    Raises:
+        Unreachable: AWS's configuration or the bundle of certificates cannot be used.
+    """
+    url = endpoint or regional_endpoint(region)
+    secure = urlsplit(url).scheme == "https"
+    return Surroundings(url, _tls() if secure else None, proxy_for(url))
+
+
+def regional_endpoint(region: str) -> str:
+    """AWS's endpoint for the Region by botocore's rules, which honour AWS_USE_FIPS_ENDPOINT and its like.
+
+    Raises:
+        Unreachable: AWS's configuration is wrong, or knows no endpoint.
+    """
+    from botocore.endpoint_provider import EndpointProvider  # noqa: PLC0415 # 10 MB that a set endpoint saves
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 # as above
+    from botocore.session import Session  # noqa: PLC0415 # as above
+
+    try:
+        session = Session()
+        loader = session.get_component("data_loader")
+        rules = loader.load_service_model("kms", "endpoint-rule-set-1")
+        provider = EndpointProvider(rules, loader.load_data("partitions"))
+        found = provider.resolve_endpoint(
+            Region=region,
+            UseFIPS=bool(session.get_config_variable("use_fips_endpoint")),
+            UseDualStack=bool(session.get_config_variable("use_dualstack_endpoint")),
+        )
+    except (BotoCoreError, OSError, ValueError) as error:
+        raise Unreachable(type(error).__name__) from None
+    return str(found.url)
+
+
+def proxy_for(url: str) -> str | None:
+    """The http URL of the proxy for this URL, by HTTPS_PROXY and NO_PROXY, maybe with a password.
+
+    Raises:
+        Unreachable: the proxy is of another kind.
+    """
+    if not may_use_proxy(url) or proxy_bypass(urlsplit(url).hostname or ""):
+        return None
+    proxies = getproxies()
+    found = proxies.get("https") or proxies.get("all")
+    if found is None:
+        return None
+    proxy = found if "://" in found else f"http://{found}"
+    if not proxy.startswith("http://"):
+        raise Unreachable("HTTPS_PROXY is no http:// URL")
+    return proxy
+
+
+def may_use_proxy(url: str) -> bool:
+    """Whether a proxy may lie between: never for plain http or this machine, since it would see DEKs."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" and not _is_loopback(parts.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _tls() -> ssl.SSLContext:
+    # Host name and chain are verified, TLS is 1.2 or later: Python's defaults.
+    try:
+        return ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or None)
+    except OSError:  # an ssl.SSLError too: no certificate in it
+        raise Unreachable("AWS_CA_BUNDLE cannot be used") from None

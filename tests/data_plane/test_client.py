@@ -1,0 +1,403 @@
+"""The calls as a whole, against a scripted endpoint: attempts, deadlines, and what is told of them."""
+
+import asyncio
+import gc
+import io
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pytest
+import structlog
+
+from kms_endpoint import (
+    Delay,
+    Empty,
+    Error,
+    Fault,
+    FlippedPlaintext,
+    Garbage,
+    Hang,
+    KmsEndpoint,
+    LostReply,
+    OtherKeyId,
+    Reset,
+    ShortPlaintext,
+    Status,
+    Truncated,
+)
+from kms_service import deadline
+from kms_service.crypto.material import DataKey, WrappedDek
+from kms_service.errors import IntegrityFailure, KmsServiceError, KmsThrottled, KmsUnavailable
+from kms_service.kms.aws import AwsKmsService
+from kms_service.kms.data_plane.chain import Loaded, NoCredentials
+from kms_service.kms.data_plane.client import KmsClient, connect
+from kms_service.kms.data_plane.credentials import Credentials
+from kms_service.kms.data_plane.signer import AccessKeys
+from kms_service.kms.errors import KmsAccessDenied, KmsCallNotMade, KmsKeyDisabled, KmsTimedOut
+from kms_service.kms.keys.health import KeyHealth
+from kms_service.telemetry import logs, metrics
+from wiring import settings_for
+
+T = TypeVar("T")
+CONTEXT = {"purpose": "wallet-dek", "wallet_address": "0x0"}
+DEK = bytes(range(200, 232))
+
+
+@dataclass
+class Setting:
+    """A scripted KMS with two keys, and what runs a scenario with a client of it."""
+
+    kms: KmsEndpoint
+    arn: str
+    other: str
+    width: int = 8
+
+    def run(self, act: Callable[[AwsKmsService], Awaitable[T]], client: KmsClient | None = None) -> T:
+        async def scenario() -> T:
+            settings = settings_for("postgresql://nowhere/none", self.kms)
+            aws = AwsKmsService(client or connect(settings), settings.aws_region, KeyHealth(self.width))
+            try:
+                return await act(aws)
+            finally:
+                await aws.close()
+
+        return asyncio.run(scenario())
+
+    def wrapped(self) -> WrappedDek:
+        async def act(aws: AwsKmsService) -> WrappedDek:
+            return (await aws.encrypt(self.arn, DataKey(DEK), CONTEXT)).dek
+
+        return self.run(act)
+
+
+@pytest.fixture
+def setting() -> Iterator[Setting]:
+    with KmsEndpoint() as kms:
+        arn, other = kms.add_pool("Empressa-wallet-key", 2)
+        yield Setting(kms, arn, other)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came about")
+
+
+def test_a_dek_goes_there_and_back(setting: Setting) -> None:
+    dek = setting.wrapped()
+
+    async def act(aws: AwsKmsService) -> bytes:
+        moved = await aws.re_encrypt(dek, CONTEXT, setting.other, CONTEXT)
+        assert moved.dek.key_arn == setting.other
+        assert moved.key_material_id
+        opened = await aws.decrypt(moved.dek, CONTEXT)
+        assert opened.request_id
+        return opened.dek.reveal()
+
+    assert setting.run(act) == DEK
+    assert [each.key_id for each in setting.kms.received("Decrypt")] == [setting.other]
+    assert all(each.signed for each in setting.kms.requests)
+
+
+# fault: (error of a Decrypt, its requests), (error of an Encrypt, its requests)
+Outcome = tuple[type[Exception], str, int]
+OUTCOMES: list[tuple[Fault, Outcome, Outcome]] = [
+    (Status(500), (KmsUnavailable, "500", 3), (KmsUnavailable, "500", 1)),
+    (Status(503), (KmsUnavailable, "503", 3), (KmsUnavailable, "503", 1)),
+    (Status(302), (KmsUnavailable, "302", 1), (KmsUnavailable, "302", 1)),
+    (Status(429), (KmsThrottled, "429", 3), (KmsThrottled, "429", 3)),
+    (Reset(), (KmsUnavailable, "ConnectionClosedError", 3), (KmsUnavailable, "ConnectionClosedError", 1)),
+    (LostReply(), (KmsUnavailable, "ConnectionClosedError", 3), (KmsUnavailable, "ConnectionClosedError", 1)),
+    (Truncated(), (KmsUnavailable, "ConnectionClosedError", 3), (KmsUnavailable, "ConnectionClosedError", 1)),
+    (Hang(), (KmsTimedOut, "ReadTimeoutError", 1), (KmsTimedOut, "ReadTimeoutError", 1)),
+    (Garbage(), (KmsUnavailable, "garbled reply", 1), (KmsUnavailable, "garbled reply", 1)),
+    (Empty(), (KmsUnavailable, "garbled reply", 1), (KmsUnavailable, "garbled reply", 1)),
+    (
+        Error("ThrottlingException"),
+        (KmsThrottled, "ThrottlingException", 3),
+        (KmsThrottled, "ThrottlingException", 3),
+    ),
+    (
+        Error("KMSInternalException"),
+        (KmsUnavailable, "KMSInternalException", 3),
+        (KmsUnavailable, "KMSInternalException", 1),
+    ),
+    (
+        Error("AccessDeniedException"),
+        (KmsAccessDenied, "AccessDeniedException", 1),
+        (KmsAccessDenied, "AccessDeniedException", 1),
+    ),
+    (
+        Error("DisabledException"),
+        (KmsKeyDisabled, "DisabledException", 1),
+        (KmsKeyDisabled, "DisabledException", 1),
+    ),
+    (
+        Error("InvalidCiphertextException"),
+        (IntegrityFailure, "InvalidCiphertextException", 1),
+        (KmsUnavailable, "InvalidCiphertextException", 1),
+    ),
+    (
+        OtherKeyId("arn:other"),
+        (IntegrityFailure, "reply names another key", 1),
+        (KmsUnavailable, "reply names another key", 1),
+    ),
+]
+
+
+@pytest.mark.invariant(4)
+@pytest.mark.parametrize(("fault", "decrypt", "encrypt"), OUTCOMES, ids=lambda value: str(value)[:40])
+def test_what_a_fault_becomes_and_how_often_it_is_tried(
+    setting: Setting, fault: Fault, decrypt: Outcome, encrypt: Outcome
+) -> None:
+    dek = setting.wrapped()
+
+    async def outcome(work: Awaitable[object]) -> tuple[type, str]:
+        try:
+            await work
+        except (KmsUnavailable, KmsServiceError) as error:
+            return type(error), str(getattr(error, "reason", ""))
+        raise AssertionError("it went well")
+
+    async def act(aws: AwsKmsService) -> tuple[tuple[type, str], tuple[type, str]]:
+        return (
+            await outcome(aws.decrypt(dek, CONTEXT)),
+            await outcome(aws.encrypt(setting.other, DataKey(DEK), CONTEXT)),
+        )
+
+    before = setting.kms.count("Encrypt")
+    setting.kms.on("Encrypt", "Decrypt").answer(fault)
+    opened, wrapped = setting.run(act)
+    assert (*opened, setting.kms.count("Decrypt")) == decrypt
+    assert (*wrapped, setting.kms.count("Encrypt") - before) == encrypt
+
+
+@pytest.mark.invariant(4)
+def test_a_short_dek_is_an_integrity_failure(setting: Setting) -> None:
+    dek = setting.wrapped()
+    setting.kms.on("Decrypt").answer(ShortPlaintext())
+    with pytest.raises(IntegrityFailure):
+        setting.run(lambda aws: aws.decrypt(dek, CONTEXT))
+
+
+@pytest.mark.parametrize(
+    ("dek", "reason"),
+    [
+        (WrappedDek("alias/x", "eu-central-1", b"b"), "stored key id"),
+        (WrappedDek("arn:aws:kms:us-east-1:111122223333:key/a", "eu-central-1", b"b"), "stored key id"),
+        (
+            WrappedDek("arn:aws:kms:eu-central-1:111122223333:key/a", "eu-central-1", b""),
+            "stored blob's length",
+        ),
+        (
+            WrappedDek("arn:aws:kms:eu-central-1:111122223333:key/a", "eu-central-1", bytes(6145)),
+            "stored blob's length",
+        ),
+    ],
+)
+def test_what_cannot_be_a_stored_dek_is_not_sent(setting: Setting, dek: WrappedDek, reason: str) -> None:
+    with pytest.raises(IntegrityFailure) as failure:
+        setting.run(lambda aws: aws.decrypt(dek, CONTEXT))
+    assert failure.value.reason == reason
+    with pytest.raises(IntegrityFailure):
+        setting.run(lambda aws: aws.re_encrypt(dek, CONTEXT, setting.arn, CONTEXT))
+    assert setting.kms.requests == []
+
+
+def test_a_create_checks_what_an_opening_will(setting: Setting) -> None:
+    elsewhere = setting.arn.replace("eu-central-1", "us-east-1")
+    with pytest.raises(KmsCallNotMade, match="cannot be reached"):
+        setting.run(lambda aws: aws.encrypt(elsewhere, DataKey(DEK), CONTEXT))
+    assert setting.kms.requests == []
+
+
+def test_no_attempt_begins_without_time_for_it(setting: Setting) -> None:
+    dek = setting.wrapped()
+
+    async def act(aws: AwsKmsService) -> None:
+        with deadline.within(2.9), pytest.raises(KmsCallNotMade) as failure:
+            await aws.decrypt(dek, CONTEXT)
+        assert failure.value.reason == "TooLate"
+        setting.kms.on("Decrypt").answer(Status(500))
+        started = time.monotonic()
+        with deadline.within(3.02), pytest.raises(KmsUnavailable) as broken:
+            await aws.decrypt(dek, CONTEXT)
+        # Why the first attempt failed is not hidden by there being no second.
+        assert broken.value.reason == "500"
+        assert time.monotonic() - started < 2
+
+    setting.run(act)
+    assert setting.kms.count("Decrypt") == 1
+
+
+def test_many_wait_at_once_on_one_thread(setting: Setting) -> None:
+    """Calls that take 0.3 s each end together; a call that is given up leaves its place."""
+    dek = setting.wrapped()
+    setting.width = 300
+
+    async def act(aws: AwsKmsService) -> float:
+        started = time.monotonic()
+        tasks = [asyncio.create_task(aws.decrypt(dek, CONTEXT)) for _ in range(60)]
+        for task in tasks[::2]:
+            asyncio.get_running_loop().call_later(0.1, task.cancel)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(isinstance(each, asyncio.CancelledError) for each in results) == 30
+        assert not any(isinstance(each, Exception) for each in results[1::2])
+        lane = aws._health._key(setting.arn).lane
+        assert not lane._started
+        return time.monotonic() - started
+
+    with setting.kms.on("Decrypt").answer(Delay(0.3)):
+        assert setting.run(act) < 8
+
+
+def test_connections_are_kept(setting: Setting) -> None:
+    dek = setting.wrapped()
+
+    async def act(aws: AwsKmsService) -> int:
+        for _ in range(20):
+            await aws.decrypt(dek, CONTEXT)
+        line = aws._client._line
+        assert line is not None
+        return len(line.transport._idle)
+
+    assert setting.run(act) == 1
+
+
+def test_every_request_is_counted_and_told(setting: Setting) -> None:
+    dek = setting.wrapped()
+
+    def billed() -> float:
+        return float(metrics.kms_billable_requests.labels("Decrypt", "wallet-dek")._value.get())
+
+    def outcomes(outcome: str) -> float:
+        return float(metrics.kms_requests.labels("Decrypt", "alias/k", outcome)._value.get())
+
+    async def act(aws: AwsKmsService) -> None:
+        aws.label(setting.arn, "alias/k")
+        with setting.kms.on("Decrypt").answer(Status(500)), pytest.raises(KmsUnavailable):
+            await aws.decrypt(dek, CONTEXT)
+        await aws.decrypt(dek, CONTEXT)
+        task = asyncio.create_task(aws.decrypt(dek, CONTEXT))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    before = billed(), outcomes("kms_unavailable"), outcomes("ok"), outcomes("cancelled")
+    setting.run(act)
+    after = billed(), outcomes("kms_unavailable"), outcomes("ok"), outcomes("cancelled")
+    assert [later - earlier for earlier, later in zip(before[1:], after[1:], strict=True)] == [1, 1, 1]
+    assert after[0] - before[0] in {4, 5}
+
+
+def test_without_credentials_nothing_is_sent_and_readiness_can_tell(setting: Setting) -> None:
+    dek = setting.wrapped()
+    sent = len(setting.kms.requests)
+    found: list[Loaded] = []
+
+    def walk() -> Loaded:
+        if not found:
+            raise NoCredentials("NoCredentialsError")
+        return found[0]
+
+    async def act(aws: AwsKmsService) -> None:
+        problems = [aws.credentials_problem]
+        with pytest.raises(KmsCallNotMade) as failure:
+            await aws.decrypt(dek, CONTEXT)
+        problems.append(aws.credentials_problem)
+        assert failure.value.reason == "NoCredentialsError"
+        assert problems == [None, "NoCredentialsError"]
+        assert len(setting.kms.requests) == sent
+        found.append(Loaded(AccessKeys("AKID", "secret", None), lambda _seconds: False))
+        await _until(lambda: aws.credentials_problem is None)
+        await aws.decrypt(dek, CONTEXT)
+
+    setting.run(act, KmsClient(setting.kms.url, "eu-central-1", Credentials(walk)))
+
+
+def test_credentials_that_kms_no_longer_takes_are_asked_for_again(setting: Setting) -> None:
+    dek = setting.wrapped()
+    walks: list[float] = []
+
+    def walk() -> Loaded:
+        walks.append(time.monotonic())
+        return Loaded(AccessKeys("AKID", "secret", None), lambda _seconds: False)
+
+    credentials = Credentials(walk)
+
+    async def act(aws: AwsKmsService) -> None:
+        await aws.decrypt(dek, CONTEXT)
+        credentials._walked_at -= 10
+        with setting.kms.on("Decrypt").answer(Error("ExpiredTokenException")):
+            for _ in range(3):
+                with pytest.raises(KmsUnavailable):
+                    await aws.decrypt(dek, CONTEXT)
+        await _until(lambda: len(walks) == 2)
+
+    setting.run(act, KmsClient(setting.kms.url, "eu-central-1", credentials))
+    assert len(walks) == 2
+
+
+def test_a_closed_client_makes_no_call(setting: Setting) -> None:
+    dek = setting.wrapped()
+
+    async def act(aws: AwsKmsService) -> None:
+        await aws.close()
+        await aws.close()
+        with pytest.raises(KmsCallNotMade) as failure:
+            await aws.decrypt(dek, CONTEXT)
+        assert failure.value.reason == "closed"
+
+    setting.run(act)
+
+
+@pytest.fixture
+def _log_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+@pytest.mark.invariant(1)
+@pytest.mark.usefixtures("_log_restored")
+def test_no_dek_is_logged_whatever_happens_in_debug_mode(setting: Setting) -> None:
+    """Each fault, with asyncio's debug mode and every logger at DEBUG that our settings leave there."""
+    dek = setting.wrapped()
+    shapes = [DEK.hex(), repr(DEK)[2:40], "yMnKy8zNzs/Q", repr(bytearray(DEK))[12:40]]
+
+    async def act() -> list[str]:
+        said: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.slow_callback_duration = 0.0
+        loop.set_exception_handler(lambda _loop, context: said.append(repr(context)))
+        settings = settings_for("postgresql://nowhere/none", setting.kms)
+        aws = AwsKmsService(connect(settings), settings.aws_region, KeyHealth(8))
+        faults: list[Fault] = [FlippedPlaintext(), ShortPlaintext(), *(each[0] for each in OUTCOMES)]
+        for fault in faults:
+            if isinstance(fault, Hang):
+                continue
+            with setting.kms.on("Encrypt", "Decrypt").answer(fault):
+                for work in (aws.decrypt(dek, CONTEXT), aws.encrypt(setting.other, DataKey(DEK), CONTEXT)):
+                    task = asyncio.create_task(work)
+                    await asyncio.wait((task,))
+                    said.append(f"{task!r} {task.exception()!r}")
+        opened = asyncio.create_task(aws.decrypt(dek, CONTEXT))
+        await asyncio.wait((opened,))
+        said.append(f"{opened!r} {opened.result()!r}")
+        await aws.close()
+        return said
+
+    logged = io.StringIO()
+    logs.configure("DEBUG", "json", logged)
+    said = asyncio.run(act(), debug=True)
+    gc.collect()
+    everything = "\n".join([*said, logged.getvalue()])
+    assert "Executing" in everything, "asyncio's debug mode said nothing of slow callbacks"
+    assert [shape for shape in shapes if shape in everything] == []

@@ -1,0 +1,332 @@
+"""Credentials are fresh before anybody needs them; a source of them that hangs stops only what has none."""
+
+import asyncio
+import json
+import os
+import stat
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from kms_service import deadline
+from kms_service.kms.data_plane import chain, credentials
+from kms_service.kms.data_plane.chain import Loaded, NoCredentials
+from kms_service.kms.data_plane.credentials import HANGS, Credentials, fixed
+from kms_service.kms.data_plane.signer import AccessKeys
+
+T = TypeVar("T")
+
+
+class Source:
+    """A chain of providers, as a test moves it: credentials of `lifetime` seconds, an error, or no answer."""
+
+    def __init__(self, lifetime: float = 3600) -> None:
+        self.lifetime = lifetime
+        self.walks = 0
+        self.error: str | None = None
+        self.hang: threading.Event | None = None
+
+    def __call__(self) -> Loaded:
+        self.walks += 1
+        number, hang = self.walks, self.hang
+        if hang is not None:
+            hang.wait(60)
+        if self.error is not None:
+            raise NoCredentials(self.error)
+        end = time.monotonic() + self.lifetime
+        return Loaded(
+            AccessKeys(f"AKID{number}", "secret", None), lambda seconds: time.monotonic() + seconds > end
+        )
+
+
+@pytest.fixture
+def source() -> Iterator[Source]:
+    made = Source()
+    yield made
+    if made.hang is not None:
+        made.hang.set()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same course of events in a fraction of the time."""
+    monkeypatch.setattr(credentials, "WALK_SECONDS", 0.2)
+    monkeypatch.setattr(credentials, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(credentials, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(credentials, "LONGEST_PAUSE_SECONDS", 0.2)
+
+
+def _with(walk: Callable[[], Loaded], act: Callable[[Credentials], Awaitable[T]]) -> T:
+    async def run() -> T:
+        made = Credentials(walk)
+        try:
+            return await act(made)
+        finally:
+            made.close()
+
+    return asyncio.run(asyncio.wait_for(run(), 60))
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came about")
+
+
+def test_all_who_come_first_wait_for_one_walk(source: Source) -> None:
+    async def act(made: Credentials) -> list[AccessKeys]:
+        assert made.problem is None
+        return await asyncio.gather(*(made.current() for _ in range(20)))
+
+    assert {keys.access_key_id for keys in _with(source, act)} == {"AKID1"}
+    assert source.walks == 1
+
+
+def test_settings_credentials_are_never_asked_for_again() -> None:
+    async def act(made: Credentials) -> AccessKeys:
+        first = await made.current()
+        made.distrust()
+        return first
+
+    assert _with(fixed(AccessKeys("AKID", "secret", None)), act).access_key_id == "AKID"
+
+
+@pytest.mark.usefixtures("quick")
+def test_they_are_replaced_ahead_of_expiry_while_nobody_waits(source: Source) -> None:
+    source.lifetime = credentials.AHEAD_SECONDS - 1
+
+    async def act(made: Credentials) -> None:
+        assert (await made.current()).access_key_id == "AKID1"
+        made._walked_at -= credentials.AGAIN_SECONDS
+        await _until(lambda: source.walks == 2)
+        await _until(lambda: made._walking is None)
+        assert (await made.current()).access_key_id == "AKID2"
+        await asyncio.sleep(0.3)
+        assert source.walks == 2, "asked again before its time"
+
+    _with(source, act)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_source_that_hangs_stops_nobody_who_has_valid_ones(source: Source) -> None:
+    source.lifetime = 0.8
+
+    async def act(made: Credentials) -> None:
+        await made.current()
+        source.hang = threading.Event()
+        await _until(lambda: source.walks == 2)
+        started = time.monotonic()
+        while time.monotonic() < started + 0.2:
+            before = time.monotonic()
+            assert (await made.current()).access_key_id == "AKID1"
+            assert time.monotonic() - before < 0.1
+            assert made.problem is None
+            await asyncio.sleep(0.01)
+        # They expire, and what needs KMS fails at once.
+        await _until(lambda: made.problem is not None)
+        before = time.monotonic()
+        with pytest.raises(NoCredentials) as failure:
+            await made.current()
+        assert (failure.value.name, made.problem) == (HANGS, HANGS)
+        assert time.monotonic() - before < 0.1
+        # It answers again: others are there within moments, without anybody who asks.
+        source.hang.set()
+        source.lifetime = 3600
+        await _until(lambda: made.problem is None)
+        await made.current()
+
+    _with(source, act)
+
+
+@pytest.mark.usefixtures("quick")
+def test_threads_that_hang_are_few(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credentials, "MOST_WALKING", 3)
+    source.hang = threading.Event()
+
+    async def act(made: Credentials) -> None:
+        with pytest.raises(NoCredentials):
+            await made.current()
+        await _until(lambda: source.walks == 3)
+        await asyncio.sleep(0.6)
+        assert source.walks == 3
+        assert made.problem == HANGS
+        assert source.hang is not None
+        source.hang.set()
+        await _until(lambda: made.problem is None)
+
+    _with(source, act)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_source_that_fails_is_named_and_asked_again(source: Source) -> None:
+    source.error = "NoCredentialsError"
+
+    async def act(made: Credentials) -> None:
+        with pytest.raises(NoCredentials, match="NoCredentialsError"):
+            await made.current()
+        assert made.problem == "NoCredentialsError"
+        source.error = None
+        await _until(lambda: made.problem is None)
+        assert (await made.current()).access_key_id.startswith("AKID")
+
+    _with(source, act)
+
+
+def test_whoever_waits_for_the_first_keeps_to_the_deadline(source: Source) -> None:
+    source.hang = threading.Event()
+
+    async def act(made: Credentials) -> float:
+        started = time.monotonic()
+        with deadline.within(0.2), pytest.raises(NoCredentials, match=HANGS):
+            await made.current()
+        return time.monotonic() - started
+
+    assert _with(source, act) < 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_credentials_that_kms_refuses_are_asked_for_again(source: Source) -> None:
+    async def act(made: Credentials) -> None:
+        await made.current()
+        made._walked_at -= 10
+        for _ in range(5):
+            made.distrust()
+        await _until(lambda: source.walks == 2)
+        await _until(lambda: made._walking is None)
+        assert (await made.current()).access_key_id == "AKID2"
+
+    _with(source, act)
+
+
+def test_a_failure_nobody_foresaw_is_named(source: Source) -> None:
+    def walk() -> Loaded:
+        raise RuntimeError("canary")
+
+    async def act(made: Credentials) -> str | None:
+        with pytest.raises(NoCredentials, match="RuntimeError") as failure:
+            await made.current()
+        assert "canary" not in f"{failure.value!r}"
+        return made.problem
+
+    assert _with(walk, act) == "RuntimeError"
+    assert source.walks == 0
+
+
+# The chain itself, with botocore's providers.
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine without credentials; the path of its AWS configuration."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    config = tmp_path / "config"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return config
+
+
+def _program(machine: Path, script: str) -> None:
+    program = machine.parent / "program"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    machine.write_text(f"[default]\ncredential_process = {program}\n")
+
+
+def _answer(lifetime: timedelta) -> str:
+    expiration = (datetime.now(UTC) + lifetime).isoformat()
+    answer = {"Version": 1, "AccessKeyId": "AKIDP", "SecretAccessKey": "s", "SessionToken": "t"}
+    return "echo '" + json.dumps({**answer, "Expiration": expiration}) + "'"
+
+
+def test_the_chain_finds_what_the_environment_has(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not machine.exists()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+    loaded = chain.walk("eu-central-1")
+    assert (loaded.keys.access_key_id, loaded.keys.session_token) == ("AKIDE", None)
+    assert not loaded.expire_within(1e9)
+    assert "canary" not in repr(loaded)
+
+
+def test_a_programs_credentials_expire(machine: Path) -> None:
+    _program(machine, _answer(timedelta(hours=1)))
+    loaded = chain.walk("eu-central-1")
+    assert (loaded.keys.access_key_id, loaded.keys.session_token) == ("AKIDP", "t")
+    assert (loaded.expire_within(0), loaded.expire_within(3590), loaded.expire_within(3610)) == (
+        False,
+        False,
+        True,
+    )
+
+
+def test_a_program_that_hangs_is_ended(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "PROCESS_SECONDS", 0.3)
+    _program(machine, "exec sleep 60")
+    started = time.monotonic()
+    with pytest.raises(NoCredentials, match="TimeoutExpired"):
+        chain.walk("eu-central-1")
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [("echo canary >&2; exit 1", "CredentialRetrievalError"), ("echo canary", "JSONDecodeError")],
+)
+def test_what_a_program_says_goes_nowhere(machine: Path, script: str, name: str) -> None:
+    _program(machine, script)
+    with pytest.raises(NoCredentials) as failure:
+        chain.walk("eu-central-1")
+    assert failure.value.name == name
+    assert "canary" not in f"{failure.value!r}"
+    assert failure.value.__suppress_context__
+
+
+def test_a_machine_without_any_says_so(machine: Path) -> None:
+    assert not machine.exists()
+    with pytest.raises(NoCredentials, match="NoCredentialsError"):
+        chain.walk("eu-central-1")
+
+
+@pytest.mark.parametrize(
+    ("config", "profile", "name"),
+    [
+        ("[profile\nbroken", None, "ConfigParseError"),
+        ("[default]\n", "other", "ProfileNotFound"),
+        ("[default]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = none\n", None, "InvalidConfigError"),
+    ],
+)
+def test_a_wrong_configuration_is_named(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, config: str, profile: str | None, name: str
+) -> None:
+    machine.write_text(config)
+    if profile is not None:
+        monkeypatch.setenv("AWS_PROFILE", profile)
+    with pytest.raises(NoCredentials, match=name):
+        chain.walk("eu-central-1")
+
+
+def test_an_sts_that_hangs_is_waited_for_a_few_seconds(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import socket  # noqa: PLC0415 # for this test alone
+
+    token = tmp_path / "token"
+    token.write_text("web identity")
+    assert not machine.exists()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+        monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/serve")
+        started = time.monotonic()
+        with pytest.raises(NoCredentials, match="ReadTimeoutError"):
+            chain.walk("eu-central-1")
+        assert time.monotonic() - started < 6

@@ -1,0 +1,140 @@
+"""Cancelled at every single await, a use case leaves nothing half done behind (invariant 15)."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy.pool import QueuePool
+
+from event_loop import complete
+from kms_endpoint import KmsEndpoint
+from kms_service.api.asgi.in_flight import InFlight
+from kms_service.bootstrap import Services
+from kms_service.service.switches.seal import SealService
+
+Work = Callable[[Services, str], Coroutine[Any, Any, object]]
+
+
+class _CancelledAt:
+    """Runs a coroutine and cancels its task where it waits for the `step`-th time."""
+
+    def __init__(self, work: Coroutine[Any, Any, object], step: int) -> None:
+        self._work = work
+        self._step = step
+        self.steps = 0
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        resume: Callable[[], Any] = lambda: self._work.send(None)  # noqa: E731 # one of two, below
+        while True:
+            try:
+                waiting = resume()
+            except StopIteration as end:
+                return end.value
+            self.steps += 1
+            task = asyncio.current_task()
+            if self.steps == self._step and task is not None:
+                task.cancel()
+            try:
+                answer = yield waiting
+            except BaseException as error:  # noqa: BLE001 # whatever it is, it belongs to the coroutine
+                resume = lambda error=error: self._work.throw(error)  # noqa: E731
+            else:
+                resume = lambda answer=answer: self._work.send(answer)  # noqa: E731
+
+
+def _create(services: Services, user: str) -> Coroutine[Any, Any, object]:
+    return services.wallets.ensure_wallet(user)
+
+
+def _read(services: Services, _user: str) -> Coroutine[Any, Any, object]:
+    return services.wallets.get_private_key_for_user("settled")
+
+
+def _sign(services: Services, _user: str) -> Coroutine[Any, Any, object]:
+    return services.signing.sign_message("settled", b"hello")
+
+
+def _seal(services: Services, user: str) -> Coroutine[Any, Any, object]:
+    return _sealed_and_opened(services.seal, user)
+
+
+async def _sealed_and_opened(seal: SealService, reason: str) -> None:
+    await seal.seal(reason)
+    await seal.unseal()
+
+
+def _move(services: Services, _user: str) -> Coroutine[Any, Any, object]:
+    return services.pool_service.refresh()
+
+
+@pytest.mark.invariant(15)
+@pytest.mark.parametrize("work", [_create, _read, _sign, _seal, _move])
+def test_nothing_is_left_half_done(services: Services, database_url: str, work: Work) -> None:
+    complete(services.wallets.ensure_wallet("settled"))
+    complete(services.signing.sign_message("settled", b"first"))  # loads what signing needs
+    step, cancelled = 0, True
+    while cancelled:
+        step += 1
+        cancelled = complete(_cancelled(_CancelledAt(work(services, f"user-{step}"), step)))
+        pool = services.database.engine.pool
+        assert isinstance(pool, QueuePool)
+        assert pool.checkedout() == 0, f"a connection is still out after a cancel at await {step}"
+        assert _places_taken(services) == 0, f"a place is still taken after a cancel at await {step}"
+    assert step > 2
+    _agrees(database_url)
+    complete(services.seal.unseal())
+    assert complete(services.wallets.ensure_wallet("afterwards")).created
+    assert complete(services.wallets.get_private_key_for_user("afterwards")).private_key
+    assert complete(services.verifier.verify(None, {}, lambda _: None)).intact
+
+
+def _places_taken(services: Services) -> int:
+    return sum(len(key.lane._started) for key in services.pool._health._keys.values())
+
+
+async def _cancelled(work: _CancelledAt) -> bool:
+    async def run() -> object:
+        return await work
+
+    task = asyncio.create_task(run())
+    await asyncio.wait({task})
+    return task.cancelled()
+
+
+def _agrees(database_url: str) -> None:
+    """Every wallet has its audit row, and every such row its wallet."""
+    with psycopg.connect(database_url) as connection:
+        wallets = connection.execute("SELECT user_id FROM wallets ORDER BY 1").fetchall()
+        rows = connection.execute(
+            "SELECT user_id FROM audit_events WHERE action = 'wallet.create' AND outcome = 'ok' ORDER BY 1"
+        ).fetchall()
+        idle = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' "
+            "AND datname = current_database()"
+        ).fetchone()
+    assert wallets == rows
+    assert idle == (0,)
+
+
+@pytest.mark.invariant(15)
+def test_a_create_whose_caller_is_gone_is_finished_and_recorded(
+    services: Services, kms_endpoint: KmsEndpoint, database_url: str
+) -> None:
+
+    in_flight = InFlight(8, 10)
+
+    async def leave_early() -> None:
+        caller = asyncio.create_task(in_flight.run(services.wallets.ensure_wallet, "left"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.wait({caller})
+        assert caller.cancelled()
+        await in_flight.close()
+
+    complete(leave_early())
+    assert kms_endpoint.count("Encrypt") >= 1
+    _agrees(database_url)
+    assert not complete(services.wallets.ensure_wallet("left")).created
