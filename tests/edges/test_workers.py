@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -13,10 +14,11 @@ import httpx
 import psutil
 import pytest
 
-from kms_endpoint import KmsEndpoint
+from kms_endpoint import Delay, KmsEndpoint
+from kms_service.access.scopes import Scope
 from kms_service.settings import GRACE_SECONDS
 from raw_http import PROBE, answered, asked, connected, statuses
-from server_process import ServerProcess, environment, free_port, run, serve
+from server_process import ServerProcess, environment, free_port, make_token, run, serve
 from waiting import wait_until
 from wiring import FreshDatabase
 
@@ -24,9 +26,15 @@ DEADLINE_SECONDS = 4
 
 
 @pytest.fixture(scope="module")
-def env(fresh_database: FreshDatabase) -> Iterator[dict[str, str]]:
-    with fresh_database() as url, KmsEndpoint() as endpoint:
+def endpoint() -> Iterator[KmsEndpoint]:
+    with KmsEndpoint() as endpoint:
         endpoint.add_pool("Empressa-wallet-key", 10)
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def env(fresh_database: FreshDatabase, endpoint: KmsEndpoint) -> Iterator[dict[str, str]]:
+    with fresh_database() as url:
         yield environment(
             url,
             endpoint,
@@ -38,7 +46,13 @@ def env(fresh_database: FreshDatabase) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def server(env: dict[str, str]) -> Iterator[ServerProcess]:
+def token(env: dict[str, str]) -> str:
+    return make_token(env, "tester", *Scope)
+
+
+@pytest.fixture(scope="module")
+def server(env: dict[str, str], token: str) -> Iterator[ServerProcess]:
+    del token  # there before the server
     with serve(env) as server:
         wait_until(lambda: both_serve(server))
         yield server
@@ -241,3 +255,26 @@ def test_a_port_that_is_taken_is_told_in_one_line(env: dict[str, str], variable:
     assert done.returncode == 78
     (line,) = [line for line in done.stderr.splitlines() if line.startswith(f"  {variable}: ")]
     assert line.endswith("cannot be listened on: Address already in use")
+
+
+def test_four_hundred_callers_at_once_are_all_answered(
+    server: ServerProcess, endpoint: KmsEndpoint, token: str
+) -> None:
+    """Some perhaps with `overloaded`, but none with a reset."""
+    wait_until(lambda: both_serve(server))
+    with server.client(token) as client:
+        assert client.put("/wallets/many").status_code in {200, 201}
+    request = f"GET /wallets/many/private-key HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
+
+    def call(_: int) -> list[int]:
+        with connected(server.url, 60) as connection:
+            answers = b""
+            for _ in range(3):
+                connection.sendall(request.encode())
+                answers += answered(connection)
+        return statuses(answers)
+
+    with endpoint.on("Decrypt").answer(Delay(0.1)), ThreadPoolExecutor(400) as callers:
+        answered_with = [status for each in callers.map(call, range(400)) for status in each]
+    assert len(answered_with) == 1200
+    assert set(answered_with) <= {200, 503}

@@ -1,0 +1,83 @@
+"""What anybody may do to a server with TLS before the handshake is done."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from authority import SERVER, Authority
+from kms_endpoint import KmsEndpoint
+from kms_service.api.asgi.admission import SPARE_CONNECTIONS
+from kms_service.api.asgi.patience import HANDSHAKE_SECONDS, HEAD_SECONDS
+from raw_http import PROBE, answered, connected, seconds_until_closed, statuses
+from server_process import environment, serve
+from wiring import FreshDatabase
+
+MAX_CONNECTIONS = 20
+SLACK_SECONDS = 4  # of a busy machine
+
+
+@dataclass
+class Secured:
+    """A server and a client that trusts it."""
+
+    url: str
+    client: ssl.SSLContext
+
+    def wrapped(self, connection: socket.socket) -> ssl.SSLSocket:
+        """The connection, behind a handshake."""
+        return self.client.wrap_socket(connection, server_hostname="127.0.0.1")
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["alone", "supervised"])
+def secured(
+    request: pytest.FixtureRequest, fresh_database: FreshDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Secured]:
+    authority = Authority(tmp_path_factory.mktemp("authority"), "ours")
+    certificate, key = authority.issue("server", SERVER)
+    client = ssl.create_default_context(cafile=authority.certificate_file)
+    with fresh_database() as url, KmsEndpoint() as endpoint:
+        endpoint.add_pool("Empressa-wallet-key", 10)
+        env = environment(
+            url,
+            endpoint,
+            TLS_CERT_FILE=certificate,
+            TLS_KEY_FILE=key,
+            MAX_CONNECTIONS=MAX_CONNECTIONS,
+            WORKERS=request.param,
+        )
+        with serve(env, client) as server:
+            yield Secured(server.url, client)
+            assert server.err == []
+            assert "Traceback" not in server.printed
+
+
+@pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02\x00\x01\x00"], ids=["silence", "half a hello"])
+def test_a_handshake_that_does_not_go_on_is_ended(secured: Secured, begun: bytes) -> None:
+    with connected(secured.url) as connection:
+        connection.sendall(begun)
+        assert seconds_until_closed(connection) < HANDSHAKE_SECONDS + SLACK_SECONDS
+
+
+def test_silence_behind_a_handshake_is_ended(secured: Secured) -> None:
+    with connected(secured.url) as connection, secured.wrapped(connection) as behind:
+        assert seconds_until_closed(behind) < HEAD_SECONDS + SLACK_SECONDS
+
+
+@pytest.mark.parametrize("sent", [PROBE, bytes(range(1, 200))], ids=["plain HTTP", "noise"])
+def test_what_is_no_handshake_is_ended_at_once(secured: Secured, sent: bytes) -> None:
+    with connected(secured.url) as connection:
+        connection.sendall(sent)
+        assert seconds_until_closed(connection) < SLACK_SECONDS
+
+
+def test_a_flood_of_handshakes_keeps_nobody_out(secured: Secured) -> None:
+    with ExitStack() as stack:
+        for _ in range(3 * (MAX_CONNECTIONS + SPARE_CONNECTIONS)):
+            stack.enter_context(connected(secured.url))
+        with connected(secured.url) as connection, secured.wrapped(connection) as behind:
+            behind.sendall(PROBE)
+            assert statuses(answered(behind)) == [200]
