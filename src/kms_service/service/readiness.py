@@ -70,12 +70,17 @@ class Readiness:
         checks = dict(self._checks)
         if self._clock() - self._seen > STALE_SECONDS:
             checks["database"] = "does not answer"
-        usable = any(key.wraps for key in self._pool.keys)
-        checks["kms"] = OK if usable else "no usable key"
+        checks["kms"] = self._kms()
         if self._draining:
             checks["process"] = "shutting down"
         ready = all(check == OK for check in checks.values())
         return Health(ready, {**checks, "releases": "sealed" if self._sealed else OK})
+
+    def _kms(self) -> str:
+        problem = self._pool.credentials_problem
+        if problem is not None:
+            return f"no credentials: {problem}"
+        return OK if self._pool.wrapping else "no usable key"
 
     async def _look(self) -> dict[str, str]:
         try:

@@ -10,7 +10,7 @@ from kms_service.access.scopes import Scope
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel
 from kms_service.api.security import AuthenticatedRoute, needs
-from kms_service.kms.keys.pool import KeyMode, KeyStatus
+from kms_service.kms.keys.pool import DescribedKey, KeyMode, KeyStatus
 from kms_service.service.pool.materials import behind
 from kms_service.service.pool.state import PoolKey, PoolState
 
@@ -132,7 +132,9 @@ def pool_view(state: PoolState) -> PoolView:
     periods = [each.period_in_days for each in rotations if each is not None and each.period_in_days]
     return PoolView(
         keys=[key_view(key) for key in state.keys],
-        current_active_keys=[str(key.info.key_arn) for key in state.keys if key.info.wraps],
+        current_active_keys=[
+            key.info.key_arn for key in state.keys if isinstance(key.info, DescribedKey) and key.info.wraps
+        ],
         rotation_schedule=RotationSchedule(
             automatic=all(each is not None and each.enabled for each in rotations),
             period_in_days=max(periods, default=None),

@@ -47,6 +47,8 @@ def _rotation(key: PoolKey) -> Text:
     rotation = key.info.rotation
     if rotation is None:
         return Text("not known", "yellow")
+    if not rotation.supported:
+        return Text("not possible", "yellow")
     if not rotation.enabled:
         return Text("off", "red")
     return Text("on" if rotation.next_at is None else f"{rotation.next_at:%Y-%m-%d}")

@@ -80,6 +80,11 @@ class KmsKeyPool:
         return {key.alias: key.reason or key.mode for key in self.keys if not key.wraps}
 
     @property
+    def credentials_problem(self) -> str | None:
+        """Why there are no valid credentials, so that no key can be asked; None while there are."""
+        return self._kms.credentials_problem
+
+    @property
     def described(self) -> tuple[DescribedKey, ...]:
         """The keys whose alias has been resolved at least once."""
         return tuple(key for key in self.keys if isinstance(key, DescribedKey))
@@ -90,7 +95,7 @@ class KmsKeyPool:
         return tuple(key for key in self.described if key.wraps)
 
     def named(self, name: str) -> KmsKeyInfo | None:
-        """The key of this alias, with or without `alias/`."""
+        """The key of this alias, with or without `alias/`; None when no key of the pool has it."""
         return next((key for key in self.keys if name in {key.alias, key.name}), None)
 
     def set_draining(self, aliases: frozenset[str]) -> None:

@@ -9,7 +9,7 @@ from kms_service.errors import DatabaseUnavailable, SchemaBehind
 from kms_service.kms.control_plane.administration import AdministrationFailed
 from kms_service.kms.control_plane.identity import Identity
 from kms_service.kms.control_plane.inspection import Action, Inspection, Verdict
-from kms_service.kms.keys.info import KeyStatus, KmsKeyInfo
+from kms_service.kms.keys.info import DescribedKey, KeyStatus, KmsKeyInfo, UnknownKey
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.settings import Settings
 from kms_service.store.postgres import schema
@@ -121,12 +121,12 @@ class Doctor:
             return Check(
                 key.name, Finding.BAD, detail, "Allow kms:GetKeyRotationStatus to see whether it rotates."
             )
-        if not key.rotation.enabled:
+        if key.rotation.supported and not key.rotation.enabled:
             return Check(key.name, Finding.BAD, detail, f"aws kms enable-key-rotation --key-id {key.key_arn}")
         return Check(key.name, Finding.GOOD, f"{detail}, {key.key_arn}")
 
     async def _permissions(self) -> AsyncIterator[Check]:
-        keys = [key for key in self._pool.keys if key.usable]
+        keys = [key for key in self._pool.described if key.usable]
         for action in self._needed:
             yield await self._permission(action, keys, wanted=Verdict.ALLOWED)
         if self._settings.uses_kms_stand_in:
@@ -135,11 +135,11 @@ class Doctor:
         for action in [*(each for each in _NEEDS.values() if each not in self._needed), *_NEVER]:
             yield await self._permission(action, keys, wanted=Verdict.DENIED)
 
-    async def _permission(self, action: Action, keys: Sequence[KmsKeyInfo], *, wanted: Verdict) -> Check:
+    async def _permission(self, action: Action, keys: Sequence[DescribedKey], *, wanted: Verdict) -> Check:
         name = f"may {action}" if wanted is Verdict.ALLOWED else f"may not {action}"
         found: dict[tuple[Verdict, str], list[str]] = {}
         for key in keys:
-            found.setdefault(await self._inspection.asks(action, str(key.key_arn)), []).append(key.name)
+            found.setdefault(await self._inspection.asks(action, key.key_arn), []).append(key.name)
         wrong = {said: names for said, names in found.items() if said[0] is not wanted}
         if not wrong:
             return Check(name, Finding.GOOD, f"{wanted} by all {len(keys)} usable keys")
@@ -191,19 +191,21 @@ def _clock(name: str, at: datetime | None) -> Check:
 def _rotation(key: KmsKeyInfo) -> str:
     if key.rotation is None:
         return "rotation not known"
+    if not key.rotation.supported:
+        return "no automatic rotation (imported material or a custom key store)"
     if not key.rotation.enabled:
         return "automatic rotation off"
     return f"rotates every {key.rotation.period_in_days} days" if key.rotation.period_in_days else "rotates"
 
 
 def _advice(key: KmsKeyInfo) -> str:
-    if key.key_arn is None and key.reason == "NotFoundException":
+    if isinstance(key, UnknownKey) and key.missing:
         return "There is no such alias in this account and Region: kms-service pool create-aliases makes it."
     if key.status is KeyStatus.DISABLED:
         return f"aws kms enable-key --key-id {key.key_arn}"
     if key.status is KeyStatus.PENDING_DELETION:
         return f"At once: aws kms cancel-key-deletion --key-id {key.key_arn}, then enable-key."
-    if key.reason == "AccessDeniedException":
+    if key.denied:
         return "Allow kms:DescribeKey in the key policy, or use the credentials it names."
     return "See the key in the AWS console."
 

@@ -89,7 +89,7 @@ class Provisioning:
         if named is None:
             return PlannedKey(alias, Step.CREATE if orphan is None else Step.COMPLETE, orphan)
         found = await self._administration.inspect(named)
-        if _made_here(found, alias) and not found.rotation.enabled and found.status is KeyStatus.ACTIVE:
+        if _made_here(found, alias) and _lacks_rotation(found) and found.status is KeyStatus.ACTIVE:
             return PlannedKey(alias, Step.COMPLETE, found.key_arn, has_alias=True)
         return PlannedKey(
             alias, Step.ADOPT, found.key_arn, has_alias=True, differences=tuple(self._differences(found))
@@ -99,7 +99,9 @@ class Provisioning:
         differences = []
         if found.status is not KeyStatus.ACTIVE:
             differences.append(f"the key is not usable: {found.reason}")
-        if not found.rotation.enabled:
+        if not found.rotation.supported:
+            differences.append("KMS cannot rotate it: imported material or a custom key store")
+        elif not found.rotation.enabled:
             differences.append("automatic rotation is off")
         elif (found.rotation.period_in_days or DEFAULT_DAYS) != self._wanted.period_in_days:
             differences.append(
@@ -112,6 +114,10 @@ class Provisioning:
 
     def _tags(self, alias: str) -> dict[str, str]:
         return {TAG: alias, "Application": "kms-service"}
+
+
+def _lacks_rotation(found: FoundKey) -> bool:
+    return found.rotation.supported and not found.rotation.enabled
 
 
 def _made_here(found: FoundKey, alias: str) -> bool:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from kms_service.errors import KeyNotFound
 from kms_service.kms.control_plane.administration import AdministrationFailed, KeyAdministration
 from kms_service.kms.keys import arn
-from kms_service.kms.keys.pool import KeyMode, KmsKeyInfo, KmsKeyPool
+from kms_service.kms.keys.pool import DescribedKey, KeyMode, KmsKeyInfo, KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.pool.census import Census
 from kms_service.store.audit.chain_keys import AuditChainKeyStore
@@ -81,7 +81,7 @@ class KeyLifecycle:
         ]
         return Retirement(key_arn, None if key is None else key.alias, conditions)
 
-    async def rotate(self, name: str) -> KmsKeyInfo:
+    async def rotate(self, name: str) -> DescribedKey:
         """Have KMS make new material for a key of the pool now. Stored wallets stay under the old.
 
         Raises:
@@ -89,8 +89,8 @@ class KeyLifecycle:
             AdministrationFailed: KMS refused, as after 25 on-demand rotations of one key.
             AuditUnavailable: it is done and not on record.
         """
-        key = next((key for key in self._pool.keys if name in {key.alias, key.name}), None)
-        if key is None or key.key_arn is None:
+        key = self._pool.named(name)
+        if not isinstance(key, DescribedKey):
             raise KeyNotFound
         event = Event("pool.rotate", kms_key_id=key.key_arn, detail=key.alias)
         async with self._audit.refusals(event):

@@ -69,7 +69,9 @@ class PoolService:
         materials = await self._materials.read()
         wallets = sum(each.wallets or 0 for each in census.values())
         keys = [
-            _joined(info, census.pop(str(info.key_arn), None), materials.get(str(info.key_arn), []), wallets)
+            _joined(
+                info, census.pop(info.key_arn or "", None), materials.get(info.key_arn or "", []), wallets
+            )
             for info in self._pool.keys
         ]
         return PoolState(keys, [census[arn] for arn in sorted(census)])
@@ -100,10 +102,10 @@ class PoolService:
         return next(each for each in (await self.state()).keys if each.info.alias == key.alias)
 
     def _named(self, name: str) -> KmsKeyInfo:
-        for key in self._pool.keys:
-            if key.name == name:
-                return key
-        raise KeyNotFound
+        key = self._pool.named(name)
+        if key is None:
+            raise KeyNotFound
+        return key
 
     def _require_another(self, key: KmsKeyInfo, draining: frozenset[str]) -> None:
         others = (other for other in self._pool.keys if other.alias != key.alias)

@@ -16,7 +16,7 @@ from kms_service.errors import (
 )
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.keys import arn
-from kms_service.kms.keys.pool import KmsKeyInfo, KmsKeyPool
+from kms_service.kms.keys.pool import DescribedKey, KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.store.rewrap.jobs import (
     LIVE,
@@ -126,8 +126,8 @@ class RotationService:
             if arn.region(name) != self._region:
                 raise InvalidRequest("is no ARN of a key in this Region", "body.from")
             return name
-        key = self._named(name)
-        if key is not None and key.key_arn is not None:
+        key = self._pool.named(name)
+        if isinstance(key, DescribedKey):
             return key.key_arn
         try:
             return (await self._kms.describe(f"alias/{name.removeprefix('alias/')}")).arn
@@ -197,7 +197,7 @@ class RotationService:
     def _destinations(self, request: RotationRequest, sources: Sequence[str]) -> tuple[str, ...]:
         emptied = frozenset(() if request.sources is None else sources)
         if request.destinations is None:
-            found = [str(key.key_arn) for key in self._pool.keys if key.wraps and key.key_arn not in emptied]
+            found = [key.key_arn for key in self._pool.wrapping if key.key_arn not in emptied]
             if not found:
                 raise NoUsableKey(
                     self._pool.reasons | dict.fromkeys(self._aliases(emptied), "is to be emptied")
@@ -206,17 +206,14 @@ class RotationService:
         return tuple(dict.fromkeys(self._destination(name, emptied) for name in request.destinations))
 
     def _destination(self, name: str, emptied: frozenset[str]) -> str:
-        key = self._named(name)
+        key = self._pool.named(name)
         if key is None:
             raise InvalidRequest("names no key of the pool", "body.to")
-        if not key.wraps:
+        if not (isinstance(key, DescribedKey) and key.wraps):
             raise InvalidRequest(f"{key.alias} takes no wallets now: {key.reason or key.mode}", "body.to")
         if key.key_arn in emptied:
             raise InvalidRequest(f"{key.alias} is to be emptied by the same rotation", "body.to")
-        return str(key.key_arn)
-
-    def _named(self, name: str) -> KmsKeyInfo | None:
-        return next((key for key in self._pool.keys if name in {key.alias, key.name}), None)
+        return key.key_arn
 
     def _aliases(self, arns: frozenset[str]) -> list[str]:
         return [key.alias for key in self._pool.keys if key.key_arn in arns]
