@@ -149,6 +149,15 @@ def test_rotation_that_is_off_or_not_known(patient: Patient) -> None:
     assert "Allow kms:GetKeyRotationStatus" in bad[f"{NAME}-2"].advice
 
 
+def test_a_key_that_cannot_rotate_is_no_fault(patient: Patient) -> None:
+    patient.kms.on("GetKeyRotationStatus", key=f"alias/{NAME}-1").answer(
+        Error("UnsupportedOperationException")
+    )
+    check = patient.examined()[f"{NAME}-1"]
+    assert check.finding is Finding.GOOD
+    assert "no automatic rotation (imported material or a custom key store)" in check.detail
+
+
 def test_credentials_that_are_missing(patient: Patient) -> None:
     patient.identify = _unknown
     assert patient.bad()["credentials"].detail == "NoCredentialsError"

@@ -125,6 +125,17 @@ def test_an_existing_alias_is_adopted_and_its_differences_are_told(kms: KmsEndpo
     assert after[:2] == before
 
 
+def test_a_key_that_cannot_rotate_is_adopted_and_shown_so(kms: KmsEndpoint, run: Run) -> None:
+    run(*ROLES)
+    before = _changes(kms)
+    kms.on("GetKeyRotationStatus", key=ALIASES[0]).answer(Error("UnsupportedOperationException"))
+    steps = run.steps(*ROLES)
+    assert _changes(kms) == before
+    assert [step["step"] for step in steps] == ["adopt"] * 10
+    assert steps[0]["differences"] == ["KMS cannot rotate it: imported material or a custom key store"]
+    assert all(step["differences"] == [] for step in steps[1:])
+
+
 def test_the_pool_grows(kms: KmsEndpoint, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KMS_KEY_POOL_SIZE", "3")
     run()
