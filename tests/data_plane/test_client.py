@@ -4,6 +4,7 @@ import asyncio
 import gc
 import io
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import pytest
 import structlog
+import uvloop
 
 from kms_endpoint import (
     Delay,
@@ -55,7 +57,12 @@ class Setting:
     other: str
     width: int = 8
 
-    def run(self, act: Callable[[AwsKmsService], Awaitable[T]], client: KmsClient | None = None) -> T:
+    def run(
+        self,
+        act: Callable[[AwsKmsService], Awaitable[T]],
+        client: KmsClient | None = None,
+        loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+    ) -> T:
         async def scenario() -> T:
             settings = settings_for("postgresql://nowhere/none", self.kms)
             aws = AwsKmsService(client or connect(settings), settings.aws_region, KeyHealth(self.width))
@@ -64,7 +71,8 @@ class Setting:
             finally:
                 await aws.close()
 
-        return asyncio.run(scenario())
+        with asyncio.Runner(loop_factory=loop) as runner:
+            return runner.run(scenario())
 
     def wrapped(self) -> WrappedDek:
         async def act(aws: AwsKmsService) -> WrappedDek:
@@ -254,6 +262,61 @@ def test_many_wait_at_once_on_one_thread(setting: Setting) -> None:
 
     with setting.kms.on("Decrypt").answer(Delay(0.3)):
         assert setting.run(act) < 8
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_whenever_a_call_is_cancelled_no_answer_is_anothers(
+    setting: Setting, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Six hundred openings of two DEKs, half of them cancelled at any of their awaits."""
+    chance = random.Random(7)
+    secrets = [DEK, bytes(reversed(DEK))]
+
+    async def act(aws: AwsKmsService) -> tuple[int, int]:
+        deks = [(await aws.encrypt(setting.arn, DataKey(each), CONTEXT)).dek for each in secrets]
+        opened = cancelled = 0
+
+        async def caller() -> None:
+            nonlocal opened, cancelled
+            for _ in range(60):
+                which = chance.randrange(2)
+                call = asyncio.create_task(aws.decrypt(deks[which], CONTEXT))
+                if chance.random() < 0.5:
+                    await asyncio.sleep(chance.random() * 0.003)
+                    call.cancel()
+                try:
+                    answer = await call
+                except asyncio.CancelledError:
+                    cancelled += 1
+                else:
+                    assert answer.dek.reveal() == secrets[which]
+                    opened += 1
+
+        await asyncio.gather(*(caller() for _ in range(10)))
+        assert not aws._health._key(setting.arn).lane._started
+        assert not aws._health._key(setting.arn).lane._waiting
+        return opened, cancelled
+
+    opened, cancelled = setting.run(act, loop=loop)
+    assert opened + cancelled == 600
+    assert cancelled > 5
+
+
+@pytest.mark.parametrize("steps", range(0, 24, 2))
+def test_a_call_that_is_cancelled_at_one_of_its_awaits_leaves_nothing(setting: Setting, steps: int) -> None:
+    dek = setting.wrapped()
+    setting.width = 1
+
+    async def act(aws: AwsKmsService) -> bytes:
+        call = asyncio.create_task(aws.decrypt(dek, CONTEXT))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert not aws._health.busy(setting.arn)
+        return (await aws.decrypt(dek, CONTEXT)).dek.reveal()
+
+    assert setting.run(act) == DEK
 
 
 def test_connections_are_kept(setting: Setting) -> None:
