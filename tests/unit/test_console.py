@@ -12,8 +12,7 @@ from kms_service.api.console.drawing import HEIGHT, sparks
 from kms_service.api.console.words import age, ago, clock, listed, rate, span
 from kms_service.kms.aws import Rotation as KeyRotation
 from kms_service.kms.keys.circuit import CircuitState
-from kms_service.kms.keys.info import DescribedKey
-from kms_service.kms.keys.pool import KeyMode, KeyStatus
+from kms_service.kms.keys.pool import DescribedKey, KeyMode, KeyStatus
 from kms_service.service.overview import Overview, Part
 from kms_service.service.pool.state import PoolKey, PoolState
 from kms_service.store.pool.census import KeyCensus
@@ -54,6 +53,8 @@ def _overview(*infos: DescribedKey, of_each: int = 10, **changes: Any) -> Overvi
 
 def test_all_well_is_silence() -> None:
     assert notices(_overview()) == []
+    imported = replace(WELL, rotation=KeyRotation(False, None, None, supported=False))
+    assert notices(_overview(imported)) == []
     assert worst([]) is Level.OK
 
 

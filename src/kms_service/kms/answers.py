@@ -49,6 +49,11 @@ class Rotation:
     next_at: datetime | None
     supported: bool = True
 
+    @property
+    def off(self) -> bool:
+        """Whether KMS could rotate the key by itself and does not."""
+        return self.supported and not self.enabled
+
 
 UNSUPPORTED_ROTATION = Rotation(False, None, None, supported=False)
 

@@ -101,7 +101,7 @@ def _key_oddities(overview: Overview) -> Iterator[Notice]:
             f"{_names(elsewhere)}: the circuit is open in another worker, which puts new wallets elsewhere.",
             "Runbook: Key refused, or KMS unavailable",
         )
-    fixed = [key for key in overview.keys if key.info.rotation is not None and not key.info.rotation.enabled]
+    fixed = [key for key in overview.keys if key.info.rotation is not None and key.info.rotation.off]
     if fixed:
         which = f"{len(fixed)} keys are" if len(fixed) > 1 else f"{_names(fixed)} is"
         yield Notice(Level.WARN, f"{which} not rotated by KMS.", "Runbook: Rotation off")

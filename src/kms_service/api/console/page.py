@@ -154,6 +154,8 @@ def _rotates(key: PoolKey) -> tuple[str, Level]:
     rotation = key.info.rotation
     if rotation is None:
         return "unknown", Level.WARN
+    if not rotation.supported:
+        return "not possible", Level.OK
     if not rotation.enabled:
         return "off", Level.WARN
     return ("on" if rotation.next_at is None else f"{rotation.next_at:%Y-%m-%d}"), Level.OK

@@ -48,7 +48,7 @@ def _rotation(key: PoolKey) -> Text:
     if rotation is None:
         return Text("not known", "yellow")
     if not rotation.supported:
-        return Text("not possible", "yellow")
+        return Text("not possible")
     if not rotation.enabled:
         return Text("off", "red")
     return Text("on" if rotation.next_at is None else f"{rotation.next_at:%Y-%m-%d}")
@@ -73,7 +73,7 @@ def _notes(state: PoolState) -> list[Text]:
         for key in state.keys
         if not key.info.usable and key.info.key_arn is not None
     ]
-    fixed = sum(key.info.rotation is not None and not key.info.rotation.enabled for key in state.keys)
+    fixed = sum(key.info.rotation is not None and key.info.rotation.off for key in state.keys)
     if fixed:
         notes.append(Text(f"{fixed} keys are not rotated by KMS; their material stays the same", "yellow"))
     notes += [

@@ -121,7 +121,7 @@ class Doctor:
             return Check(
                 key.name, Finding.BAD, detail, "Allow kms:GetKeyRotationStatus to see whether it rotates."
             )
-        if key.rotation.supported and not key.rotation.enabled:
+        if key.rotation.off:
             return Check(key.name, Finding.BAD, detail, f"aws kms enable-key-rotation --key-id {key.key_arn}")
         return Check(key.name, Finding.GOOD, f"{detail}, {key.key_arn}")
 

@@ -89,7 +89,7 @@ class Provisioning:
         if named is None:
             return PlannedKey(alias, Step.CREATE if orphan is None else Step.COMPLETE, orphan)
         found = await self._administration.inspect(named)
-        if _made_here(found, alias) and _lacks_rotation(found) and found.status is KeyStatus.ACTIVE:
+        if _made_here(found, alias) and found.rotation.off and found.status is KeyStatus.ACTIVE:
             return PlannedKey(alias, Step.COMPLETE, found.key_arn, has_alias=True)
         return PlannedKey(
             alias, Step.ADOPT, found.key_arn, has_alias=True, differences=tuple(self._differences(found))
@@ -114,10 +114,6 @@ class Provisioning:
 
     def _tags(self, alias: str) -> dict[str, str]:
         return {TAG: alias, "Application": "kms-service"}
-
-
-def _lacks_rotation(found: FoundKey) -> bool:
-    return found.rotation.supported and not found.rotation.enabled
 
 
 def _made_here(found: FoundKey, alias: str) -> bool:
