@@ -14,7 +14,8 @@ import uvloop
 
 from authority import CLIENT, SERVER, Authority
 from kms_service.kms.data_plane import transport as transports
-from kms_service.kms.data_plane.connection import MAX_ANSWER_BYTES, Answer, NoAnswer
+from kms_service.kms.data_plane.connection import MAX_ANSWER_BYTES, Answer, Connection, NoAnswer
+from kms_service.kms.data_plane.dial import Way, dial
 from kms_service.kms.data_plane.transport import Transport
 
 T = TypeVar("T")
@@ -225,6 +226,35 @@ def test_connections_of_a_rush_are_closed_when_it_is_over(monkeypatch: pytest.Mo
             await transport.close()
 
     _run(_with_server(_repeating(_reply(b"{}")), act))
+
+
+def test_a_rush_of_callers_dials_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of handshakes at once would each be too slow, and open circuits of keys that are well."""
+    now = most = 0
+
+    async def counted(there: Way) -> Connection:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.01)
+        try:
+            return await dial(there)
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(transports, "dial", counted)
+
+    async def act(url: str) -> Answer:
+        transport = Transport(url, None, None)
+        try:
+            return (await asyncio.gather(*(transport.post(_HEADERS, b"{}") for _ in range(200))))[-1]
+        finally:
+            await transport.close()
+
+    _, connections = _run(_with_server(_repeating(_reply(b"{}")), act))
+    assert most == transports.DIALED_AT_ONCE
+    # Whoever waited took a connection that had become idle.
+    assert connections < 200
 
 
 @pytest.mark.parametrize("value", ["a\r\nx-amz-target: TrentService.DeleteAlias", "a\nb", "a\rb", "\u00e9"])

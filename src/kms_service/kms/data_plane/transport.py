@@ -4,6 +4,7 @@ A small client over asyncio and httptools in place of a large one: a call costs 
 takes 0.16, and a worker is 9 MB smaller. It needs little: one server, POST, answers of a few hundred bytes.
 """
 
+import asyncio
 import ssl
 import time
 from collections import deque
@@ -15,13 +16,15 @@ from kms_service.kms.data_plane.dial import dial, way
 
 # Shorter than AWS, and what lies between, keep an idle connection: who closes first breaks no request.
 IDLE_SECONDS = 50.0
+# A rush of callers would have hundreds of handshakes under way, and each take longer than a connection may.
+DIALED_AT_ONCE = 32
 
 
 class Transport:
     """Posts to one URL. Belongs to one event loop, and to its owner, who closes it.
 
-    There is no bound on connections: calls in flight are bounded by who makes them, and a wait for a
-    connection would be one that no lane knows of.
+    There is no bound on connections but that on calls in flight, which is their makers'; only so many are
+    begun at once.
 
     Args:
         url: http(s).
@@ -34,6 +37,7 @@ class Transport:
         self._path = urlsplit(url).path or "/"
         # With the time since when each is idle; the last to come is the first to go.
         self._idle: deque[tuple[float, Connection]] = deque()
+        self._dialing = asyncio.Semaphore(DIALED_AT_ONCE)
         self._closed = False
 
     async def post(self, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -47,7 +51,7 @@ class Transport:
             NoAnswer: the connection failed, an answer was late, broken off, or longer than any of KMS's.
         """
         request = self._head(headers, len(body)) + body
-        connection = self._take() or await dial(self._way)
+        connection = self._take() or await self._dial()
         answer = await connection.ask(request)
         if connection.reusable and not self._closed:
             self._keep(connection)
@@ -67,6 +71,11 @@ class Transport:
             # A line break in a credential would be a header of its own.
             raise NoAnswer("InvalidHeader")
         return f"POST {self._path} HTTP/1.1\r\n{lines}content-length: {length}\r\n\r\n".encode()
+
+    async def _dial(self) -> Connection:
+        async with self._dialing:
+            # Meanwhile others may have had their answer.
+            return self._take() or await dial(self._way)
 
     def _take(self) -> Connection | None:
         now = time.monotonic()
