@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("kms_service.api.app", {"eth_account", "alembic", "moto", "matplotlib"}),
+        ("kms_service.api.app", {"eth_account", "alembic", "moto", "matplotlib", "boto3", "botocore"}),
         (
             "kms_service.cli.process.serve",
             {"sqlalchemy", "psycopg", "boto3", "fastapi", "cryptography"},
