@@ -1,0 +1,1 @@
+"""`kms-service audit`: the log verified, read, and taken outside."""
