@@ -13,7 +13,7 @@
 --   kms_serve     kms-service serve: makes and reads wallets, appends to the audit log; makes no tokens
 --   kms_operate   kms-service token, seal, canary, pool: what operators change
 --   kms_rotate    re-wraps DEKs: of a wallet it changes the wrapped DEK and what tells of it, nothing else
---   kms_readonly  kms-service audit verify and list, verify; reports
+--   kms_readonly  kms-service audit verify, list, export, reconcile and report
 --
 -- Nobody but the owner may UPDATE, DELETE or TRUNCATE the audit log, and triggers refuse that to the owner too,
 -- until they drop them; `kms-service audit verify` shows when they did.

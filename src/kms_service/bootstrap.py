@@ -2,22 +2,28 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from structlog import PrintLogger
 
 from kms_service.errors import NoKeyAtStart
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.control_plane.administration import KeyAdministration
-from kms_service.kms.control_plane.client import ControlPlane
+from kms_service.kms.control_plane.client import ControlPlane, s3_client
+from kms_service.kms.control_plane.signing import KmsSigner
 from kms_service.kms.data_plane.client import connect
 from kms_service.kms.keys.health import KeyHealth
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.access.authenticate import LAST_USE_SECONDS, Authenticator
 from kms_service.service.access.tokens import TokenService
 from kms_service.service.audit.log import AuditLog
+from kms_service.service.audit.outside import HeadKeeper
 from kms_service.service.audit.trail import AuditTrail
 from kms_service.service.audit.verify import AuditVerifier
 from kms_service.service.background import Repeating
+from kms_service.service.evidence.against_cloudtrail import CloudTrailReconciler
+from kms_service.service.evidence.export import EvidenceExport
+from kms_service.service.evidence.monthly import MonthlyReports
 from kms_service.service.overview import READ_SECONDS, Overviews
 from kms_service.service.pool.census import CENSUS_SECONDS, Census
 from kms_service.service.pool.materials import LOOK_SECONDS, MaterialCensus
@@ -42,7 +48,9 @@ from kms_service.store.access.tokens import TokenStore
 from kms_service.store.access.uses import TokenUseStore
 from kms_service.store.audit.chain_keys import AuditChainKeyStore
 from kms_service.store.audit.rows import AuditStore
+from kms_service.store.audit.summary import AuditSummaryStore
 from kms_service.store.audit.trail import AuditTrailStore
+from kms_service.store.heads.place import FolderOfHeads, bucket_and_prefix, folder_of
 from kms_service.store.pool.census import KeyCensusStore
 from kms_service.store.pool.materials import KeyMaterialStore
 from kms_service.store.pool.modes import PoolKeyStore
@@ -78,7 +86,11 @@ class Services:
     census: Census
     audit: AuditLog
     audit_trail: AuditTrail
+    heads_outside: HeadKeeper | None
     verifier: AuditVerifier
+    evidence_export: EvidenceExport
+    cloudtrail_reconciler: CloudTrailReconciler
+    monthly_reports: MonthlyReports
     wallets: WalletsKmsService
     signing: SigningService
     tokens: TokenService
@@ -140,7 +152,8 @@ def build(settings: Settings) -> Services:
     health = KeyHealth(_calls_under_one_key(settings))
     kms = AwsKmsService(connect(settings), settings.aws_region, health)
     pool = KmsKeyPool(kms, settings.aliases, health)
-    audit = AuditLog(AuditStore(database), pool)
+    outside = _heads_outside(settings)
+    audit = AuditLog(AuditStore(database), pool, outside)
     trail_store = AuditTrailStore(database)
     readiness = Readiness(database, pool)
     shared_state = SharedStatePoll(
@@ -161,6 +174,9 @@ def build(settings: Settings) -> Services:
     seal = SealService(SealStore(database), shared_state, audit)
     rotations = RotationService(rotation_store, kms, pool, audit, settings.aws_region)
     trail = AuditTrail(trail_store)
+    verifier = AuditVerifier(trail_store, chain_key_store, kms)
+    control = ControlPlane(settings)
+    signer = None if settings.audit_signing_key is None else KmsSigner(control, settings.audit_signing_key)
     overviews = Overviews(pool, pool_service, seal, rotations, trail, readiness, History())
     return Services(
         settings=settings,
@@ -174,7 +190,11 @@ def build(settings: Settings) -> Services:
         wallets=WalletsKmsService(wallet_store, pool, releases, audit),
         signing=SigningService(releases),
         audit_trail=trail,
-        verifier=AuditVerifier(trail_store, chain_key_store, kms),
+        heads_outside=outside,
+        verifier=verifier,
+        evidence_export=EvidenceExport(trail_store, chain_key_store, verifier, audit, signer),
+        cloudtrail_reconciler=CloudTrailReconciler(trail_store, verifier),
+        monthly_reports=MonthlyReports(AuditSummaryStore(database), pool_service),
         tokens=TokenService(token_store, audit),
         wallet_verifier=WalletVerifier(WalletWalk(database), opener, audit),
         rotations=rotations,
@@ -187,7 +207,7 @@ def build(settings: Settings) -> Services:
             audit,
         ),
         key_lifecycle=KeyLifecycle(
-            pool, KeyAdministration(ControlPlane(settings)), census, chain_key_store, rotation_store, audit
+            pool, KeyAdministration(control), census, chain_key_store, rotation_store, audit
         ),
         authenticator=authenticator,
         seal=seal,
@@ -198,7 +218,7 @@ def build(settings: Settings) -> Services:
             *_emf(settings),
             *_overviews(settings, overviews),
             Repeating("token last use", LAST_USE_SECONDS, authenticator.note_last_use),
-            Repeating("audit heads", settings.audit_heads_seconds, audit.log_heads),
+            Repeating("audit heads", settings.audit_heads_seconds, audit.tell_heads),
             Repeating("readiness", PROBE_SECONDS, readiness.probe),
             Repeating("pool refresh", settings.pool_refresh_seconds, pool.refresh),
             Repeating("pool healing", HEALING_SECONDS, pool.heal),
@@ -208,6 +228,19 @@ def build(settings: Settings) -> Services:
             Repeating("connection gauges", USAGE_SECONDS, database.report_usage),
         ),
     )
+
+
+def _heads_outside(settings: Settings) -> HeadKeeper | None:
+    url = settings.audit_heads_url
+    if url is None:
+        return None
+    place = bucket_and_prefix(url)
+    if place is None:
+        return HeadKeeper(FolderOfHeads(folder_of(url)))
+    # Loads boto3, which a process that serves does without otherwise.
+    from kms_service.store.heads.bucket import BucketOfHeads  # noqa: PLC0415
+
+    return HeadKeeper(BucketOfHeads(partial(s3_client, settings), *place))
 
 
 def _emf(settings: Settings) -> tuple[Repeating, ...]:

@@ -22,6 +22,7 @@ _ADVICE = "Set them in the environment or in .env; .env.example explains every s
 
 
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
+_PLACE = re.compile(r"(file://)?/[^\0]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\0]*)?", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9:._-]+", re.ASCII)
 
 
@@ -36,6 +37,12 @@ def _endpoint(url: str) -> str:
     parts = _split(url)
     if parts is None or parts.scheme not in {"http", "https"} or not _HOST.fullmatch(parts.hostname or ""):
         raise ValueError("must be an http(s) URL")
+    return url
+
+
+def _place(url: str) -> str:
+    if not _PLACE.fullmatch(url):
+        raise ValueError("must be an absolute path, or s3://bucket/prefix")
     return url
 
 
@@ -82,6 +89,7 @@ class Settings(_DatabaseSettings):
     aws_secret_access_key: Annotated[SecretStr | None, Field(validate_default=True)] = None
     aws_session_token: SecretStr | None = None
     aws_endpoint_url_kms: Annotated[str, AfterValidator(_endpoint)] | None = None
+    aws_endpoint_url_s3: Annotated[str, AfterValidator(_endpoint)] | None = None
     aws_endpoint_url_sts: Annotated[str, AfterValidator(_endpoint)] | None = None
     kms_endpoint_allow_http: Annotated[bool, Field(validate_default=True)] = False
     kms_key_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
@@ -92,6 +100,8 @@ class Settings(_DatabaseSettings):
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 256
     database_connections: Annotated[int, Field(ge=2, le=200)] = 10
     pool_refresh_seconds: Annotated[float, Field(ge=1, le=86400)] = 300
+    audit_heads_url: Annotated[str, AfterValidator(_place)] | None = None
+    audit_signing_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9:/_-]{1,2048}$")] | None = None
     audit_heads_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
     keep_alive_seconds: Annotated[float, Field(ge=1, le=3600)] = 75

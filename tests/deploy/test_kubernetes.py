@@ -132,6 +132,8 @@ def test_selectors_choose_the_serving_pods_and_a_disruption_leaves_some() -> Non
 
 def test_only_what_calls_kms_has_a_role_of_aws() -> None:
     accounts = {each["metadata"]["name"]: each for each in OBJECTS if each["kind"] == "ServiceAccount"}
-    assert {pod["spec"]["serviceAccountName"] for pod in PODS.values()} == accounts.keys()
+    nightly = only("CronJob")["spec"]["jobTemplate"]["spec"]["template"]
+    used = {pod["spec"]["serviceAccountName"] for pod in (*PODS.values(), nightly)}
+    assert used == accounts.keys()
     with_role = [name for name, each in accounts.items() if "annotations" in each["metadata"]]
-    assert sorted(with_role) == ["kms-service", "kms-service-rotation-worker"]
+    assert sorted(with_role) == ["kms-service", "kms-service-audit", "kms-service-rotation-worker"]

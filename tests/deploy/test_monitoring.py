@@ -25,6 +25,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = (DEPLOY / "monitoring" / "alerts.yaml").read_text()
 DASHBOARD = (DEPLOY / "monitoring" / "grafana-dashboard.json").read_text()
 STACK = (DEPLOY / "cloudformation" / "monitoring.yaml").read_text()
+NIGHTLY = (DEPLOY / "cloudformation" / "evidence.yaml").read_text()
 
 PARAMETERS = {
     "AlarmTopicArn": "arn:aws:sns:eu-central-1:111122223333:alarms",
@@ -90,6 +91,7 @@ def test_every_label_that_an_alert_groups_by_or_shows_is_one_of_its_metrics() ->
     labels = {metric.describe()[0].name: {*metric._labelnames, "le", "instance"} for metric in _METRICS}
     for rule in rules():
         known = set[str]().union(*(labels[family(name)] for name in _NAME.findall(rule["expr"])))
+        known |= {"namespace", "job_name"} if "kube_job_" in rule["expr"] else set()
         grouped = [label for names in _GROUPED.findall(rule["expr"]) for label in names.split(", ")]
         assert {*grouped, *_SHOWN.findall(rule["annotations"]["summary"])} <= known, rule["alert"]
     for panel in json.loads(DASHBOARD)["panels"]:
@@ -102,7 +104,7 @@ def test_every_label_that_an_alert_groups_by_or_shows_is_one_of_its_metrics() ->
 
 def test_every_page_of_prometheus_has_its_alarm_of_cloudwatch() -> None:
     paged = {rule["annotations"]["runbook"] for rule in rules() if rule["labels"]["severity"] == "page"}
-    assert paged <= set(_RUNBOOK.findall(STACK))
+    assert paged <= set(_RUNBOOK.findall(STACK + NIGHTLY))
 
 
 class _Template(yaml.SafeLoader):

@@ -109,8 +109,8 @@ def write_bundle(
     with archive.open("wb") as file:
         writer = BundleWriter(file)
         for each in chains:
-            start = audit_chain.START if first == 1 else each.rows[first - 2].row.mac
-            writer.begin_chain(each.chain, each.chain.mac_key, start)
+            before = Head(0, audit_chain.START) if first == 1 else each.head(first - 1)
+            writer.begin_chain(each.chain, each.chain.mac_key, before)
             for stored in each.rows[first - 1 :]:
                 writer.add(stored)
             writer.end_chain(continues=continues)

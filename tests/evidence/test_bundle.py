@@ -241,8 +241,13 @@ def test_heads_outside_tell_of_what_was_cut_off(tmp_path: Path, chains: list[Mad
 
 
 def test_a_bundle_of_a_window_begins_amid_a_chain(tmp_path: Path, chains: list[MadeChain]) -> None:
-    folder = write_bundle(tmp_path / "b", chains[:1], first=4)
+    heads = {chains[0].id: chains[0].head(8)}
+    folder = write_bundle(tmp_path / "b", chains[:1], first=4, heads=heads)
     assert verify(folder, "--mac-keys", write_mac_keys(folder, chains[:1]))[0] == 0
+    behind = write_bundle(tmp_path / "c", chains[:1], first=9, heads=heads)
+    assert verify(behind)[0] == 0
+    cut = write_bundle(tmp_path / "d", chains[:1], first=9, heads={chains[0].id: Head(9, bytes(32))})
+    assert "chain 1 was cut off" in verify(cut)[1]
 
 
 def test_a_damaged_manifest_is_no_traceback(bundle: Path) -> None:

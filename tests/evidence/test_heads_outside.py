@@ -6,10 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import psycopg
 import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
+from commands import Run, runner
+from event_loop import complete
+from kms_endpoint import KmsEndpoint
+from kms_service.bootstrap import Services
+from kms_service.service.audit.log import Event
+from kms_service.settings import Settings
 from kms_service.store.heads.bucket import BucketOfHeads
 from kms_service.store.heads.place import (
     FolderOfHeads,
@@ -19,6 +26,8 @@ from kms_service.store.heads.place import (
     bucket_and_prefix,
     folder_of,
 )
+from kms_service.telemetry import metrics
+from wiring import running_services, settings_for
 
 ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 BUCKET = "evidence-heads"
@@ -141,3 +150,54 @@ def test_addresses() -> None:
     for wrong in ("heads", "", "https://example.com/x", "file://host/x", "~/heads"):
         with pytest.raises(ValueError, match="must be an absolute path"):
             folder_of(wrong)
+
+
+@pytest.fixture
+def heads_folder(tmp_path: Path) -> Path:
+    return tmp_path / "heads"
+
+
+@pytest.fixture
+def settings(database_url: str, kms_endpoint: KmsEndpoint, heads_folder: Path) -> Settings:
+    return settings_for(database_url, kms_endpoint, audit_heads_url=str(heads_folder))
+
+
+@pytest.fixture
+def run(
+    settings: Settings,
+    heads_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    monkeypatch.setenv("AUDIT_HEADS_URL", heads_folder.as_uri())
+    return runner(settings, monkeypatch, capsys)
+
+
+def test_an_end_that_was_cut_off_is_named_without_being_told_where_heads_are(
+    run: Run, settings: Settings, database_url: str
+) -> None:
+    with running_services(settings) as services:
+        for number in range(5):
+            complete(services.audit.record(Event("test.event", user_id=f"user-{number}")))
+    assert run("audit", "verify").code == 0
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("ALTER TABLE audit_events DISABLE TRIGGER USER")
+        owner.execute("DELETE FROM audit_events WHERE seq > 3")
+    done = run("audit", "verify")
+    assert done.code == 1
+    assert "row 4 of chain 1 and all behind it were cut off" in done.out
+
+
+def test_a_place_that_is_away_stops_no_release_and_is_counted(
+    run: Run, services: Services, heads_folder: Path
+) -> None:
+    heads_folder.write_text("a file where the folder should be")
+    failures = metrics.audit_heads_failures._value.get()
+    complete(services.wallets.ensure_wallet("user-1"))
+    assert complete(services.wallets.get_private_key_for_user("user-1")).wallet_address
+    complete(services.audit.tell_heads())
+    assert metrics.audit_heads_failures._value.get() == failures + 1
+    assert run("audit", "verify").code == 75, "nobody can say whether an end was cut off"
+    heads_folder.unlink()
+    complete(services.audit.tell_heads())
+    assert FolderOfHeads(heads_folder).read(), "what could not be kept is kept later"

@@ -29,7 +29,7 @@ def test_a_module_loads_only_what_it_works_with(module: str, absent: set[str]) -
 def test_the_list_of_commands_loads_none_of_them() -> None:
     program = "from kms_service.cli.root import root; root(['--help'], standalone_mode=False)"
     shown = _loaded(program, {"pydantic"})
-    assert shown.endswith("  Verify and read the audit log.\n\n")
+    assert shown.endswith("  Verify, read, export and reconcile the audit log.\n\n")
 
 
 def _loaded(program: str, watched: set[str]) -> str:

@@ -16,7 +16,7 @@ from kms_service.store.postgres.tables import metadata
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-EXAMPLE = dict(re.findall(r"^([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+EXAMPLE = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
 SETTINGS = {name.upper(): field for name, field in Settings.model_fields.items()}
 
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -194,7 +194,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def named_files(page: Path) -> Iterator[tuple[str, list[Path], str]]:
     """What a page names in code that looks like a file: it, where it may be, and the test in it."""
-    bases = (page.parent, ROOT, ROOT / "src/kms_service")
+    bundle = ROOT / "src/kms_service/service/evidence"  # a member of every bundle is told by its name alone
+    bases = (page.parent, ROOT, ROOT / "src/kms_service", bundle)
     for name in _CODE.findall(_FENCED.sub("", page.read_text())):
         if found := _PATH.fullmatch(name):
             first, rest, test = found.groups(default="")

@@ -28,7 +28,7 @@ _COMMANDS = {
     "unseal": ("access.seal", "Let private-key reads, exports and signatures go on."),
     "wallet": ("wallets.wallet", "See which wallets there are; opens none."),
     "canary": ("access.canary", "Mark wallets that nobody should ever open."),
-    "audit": ("audit.group", "Verify and read the audit log."),
+    "audit": ("audit.group", "Verify, read, export and reconcile the audit log."),
 }
 
 

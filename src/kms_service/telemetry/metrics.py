@@ -126,6 +126,15 @@ canary_opened = Counter(
     "Releases from wallets that nobody should ever open.",
     ["action", "actor"],
 )
+audit_heads_failures = Counter(
+    "kms_service_audit_heads_failures_total",
+    "Times that heads of audit chains could not be kept in AUDIT_HEADS_URL.",
+)
+audit_heads_kept = Gauge(
+    "kms_service_audit_heads_kept_timestamp_seconds",
+    "The Unix time at which heads were last kept in AUDIT_HEADS_URL.",
+    multiprocess_mode="livemin",
+)
 audit_last_row = Gauge(
     "kms_service_audit_last_row_timestamp_seconds",
     "The database's Unix time of the newest row that this process committed; the age of its newest head.",

@@ -1,30 +1,36 @@
-"""`kms-service audit verify|list`."""
+"""`kms-service audit verify|list`, and the group of the other audit commands."""
 
 import json
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, TextIO
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kms_service.api.operations.audit import event_view
+from kms_service.cli.audit.export import export, release_mac_keys
+from kms_service.cli.audit.heads import known_heads
+from kms_service.cli.audit.progress import row_progress
+from kms_service.cli.audit.reconcile import reconcile
+from kms_service.cli.audit.report import report as report_command
 from kms_service.cli.process.command import key_arn, operator_services
 from kms_service.cli.process.loop import on_loop
-from kms_service.cli.screen import progress_screen
 from kms_service.cli.times import Moment
-from kms_service.service.audit.heads import read_heads
 from kms_service.service.audit.trail import EventView
-from kms_service.service.audit.verify import AuditVerifier, Report
+from kms_service.service.audit.verify import Report
 from kms_service.service.audit.walk import Finding
 from kms_service.store.audit.trail import EventFilter
 
 
 @click.group()
 def audit() -> None:
-    """Verify and read the audit log."""
+    """Verify, read, export and reconcile the audit log."""
+
+
+audit.add_command(export)
+audit.add_command(release_mac_keys)
+audit.add_command(reconcile)
+audit.add_command(report_command)
 
 
 @audit.command()
@@ -44,9 +50,11 @@ async def verify(since: datetime | None, log: TextIO | None, *, as_json: bool) -
     with the context purpose=audit-chain. Exits 1 when a row was changed, removed, inserted or reordered, or a
     chain cannot be checked.
     """
-    heads = {} if log is None else read_heads(log)
-    async with operator_services() as services, _progress(services.verifier, since, quiet=as_json) as on_rows:
-        report = await services.verifier.verify(since, heads, on_rows)
+    async with operator_services() as services:
+        heads, _ = await known_heads(services, log)
+        total = await services.verifier.expected_rows() if since is None else None
+        with row_progress("audit rows", total, quiet=as_json) as on_rows:
+            report = await services.verifier.verify(since, heads, on_rows)
     click.echo(json.dumps(_facts(report)) if as_json else _told(report, with_heads=bool(heads)))
     if not report.intact:
         sys.exit(1)
@@ -71,19 +79,6 @@ async def list_events(key: str | None, limit: int, *, as_json: bool, **wanted: A
         chosen = EventFilter(**wanted, kms_key_id=await key_arn(services, key))
         async for event in services.audit_trail.newest(chosen, limit):
             click.echo(event_view(event).model_dump_json(by_alias=True) if as_json else _event_line(event))
-
-
-@asynccontextmanager
-async def _progress(verifier: AuditVerifier, since: datetime | None, *, quiet: bool) -> AsyncIterator[Any]:
-    console = progress_screen()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
-    ) as progress:
-        task = progress.add_task(
-            "audit rows", total=await verifier.expected_rows() if since is None else None
-        )
-        yield lambda rows: progress.advance(task, rows)
 
 
 def _told(report: Report, *, with_heads: bool) -> str:

@@ -73,6 +73,19 @@ def session(settings: Settings) -> "boto3.Session":
     )
 
 
+def s3_client(settings: Settings) -> Any:
+    """A boto3 client of S3, with the same credentials and patience as that of KMS."""
+    from botocore.config import Config  # noqa: PLC0415 # as boto3
+
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        ignore_configured_endpoint_urls=True,  # type: ignore[call-arg] # as below
+    )
+    return session(settings).client("s3", endpoint_url=settings.aws_endpoint_url_s3, config=config)
+
+
 def _mapped(operation: str, key: str, call: Callable[[], _Answer]) -> _Answer:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 # as boto3
 

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
@@ -109,22 +109,29 @@ class Chain:
         metrics.audit_rows.labels(row.action, row.outcome).inc()
         metrics.audit_last_row.set(now.timestamp())
 
-    def log_head(self) -> None:
-        """Tell the log stream the head, out of the database's reach, unless it knows."""
+    def log_head(self) -> Head | None:
+        """Tell the log stream the head, out of the database's reach, and answer it, unless it is known."""
         head = self.head
-        if head is not self.logged:
-            log.info(
-                "audit_head", chain=str(self.chain_id), number=self.number, seq=head.seq, mac=head.mac.hex()
-            )
-            self.logged = head
+        if head is self.logged:
+            return None
+        log.info("audit_head", chain=str(self.chain_id), number=self.number, seq=head.seq, mac=head.mac.hex())
+        self.logged = head
+        return head
 
 
 class Chains:
-    """The chains of one process; as many as tasks ever wrote at once."""
+    """The chains of one process; as many as tasks ever wrote at once.
 
-    def __init__(self, store: AuditStore, pool: KmsKeyPool) -> None:
+    Args:
+        note: told of every head that the log stream is told of; None where heads are kept nowhere else.
+    """
+
+    def __init__(
+        self, store: AuditStore, pool: KmsKeyPool, note: Callable[[uuid.UUID, Head], None] | None
+    ) -> None:
         self._store = store
         self._pool = pool
+        self._note = note
         self._idle: list[Chain] = []
         self._open: dict[uuid.UUID, Chain] = {}
         self._opening = asyncio.Lock()
@@ -151,7 +158,7 @@ class Chains:
     def log_heads(self) -> None:
         """Tell the log stream every head that has moved; run regularly."""
         for chain in self._living():
-            chain.log_head()
+            self._tell_head(chain)
 
     async def close(self) -> None:
         """End the idle chains with a closing row, so that a cut behind it shows."""
@@ -164,13 +171,18 @@ class Chains:
             log.warning("audit_chains_not_closed")  # where one fails, the others would wait in vain
         self.log_heads()
 
+    def _tell_head(self, chain: Chain) -> None:
+        head = chain.log_head()
+        if head is not None and self._note is not None:
+            self._note(chain.chain_id, head)
+
     def _living(self) -> Sequence[Chain]:
         return tuple(self._open.values())
 
     def _abandon(self, chain: Chain) -> None:
         self._open.pop(chain.chain_id, None)
         log.warning("audit_chain_abandoned", chain=str(chain.chain_id), number=chain.number)
-        chain.log_head()
+        self._tell_head(chain)
 
     async def _new(self) -> Chain:
         # One at a time, or the tasks of one process would race for the next number.
@@ -180,7 +192,7 @@ class Chains:
             except KmsServiceError as error:
                 raise AuditUnavailable from error
         self._open[chain.chain_id] = chain
-        chain.log_head()
+        self._tell_head(chain)
         return chain
 
     async def _opened(self) -> Chain:

@@ -11,6 +11,7 @@ from datetime import datetime
 from kms_service.errors import AuditUnavailable, DatabaseUnavailable, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.chains import OK, Chain, Chains, Event
+from kms_service.service.audit.outside import HeadKeeper
 from kms_service.store.audit.rows import AuditRow, AuditStore
 from kms_service.store.wallets.find import SealedWallet
 from kms_service.telemetry import context
@@ -19,11 +20,18 @@ __all__ = ["OK", "AuditLog", "Event"]
 
 
 class AuditLog:
-    """Writes the audit rows of one process. Safe to use from several threads."""
+    """Writes the audit rows of one process.
 
-    def __init__(self, store: AuditStore, pool: KmsKeyPool) -> None:
+    Args:
+        store: where.
+        pool: whose keys wrap the chains' MAC keys.
+        outside: keeps heads outside the database; None where AUDIT_HEADS_URL is not set.
+    """
+
+    def __init__(self, store: AuditStore, pool: KmsKeyPool, outside: HeadKeeper | None) -> None:
         self._store = store
-        self._chains = Chains(store, pool)
+        self._outside = outside
+        self._chains = Chains(store, pool, None if outside is None else outside.note)
 
     async def record(self, event: Event) -> None:
         """Commit one row.
@@ -76,13 +84,17 @@ class AuditLog:
             )
             raise
 
-    def log_heads(self) -> None:
-        """Tell the log stream every chain's head that has moved; run regularly."""
+    async def tell_heads(self) -> None:
+        """Tell the log stream, and the place outside, every chain's head that has moved; run regularly."""
         self._chains.log_heads()
+        if self._outside is not None:
+            await self._outside.keep()
 
     async def close(self) -> None:
         """End the chains of this process with a closing row each."""
         await self._chains.close()
+        if self._outside is not None:
+            await self._outside.keep()
 
 
 def _linked(chain: Chain, event: Event) -> AuditRow:

@@ -106,7 +106,7 @@ class AuditVerifier:
         on_rows: Callable[[int], None],
     ) -> Finding | None:
         try:
-            key = await self._key(chain)
+            key = await self.key(chain)
         except IntegrityFailure:
             return _about(chain, Fault.CHAIN_CHANGED, "does not open: its row in audit_chains was changed")
         except KmsKeyUnusable as error:
@@ -149,7 +149,13 @@ class AuditVerifier:
                 says = f"chain {chain_id} was removed: the log stream tells of it"
                 yield Finding(Fault.CHAIN_REMOVED, chain_id, None, None, None, says)
 
-    async def _key(self, chain: ChainRow) -> DataKey:
+    async def key(self, chain: ChainRow) -> DataKey:
+        """The MAC key of a chain, a secret of the caller, as it is wrapped now.
+
+        Raises:
+            IntegrityFailure: it does not open: the row of the chain was changed.
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable, DatabaseUnavailable: it cannot be had.
+        """
         wrapped = await self._chain_keys.newest(chain.chain_id) or chain.mac_key
         if wrapped.blob not in self._keys:
             if len(self._keys) >= _KEYS_KEPT:

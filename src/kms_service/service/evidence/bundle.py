@@ -92,9 +92,8 @@ class _Part:
 
     chain: ChainRow
     wrapped: WrappedDek
-    start_mac: bytes
-    first: int | None = None
-    last: int | None = None
+    before: Head
+    last: int
     hash: bytes = bytes(32)
     mac: bytes = START
     closed: bool = False
@@ -103,8 +102,7 @@ class _Part:
         """The event as a JSON object, linked to the one before it."""
         row, fields = stored.row, covered(stored.row)
         self.hash = hash_link(self.hash, [*fields, str(stored.id), row.mac.hex()])
-        self.first, self.last = self.first or row.seq, row.seq
-        self.mac, self.closed = row.mac, row.action == CLOSED
+        self.last, self.mac, self.closed = row.seq, row.mac, row.action == CLOSED
         event: dict[str, Any] = dict(zip(_NAMES, fields, strict=True))
         return event | {"seq": row.seq, "id": stored.id, "mac": row.mac.hex(), "hash": self.hash.hex()}
 
@@ -118,9 +116,9 @@ class _Part:
             "kmsKeyId": self.wrapped.key_arn,
             "kmsRegion": self.wrapped.region,
             "wrappedMacKey": base64.b64encode(self.wrapped.blob).decode(),
-            "first": self.first,
+            "before": self.before.seq,
             "last": self.last,
-            "startMac": self.start_mac.hex(),
+            "startMac": self.before.mac.hex(),
             "endMac": self.mac.hex(),
             "hash": self.hash.hex(),
             "closed": self.closed,
@@ -143,15 +141,15 @@ class BundleWriter:
         self._events = 0
         self._stream = _Member(self._archive, "events.jsonl")
 
-    def begin_chain(self, chain: ChainRow, wrapped: WrappedDek, start_mac: bytes) -> None:
+    def begin_chain(self, chain: ChainRow, wrapped: WrappedDek, before: Head) -> None:
         """Let the events that follow be of this chain.
 
         Args:
             chain: its row in `audit_chains`.
             wrapped: its MAC key as it is wrapped now.
-            start_mac: the MAC of the event before the first that follows; `START` where that is the first.
+            before: the event before the first that follows; place 0 and `START` where that is the first.
         """
-        self._part = _Part(chain, wrapped, start_mac, mac=start_mac)
+        self._part = _Part(chain, wrapped, before, before.seq, mac=before.mac)
 
     def add(self, stored: StoredRow) -> None:
         """Write the chain's next event."""

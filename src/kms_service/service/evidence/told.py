@@ -8,7 +8,7 @@ from kms_service.service.wallets.guard import CANARY_OPENED
 from kms_service.store.audit.trail import StoredRow
 
 # Outcomes after which nobody knows whether KMS did what it was asked for.
-_UNKNOWN = frozenset({"kms_unavailable", "outcome_unknown", "internal_error"})
+_UNKNOWN = frozenset({"kms_unavailable", "deadline_exceeded"})
 
 
 def told_by(stored: StoredRow) -> Iterator[ToldRequest | LostAnswer]:
@@ -29,7 +29,7 @@ def told_by(stored: StoredRow) -> Iterator[ToldRequest | LostAnswer]:
             kms_key_id=row.kms_key_id,
             listed=False,
         )
-    elif row.outcome in _UNKNOWN and row.wallet_address is not None and row.kms_key_id is not None:
+    if row.outcome in _UNKNOWN and row.wallet_address is not None and row.kms_key_id is not None:
         yield LostAnswer(stored.id, row.at, row.wallet_address, row.kms_key_id)
     for request_id in listed_requests(row.action, row.detail):
         yield ToldRequest(

@@ -160,7 +160,7 @@ class Chain:
     def __init__(self, told: Json, key: bytes | None) -> None:
         self.told, self.key = told, key
         self.name = f"chain {told['number'] or told['chain']}"
-        self.first, self.last = told["first"] or 0, told["last"] or -1
+        self.first, self.last = told["before"] + 1, told["last"]
         self.next, self.hash, self.mac = self.first, "00" * 32, told["startMac"]
         self.gaps: list[tuple[int, int]] = []
         self.heads: dict[int, str] = {}

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable
+from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, KmsUnavailable
+from kms_service.kms.errors import KmsCallNotMade
 from kms_service.service.audit.log import OK, AuditLog, Event
+from kms_service.service.audit.requests import LISTED, listings
 from kms_service.service.bounded import map_bounded
 from kms_service.service.wallets.opening import WalletOpener
 from kms_service.store.wallets.find import SealedWallet
@@ -16,6 +18,7 @@ from kms_service.store.wallets.walk import Chosen, WalletWalk
 FAILURES_KEPT = 1000
 BACK_OFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
 FAILED = "failures_found"
+_ACTION = "wallets.verify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +86,15 @@ class WalletVerifier:
         run = Verification(await self._walk.count(chosen, after), after)
         pace = _Pace(rate_per_second)
 
-        async def failure(wallet: SealedWallet) -> WalletFailure | None:
-            return await self._failure(wallet, pace)
+        requests: list[str] = []
 
-        async with self._on_record(run, chosen):
+        async def failure(wallet: SealedWallet) -> WalletFailure | None:
+            return await self._failure(wallet, pace, requests)
+
+        async with self._on_record(run, chosen, requests):
             while (stretch := await self._walk.next(chosen, run.cursor)) is not None:
                 outcomes = await map_bounded(failure, stretch.chosen, at_once)
+                await self._list_requests(requests)
                 failures = [outcome for outcome in outcomes if outcome is not None]
                 run.passed += stretch.passed
                 run.opened += len(outcomes) - len(failures)
@@ -100,7 +106,7 @@ class WalletVerifier:
         return run
 
     @asynccontextmanager
-    async def _on_record(self, run: Verification, chosen: Chosen) -> AsyncIterator[None]:
+    async def _on_record(self, run: Verification, chosen: Chosen, requests: list[str]) -> AsyncIterator[None]:
         # One row a run, however it ends: nothing is released that would need a row of its own.
         started_after = run.cursor
         try:
@@ -110,24 +116,47 @@ class WalletVerifier:
             where = f"after={started_after or '-'} to={'end' if run.complete else run.cursor or '-'}"
             counts = f"opened={run.opened} failed={run.failed}"
             outcome = FAILED if run.failed else OK
-            await self._audit.record(
-                Event("wallets.verify", outcome=outcome, detail=f"{counts} {scope} {where}")
-            )
+            await self._list_requests(requests)
+            await self._audit.record(Event(_ACTION, outcome=outcome, detail=f"{counts} {scope} {where}"))
 
-    async def _failure(self, wallet: SealedWallet, pace: "_Pace") -> WalletFailure | None:
+    async def _list_requests(self, requests: list[str]) -> None:
+        # So that each Decrypt that CloudTrail tells of is explained, though none released anything.
+        for detail in listings(_ACTION, requests):
+            await self._audit.record(Event(LISTED, detail=detail))
+        requests.clear()
+
+    async def _failure(
+        self, wallet: SealedWallet, pace: "_Pace", requests: list[str]
+    ) -> WalletFailure | None:
         for seconds in (*BACK_OFF_SECONDS, None):
             await pace.wait()
             try:
-                await self._opener.open(wallet)
+                opened = await self._opener.open(wallet)
+                requests += filter(None, [opened.kms_request_id])
             except IntegrityFailure as error:
+                requests += filter(None, [error.kms_request_id])
                 return _failed(wallet, error, error.reason)
             except KmsError as error:
+                await self._note_lost(wallet, error)
                 if isinstance(error, KmsKeyUnusable) or seconds is None:
                     return _failed(wallet, error, error.reason)
                 await asyncio.sleep(seconds)
             else:
                 return None
         raise AssertionError("the last attempt answers")
+
+    async def _note_lost(self, wallet: SealedWallet, error: KmsError) -> None:
+        # KMS may have done what nobody got an answer to.
+        if isinstance(error, KmsUnavailable) and not isinstance(error, KmsCallNotMade):
+            event = Event(
+                _ACTION,
+                outcome=error.code,
+                user_id=wallet.user_id,
+                wallet_address=wallet.wallet_address,
+                kms_key_id=wallet.dek.key_arn,
+                kms_request_id=error.kms_request_id,
+            )
+            await self._audit.record(event)
 
 
 class _Pace:

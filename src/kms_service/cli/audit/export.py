@@ -1,0 +1,141 @@
+"""`kms-service audit export|release-mac-keys`."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, TextIO
+
+import click
+
+from kms_service.api.operations.pool import pool_view
+from kms_service.bootstrap import Services
+from kms_service.cli.audit.heads import known_heads
+from kms_service.cli.audit.progress import row_progress
+from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.loop import on_loop
+from kms_service.cli.times import Moment
+from kms_service.errors import InvalidRequest
+from kms_service.service.evidence.export import Exported, Wanted
+from kms_service.telemetry import context
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_PASSES = 2  # every row is verified, and then written
+
+
+@click.command()
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The zip file to write."
+)
+@click.option("--since", type=Moment(), help="Only events from this time on; RFC 3339, or 24h, 7d.")
+@click.option("--until", type=Moment(), help="Only events before this time; now, unless told.")
+@click.option(
+    "--heads",
+    "log",
+    type=click.File(encoding="utf-8", errors="replace"),
+    help="The service's JSON log (- for standard input): its audit_head events go into the bundle.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@on_loop
+async def export(
+    out: Path, since: datetime | None, until: datetime | None, log: TextIO | None, *, as_json: bool
+) -> None:
+    """Write the audit log as a bundle that anybody can check without this service.
+
+    The zip file holds events, chains, heads, wrapped MAC keys, the pool's keys, a manifest with the SHA-256
+    of every member, signed by AUDIT_SIGNING_KEY where that is set, and verify.py: unpack it, and run
+    `python3 verify.py --fingerprint SHA256:…`. The log is verified first; the bundle tells what was found.
+    Exits 1 when something was.
+    """
+    until = until or datetime.now(UTC)
+    if since is not None and since >= until:
+        raise InvalidRequest("must be before --until", "since")
+    async with operator_services() as services:
+        heads, places = await known_heads(services, log)
+        wanted = Wanted(
+            since=since,
+            until=until,
+            heads=heads,
+            heads_from=places,
+            keys=await _keys(services),
+            made_by=context.actor.get() or "unknown",
+        )
+        total = None if since is not None else _PASSES * await services.verifier.expected_rows()
+        with row_progress("audit rows", total, quiet=as_json) as on_rows, written(out) as file:
+            done = await services.evidence_export.export(wanted, file, on_rows)
+    click.echo(json.dumps(_facts(out, done)) if as_json else _told(out, done))
+    if done.findings:
+        sys.exit(1)
+
+
+@click.command(name="release-mac-keys")
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write."
+)
+@click.option("--reason", required=True, help="To whom and why, for the audit log.")
+@on_loop
+async def release_mac_keys(out: Path, reason: str) -> None:
+    """Give an auditor the MAC keys of all chains, on record: verify.py --mac-keys then checks each event.
+
+    They are secret: who has them and may write to the database can forge events of chains that are still
+    open. Restart the service afterwards, and its new chains are under another key. The file gets mode 0600.
+    """
+    async with operator_services() as services:
+        await services.pool_service.refresh()  # for the chain of the record
+        keys = await services.evidence_export.mac_keys(reason[:1024])
+    with written(out) as file:
+        file.write(json.dumps({"keys": keys}, indent=1).encode())
+    click.echo(f"{out} holds the MAC keys of {len(keys)} chains; restart the service before you hand it over")
+
+
+@contextmanager
+def written(out: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `out` once it is whole; nothing is left where it is not."""
+    part = out.with_name(f"{out.name}.part")
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(out)
+    except OSError as error:
+        raise click.ClickException(f"{out} cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def _keys(services: Services) -> list[dict[str, Any]]:
+    state = await services.pool_service.refresh()
+    return [key.model_dump(mode="json", by_alias=True) for key in pool_view(state).keys]
+
+
+def _facts(out: Path, done: Exported) -> dict[str, Any]:
+    return {
+        "file": str(out),
+        "events": done.events,
+        "chains": done.chains,
+        "intact": not done.findings,
+        "findings": list(done.findings),
+        "fingerprint": done.fingerprint,
+        "verifierSha256": done.verifier_sha256,
+    }
+
+
+def _told(out: Path, done: Exported) -> str:
+    signed = "not signed: AUDIT_SIGNING_KEY is not set"
+    check = "python3 verify.py"
+    if done.fingerprint is not None:
+        signed = f"signed by {done.fingerprint}"
+        check += f" --fingerprint {done.fingerprint}"
+    return "\n".join(
+        [
+            *done.findings,
+            f"{out}: {done.events} events in {done.chains} chains, {signed}",
+            f"its verify.py has the SHA-256 {done.verifier_sha256}",
+            f"check it where it was unpacked: {check}",
+        ]
+    )

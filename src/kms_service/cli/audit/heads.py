@@ -1,0 +1,25 @@
+"""The heads that commands hold the log to: of the log stream, and of the place that AUDIT_HEADS_URL names."""
+
+from typing import TextIO
+from uuid import UUID
+
+from kms_service.bootstrap import Services
+from kms_service.service.audit.chains import Head
+from kms_service.service.audit.heads import read_heads
+
+
+async def known_heads(services: Services, log: TextIO | None) -> tuple[dict[UUID, Head], str | None]:
+    """The newest head of each chain that is known outside the database, and where that is.
+
+    Raises:
+        InvalidRequest: the log tells of no head.
+        HeadsUnavailable: the place that AUDIT_HEADS_URL names cannot be read.
+    """
+    heads = {} if log is None else read_heads(log)
+    places = [] if log is None else ["the log stream"]
+    if services.heads_outside is not None:
+        places.append(str(services.settings.audit_heads_url))
+        for chain, head in (await services.heads_outside.read()).items():
+            if chain not in heads or head.seq >= heads[chain].seq:
+                heads[chain] = head
+    return heads, " and ".join(places) or None

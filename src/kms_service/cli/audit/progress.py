@@ -1,0 +1,19 @@
+"""A bar for work that goes through rows or calls, on standard error, on a terminal only."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kms_service.cli.screen import progress_screen
+
+
+@contextmanager
+def row_progress(name: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """What is to be told how many were done just now; `total` is None where nobody knows it."""
+    console = progress_screen()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    disable = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=disable) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda done: progress.advance(task, done)

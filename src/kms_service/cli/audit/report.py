@@ -1,0 +1,121 @@
+"""`kms-service audit report`."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from kms_service.bootstrap import Services
+from kms_service.cli.audit.export import written
+from kms_service.cli.audit.heads import known_heads
+from kms_service.cli.audit.progress import row_progress
+from kms_service.cli.audit.reconcile import known_keys
+from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.loop import on_loop
+from kms_service.service.audit.verify import Report
+from kms_service.service.evidence.against_cloudtrail import Compared, Outcome
+from kms_service.service.evidence.report import Check, Month, html, month_of
+from kms_service.telemetry import context
+
+_DELIVERY = timedelta(minutes=15)
+_FINDINGS = 20
+_LOG = "Audit log"
+_HEADS = "Heads outside the database"
+_CLOUDTRAIL = "CloudTrail"
+
+
+@click.command()
+@click.option("--month", required=True, help="Which month, as in 2026-11.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The HTML file to write; custody-2026-11.html in this folder, else.",
+)
+@click.option(
+    "--cloudtrail",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="CloudTrail's files of the month, to reconcile the log with. May be repeated.",
+)
+@click.option(
+    "--role", "principals", multiple=True, help="ARN of a role of the service, as for audit reconcile."
+)
+@click.option(
+    "--heads",
+    "log",
+    type=click.File(encoding="utf-8", errors="replace"),
+    help="The service's JSON log (- for standard input), as for audit verify.",
+)
+@on_loop
+async def report(
+    month: str, out: Path | None, files: Sequence[Path], principals: Sequence[str], log: TextIO | None
+) -> None:
+    """Write a month of the log as a page for people: HTML that prints well.
+
+    Who released what how often, refusals, keys, rotations, the seal, canaries, and what was verified and what
+    was not. The log is verified for it, and reconciled with CloudTrail where its files are given. Exits 1
+    when a check failed.
+    """
+    wanted = month_of(month)
+    async with operator_services() as services:
+        heads, places = await known_heads(services, log)
+        await services.pool_service.refresh()
+        with row_progress("rows and calls", None, quiet=False) as on_done:
+            if files:
+                compared = Compared(
+                    files=files,
+                    since=wanted.since,
+                    until=min(wanted.until, datetime.now(UTC)),
+                    delivery=_DELIVERY if wanted.until > datetime.now(UTC) else timedelta(0),
+                    principals=principals,
+                    administrators=(),
+                    keys=await known_keys(services),
+                    heads=heads,
+                )
+                outcome = await services.cloudtrail_reconciler.reconcile(compared, on_done)
+                checks = [_log_check(outcome.verification), _cloudtrail_check(outcome)]
+            else:
+                verified = await services.verifier.verify(wanted.since, heads, on_done)
+                checks = [_log_check(verified), Check(_CLOUDTRAIL, None, "no files of it were given")]
+        checks.append(_heads_check(places))
+        page = await _page(services, wanted, checks)
+    path = out or Path(f"custody-{month}.html")
+    with written(path) as file:
+        file.write(page.encode())
+    failed = [check.name for check in checks if check.passed is False]
+    click.echo(
+        f"{path}: {wanted.name}, {'checks FAILED: ' + ', '.join(failed) if failed else 'no check failed'}"
+    )
+    if failed:
+        sys.exit(1)
+
+
+async def _page(services: Services, month: Month, checks: Sequence[Check]) -> str:
+    return html(await services.monthly_reports.collect(month, checks, context.actor.get() or "unknown"))
+
+
+def _log_check(verified: Report) -> Check:
+    says = f"{verified.rows:,} rows in {verified.chains:,} chains "
+    says += (
+        "are as they were written." if verified.intact else "were read, and not all are as they were written."
+    )
+    findings = [finding.says for finding in verified.findings]
+    return Check(_LOG, verified.intact, says, findings[:_FINDINGS], len(findings))
+
+
+def _cloudtrail_check(outcome: Outcome) -> Check:
+    done = outcome.reconciliation
+    says = f"{done.calls:,} calls in {outcome.files:,} files were compared with the log; "
+    says += "all are explained." if not done.found else f"{done.found:,} findings have no explanation."
+    findings = [finding.says for finding in done.findings[:_FINDINGS]]
+    return Check(_CLOUDTRAIL, not done.found, says, findings, done.found)
+
+
+def _heads_check(places: str | None) -> Check:
+    if places is not None:
+        return Check(_HEADS, True, f"{places}: compared with the log while it was verified.")
+    return Check(_HEADS, None, "none were given, so an end that was cut off would not show")

@@ -1,0 +1,64 @@
+"""Signing with an asymmetric KMS key: what a manifest of evidence is signed with. For commands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from kms_service.kms.control_plane.client import ControlPlane
+from kms_service.kms.control_plane.failure import AdministrationFailed
+
+if TYPE_CHECKING:
+    from types_boto3_kms import KMSClient
+
+_ALGORITHM: Literal["ECDSA_SHA_256"] = "ECDSA_SHA_256"
+_SPEC = "ECC_NIST_P256"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """The public half of an asymmetric key: its ARN, and SubjectPublicKeyInfo in DER."""
+
+    key_arn: str
+    der: bytes
+
+
+class KmsSigner:
+    """Signs digests under one key of KMS (kms:Sign, kms:GetPublicKey).
+
+    Args:
+        kms: where it is asked.
+        key: the ARN, key id or `alias/…` of a key of ECC_NIST_P256 for signing.
+    """
+
+    def __init__(self, kms: ControlPlane, key: str) -> None:
+        self._kms = kms
+        self._key = key
+
+    async def public_key(self) -> PublicKey:
+        """The key's public half.
+
+        Raises:
+            AdministrationFailed: KMS does not tell it, or it is of another kind.
+        """
+        arn, spec, algorithms, der = await self._kms.ask("GetPublicKey", self._key, self._described)
+        if spec != _SPEC or _ALGORITHM not in algorithms:
+            raise AdministrationFailed("GetPublicKey", self._key, f"not a signing key of {_SPEC}")
+        return PublicKey(arn, der)
+
+    async def sign(self, digest: bytes) -> bytes:
+        """An ECDSA signature in DER over a SHA-256 digest. Whoever asked checks it.
+
+        Raises:
+            AdministrationFailed: KMS does not sign.
+        """
+        return await self._kms.ask(
+            "Sign",
+            self._key,
+            lambda kms: kms.sign(
+                KeyId=self._key, Message=digest, MessageType="DIGEST", SigningAlgorithm=_ALGORITHM
+            )["Signature"],
+        )
+
+    def _described(self, kms: "KMSClient") -> tuple[str, str, Sequence[str], bytes]:
+        reply = kms.get_public_key(KeyId=self._key)
+        return reply["KeyId"], reply["KeySpec"], reply.get("SigningAlgorithms", ()), reply["PublicKey"]

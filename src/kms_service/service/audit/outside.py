@@ -1,0 +1,52 @@
+"""Heads of chains kept outside the database, so that not even its owner can cut an end off unseen."""
+
+import asyncio
+import time
+from uuid import UUID
+
+from kms_service.service.audit.chains import Head
+from kms_service.store.heads.place import HeadsPlace, HeadsUnavailable, KeptHead
+from kms_service.telemetry import metrics
+from kms_service.telemetry.logs import get_logger
+
+log = get_logger()
+
+
+class HeadKeeper:
+    """Keeps what it is told of, when it is told to; that the place is away stops nobody, and alarms.
+
+    Args:
+        place: where; the setting AUDIT_HEADS_URL names it.
+    """
+
+    def __init__(self, place: HeadsPlace) -> None:
+        self._place = place
+        self._due: dict[UUID, KeptHead] = {}
+
+    def note(self, chain_id: UUID, head: Head) -> None:
+        """Have this head kept the next time, in place of an older one of its chain."""
+        self._due[chain_id] = KeptHead(chain_id, head.seq, head.mac)
+
+    async def keep(self) -> None:
+        """Keep what is due; what could not be kept stays due. Never raises."""
+        due = list(self._due.values())
+        if not due:
+            return
+        try:
+            await asyncio.to_thread(self._place.keep, due)
+        except HeadsUnavailable as error:
+            metrics.audit_heads_failures.inc()
+            log.error("audit_heads_not_kept", reason=str(error), chains=len(due))
+            return
+        metrics.audit_heads_kept.set(time.time())
+        for head in due:
+            if self._due.get(head.chain_id) is head:
+                del self._due[head.chain_id]
+
+    async def read(self) -> dict[UUID, Head]:
+        """The newest head of each chain.
+
+        Raises:
+            HeadsUnavailable: they cannot be read, so nobody can say whether an end was cut off.
+        """
+        return {head.chain_id: Head(head.seq, head.mac) for head in await asyncio.to_thread(self._place.read)}
