@@ -128,7 +128,7 @@ def test_an_answer_that_will_not_change_is_not_asked_again(
     assert (network.requests, waits) == (1, [])
 
 
-@pytest.mark.parametrize("code", ["database_unavailable", "audit_unavailable", "overloaded"])
+@pytest.mark.parametrize("code", ["database_unavailable", "audit_unavailable", "deadline_exceeded"])
 def test_a_create_that_may_have_taken_place_is_not_repeated(code: str, waits: list[float]) -> None:
     network = Network(refusal(503, code))
     error = attempt(network, create)
@@ -137,7 +137,7 @@ def test_a_create_that_may_have_taken_place_is_not_repeated(code: str, waits: li
     assert (network.requests, waits) == (1, [])
 
 
-@pytest.mark.parametrize("code", ["rate_limited", "kms_throttled", "kms_unavailable"])
+@pytest.mark.parametrize("code", ["rate_limited", "overloaded", "kms_throttled", "kms_unavailable"])
 def test_a_create_that_did_not_take_place_is_repeated(code: str, waits: list[float]) -> None:
     status = 429 if code == "rate_limited" else 503
     network = Network(refusal(status, code), httpx.Response(201, json=WALLET))

@@ -19,7 +19,7 @@ export type Repeatable = 'always' | 'if-nothing-happened';
 // An operator has to act: to ask again within seconds only costs time.
 const LASTING = new Set(['kms_key_unusable', 'no_usable_key', 'sealed']);
 // The service says so before it does anything.
-const BEFORE_ANY_EFFECT = new Set(['rate_limited', 'kms_throttled', 'kms_unavailable']);
+const BEFORE_ANY_EFFECT = new Set(['rate_limited', 'overloaded', 'kms_throttled', 'kms_unavailable']);
 const FIRST_WAIT_SECONDS = 0.1;
 
 /** Seconds to wait before the call may be sent again after `error`, or null: it may not. */

@@ -80,7 +80,7 @@ test('what will not change is not asked again', async () => {
 });
 
 test('a create is repeated only when it certainly did not take place', async () => {
-  for (const name of ['database_unavailable', 'audit_unavailable', 'overloaded']) {
+  for (const name of ['database_unavailable', 'audit_unavailable', 'deadline_exceeded']) {
     assert.equal((await attempt(create, [refusal(503, name, '2')])).requests, 1, name);
   }
   for (const first of [refusal(429, 'rate_limited', '1'), refusal(503, 'kms_throttled', '1'), lost('ECONNREFUSED')]) {

@@ -11,7 +11,7 @@ from kms_service_client.errors import KmsServiceError, Problem, Unreachable
 # An operator has to act: to ask again within seconds only costs time.
 _LASTING = frozenset({"kms_key_unusable", "no_usable_key", "sealed"})
 # The service says so before it does anything.
-_BEFORE_ANY_EFFECT = frozenset({"rate_limited", "kms_throttled", "kms_unavailable"})
+_BEFORE_ANY_EFFECT = frozenset({"rate_limited", "overloaded", "kms_throttled", "kms_unavailable"})
 _FIRST_WAIT = 0.1
 
 
