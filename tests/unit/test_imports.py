@@ -15,7 +15,7 @@ import pytest
             {"sqlalchemy", "psycopg", "boto3", "fastapi", "cryptography"},
         ),
         (
-            "kms_service.cli.process.supervisor",
+            "kms_service.cli.process.supervision.supervisor",
             {"kms_service.cli.root", "kms_service.errors", "pydantic", "click", "structlog", "uvicorn"}
             | {"asyncio", "multiprocessing", "ssl", "prometheus_client"},
         ),

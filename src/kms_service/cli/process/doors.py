@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kms_service.cli.process.listening import BACKLOG
-from kms_service.cli.process.messages import FAILED, READY, STATE, STOPPING, Message, encode
+from kms_service.cli.process.supervision.messages import FAILED, READY, STATE, STOPPING, Message, encode
 
 if TYPE_CHECKING:
     from kms_service.cli.process.server import Server

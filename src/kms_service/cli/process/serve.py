@@ -13,7 +13,7 @@ import click
 
 from kms_service.cli.process.listening import BACKLOG, bound, url
 from kms_service.cli.process.loop import run_on_loop
-from kms_service.cli.process.supervisor import Plan
+from kms_service.cli.process.supervision.supervisor import Plan
 from kms_service.cli.process.worker import exit_well_on_signals
 from kms_service.lasting import lasting
 from kms_service.settings import Settings, load_settings
@@ -24,7 +24,7 @@ from kms_service.telemetry.logs import get_logger
 _STARTING_SECONDS = 60.0
 # What a worker does behind its last request.
 _ENDING_SECONDS = 3.0
-_SUPERVISOR = "kms_service.cli.process.supervisor"
+_SUPERVISOR = "kms_service.cli.process.supervision.supervisor"
 
 log = get_logger()
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 
-from kms_service.cli.process.worker_handle import WorkerHandle
+from kms_service.cli.process.supervision.worker_handle import WorkerHandle
 
 _ACCEPTS_AT_ONCE = 64
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from contextlib import suppress
 
-from kms_service.cli.process.messages import FAILED, READY, STATE, STOPPING, Message, decode
+from kms_service.cli.process.supervision.messages import FAILED, READY, STATE, STOPPING, Message, decode
 
 # Passed and not yet taken. More would wait behind a loop that may stand still, while others could serve them.
 MOST_PASSED = 16

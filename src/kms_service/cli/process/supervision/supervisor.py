@@ -18,9 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from kms_service.cli.process.lines import Lines
-from kms_service.cli.process.spreading import Spreading
-from kms_service.cli.process.worker_handle import WorkerHandle, python
+from kms_service.cli.process.supervision.lines import Lines
+from kms_service.cli.process.supervision.spreading import Spreading
+from kms_service.cli.process.supervision.worker_handle import WorkerHandle, python
 
 _TICK_SECONDS = 0.5
 _RESTART_SECONDS = 1.0

@@ -1,0 +1,1 @@
+"""The parent of several worker processes, which imports nothing of the service."""
