@@ -75,6 +75,9 @@ GRANT INSERT ON wallets TO kms_serve;
 GRANT INSERT, UPDATE (used_at), DELETE ON wallet_imports TO kms_serve;
 GRANT SELECT, UPDATE (last_used_at) ON tokens TO kms_serve;
 GRANT SELECT, INSERT, UPDATE ON token_uses TO kms_serve;
+-- What was taken of policies' windows; the policies themselves are set by operators alone.
+GRANT SELECT ON policies TO kms_serve;
+GRANT SELECT, INSERT, UPDATE ON policy_windows TO kms_serve;
 GRANT INSERT ON seal_changes TO kms_serve;
 GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_serve;
 GRANT INSERT, DELETE ON key_materials TO kms_serve;
@@ -86,6 +89,9 @@ GRANT UPDATE (compressed_public_key, wallet_mac, wallet_mac_key_id) ON wallets T
 
 -- Operating. Tokens are revoked, never deleted: the audit log refers to them.
 GRANT SELECT, INSERT, UPDATE ON tokens TO kms_operate;
+-- A policy changes by a new version only.
+GRANT SELECT, INSERT ON policies TO kms_operate;
+GRANT SELECT ON policy_windows TO kms_operate;
 GRANT INSERT ON seal_changes TO kms_operate;
 GRANT INSERT, DELETE ON canary_wallets TO kms_operate;
 GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_operate;

@@ -15,7 +15,7 @@ from kms_service.store.postgres.migrations import migrate
 from kms_service.store.postgres.tables import metadata
 from wiring import ROLES, as_role, running_services, with_role
 
-APPEND_ONLY = ("audit_chains", "audit_events", "audit_chain_keys", "seal_changes", "row_mac_keys")
+APPEND_ONLY = ("audit_chains", "audit_events", "audit_chain_keys", "seal_changes", "row_mac_keys", "policies")
 WORKING = ("kms_serve", "kms_operate", "kms_rotate", "kms_readonly")
 REFUSED = {
     "kms_serve": [
@@ -33,6 +33,11 @@ REFUSED = {
         "UPDATE tokens SET private_key_reads_per_minute = NULL",
         "DELETE FROM tokens",
         "DELETE FROM token_uses",
+        "UPDATE tokens SET policy = NULL",
+        "INSERT INTO policies SELECT * FROM policies",
+        "UPDATE policies SET document = '{}'",
+        "DELETE FROM policies",
+        "DELETE FROM policy_windows",
         "DELETE FROM canary_wallets",
         "UPDATE audit_events SET actor = 'x'",
         "DELETE FROM audit_events",
@@ -51,6 +56,9 @@ REFUSED = {
         "UPDATE wallets SET wallet_address = '0x'",
         "DELETE FROM wallets",
         "DELETE FROM tokens",
+        "UPDATE policies SET document = '{}'",
+        "DELETE FROM policies",
+        "UPDATE policy_windows SET amounts = '{}'",
         "DELETE FROM audit_events",
         "DELETE FROM seal_changes",
     ],
@@ -131,6 +139,7 @@ def test_operators_do_their_work(settings: Settings) -> None:
                 expires_in=timedelta(days=1),
                 private_key_reads_per_minute=5,
                 signatures_per_minute=None,
+                policy=None,
             )
         )
         complete(operator.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None))

@@ -13,7 +13,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     UniqueConstraint,
@@ -23,15 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-    }
-)
+from kms_service.store.postgres.naming import metadata as metadata  # noqa: PLC0414 # all tables are here
+from kms_service.store.postgres.policy_tables import policies as policies  # noqa: PLC0414 # all tables are here
+from kms_service.store.postgres.policy_tables import policy_windows as policy_windows  # noqa: PLC0414 # all tables are here
 
 wallets = Table(
     "wallets",
@@ -97,6 +90,8 @@ tokens = Table(
     Column("previous_token_sha256", LargeBinary, unique=True),
     Column("previous_expires_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
+    # Its newest version bounds the token; null is unbounded.
+    Column("policy", String(64, collation="C")),
 )
 
 token_uses = Table(
@@ -163,6 +158,11 @@ audit_events = Table(
     Index("ix_audit_events_user_id_id", "user_id", "id"),
     Index("ix_audit_events_actor_id", "actor", "id"),
     Index("ix_audit_events_at", "at", postgresql_using="brin"),
+    Index(
+        "ix_audit_events_policies",
+        "id",
+        postgresql_where=text("action = 'policy.set' OR outcome = 'policy_denied'"),
+    ),
 )
 
 # What operators want of a key. A key that is not here is active.
