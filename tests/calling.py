@@ -35,7 +35,12 @@ def make_token(services: Services, *scopes: Scope) -> str:
     name = f"caller-{next(_numbers)}"
     made = complete(
         services.tokens.create(
-            name, scopes, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+            name,
+            scopes,
+            expires_in=None,
+            private_key_reads_per_minute=None,
+            signatures_per_minute=None,
+            policy=None,
         )
     )
     return made.secret
@@ -90,7 +95,13 @@ def serving(settings: Settings, endpoint: KmsEndpoint, token: str | None = None)
             complete(
                 serving.audit.record(Event("test.begin"))
             )  # opens its chain, which costs an Encrypt of its own
-        services = replace(serving, settings=settings, tokens=operator.tokens, canaries=operator.canaries)
+        services = replace(
+            serving,
+            settings=settings,
+            tokens=operator.tokens,
+            policies=operator.policies,
+            canaries=operator.canaries,
+        )
         with _server(app) as url, httpx.Client(base_url=url, timeout=60, limits=_NO_LIMITS) as client:
             made = token or make_token(services, *ALL)
             yield Service(services, owner, endpoint, app, client, made)

@@ -136,6 +136,7 @@ class _Meeting:
                 expires_in=None,
                 private_key_reads_per_minute=None,
                 signatures_per_minute=None,
+                policy=None,
             )
         )
         self._client = AsgiClient(create_app(services, owns_process=False), made.secret)

@@ -74,9 +74,17 @@ def make_token(env: dict[str, str], name: str, *scopes: str) -> str:
                 expires_in=None,
                 private_key_reads_per_minute=None,
                 signatures_per_minute=None,
+                policy=None,
             )
         )
     return made.secret
+
+
+def set_policy(env: dict[str, str], name: str, document: bytes) -> None:
+    """A policy for a process in this environment."""
+    fields = {name.lower(): value for name, value in env.items() if name.lower() in Settings.model_fields}
+    with running_services(load_settings(None, **fields)) as services:
+        complete(services.policies.set(name, document))
 
 
 def free_port() -> int:

@@ -35,12 +35,28 @@ ROAD = (
         "limit, seal",
     ),
     Step(
+        "Judge by the token's policy, if it has one",
+        "before the wallet is looked for: a refusal tells nothing of it",
+        "service/policies/guard.py",
+        "judge",
+        "PostgreSQL",
+        "policy",
+    ),
+    Step(
         "Read the wallet's row",
         "no connection is held after it",
         "store/wallets/find.py",
         "find_sealed",
         "PostgreSQL",
         "row",
+    ),
+    Step(
+        "Take of the policy's windows",
+        "last of all before KMS, so that only what goes there is taken",
+        "service/policies/guard.py",
+        "take",
+        "PostgreSQL",
+        "windows",
     ),
     Step(
         "Have KMS decrypt the data key",

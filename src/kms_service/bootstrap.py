@@ -25,6 +25,9 @@ from kms_service.service.evidence.against_cloudtrail import CloudTrailReconciler
 from kms_service.service.evidence.export import EvidenceExport
 from kms_service.service.evidence.monthly import MonthlyReports
 from kms_service.service.overview import READ_SECONDS, Overviews
+from kms_service.service.policies.guard import PolicyGuard
+from kms_service.service.policies.in_force import PoliciesInForce
+from kms_service.service.policies.policies import PolicyService
 from kms_service.service.pool.census import CENSUS_SECONDS, Census
 from kms_service.service.pool.materials import LOOK_SECONDS, MaterialCensus
 from kms_service.service.pool.retire import KeyLifecycle
@@ -34,6 +37,7 @@ from kms_service.service.rewrap.chain_keys import ChainRewrapper
 from kms_service.service.rewrap.jobs import RotationService
 from kms_service.service.rewrap.wallets import Rewrapper
 from kms_service.service.rewrap.worker import RotationWorker
+from kms_service.service.row_macs import RowMacs
 from kms_service.service.switches.canaries import CanaryService
 from kms_service.service.switches.poll import POLL_SECONDS, SharedStatePoll
 from kms_service.service.switches.seal import SealService
@@ -51,6 +55,8 @@ from kms_service.store.audit.rows import AuditStore
 from kms_service.store.audit.summary import AuditSummaryStore
 from kms_service.store.audit.trail import AuditTrailStore
 from kms_service.store.heads.place import FolderOfHeads, bucket_and_prefix, folder_of
+from kms_service.store.policies.versions import PolicyStore
+from kms_service.store.policies.windows import PolicyWindowStore
 from kms_service.store.pool.census import KeyCensusStore
 from kms_service.store.pool.materials import KeyMaterialStore
 from kms_service.store.pool.modes import PoolKeyStore
@@ -58,6 +64,7 @@ from kms_service.store.postgres import schema
 from kms_service.store.postgres.database import USAGE_SECONDS, Database, open_database
 from kms_service.store.rewrap.jobs import RotationStore
 from kms_service.store.rewrap.work import RotationWork
+from kms_service.store.row_mac_keys import RowMacKeyStore
 from kms_service.store.switches.canaries import CanaryStore
 from kms_service.store.switches.seal import SealStore
 from kms_service.store.switches.shared_state import SharedStateStore
@@ -94,6 +101,7 @@ class Services:
     wallets: WalletsKmsService
     signing: SigningService
     tokens: TokenService
+    policies: PolicyService
     wallet_verifier: WalletVerifier
     rotations: RotationService
     rotation_worker: RotationWorker
@@ -166,7 +174,11 @@ def build(settings: Settings) -> Services:
     wallet_store = WalletStore(database)
     guard = ReleaseGuard(shared_state, TokenUseStore(database), audit)
     opener = WalletOpener(kms)
-    releases = Releases(wallet_store, opener, audit, guard)
+    row_macs = RowMacs(RowMacKeyStore(database), kms, pool)
+    policy_store = PolicyStore(database)
+    policy_windows = PolicyWindowStore(database)
+    policy_guard = PolicyGuard(PoliciesInForce(policy_store, row_macs.keyring), policy_windows)
+    releases = Releases(wallet_store, opener, audit, guard, policy_guard)
     rotation_store = RotationStore(database)
     chain_key_store = AuditChainKeyStore(database)
     materials = MaterialCensus(KeyMaterialStore(database), kms, pool)
@@ -195,7 +207,8 @@ def build(settings: Settings) -> Services:
         evidence_export=EvidenceExport(trail_store, chain_key_store, verifier, audit, signer),
         cloudtrail_reconciler=CloudTrailReconciler(trail_store, verifier),
         monthly_reports=MonthlyReports(AuditSummaryStore(database), pool_service),
-        tokens=TokenService(token_store, audit),
+        tokens=TokenService(token_store, policy_store, audit),
+        policies=PolicyService(policy_store, policy_windows, row_macs.keyring, audit),
         wallet_verifier=WalletVerifier(WalletWalk(database), opener, audit),
         rotations=rotations,
         rotation_worker=RotationWorker(

@@ -26,6 +26,7 @@ def _limited(service: Service, *, reads: int | None = None, signatures: int | No
             expires_in=None,
             private_key_reads_per_minute=reads,
             signatures_per_minute=signatures,
+            policy=None,
         )
     )
     return made.secret
@@ -117,7 +118,12 @@ def test_a_minute_slides(own_service: Service, database_url: str) -> None:
     """Seconds pass here by moving the counters into the past."""
     name = complete(
         own_service.services.tokens.create(
-            "limited", ALL, expires_in=None, private_key_reads_per_minute=3, signatures_per_minute=None
+            "limited",
+            ALL,
+            expires_in=None,
+            private_key_reads_per_minute=3,
+            signatures_per_minute=None,
+            policy=None,
         )
     ).row.name
     uses = TokenUseStore(own_service.services.database)

@@ -24,6 +24,8 @@ UNSAYABLE = {
     "POST /wallets/{userId}/sign/message",
     "POST /wallets/{userId}/sign/typed-data",
     "POST /wallets/{userId}/sign/transaction",
+    "POST /wallets/{userId}/sign/authorization",
+    "GET /policies/{name}/usage",
     "POST /rotations",
 }
 

@@ -1,5 +1,6 @@
 """The OpenAPI document's names, words and examples are there for every operation, and true."""
 
+import json
 import re
 from base64 import b64decode
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from jsonschema import Draft202012Validator
 from pyhpke import AEADId, CipherSuite, KDFId, KEMId, KEMKey
 
 from calling import Service, serving
+from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.api.openapi.examples import ADDRESS, EXAMPLES, PRIVATE_KEY
 from wiring import FreshDatabase, settings_for
@@ -30,6 +32,8 @@ def service(fresh_database: FreshDatabase) -> Iterator[Service]:
     with fresh_database() as url, KmsEndpoint() as endpoint:
         endpoint.add_pool("Empressa-wallet-key", 10)
         with serving(settings_for(url, endpoint, rotation_worker_enabled=False), endpoint) as service:
+            document = json.dumps(EXAMPLES["getPolicy"].answers[200]["document"])
+            complete(service.services.policies.set("checkout", document.encode()))
             yield service
 
 
@@ -148,6 +152,18 @@ def test_the_signatures_are_those_of_the_key_shown() -> None:
     price = int(whole["message"]["price"])
     signed = account.sign_typed_data(whole["domain"], whole["types"], {**whole["message"], "price": price})
     assert typed.answers[200] == _signature(signed)
+    consent = EXAMPLES["signAuthorization"]
+    agreed = account.sign_authorization(consent.request)
+    assert consent.answers[200] == {
+        "walletAddress": ADDRESS,
+        "authorization": {
+            **consent.request,
+            "yParity": agreed.y_parity,
+            "r": f"0x{agreed.r:064x}",
+            "s": f"0x{agreed.s:064x}",
+        },
+        "authorizationHash": agreed.authorization_hash.to_0x_hex(),
+    }
     fields = transaction.request["transaction"]
     sent = account.sign_transaction({name: _number(value) for name, value in fields.items()})
     assert transaction.answers[200] == {

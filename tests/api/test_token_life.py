@@ -21,6 +21,7 @@ def _token(service: Service, name: str, expires_in: timedelta | None = None) -> 
             expires_in=expires_in,
             private_key_reads_per_minute=None,
             signatures_per_minute=None,
+            policy=None,
         )
     )
     return made.secret

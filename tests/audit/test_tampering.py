@@ -191,7 +191,12 @@ def test_an_empty_log_beside_tokens_is_named(services: Services, database_url: s
     assert _verify(services).intact
     complete(
         services.tokens.create(
-            "caller", [], expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+            "caller",
+            [],
+            expires_in=None,
+            private_key_reads_per_minute=None,
+            signatures_per_minute=None,
+            policy=None,
         )
     )
     assert _verify(services).intact

@@ -138,6 +138,7 @@ def test_a_revoked_token_opens_nothing_within_seconds(console: Service) -> None:
             expires_in=None,
             private_key_reads_per_minute=None,
             signatures_per_minute=None,
+            policy=None,
         )
     )
     assert _with_cookie(console, made.secret).status_code == 200

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, get_args
 
 import httpx
@@ -40,7 +41,7 @@ from kms_service.bootstrap import Services
 from kms_service.cli.root import root
 from kms_service.settings import Settings
 from kms_service.telemetry.logs import LogFormat
-from server_process import environment, make_token, serve
+from server_process import environment, make_token, serve, set_policy
 from vectors import decoder
 
 REJECTED = "rejected-9f2c4e"
@@ -51,6 +52,7 @@ FAULTS = (
     ShortPlaintext(), FlippedPlaintext(),
 )  # fmt: skip
 OPERATIONS = ("Encrypt", "Decrypt", "ReEncrypt", "DescribeKey")
+CHECKOUT = str(Path(__file__).parents[2] / "deploy/policies/checkout.json")
 ALIAS, SPARE = "Empressa-wallet-key-1", "Empressa-wallet-key-10"
 
 # What is sent to each route that takes a body, with `{user}` for the user at hand.
@@ -71,6 +73,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /wallets/{userId}/sign/transaction": {
         "transaction": {"chainId": 1, "nonce": 0, "gas": 21000, "gasPrice": "1", "to": "0x" + "35" * 20}
     },
+    "POST /wallets/{userId}/sign/authorization": {"chainId": 1, "address": "0x" + "35" * 20, "nonce": 0},
     "PUT /kms/pool/keys/{alias:path}": {"mode": "active"},
     "POST /rotations": {
         "from": [f"alias/Empressa-wallet-key-{number}" for number in range(1, 10)],
@@ -99,6 +102,13 @@ COMMANDS: dict[str, list[str]] = {
     "pool rotate": [SPARE, "--yes"],
     "token create": ["app-{form}", "--scope", "private-keys:read"],
     "token rotate": ["app-{form}"],
+    "policy check": [CHECKOUT],
+    "policy set": ["leaky", CHECKOUT],
+    "policy show": ["leaky"],
+    "policy list": [],
+    "policy history": ["leaky"],
+    "policy usage": ["leaky"],
+    "token policy": ["app-{form}", "--policy", "leaky"],
     "token list": [],
     "token revoke": ["app-{form}"],
     "seal": ["--reason", "drill"],
@@ -169,14 +179,26 @@ class Caller:
     def _ask(self, route: str, user: str) -> None:
         body = json.dumps(BODIES.get(route)).replace("{user}", user).replace("{token}", self.token)
         content = {"data" if route in FORMS else "json": json.loads(body)} if route in BODIES else {}
-        names = {"userId": user, "alias": SPARE, "id": self.rotation, "asset": "swagger-ui.css"}
+        names = {
+            "userId": user,
+            "alias": SPARE,
+            "id": self.rotation,
+            "asset": "swagger-ui.css",
+            "name": "checkout",
+        }
         answer = self._send(route, names, **content)
         if answer.status_code == 202:
             self.rotation = answer.json()["rotationId"]
 
     def nonsense(self) -> None:
         """Ask every route with a value that is refused: in its path, query, body and token."""
-        names = {"userId": f"{REJECTED}!", "alias": REJECTED, "id": REJECTED, "asset": REJECTED}
+        names = {
+            "userId": f"{REJECTED}!",
+            "alias": REJECTED,
+            "id": REJECTED,
+            "asset": REJECTED,
+            "name": REJECTED,
+        }
         malformed = b'{"userId": "' + REJECTED.encode()
         queried = ("limit", "cursor", "kmsKeyId", "userId", "actor", "action", "since", "until", "unknown")
         for route in self.routes:
@@ -222,6 +244,7 @@ def test_no_secret_and_no_rejected_value_is_told(
     on = {name.upper(): "true" for name in SWITCHES}
     env = environment(database_url, kms_endpoint, LOG_LEVEL="DEBUG", LOG_FORMAT=log_format, **on)
     token = make_token(env, "app", *Scope)
+    set_policy(env, "checkout", Path(CHECKOUT).read_bytes())
     told = Told(handed_out={token})
     with serve(env) as server, server.client(token) as client:
         caller = Caller(client, token, routes, told)

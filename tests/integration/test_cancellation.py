@@ -13,6 +13,7 @@ from kms_endpoint import KmsEndpoint
 from kms_service.api.asgi.in_flight import InFlight
 from kms_service.bootstrap import Services
 from kms_service.service.switches.seal import SealService
+from kms_service.service.wallets import signatures
 
 Work = Callable[[Services, str], Coroutine[Any, Any, object]]
 
@@ -53,7 +54,7 @@ def _read(services: Services, _user: str) -> Coroutine[Any, Any, object]:
 
 
 def _sign(services: Services, _user: str) -> Coroutine[Any, Any, object]:
-    return services.signing.sign_message("settled", b"hello")
+    return services.signing.sign("settled", lambda: signatures.of_message(b"hello"))
 
 
 def _seal(services: Services, user: str) -> Coroutine[Any, Any, object]:
@@ -73,7 +74,7 @@ def _move(services: Services, _user: str) -> Coroutine[Any, Any, object]:
 @pytest.mark.parametrize("work", [_create, _read, _sign, _seal, _move])
 def test_nothing_is_left_half_done(services: Services, database_url: str, work: Work) -> None:
     complete(services.wallets.ensure_wallet("settled"))
-    complete(services.signing.sign_message("settled", b"first"))  # loads what signing needs
+    complete(services.signing.sign("settled", lambda: signatures.of_message(b"first")))  # loads signing
     step, cancelled = 0, True
     while cancelled:
         step += 1

@@ -31,7 +31,12 @@ async def _serve(settings: Settings, slow: list[tuple[float, str]]) -> None:
     services = build(settings)
     await services.check()
     made = await services.tokens.create(
-        "app", ALL, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+        "app",
+        ALL,
+        expires_in=None,
+        private_key_reads_per_minute=None,
+        signatures_per_minute=None,
+        policy=None,
     )
     app = create_app(services, owns_process=False)
     async with (

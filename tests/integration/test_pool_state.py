@@ -32,7 +32,12 @@ def client(services: Services) -> Client:
         name = "-".join(scope.name for scope in scopes)
         made = complete(
             services.tokens.create(
-                name, scopes, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+                name,
+                scopes,
+                expires_in=None,
+                private_key_reads_per_minute=None,
+                signatures_per_minute=None,
+                policy=None,
             )
         )
         return AsgiClient(app, made.secret)

@@ -1,9 +1,13 @@
 """What callers ask for, as the routes read it, for policies to judge."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from calling import Service
 from kms_service.api.wallets.signing import Message, TypedDataBody
 from kms_service.api.wallets.transaction import TransactionBody
 from kms_service.ethereum import json_values, transactions
@@ -22,6 +26,15 @@ SHIPPED = Path(__file__).parents[2] / "deploy" / "policies"
 MERCHANT, STRANGER = "0x" + "11" * 20, "0x" + "66" * 20
 USDC = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
 GWEI, ETHER = 10**9, 10**18
+
+ROUTES = {
+    "sign.message": "sign/message",
+    "sign.typed-data": "sign/typed-data",
+    "sign.transaction": "sign/transaction",
+    "sign.authorization": "sign/authorization",
+    "private_key.export": "private-key/export",
+}
+RECIPIENT = base64.b64encode(X25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
 
 
 def asked(action: str, body: Any) -> Operation:
@@ -72,3 +85,11 @@ def judged(by: Policy, action: str, body: Any, user_id: str = "shop-1") -> Judge
 def allowed(by: Policy, action: str, body: Any, user_id: str = "shop-1") -> bool:
     """Whether some rule's criteria all hold."""
     return bool(judged(by, action, body, user_id).matches)
+
+
+def ask(service: Service, token: str, user: str, action: str, body: Any) -> Any:
+    """The answer to a request of this action."""
+    if action == "private_key.read":
+        return service.call("GET", f"/wallets/{user}/private-key", token=token)
+    body = {"recipientPublicKey": RECIPIENT} if action == "private_key.export" else body
+    return service.call("POST", f"/wallets/{user}/{ROUTES[action]}", token=token, json=body)

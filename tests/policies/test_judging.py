@@ -89,11 +89,11 @@ def test_a_payment_meets_every_criterion_or_is_refused(fields: Any, failed: str 
         (call(TRANSFER, MERCHANT, 100_000_000), None),
         (call(TRANSFER, MERCHANT, 100_000_001), "call.amount"),
         (call(TRANSFER, STRANGER, 1), "call.to"),
-        (call(APPROVE, MERCHANT, 1), "call.function, call.to, call.amount"),
+        (call(APPROVE, MERCHANT, 1), "call.function"),
         (call(TRANSFER, MERCHANT, 1, to=STRANGER), "to"),
         (call(TRANSFER, MERCHANT, 1, value=1), "value"),
-        (transaction(to=USDC, value=0, gas=60000), "call.function, call.to, call.amount"),
-        (call(TRANSFER, MERCHANT, 1, to=None), "to, call.function, call.to, call.amount"),
+        (transaction(to=USDC, value=0, gas=60000), "call.function"),
+        (call(TRANSFER, MERCHANT, 1, to=None), "to, call.function"),
     ],
 )
 def test_a_call_is_judged_by_its_decoded_arguments(body: Any, failed: str | None) -> None:
@@ -175,7 +175,7 @@ def test_another_primary_type_is_refused() -> None:
     body = order()
     body.update(primaryType="Line", message={"sku": "a", "count": 1})
     reason = judged(policy(RULES["typed"]), "sign.typed-data", body).reason
-    assert reason == "not met: primaryTypes, message.price"
+    assert reason == "not met: primaryTypes"
 
 
 @pytest.mark.parametrize(

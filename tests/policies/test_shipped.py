@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from kms_service.service.policies.judging import Policy
 from kms_service.service.policies.language.document import parse
 from policies.asking import SHIPPED, judged
+from policies.test_document import RULES
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.json") if not path.stem.endswith(".schema"))
 CASES = [
@@ -36,3 +38,19 @@ def test_every_rule_has_a_case_that_it_allows_and_every_policy_one_that_it_refus
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_policy_bounds_how_often(name: str) -> None:
     assert all(rule.windows for rule in shipped(name).document.rules)
+
+
+SCHEMA = Draft202012Validator(json.loads((SHIPPED / "policy.schema.json").read_text()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_published_schema_takes_the_shipped_policies(name: str) -> None:
+    SCHEMA.validate(json.loads((SHIPPED / f"{name}.json").read_text()))
+
+
+@pytest.mark.parametrize(("name", "rule"), RULES.items())
+def test_the_published_schema_refuses_what_is_left_out_or_added(name: str, rule: dict[str, Any]) -> None:
+    assert SCHEMA.is_valid({"rules": [rule]})
+    assert not SCHEMA.is_valid({"rules": [{**rule, "note": name}]})
+    for member in rule.keys() - {"windows"}:
+        assert not SCHEMA.is_valid({"rules": [{key: rule[key] for key in rule if key != member}]}), member

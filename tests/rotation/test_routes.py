@@ -23,7 +23,12 @@ def client(fleet: Fleet) -> AsgiClient:
     scopes = (Scope.ROTATIONS_ADMIN, Scope.ROTATIONS_READ)
     made = complete(
         fleet.services.tokens.create(
-            "mover", scopes, expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+            "mover",
+            scopes,
+            expires_in=None,
+            private_key_reads_per_minute=None,
+            signatures_per_minute=None,
+            policy=None,
         )
     )
     return AsgiClient(create_app(fleet.services, owns_process=False), made.secret)

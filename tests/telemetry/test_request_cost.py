@@ -39,6 +39,7 @@ TYPED = {
     "domain": {"name": "cost"},
     "message": {"text": "hello"},
 }  # fmt: skip
+CONSENT = {"chainId": 1, "address": "0x" + "11" * 20, "nonce": 0}
 ROTATION = {"from": [f"alias/{POOL}-1"], "dryRun": False}
 
 
@@ -83,6 +84,12 @@ COSTS = [
     Cost("POST /wallets/{userId}/sign/typed-data", "/wallets/bob/sign/typed-data", 200, 1, 2, TYPED),
     Cost("POST /wallets/{userId}/sign/transaction", "/wallets/bob/sign/transaction", 200, 1, 2,
          {"transaction": TRANSACTION}),
+    Cost("POST /wallets/{userId}/sign/authorization", "/wallets/bob/sign/authorization", 200, 1, 2, CONSENT),
+    Cost("POST /wallets/{userId}/sign/message", "/wallets/bob/sign/message?dryRun=true", 200, 0, 1,
+         {"message": "hello"}),
+    Cost("GET /policies", "/policies", 200, 0, 1),
+    Cost("GET /policies/{name}", "/policies/none-such", 404, 0, 1),
+    Cost("GET /policies/{name}/usage", "/policies/none-such/usage", 404, 0, 1),
     Cost("GET /kms/pool", "/kms/pool", 200, 0, ANY),  # counts wallets anew when a count is due
     Cost("POST /kms/pool/refresh", "/kms/pool/refresh", 200, ANY, ANY),  # is there to ask about each key
     Cost("PUT /kms/pool/keys/{alias:path}", f"/kms/pool/keys/{POOL}-2", 200, 0, ANY, {"mode": "draining"}),

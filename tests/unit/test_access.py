@@ -9,8 +9,8 @@ from kms_service.access.scopes import Caller, Scope
 from kms_service.errors import NotAuthorized
 
 CONTRACT = {
-    "wallets:create", "wallets:read", "wallets:sign", "private-keys:read", "private-keys:export", "pool:read",
-    "pool:admin", "rotations:read", "rotations:admin", "audit:read",
+    "wallets:create", "wallets:read", "wallets:sign", "wallets:delegate", "private-keys:read",
+    "private-keys:export", "pool:read", "pool:admin", "rotations:read", "rotations:admin", "audit:read",
 }  # fmt: skip
 
 
@@ -20,7 +20,7 @@ def test_the_scopes_are_the_contracts() -> None:
 
 @pytest.mark.parametrize("held", Scope)
 def test_no_scope_implies_another(held: Scope) -> None:
-    caller = Caller("app", frozenset({held.value}), None, None)
+    caller = Caller("app", frozenset({held.value}), None, None, None)
     caller.require(held)
     for other in set(Scope) - {held}:
         with pytest.raises(NotAuthorized, match=f"lacks the scope {other}"):
@@ -30,7 +30,7 @@ def test_no_scope_implies_another(held: Scope) -> None:
 def test_without_scopes_nothing_is_allowed() -> None:
     for scope in Scope:
         with pytest.raises(NotAuthorized):
-            Caller("app", frozenset(), None, None).require(scope)
+            Caller("app", frozenset(), None, None, None).require(scope)
 
 
 def test_a_token_has_256_random_bits_and_a_prefix_for_scanners() -> None:

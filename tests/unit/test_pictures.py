@@ -51,7 +51,11 @@ def _calls(file: Path, function: str) -> list[str]:
 @pytest.mark.parametrize(
     ("file", "function", "steps"),
     [
-        ("release.py", "release", ["admit", "find_sealed", "open", "perform", "check_seal", "record"]),
+        (
+            "release.py",
+            "release",
+            ["admit", "judge", "find_sealed", "take", "open", "perform", "check_seal", "record"],
+        ),
         ("opening.py", "_opened", ["decrypt", "open_", "_matching"]),
     ],
 )

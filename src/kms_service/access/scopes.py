@@ -12,6 +12,7 @@ class Scope(StrEnum):
     WALLETS_CREATE = "wallets:create"
     WALLETS_READ = "wallets:read"
     WALLETS_SIGN = "wallets:sign"
+    WALLETS_DELEGATE = "wallets:delegate"
     PRIVATE_KEYS_READ = "private-keys:read"
     PRIVATE_KEYS_EXPORT = "private-keys:export"
     POOL_READ = "pool:read"
@@ -27,12 +28,13 @@ LOOKING = frozenset({Scope.WALLETS_READ, Scope.POOL_READ, Scope.ROTATIONS_READ, 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever holds a valid token: its name, scopes, and limits (None: no limit)."""
+    """Whoever holds a valid token: its name, scopes, limits (None: no limit) and policy (None: no bounds)."""
 
     name: str
     scopes: frozenset[str]
     private_key_reads_per_minute: int | None
     signatures_per_minute: int | None
+    policy: str | None
 
     @property
     def only_looks(self) -> bool:

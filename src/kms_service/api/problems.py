@@ -23,10 +23,12 @@ ANSWERS: Mapping[type[errors.KmsServiceError], tuple[int, str]] = {
     errors.NotAuthenticated: (401, "Not authenticated"),
     errors.NotAuthorized: (403, "Not authorized"),
     errors.RateLimited: (429, "Rate limited"),
+    errors.PolicyDenied: (403, "Policy denied"),
     errors.InvalidRequest: (422, "Invalid request"),
     errors.WalletExists: (409, "Wallet exists"),
     errors.LastActiveKey: (409, "Last active key"),
     errors.TokenExists: (409, "Token exists"),
+    errors.PolicySetElsewhere: (409, "Policy set elsewhere"),
     errors.RotationRunning: (409, "Rotation running"),
     errors.RotationFinished: (409, "Rotation finished"),
     errors.NotFound: (404, "Not found"),
@@ -80,6 +82,8 @@ def problem(error: errors.KmsServiceError) -> dict[str, Any]:
     }
     if isinstance(error, errors.WalletExists):
         members["walletAddress"] = error.wallet_address
+    if isinstance(error, errors.PolicyDenied):
+        members |= {"policy": error.policy, "version": error.version, "rule": error.rule}
     if isinstance(error, errors.InvalidRequest):
         members["detail"] = f"{error.field}: {error}"
         members["errors"] = [{"field": error.field, "message": str(error)}]

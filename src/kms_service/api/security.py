@@ -12,7 +12,7 @@ from kms_service.access import limits
 from kms_service.access.scopes import Caller, Scope
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.asgi.json_body import StrictJsonRequest
-from kms_service.errors import NotAuthorized
+from kms_service.errors import NotAuthenticated, NotAuthorized
 from kms_service.service.audit.log import Event
 from kms_service.telemetry import context
 
@@ -99,6 +99,18 @@ async def authorize(request: Request, caller: Caller, scope: Scope, path: str) -
         event = Event("authorize", outcome=refusal.code, detail=detail)
         await in_time(request, services(request).audit.record, event)
         raise
+
+
+async def require(request: Request, scope: Scope) -> None:
+    """Pass when the caller holds a scope that this request needs besides its route's.
+
+    Raises:
+        NotAuthorized, AuditUnavailable: as `authorize`.
+    """
+    holder = limits.caller.get()
+    if holder is None:
+        raise NotAuthenticated("A valid bearer token is required.")
+    await authorize(request, holder, scope, request.scope["route"].path)
 
 
 def _refuse_others(request: Request, parameters: set[str]) -> None:

@@ -24,6 +24,7 @@ _COMMANDS = {
     "rotation": ("rewrap.rotation", "Move wallets from some KMS keys to others."),
     "verify": ("wallets.verify", "Open every wallet and check it; releases nothing."),
     "token": ("access.token", "Make, rotate, list and revoke callers' tokens."),
+    "policy": ("access.policy", "Set and show what bounds callers' tokens."),
     "seal": ("access.seal", "Stop every private-key read, export and signature."),
     "unseal": ("access.seal", "Let private-key reads, exports and signatures go on."),
     "wallet": ("wallets.wallet", "See which wallets there are; opens none."),

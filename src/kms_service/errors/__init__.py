@@ -10,18 +10,22 @@ KmsServiceError
 │   ├── NotAuthenticated          no token, or one that is unknown, expired or revoked
 │   ├── NotAuthorized             a good token without the scope
 │   ├── RateLimited               too many of these within a minute
+│   ├── PolicyDenied              no rule of the token's policy allows it
 │   ├── InvalidRequest            a rule that the schema cannot express is broken
 │   ├── WalletExists
 │   ├── NotFound
 │   │   ├── WalletNotFound
 │   │   ├── KeyNotFound           no key of the pool has this alias
 │   │   ├── TokenNotFound
+│   │   ├── PolicyNotFound
 │   │   └── RotationNotFound
 │   ├── LastActiveKey             draining it would leave no key for new wallets
 │   ├── TokenExists
+│   ├── PolicySetElsewhere        somebody else set a version at the same moment
 │   ├── RotationRunning           one rotation at a time
 │   └── RotationFinished
 ├── IntegrityFailure              stored bytes do not open, or open to something else
+│   └── PolicyIntegrityFailure    a policy is missing, or not as an operator wrote it
 ├── KmsError                      a KMS call failed
 │   ├── KmsThrottled              the account's quota: no key is to blame
 │   ├── KmsUnavailable            time-out, reset, 5xx, garbage: the outcome is unknown
@@ -42,6 +46,9 @@ from kms_service.errors.callers import (
     NotAuthenticated,
     NotAuthorized,
     NotFound,
+    PolicyDenied,
+    PolicyNotFound,
+    PolicySetElsewhere,
     RateLimited,
     RotationFinished,
     RotationNotFound,
@@ -59,6 +66,7 @@ from kms_service.errors.service import (
     KmsServiceError,
     NoUsableKey,
     Overloaded,
+    PolicyIntegrityFailure,
     Sealed,
     TimedOut,
 )
@@ -90,6 +98,10 @@ __all__ = [
     "NotAuthorized",
     "NotFound",
     "Overloaded",
+    "PolicyDenied",
+    "PolicyIntegrityFailure",
+    "PolicyNotFound",
+    "PolicySetElsewhere",
     "RateLimited",
     "RotationFinished",
     "RotationNotFound",

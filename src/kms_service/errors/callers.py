@@ -2,6 +2,8 @@
 
 from kms_service.errors.service import KmsServiceError
 
+MAX_AUDIT_DETAIL = 1024
+
 
 class CallerError(KmsServiceError):
     """The request cannot be granted as it is; repeating it will not help."""
@@ -31,6 +33,23 @@ class RateLimited(CallerError):
     def __init__(self, limit: str, retry_after: int) -> None:
         super().__init__(f"This token's limit is reached: {limit} a minute.")
         self.retry_after = retry_after
+
+
+class PolicyDenied(CallerError):
+    """No rule of the token's policy allows it; `rule` came nearest, None when none is about such a thing.
+
+    `reason` is made of this source's words and the policy's, and of none of the caller's.
+    """
+
+    code = "policy_denied"
+
+    def __init__(self, policy: str, version: int, rule: str | None, reason: str) -> None:
+        super().__init__(f"The policy {policy} does not allow this: {reason}.")
+        self.policy = policy
+        self.version = version
+        self.rule = rule
+        self.reason = reason
+        self.audit_detail = f"{policy} {version} {rule or 'no rule'}: {reason}"[:MAX_AUDIT_DETAIL]
 
 
 class InvalidRequest(CallerError):
@@ -83,6 +102,15 @@ class TokenNotFound(NotFound):
     code = "token_not_found"
 
 
+class PolicyNotFound(NotFound):
+    """No policy has this name, or not this version."""
+
+    code = "policy_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such policy, or not this version of it.")
+
+
 class LastActiveKey(CallerError):
     """Draining this key would leave none that takes new wallets."""
 
@@ -96,6 +124,12 @@ class TokenExists(CallerError):
     """A token of this name exists already."""
 
     code = "token_exists"
+
+
+class PolicySetElsewhere(CallerError):
+    """Somebody else set a version of this policy at the same moment."""
+
+    code = "policy_set_elsewhere"
 
 
 class RotationNotFound(NotFound):

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 class KmsServiceError(Exception):
     """The root of every error this service raises on purpose.
 
-    `code` is stable and listed in the README; `kms_request_id` is the KMS call that led here, for audit.
+    `code` is stable and listed in the README; `kms_request_id` is the KMS call that led here and
+    `audit_detail` what else its audit row tells.
     """
 
     code = "internal_error"
     kms_request_id: str | None = None
+    audit_detail: str | None = None
 
 
 class IntegrityFailure(KmsServiceError):
@@ -20,11 +22,18 @@ class IntegrityFailure(KmsServiceError):
     """
 
     code = "integrity_failure"
+    message = "The stored wallet does not open."
 
     def __init__(self, reason: str, request_id: str | None = None) -> None:
-        super().__init__("The stored wallet does not open.")
+        super().__init__(self.message)
         self.reason = reason
         self.kms_request_id = request_id
+
+
+class PolicyIntegrityFailure(IntegrityFailure):
+    """A policy that a token names is missing, or not as an operator wrote it: it allows nothing."""
+
+    message = "The stored policy is missing, or not as an operator wrote it."
 
 
 class NoUsableKey(KmsServiceError):

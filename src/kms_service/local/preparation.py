@@ -81,7 +81,12 @@ async def _new_token(settings: Settings) -> str:
         await services.check()
         name = f"local-{secrets.token_hex(4)}"  # names are never used twice
         made = await services.tokens.create(
-            name, list(Scope), expires_in=None, private_key_reads_per_minute=None, signatures_per_minute=None
+            name,
+            list(Scope),
+            expires_in=None,
+            private_key_reads_per_minute=None,
+            signatures_per_minute=None,
+            policy=None,
         )
     finally:
         await services.close()

@@ -116,6 +116,15 @@ audit_rows = Counter(
 rate_limited = Counter(
     "kms_service_rate_limited_total", "Releases refused by a token's limit a minute.", ["kind", "actor"]
 )
+policy_denied = Counter(
+    "kms_service_policy_denied_total",
+    "Releases refused by a token's policy, by the rule that came nearest.",
+    ["policy", "rule", "action"],
+)
+policy_integrity_failures = Counter(
+    "kms_service_policy_integrity_failures_total",
+    "Policies that are missing, or not as an operator wrote them.",
+)
 sealed = Gauge(
     "kms_service_sealed",
     "1 while an operator stops all releases and signatures.",

@@ -40,6 +40,14 @@ def _integrity_failure() -> errors.KmsServiceError:
     return errors.IntegrityFailure("tag")
 
 
+def _policy_denied() -> errors.KmsServiceError:
+    return errors.PolicyDenied("checkout", 3, "pay-merchants", "not met: to")
+
+
+def _policy_integrity_failure() -> errors.KmsServiceError:
+    return errors.PolicyIntegrityFailure("row MAC")
+
+
 def _rate_limited() -> errors.KmsServiceError:
     return errors.RateLimited("signatures", 12)
 
@@ -63,6 +71,7 @@ _ANY: _Errors = (
 _OPENS_A_WALLET: _Errors = (
     errors.WalletNotFound,
     _rate_limited,
+    _policy_denied,
     _integrity_failure,
     _throttled,
     _kms_unavailable,
@@ -70,16 +79,29 @@ _OPENS_A_WALLET: _Errors = (
     errors.Sealed,
 )
 
+# A process unwraps the key of their MACs once.
+_READS_POLICIES: _Errors = (
+    _policy_integrity_failure,
+    _throttled,
+    _kms_unavailable,
+    _key_unusable,
+    _no_usable_key,
+)
+
 BY_SCOPE: Mapping[Scope, _Errors] = {
     Scope.WALLETS_CREATE: (_integrity_failure, _throttled, _kms_unavailable, _no_usable_key),
     Scope.WALLETS_READ: (_integrity_failure,),
     Scope.WALLETS_SIGN: _OPENS_A_WALLET,
+    Scope.WALLETS_DELEGATE: _OPENS_A_WALLET,
     Scope.PRIVATE_KEYS_READ: _OPENS_A_WALLET,
     Scope.PRIVATE_KEYS_EXPORT: _OPENS_A_WALLET,
 }
 BY_NAME: Mapping[str, _Errors] = {
     "create_wallet": (_wallet_exists,),
     "get_wallet": (errors.WalletNotFound,),
+    "list_policies": _READS_POLICIES,
+    "get_policy": (errors.PolicyNotFound, *_READS_POLICIES),
+    "get_usage": (errors.PolicyNotFound,),
     "put_key": (errors.KeyNotFound, errors.LastActiveKey),
     "start_rotation": (errors.RotationRunning,),
     "get_rotation": (errors.RotationNotFound,),

@@ -108,6 +108,29 @@ _CHECKS = {"database": "ok", "kms": "ok", "migrations": "ok", "releases": "ok"}
 _READY = {"status": "ok", "checks": _CHECKS}
 _NOT_READY = {"status": "unavailable", "checks": {**_CHECKS, "kms": "no usable key"}}
 
+_DELEGATE = "0x4444444444444444444444444444444444444444"
+_LOGIN = {
+    "id": "login",
+    "action": "sign.message",
+    "wallets": {"prefixes": ["shop-"]},
+    "prefixes": ["Sign in to shop.example"],
+    "maxBytes": 500,
+    "windows": [{"per": "hour", "of": "wallet", "count": 20}],
+}
+_POLICY = {"name": "checkout", "version": 1, "setBy": "cli:anna", "setAt": AT}
+_NAMED = {"name": "checkout"}
+_WINDOW = {
+    "rule": "login",
+    "measure": "count",
+    "per": "hour",
+    "of": "wallet",
+    "subject": "shop-7",
+    "chainId": None,
+    "contract": None,
+    "used": "3",
+    "max": "20",
+}
+
 _WALLETS: Mapping[str, Example] = {
     "createWallet": Example({201: _WALLET}, {"userId": "alice"}),
     "putWallet": Example({200: _WALLET, 201: _WALLET}, parameters=_ALICE),
@@ -186,6 +209,29 @@ _SIGNING: Mapping[str, Example] = {
     ),
 }
 _JOB_ID = {"id": _ROTATION}
+_POLICIES: Mapping[str, Example] = {
+    "signAuthorization": Example(
+        {
+            200: {
+                "walletAddress": ADDRESS,
+                "authorization": {
+                    "chainId": 1,
+                    "address": _DELEGATE,
+                    "nonce": 7,
+                    "yParity": 1,
+                    "r": "0x88a8574c9bf50a27ce98a896e9fbb4d5d44f3e4ebeab0bf13b575d8596e13efa",
+                    "s": "0x14c5a03185875cd6b989fa7b37ab8d2d0343abfd6f039174513b16079e5d868c",
+                },
+                "authorizationHash": "0x38cdc4da72e66c02eec8e42fa3605778dc8eb83146c8c4784abca0a2d411f3aa",
+            }
+        },
+        {"chainId": 1, "address": _DELEGATE, "nonce": 7},
+        _ALICE,
+    ),
+    "listPolicies": Example({200: {"policies": [_POLICY]}}),
+    "getPolicy": Example({200: {**_POLICY, "document": {"rules": [_LOGIN]}}}, parameters=_NAMED),
+    "getUsage": Example({200: {"windows": [_WINDOW], "nextCursor": None}}, parameters=_NAMED),
+}
 _OPERATIONS: Mapping[str, Example] = {
     "listEvents": Example({200: {"events": [_EVENT], "nextCursor": None}}, parameters=_ALICE),
     "getSeal": Example({200: _OPEN}),
@@ -212,4 +258,4 @@ _OPERATIONS: Mapping[str, Example] = {
     "readyz": Example({200: _READY, 503: _NOT_READY}),
     "health": Example({200: _READY, 503: _NOT_READY}),
 }
-EXAMPLES: Mapping[str, Example] = {**_WALLETS, **_SIGNING, **_OPERATIONS}
+EXAMPLES: Mapping[str, Example] = {**_WALLETS, **_SIGNING, **_POLICIES, **_OPERATIONS}

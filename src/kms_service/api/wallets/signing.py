@@ -2,21 +2,32 @@
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel, UserIdInPath
-from kms_service.api.security import AuthenticatedRoute, needs
-from kms_service.api.wallets.transaction import Octets, TransactionBody
+from kms_service.api.security import AuthenticatedRoute, needs, require
+from kms_service.api.wallets import answers
+from kms_service.api.wallets.answers import (
+    ForeseenView,
+    SignatureView,
+    SignedAuthorizationView,
+    SignedTransactionView,
+)
+from kms_service.api.wallets.transaction import AuthorizationBody, Octets, TransactionBody
 from kms_service.errors import InvalidRequest
 from kms_service.ethereum import json_values, transactions, typed_data
-from kms_service.service.wallets.signing import SignedMessage, SigningService
+from kms_service.service.wallets import signatures
+from kms_service.service.wallets.release import Use
+
+T = TypeVar("T")
+V = TypeVar("V")
 
 router = APIRouter(
     prefix="/wallets/{userId}",
@@ -50,6 +61,9 @@ Base64 = Annotated[
     WithJsonSchema({"type": "string", "contentEncoding": "base64", "maxLength": 64}),
 ]
 Text = Annotated[str, BeforeValidator(json_values.text)]
+DryRun = Annotated[
+    bool, Query(alias="dryRun", description="Only tell what would happen, by which rule of the policy.")
+]
 
 
 class Message(RequestModel):
@@ -104,22 +118,6 @@ class Recipient(RequestModel):
     recipient_public_key: Base64 = Field(description="32 bytes of an X25519 public key, base64")
 
 
-class SignatureView(AnswerModel):
-    """A signature, and the digest that it is over."""
-
-    wallet_address: str
-    signature: str = Field(description="0x and 65 bytes: r, s, v (27 or 28)")
-    message_hash: str
-
-
-class SignedTransactionView(AnswerModel):
-    """A signed transaction, as eth_sendRawTransaction takes it."""
-
-    wallet_address: str
-    raw_transaction: str
-    transaction_hash: str
-
-
 class SealedExportView(AnswerModel):
     """A private key sealed with HPKE; base64."""
 
@@ -129,35 +127,56 @@ class SealedExportView(AnswerModel):
 
 
 @router.post("/sign/message", openapi_extra=needs(Scope.WALLETS_SIGN))
-async def sign_message(request: Request, user_id: UserIdInPath, body: Message) -> SignatureView:
+async def sign_message(
+    request: Request, user_id: UserIdInPath, body: Message, *, dry_run: DryRun = False
+) -> SignatureView | ForeseenView:
     """Sign a message as wallets do (EIP-191, personal_sign)."""
-    with _fields_of_the_body():
-        signed = await in_time(request, services(request).signing.sign_message, user_id, body.octets())
-    return _signature(signed)
+    return await _sign(
+        request, user_id, lambda: signatures.of_message(body.octets()), answers.signature, dry_run=dry_run
+    )
 
 
 @router.post("/sign/typed-data", openapi_extra=needs(Scope.WALLETS_SIGN))
-async def sign_typed_data(request: Request, user_id: UserIdInPath, body: TypedDataBody) -> SignatureView:
+async def sign_typed_data(
+    request: Request, user_id: UserIdInPath, body: TypedDataBody, *, dry_run: DryRun = False
+) -> SignatureView | ForeseenView:
     """Sign typed data (EIP-712), read strictly: what its types do not say exactly is refused."""
-    with _fields_of_the_body():
-        signed = await in_time(request, _sign_typed_data, services(request).signing, user_id, body)
-    return _signature(signed)
+    return await _sign(
+        request, user_id, lambda: signatures.of_typed_data(body.read()), answers.signature, dry_run=dry_run
+    )
 
 
 @router.post("/sign/transaction", openapi_extra=needs(Scope.WALLETS_SIGN))
 async def sign_transaction(
-    request: Request, user_id: UserIdInPath, body: TransactionRequest
-) -> SignedTransactionView:
-    """Sign a legacy (EIP-155), EIP-2930 or EIP-1559 transaction. Nothing is sent to any chain."""
+    request: Request, user_id: UserIdInPath, body: TransactionRequest, *, dry_run: DryRun = False
+) -> SignedTransactionView | ForeseenView:
+    """Sign a legacy (EIP-155), EIP-2930, EIP-1559 or EIP-7702 transaction. Nothing is sent to any chain.
+
+    A transaction of EIP-7702 needs the scope wallets:delegate too.
+    """
     given = body.transaction
-    with _fields_of_the_body():
-        transaction = transactions.read(given.fields())
-        sign = services(request).signing.sign_transaction
-        signed = await in_time(request, sign, user_id, transaction, given.sender)
-    return SignedTransactionView(
-        wallet_address=signed.wallet_address,
-        raw_transaction="0x" + signed.raw.hex(),
-        transaction_hash="0x" + signed.hash.hex(),
+    if given.sets_code:
+        await require(request, Scope.WALLETS_DELEGATE)
+    return await _sign(
+        request,
+        user_id,
+        lambda: signatures.of_transaction(transactions.read(given.fields()), given.sender),
+        answers.transaction,
+        dry_run=dry_run,
+    )
+
+
+@router.post("/sign/authorization", openapi_extra=needs(Scope.WALLETS_DELEGATE))
+async def sign_authorization(
+    request: Request, user_id: UserIdInPath, body: AuthorizationBody, *, dry_run: DryRun = False
+) -> SignedAuthorizationView | ForeseenView:
+    """Sign an account's consent to run a contract's code as its own (EIP-7702): that code may do anything."""
+    return await _sign(
+        request,
+        user_id,
+        lambda: signatures.of_authorization(body.authorization()),
+        answers.authorization,
+        dry_run=dry_run,
     )
 
 
@@ -178,16 +197,19 @@ async def export_private_key(request: Request, user_id: UserIdInPath, body: Reci
     )
 
 
-async def _sign_typed_data(signing: SigningService, user_id: str, body: TypedDataBody) -> SignedMessage:
-    return await signing.sign_typed_data(user_id, body.read())
-
-
-def _signature(signed: SignedMessage) -> SignatureView:
-    return SignatureView(
-        wallet_address=signed.wallet_address,
-        signature="0x" + signed.signature.hex(),
-        message_hash="0x" + signed.digest.hex(),
-    )
+async def _sign(
+    request: Request,
+    user_id: str,
+    encode: Callable[[], Use[T]],
+    show: Callable[[T], V],
+    *,
+    dry_run: bool,
+) -> V | ForeseenView:
+    signing = services(request).signing
+    with _fields_of_the_body():
+        if dry_run:
+            return answers.foreseen(await in_time(request, signing.foresee, user_id, encode))
+        return show(await in_time(request, signing.sign, user_id, encode))
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from kms_service.api.models import RequestModel
-from kms_service.ethereum import json_values, transactions
+from kms_service.ethereum import authorizations, json_values, transactions
+from kms_service.ethereum.authorizations import Authorization, SignedAuthorization
 from kms_service.ethereum.json_values import MAX_SAFE_INTEGER, MAX_UINT256
 from kms_service.ethereum.transactions import AccessListEntry, TransactionFields
 
@@ -19,6 +20,8 @@ _QUANTITY = WithJsonSchema(
     }
 )
 _STORAGE_KEY_BYTES = 32
+# Each costs a node 25,000 gas and us a hash; more than this in one transaction is no use of anybody's.
+_MOST_AUTHORIZATIONS = 100
 
 
 def _up_to(maximum: int) -> BeforeValidator:
@@ -68,12 +71,36 @@ class AccessListItem(RequestModel):
     storage_keys: list[StorageKey]
 
 
+class AuthorizationBody(RequestModel):
+    """What an account consents to by EIP-7702: on a chain (0: on all), to a contract's code, at its nonce."""
+
+    chain_id: Annotated[int, _up_to(authorizations.MAX_CHAIN_ID), _QUANTITY]
+    address: Address = Field(description="the delegate, whose code the account will run as its own")
+    nonce: Annotated[int, _up_to(authorizations.MAX_NONCE), _QUANTITY]
+
+    def authorization(self) -> Authorization:
+        """The same for `ethereum.signing`."""
+        return Authorization(self.chain_id, self.address, self.nonce)
+
+
+class SignedAuthorizationBody(AuthorizationBody):
+    """A signed authorisation, as `/sign/authorization` answers it."""
+
+    y_parity: Annotated[int, _up_to(1), _QUANTITY]
+    r: Wei
+    s: Wei
+
+    def signed(self) -> SignedAuthorization:
+        """The same for `ethereum.transactions`."""
+        return SignedAuthorization(self.authorization(), self.y_parity, self.r, self.s)
+
+
 class TransactionBody(RequestModel):
-    """A legacy, EIP-2930 or EIP-1559 transaction. null means not given."""
+    """A legacy, EIP-2930, EIP-1559 or EIP-7702 transaction. null means not given."""
 
     chain_id: ChainId
     nonce: Nonce
-    type: Type | None = Field(None, description="0, 1 or 2; inferred from the fees when absent")
+    type: Type | None = Field(None, description="0, 1, 2 or 4; inferred from the other fields when absent")
     sender: Address | None = Field(None, alias="from", description="Must be the wallet's address")
     to: Address | None = None
     value: Wei = 0
@@ -84,12 +111,23 @@ class TransactionBody(RequestModel):
     max_fee_per_gas: Wei | None = None
     max_priority_fee_per_gas: Wei | None = None
     access_list: list[AccessListItem] | None = None
+    authorization_list: Annotated[
+        list[SignedAuthorizationBody] | None, Field(max_length=_MOST_AUTHORIZATIONS)
+    ] = None
+
+    @property
+    def sets_code(self) -> bool:
+        """Whether it is to be of type 4, which needs a scope of its own."""
+        return self.type == transactions.SET_CODE or self.authorization_list is not None
 
     def fields(self) -> TransactionFields:
         """The fields, by the names that `ethereum.transactions` reads."""
         entries = None
         if self.access_list is not None:
             entries = [AccessListEntry(item.address, item.storage_keys) for item in self.access_list]
+        consents = None
+        if self.authorization_list is not None:
+            consents = [each.signed() for each in self.authorization_list]
         return TransactionFields(
             chain_id=self.chain_id,
             nonce=self.nonce,
@@ -103,5 +141,5 @@ class TransactionBody(RequestModel):
             max_priority_fee_per_gas=self.max_priority_fee_per_gas,
             to=self.to,
             access_list=entries,
-            authorizations=None,
+            authorizations=consents,
         )

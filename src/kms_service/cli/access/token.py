@@ -1,4 +1,4 @@
-"""`kms-service token create|rotate|list|revoke`."""
+"""`kms-service token create|rotate|policy|list|revoke`."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -42,6 +42,7 @@ def token() -> None:
     metavar="N",
     help="Most signatures a minute, over all replicas; without it, no limit.",
 )
+@click.option("--policy", metavar="NAME", help="The policy that bounds it; without it, its scopes are all.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def create(
@@ -50,6 +51,7 @@ async def create(
     expires_in: timedelta | None,
     private_key_reads_per_minute: int | None,
     signatures_per_minute: int | None,
+    policy: str | None,
     *,
     as_json: bool,
 ) -> None:
@@ -65,6 +67,7 @@ async def create(
             expires_in=expires_in,
             private_key_reads_per_minute=private_key_reads_per_minute,
             signatures_per_minute=signatures_per_minute,
+            policy=policy,
         )
     click.echo(json.dumps({**_facts(made.row), "token": made.secret}) if as_json else _shown_once(made))
 
@@ -93,6 +96,26 @@ async def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *,
     click.echo(json.dumps({**_facts(made.row), "token": made.secret}) if as_json else _shown_once(made))
 
 
+@token.command(name="policy")
+@click.argument("name")
+@click.option("--policy", metavar="NAME", help="The policy that bounds it from now on.")
+@click.option("--none", "unbound", is_flag=True, help="Bound it by no policy any more: its scopes are all.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@on_loop
+async def set_policy(name: str, policy: str | None, *, unbound: bool, as_json: bool) -> None:
+    """Bound the valid token called NAME by a policy, or by none.
+
+    Acts on all replicas within two seconds.
+    """
+    if (policy is None) is not unbound:
+        raise click.UsageError("give --policy NAME or --none")
+    async with operator_services() as services:
+        await services.pool.refresh()
+        row = await services.tokens.set_policy(name, policy)
+    told = f"{name} is bound by the policy {policy}." if policy else f"{name} is bound by no policy."
+    click.echo(json.dumps(_facts(row)) if as_json else told)
+
+
 @token.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
@@ -108,7 +131,8 @@ async def list_tokens(*, as_json: bool) -> None:
         return
     for row in rows:
         used = "never used" if row.last_used_at is None else f"used {row.last_used_at:%Y-%m-%d %H:%M}"
-        click.echo(f"{row.name:<24} {_state(row):<10} {used:<22} {' '.join(row.scopes)}")
+        bounds = f"  policy {row.policy}" if row.policy else ""
+        click.echo(f"{row.name:<24} {_state(row):<10} {used:<22} {' '.join(row.scopes)}{bounds}")
 
 
 @token.command()
@@ -138,6 +162,7 @@ def _facts(row: TokenRow) -> dict[str, Any]:
         "lastUsedAt": shown(row.last_used_at),
         "privateKeyReadsPerMinute": row.private_key_reads_per_minute,
         "signaturesPerMinute": row.signatures_per_minute,
+        "policy": row.policy,
     }
 
 

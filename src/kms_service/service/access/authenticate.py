@@ -78,5 +78,9 @@ class Authenticator:
 
 def _caller(row: TokenRow) -> Caller:
     return Caller(
-        row.name, frozenset(row.scopes), row.private_key_reads_per_minute, row.signatures_per_minute
+        row.name,
+        frozenset(row.scopes),
+        row.private_key_reads_per_minute,
+        row.signatures_per_minute,
+        row.policy,
     )

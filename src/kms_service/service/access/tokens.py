@@ -6,9 +6,10 @@ from datetime import timedelta
 
 from kms_service.access import tokens
 from kms_service.access.scopes import Scope
-from kms_service.errors import InvalidRequest, TokenExists, TokenNotFound
+from kms_service.errors import InvalidRequest, PolicyNotFound, TokenExists, TokenNotFound
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.store.access.tokens import TokenRow, TokenStore
+from kms_service.store.policies.versions import PolicyStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,9 @@ class TokenService:
     change could not be recorded.
     """
 
-    def __init__(self, store: TokenStore, audit: AuditLog) -> None:
+    def __init__(self, store: TokenStore, policies: PolicyStore, audit: AuditLog) -> None:
         self._store = store
+        self._policies = policies
         self._audit = audit
 
     async def create(
@@ -41,15 +43,18 @@ class TokenService:
         expires_in: timedelta | None,
         private_key_reads_per_minute: int | None,
         signatures_per_minute: int | None,
+        policy: str | None,
     ) -> NewToken:
         """Make a token; the caller owns its secret.
 
         Raises:
             InvalidRequest: the name has characters a name may not have.
             TokenExists: the name is taken; names of revoked tokens stay taken, the audit log refers to them.
+            PolicyNotFound: no policy has the name given.
         """
         if not tokens.is_name(name):
             raise InvalidRequest("a token's name has 1 to 64 characters of A-Z a-z 0-9 . _ -", "name")
+        await self._check_policy(policy)
         secret = tokens.new_token()
         row = await self._store.insert(
             name=name,
@@ -58,11 +63,13 @@ class TokenService:
             private_key_reads_per_minute=private_key_reads_per_minute,
             signatures_per_minute=signatures_per_minute,
             expires_in=expires_in,
+            policy=policy,
         )
         if row is None:
             raise TokenExists(f"a token named {name} exists already")
         # Recorded before the secret is shown: a token nobody has seen cannot be used.
-        await self._audit.record(Event("token.create", detail=f"{name}: {' '.join(row.scopes)}"))
+        bounds = "" if policy is None else f"; policy {policy}"
+        await self._audit.record(Event("token.create", detail=f"{name}: {' '.join(row.scopes)}{bounds}"))
         return NewToken(row, secret)
 
     async def rotate(self, name: str, *, overlap: timedelta, expires_in: timedelta | None) -> NewToken:
@@ -83,6 +90,25 @@ class TokenService:
         # Recorded before the secret is shown, as at creation.
         await self._audit.record(Event("token.rotate", detail=name))
         return NewToken(row, secret)
+
+    async def set_policy(self, name: str, policy: str | None) -> TokenRow:
+        """Bound a token by a policy, or by none; acts everywhere within seconds.
+
+        Raises:
+            TokenNotFound: no valid token has this name.
+            PolicyNotFound: no policy has the name given.
+        """
+        await self._check_policy(policy)
+        # Recorded before it acts: a change of policy may grant.
+        await self._audit.record(Event("token.policy", detail=f"{name}: {policy or 'none'}"))
+        row = await self._store.set_policy(name, policy)
+        if row is None:
+            raise TokenNotFound(f"no valid token is named {name}")
+        return row
+
+    async def _check_policy(self, name: str | None) -> None:
+        if name is not None and await self._policies.newest(name) is None:
+            raise PolicyNotFound
 
     async def list_all(self) -> list[TokenRow]:
         """All tokens by name, those expired or revoked too."""

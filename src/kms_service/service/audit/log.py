@@ -79,7 +79,10 @@ class AuditLog:
         except KmsServiceError as error:
             await self.record(
                 replace(
-                    event, outcome=error.code, kms_request_id=error.kms_request_id or event.kms_request_id
+                    event,
+                    outcome=error.code,
+                    kms_request_id=error.kms_request_id or event.kms_request_id,
+                    detail=error.audit_detail or event.detail,
                 )
             )
             raise

@@ -38,13 +38,20 @@ class Outcome:
 
     Attributes:
         failed: the criteria that do not hold, by name; empty when all do.
+        unseen: how many more were not looked at, since one that failed gives them no meaning.
         taken: how much of each measure the operation is, for the rule's windows.
         asset: the chain and contract whose amounts are counted apart; empty without a call.
     """
 
     failed: tuple[str, ...]
+    unseen: int
     taken: Mapping[str, int]
-    asset: str = ""
+    asset: str
+
+    @property
+    def distance(self) -> int:
+        """How far the operation is from the rule."""
+        return len(self.failed) + self.unseen
 
 
 _ONCE = {COUNT: 1}
@@ -57,16 +64,20 @@ def compare(rule: Rule, user_id: str, operation: Operation) -> Outcome | None:
     wallet = [] if _wallet(rule.wallets, user_id) else ["wallets"]
     match rule, operation:
         case MessageRule(), MessageSigning():
-            return Outcome((*wallet, *_message(rule, operation.message)), _ONCE)
+            return _counted((*wallet, *_message(rule, operation.message)))
         case TypedDataRule(), TypedDataSigning():
-            return Outcome((*wallet, *_typed(rule, operation.typed)), _ONCE)
+            return _typed(rule, operation.typed, wallet)
         case AuthorizationRule(), AuthorizationSigning():
-            return Outcome((*wallet, *_authorization(rule, operation)), _ONCE)
+            return _counted((*wallet, *_authorization(rule, operation)))
         case KeyRule(), KeyRelease():
-            return Outcome(tuple(wallet), _ONCE)
+            return _counted(tuple(wallet))
         case TransactionRule(), TransactionSigning():
             return _transaction(rule, operation.transaction, wallet)
     raise AssertionError(f"{rule.action} has no comparison")
+
+
+def _counted(failed: tuple[str, ...], unseen: int = 0) -> Outcome:
+    return Outcome(failed, unseen, _ONCE, "")
 
 
 def _wallet(wallets: Anything | Wallets, user_id: str) -> bool:
@@ -87,13 +98,16 @@ def _message(rule: MessageRule, message: bytes) -> Iterable[str]:
     return _named({"prefixes": begins, "maxBytes": rule.max_bytes == ANY or len(message) <= rule.max_bytes})
 
 
-def _typed(rule: TypedDataRule, typed: TypedData) -> Iterable[str]:
+def _typed(rule: TypedDataRule, typed: TypedData, failed: list[str]) -> Outcome:
     primary = next(iter(typed.structs))
-    yield from _domain(rule.domain, typed.domain)
+    failed = [*failed, *_domain(rule.domain, typed.domain)]
     if not _allowed(rule.primary_types, primary):
-        yield "primaryTypes"
-    if isinstance(rule.where, dict):
-        yield from _where(rule.where, typed.structs, primary, typed.message, "message.")
+        failed.append("primaryTypes")
+    where = rule.where if isinstance(rule.where, dict) else {}
+    if failed:
+        # Members of other typed data than the rule's say nothing, and looking at many of them takes time.
+        return _counted(tuple(failed), unseen=len(where))
+    return _counted(tuple(_where(where, typed.structs, primary, typed.message, "message.")))
 
 
 def _domain(rule: Domain, domain: Mapping[str, Any]) -> Iterable[str]:
@@ -139,6 +153,7 @@ def _transaction(rule: TransactionRule, asked: Transaction, failed: list[str]) -
     native = {"value": asked.value, "fee": asked.highest_fee, "value+fee": asked.value + asked.highest_fee}
     return Outcome(
         failed=(*failed, *_named(checks), *called.failed),
+        unseen=called.unseen,
         taken={**_ONCE, **native, **called.taken},
         asset=f"{asked.chain_id}:{asked.recipient}",
     )
@@ -146,13 +161,13 @@ def _transaction(rule: TransactionRule, asked: Transaction, failed: list[str]) -
 
 def _call(call: Call, asked: Transaction) -> Outcome:
     if call == "any" or (call == "none" and not asked.data):
-        return Outcome((), {})
+        return Outcome((), 0, {}, "")
     if isinstance(call, str):
-        return Outcome(("call",), {})
+        return Outcome(("call",), 0, {}, "")
     outcomes = (
         _selector(item, asked) if isinstance(item, SelectorCall) else _function(item, asked) for item in call
     )
-    return min(outcomes, key=lambda outcome: len(outcome.failed))
+    return min(outcomes, key=lambda outcome: outcome.distance)
 
 
 def _selector(call: SelectorCall, asked: Transaction) -> Outcome:
@@ -162,7 +177,7 @@ def _selector(call: SelectorCall, asked: Transaction) -> Outcome:
         or (asked.recipient is not None and asked.data[:4] in call.selectors),
         "call.maxBytes": call.max_bytes == ANY or length <= call.max_bytes,
     }
-    return Outcome(tuple(_named(checks)), {})
+    return Outcome(tuple(_named(checks)), 0, {}, "")
 
 
 def _function(call: FunctionCall, asked: Transaction) -> Outcome:
@@ -172,9 +187,9 @@ def _function(call: FunctionCall, asked: Transaction) -> Outcome:
         # What creates a contract calls nothing, whatever its code begins with.
         arguments = call.function.arguments(asked.data if asked.recipient is not None else b"")
     except CallMismatch:
-        return Outcome(("call.function", *(CALL + path for path in where)), {})
+        return Outcome(("call.function",), len(where), {}, "")
     failed = tuple(_where(where, structs, ARGUMENTS, arguments, CALL))
-    return Outcome(failed, _amounts(structs, arguments))
+    return Outcome(failed, 0, _amounts(structs, arguments), "")
 
 
 def _amounts(structs: Structs, arguments: Mapping[str, Any]) -> dict[str, int]:

@@ -1,12 +1,13 @@
 """Judges one operation by one policy: which rules allow it, or which came nearest and why it does not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kms_service.service.policies.criteria import Outcome, compare
 from kms_service.service.policies.language.document import Document
 from kms_service.service.policies.language.rules import Rule
-from kms_service.service.policies.language.windows import Need, needs
+from kms_service.service.policies.language.windows import needs
 from kms_service.service.policies.operations import AuthorizationSigning, Operation, TransactionSigning
+from kms_service.store.policies.windows import Need
 
 DELEGATIONS = "authorizationList"
 
@@ -58,7 +59,7 @@ def judge(policy: Policy, user_id: str, token: str, operation: Operation) -> Jud
     )
     if matches or not compared:
         return Judgement(matches, None, "" if matches else f"no rule is for {operation.action}")
-    rule, outcome = min(compared, key=lambda pair: len(pair[1].failed))
+    rule, outcome = min(compared, key=lambda pair: pair[1].distance)
     return Judgement((), rule.id, f"not met: {', '.join(outcome.failed)}")
 
 
@@ -70,7 +71,7 @@ def _compare(policy: Policy, rule: Rule, user_id: str, operation: Operation) -> 
     carried = (AuthorizationSigning(*each) for each in operation.transaction.delegations)
     if all(_is_allowed(policy, user_id, each) for each in carried):
         return outcome
-    return Outcome((*outcome.failed, DELEGATIONS), outcome.taken, outcome.asset)
+    return replace(outcome, failed=(*outcome.failed, DELEGATIONS))
 
 
 def _is_allowed(policy: Policy, user_id: str, asked: AuthorizationSigning) -> bool:

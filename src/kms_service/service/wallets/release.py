@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from kms_service.access.limits import limited_as
-from kms_service.errors import WalletNotFound
+from kms_service.access.limits import caller, limited_as
+from kms_service.access.scopes import Caller
+from kms_service.errors import NotAuthenticated, WalletNotFound
 from kms_service.ethereum import Account
 from kms_service.service.audit.log import AuditLog, Event
+from kms_service.service.policies.guard import Foreseen, PolicyGuard
+from kms_service.service.policies.operations import Operation
 from kms_service.service.wallets.guard import ReleaseGuard
 from kms_service.service.wallets.opening import WalletOpener
 from kms_service.store.wallets.find import WalletStore
@@ -28,12 +31,14 @@ class Use(Generic[T]):
         action: the audit event's action, such as `sign.message`.
         kind: the label of `secrets_released_total`, and what it counts as where the caller is limited.
         perform: makes the answer from the opened account, and the audit row's detail: a digest, or nothing.
+        operation: what the caller's policy judges.
         accepts: given the wallet's address, passes or raises InvalidRequest, before KMS is asked.
     """
 
     action: str
     kind: str
     perform: Callable[[Account], tuple[T, str | None]]
+    operation: Operation
     accepts: Callable[[str], None] = anyone
 
 
@@ -41,12 +46,18 @@ class Releases:
     """Opens a user's wallet for one use, which is on record before its result is returned."""
 
     def __init__(
-        self, store: WalletStore, opener: WalletOpener, audit: AuditLog, guard: ReleaseGuard
+        self,
+        store: WalletStore,
+        opener: WalletOpener,
+        audit: AuditLog,
+        guard: ReleaseGuard,
+        policies: PolicyGuard,
     ) -> None:
         self._store = store
         self._opener = opener
         self._audit = audit
         self._guard = guard
+        self._policies = policies
 
     async def release(self, user_id: str, use: Use[T]) -> T:
         """What `use` makes of the user's key: one kms:Decrypt, one audit row (invariant 3).
@@ -54,6 +65,7 @@ class Releases:
         Raises:
             Sealed: an operator stopped all releases, before this one or while KMS was at it.
             RateLimited: the caller's limit is used up.
+            PolicyDenied: the caller's policy does not allow it; KMS was not asked.
             WalletNotFound: the user has no wallet.
             InvalidRequest: the use does not accept this wallet; KMS was not asked.
             IntegrityFailure: the row does not open to its own address.
@@ -61,7 +73,10 @@ class Releases:
             AuditUnavailable: the use could not be recorded, so nothing leaves.
         """
         async with self._audit.refusals(Event(use.action, user_id=user_id)):
+            holder = _caller()
             await self._guard.admit(limited_as(use.kind))
+            # By the rules before the wallet is looked for: a refusal tells nothing of who has one.
+            judged = await self._policies.judge(holder, user_id, use.operation)
             wallet = await self._store.find_sealed(user_id)
             if wallet is None:
                 raise WalletNotFound
@@ -73,6 +88,8 @@ class Releases:
         )
         async with self._audit.refusals(event):
             use.accepts(wallet.wallet_address)
+            # By the windows last of all, so that only what goes to KMS is taken of them.
+            await self._policies.take(judged, use.operation)
             opened = await self._opener.open(wallet)
             answer, detail = use.perform(opened.account)
         event = replace(event, kms_request_id=opened.kms_request_id, detail=detail)
@@ -82,3 +99,28 @@ class Releases:
         await self._guard.report_canary(event)
         metrics.secrets_released.labels(use.kind, metrics.caller()).inc()
         return answer
+
+    async def foresee(self, user_id: str, use: Use[T]) -> Foreseen:
+        """What would become of `use` now: no KMS call, no signature, nothing taken of any limit or window.
+
+        Raises:
+            Sealed: an operator stopped all releases.
+            WalletNotFound: the user has no wallet, and the policy would not refuse before that.
+            InvalidRequest: the use does not accept this wallet.
+            IntegrityFailure, KmsThrottled, KmsKeyUnusable, KmsUnavailable: the policy cannot be checked.
+        """
+        await self._guard.check_seal()
+        foreseen = await self._policies.foresee(_caller(), user_id, use.operation)
+        if foreseen.allowed:
+            wallet = await self._store.find_sealed(user_id)
+            if wallet is None:
+                raise WalletNotFound
+            use.accepts(wallet.wallet_address)
+        return foreseen
+
+
+def _caller() -> Caller:
+    holder = caller.get()
+    if holder is None:
+        raise NotAuthenticated("Nothing is released to nobody.")
+    return holder

@@ -12,6 +12,7 @@ from kms_service.ethereum import Account
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.bounded import map_bounded
+from kms_service.service.policies.operations import KeyRelease
 from kms_service.service.wallets.opening import encryption_context
 from kms_service.service.wallets.release import Releases, Use
 from kms_service.store.wallets.find import SealedWallet, WalletRow, WalletStore
@@ -122,7 +123,8 @@ class WalletsKmsService:
         def perform(account: Account) -> tuple[ReleasedKey, None]:
             return ReleasedKey(user_id, account.address, account.private_key), None
 
-        return await self._releases.release(user_id, Use("private_key.read", "private_key", perform))
+        use = Use("private_key.read", "private_key", perform, KeyRelease("private_key.read"))
+        return await self._releases.release(user_id, use)
 
     async def export_private_key(self, user_id: str, recipient_public_key: bytes) -> SealedExport:
         """The user's private key, sealed to an X25519 key, once its release is on record (invariant 3).
@@ -139,7 +141,8 @@ class WalletsKmsService:
         def perform(account: Account) -> tuple[SealedExport, None]:
             return SealedExport(account.address, seal.seal(account.private_key, account.address)), None
 
-        return await self._releases.release(user_id, Use("private_key.export", "export", perform))
+        use = Use("private_key.export", "export", perform, KeyRelease("private_key.export"))
+        return await self._releases.release(user_id, use)
 
     async def _outcome(self, user_id: str) -> Ensured | KmsServiceError:
         try:

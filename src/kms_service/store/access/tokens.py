@@ -19,6 +19,7 @@ class TokenRow:
     Attributes:
         previous_expires_at: until when the secret before the last rotation is good; None when never rotated.
         last_used_at: to within half a minute; None when never used.
+        policy: the name of what bounds it; None is unbounded.
     """
 
     name: str
@@ -30,6 +31,7 @@ class TokenRow:
     revoked_at: datetime | None
     previous_expires_at: datetime | None
     last_used_at: datetime | None
+    policy: str | None
 
 
 _COLUMNS = (
@@ -42,6 +44,7 @@ _COLUMNS = (
     tokens.c.revoked_at,
     tokens.c.previous_expires_at,
     tokens.c.last_used_at,
+    tokens.c.policy,
 )
 _VALID = select(*_COLUMNS).where(
     or_(
@@ -80,6 +83,7 @@ class TokenStore:
         private_key_reads_per_minute: int | None,
         signatures_per_minute: int | None,
         expires_in: timedelta | None,
+        policy: str | None,
     ) -> TokenRow | None:
         """Store a new token; None when the name is taken, by a revoked token too."""
         statement = (
@@ -91,6 +95,7 @@ class TokenStore:
                 private_key_reads_per_minute=private_key_reads_per_minute,
                 signatures_per_minute=signatures_per_minute,
                 expires_at=None if expires_in is None else func.now() + expires_in,
+                policy=policy,
             )
             .on_conflict_do_nothing(index_elements=[tokens.c.name])
             .returning(*_COLUMNS)
@@ -129,6 +134,18 @@ class TokenStore:
                 previous_expires_at=func.least(now + overlap, tokens.c.expires_at),
                 expires_at=expires_at,
             )
+            .returning(*_COLUMNS)
+        )
+        async with self._database.connection() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        return None if row is None else _token(row)
+
+    async def set_policy(self, name: str, policy: str | None) -> TokenRow | None:
+        """Bound a token by a policy, or by none. None when no token of this name is valid."""
+        statement = (
+            update(tokens)
+            .where(tokens.c.name == name, tokens.c.revoked_at.is_(None))
+            .values(policy=policy)
             .returning(*_COLUMNS)
         )
         async with self._database.connection() as connection:

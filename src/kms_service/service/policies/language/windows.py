@@ -1,19 +1,18 @@
 """Windows: how much or how often within a minute, an hour or a day that slides, and what a release takes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt, WithJsonSchema, model_validator
 
 from kms_service.service.policies.language.amounts import PATTERN, unsigned_amount
+from kms_service.store.policies.windows import Need, Period
 
 COUNT = "count"
 CALL = "call."
 """What a measure begins with that is an argument of the call."""
 
 NATIVE = ("value", "fee", "value+fee")
-Period = Literal["minute", "hour", "day"]
 
 UnsignedAmount = Annotated[
     int, PlainValidator(unsigned_amount), WithJsonSchema({"type": "string", "pattern": PATTERN})
@@ -51,31 +50,6 @@ class Window(BaseModel):
     def name(self) -> str:
         """The window among those of its rule: what stays when its maximum is changed."""
         return f"{self.measure} per {self.per} and {self.of}"
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What one release takes of one window.
-
-    Attributes:
-        policy: the policy's name; all its versions count together.
-        rule: the rule's id.
-        window: the window's name, see `Window.name`.
-        subject: the user's id or the token's name.
-        asset: what is counted apart, chain and contract of a token; empty for counts and the native value.
-        per: how long the window is.
-        amount: how much this release takes.
-        maximum: how much it may come to.
-    """
-
-    policy: str
-    rule: str
-    window: str
-    subject: str
-    asset: str
-    per: Period
-    amount: int
-    maximum: int
 
 
 def needs(
