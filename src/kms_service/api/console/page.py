@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse
 from kms_service import __version__
 from kms_service.api.console import attention, drawing
 from kms_service.api.console.attention import Level, open_elsewhere
+from kms_service.api.console.policies import REFUSALS_READ, PoliciesNow
 from kms_service.api.console.visitors import Visitor
 from kms_service.api.console.words import age, ago, clock, listed, rate, span
 from kms_service.kms.keys.circuit import CircuitState
@@ -89,10 +90,18 @@ def overview(now: Overview, visitor: Visitor, settings: Settings, refresh: int |
     return HTMLResponse(text, headers={**headers(), **refreshing})
 
 
-def sign_in(status: int, words: str, health: Health) -> HTMLResponse:
-    """The form that takes a token; it tells strangers no more than a probe does."""
-    text = _render("sign_in.html", words=words, health=health, worst=Level.OK if health.ready else Level.BAD)
+def sign_in(status: int, words: str, health: Health, action: str) -> HTMLResponse:
+    """The form that takes a token to `action`; it tells strangers no more than a probe does."""
+    worst = Level.OK if health.ready else Level.BAD
+    text = _render("sign_in.html", words=words, health=health, worst=worst, action=action)
     return HTMLResponse(text, status, headers=headers())
+
+
+def about_policies(now: PoliciesNow, visitor: Visitor) -> HTMLResponse:
+    """The page about policies for a visitor."""
+    worst = Level.BAD if now.problem else Level.OK
+    text = _render("policies.html", now=now, visitor=visitor, worst=worst, most=REFUSALS_READ)
+    return HTMLResponse(text, headers=headers())
 
 
 @cache

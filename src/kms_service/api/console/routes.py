@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from kms_service import deadline
 from kms_service.api import problems
 from kms_service.api.asgi.in_flight import in_time, services
-from kms_service.api.console import page, visitors
+from kms_service.api.console import page, policies, visitors
 from kms_service.api.console.visitors import PATH, Visitor, Visitors
 from kms_service.errors import KmsServiceError, NotAuthenticated, Overloaded, TimedOut
 
@@ -47,6 +47,23 @@ async def console(request: Request, paused: str | None = None) -> HTMLResponse:
             visitors.sign_out(request, answer)
         return answer
     return await _overview(request, visitor, paused=paused is not None)
+
+
+@router.get(f"{PATH}/policies")
+async def about_policies(request: Request) -> HTMLResponse:
+    """The page about policies; or the form, which leads to the overview."""
+    if visitors.token_of(request) is None:
+        return await _door(request)
+    try:
+        visitor = await _visitors(request).admit(request)
+        with deadline.within(_READ_SECONDS):
+            now = await in_time(request, policies.read, services(request))
+    except KmsServiceError as error:
+        return await _refused(request, error)
+    answer = await asyncio.to_thread(page.about_policies, now, visitor)
+    if visitor.by_cookie:
+        visitors.keep_signed_in(request, answer, request.cookies[visitors.COOKIE])
+    return answer
 
 
 @router.post(PATH, response_model=None)
@@ -118,4 +135,6 @@ async def _refused(request: Request, error: KmsServiceError) -> HTMLResponse:
 
 async def _form(request: Request, status: int, words: str) -> HTMLResponse:
     # In a thread, as the page is: the first one loads the template engine, which takes a tenth of a second.
-    return await asyncio.to_thread(page.sign_in, status, words, services(request).readiness.health())
+    health = services(request).readiness.health()
+    action = "console" if request.url.path.endswith(PATH) else "../console"
+    return await asyncio.to_thread(page.sign_in, status, words, health, action)
