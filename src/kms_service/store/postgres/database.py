@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, func, make_url, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, MissingGreenlet, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from sqlalchemy.util import greenlet_spawn
@@ -122,7 +123,7 @@ class Database:
     @asynccontextmanager
     async def _driver(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """The driver's own connection, past SQLAlchemy's; it goes back to the pool only when it is whole."""
-        proxied = await greenlet_spawn(self.engine.sync_engine.raw_connection)
+        proxied = await self._checkout()
         driver = proxied.driver_connection
         assert driver is not None  # noqa: S101 # it was checked out just now
         try:
@@ -141,15 +142,25 @@ class Database:
         finally:
             await self._give_back(proxied)
 
+    async def _checkout(self) -> PoolProxiedConnection:
+        # One that is there is taken as it is: a greenlet, for what may have to wait, costs a third of a row.
+        pool = self.engine.pool
+        if isinstance(pool, QueuePool) and pool.checkedin():
+            with suppress(MissingGreenlet):  # a place whose connection was lost: it connects first
+                return self.engine.sync_engine.raw_connection()
+        return await greenlet_spawn(self.engine.sync_engine.raw_connection)
+
     async def _give_back(self, proxied: PoolProxiedConnection) -> None:
-        if proxied.is_valid and self._closed:
+        if proxied.is_valid and (self._closed or _is_amid_something(proxied)):
             await greenlet_spawn(proxied.invalidate)  # as in `_part_with`
         elif proxied.is_valid:
-            await greenlet_spawn(proxied.close)
+            proxied.close()
 
     async def _part_with(self, connection: AsyncConnection) -> None:
         # A pool that was disposed of takes connections back and never closes them.
-        if self._closed and not connection.invalidated:
+        if not connection.invalidated and (
+            self._closed or _is_amid_something(await connection.get_raw_connection())
+        ):
             await connection.invalidate()
 
 
@@ -162,6 +173,7 @@ def open_database(settings: Settings, *, connections: int) -> Database:
             pool_size=connections,
             max_overflow=0,
             pool_timeout=CHECKOUT_SECONDS,
+            pool_reset_on_return=None,  # `Database` looks itself, and gives back none that is amid something
             hide_parameters=True,
             connect_args={
                 "connect_timeout": CONNECT_SECONDS,
@@ -180,6 +192,11 @@ def open_database(settings: Settings, *, connections: int) -> Database:
 def sqlalchemy_url(url: str) -> URL:
     """A libpq URL for SQLAlchemy on psycopg 3."""
     return make_url(url).set(drivername="postgresql+psycopg")
+
+
+def _is_amid_something(proxied: PoolProxiedConnection) -> bool:
+    driver: Any = proxied.driver_connection
+    return driver.info.transaction_status is not TransactionStatus.IDLE
 
 
 @contextmanager
