@@ -206,7 +206,7 @@ def build(settings: Settings) -> Services:
         verifier=verifier,
         evidence_export=EvidenceExport(trail_store, chain_key_store, verifier, audit, signer),
         cloudtrail_reconciler=CloudTrailReconciler(trail_store, verifier),
-        monthly_reports=MonthlyReports(AuditSummaryStore(database), pool_service),
+        monthly_reports=MonthlyReports(AuditSummaryStore(database), pool, census),
         tokens=TokenService(token_store, policy_store, audit),
         policies=PolicyService(policy_store, policy_windows, row_macs.keyring, audit),
         wallet_verifier=WalletVerifier(WalletWalk(database), opener, audit),

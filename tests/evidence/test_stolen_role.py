@@ -21,6 +21,7 @@ from kms_service.errors import KmsServiceError
 from kms_service.local.cloudtrail import Identity, record_of, write_trail
 from kms_service.settings import Settings
 from kms_service.store.wallets.find import WalletStore
+from wiring import with_role
 
 SERVICE = Identity(ROLE, "i-0123", "test", "10.0.0.7", "aiohttp")
 THIEF = replace(SERVICE, session="i-0123", source_ip="198.51.100.7", user_agent="Boto3/1.40")
@@ -221,3 +222,23 @@ def test_a_month_is_a_page(run: Run, trail: Trail, tmp_path: Path) -> None:
     assert run("audit", "report", "--month", "2026-13").code == 1
     assert run("audit", "report", "--month", month, "--out", str(page)).code == 0
     assert "no files of it were given" in page.read_text()
+
+
+@pytest.mark.usefixtures("day")
+def test_an_auditor_who_may_only_read_the_database_does_all_of_it(
+    run: Run, trail: Trail, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = str(trail())
+    url = with_role(settings, "kms_readonly").database_url.get_secret_value()
+    monkeypatch.setenv("DATABASE_URL", url)
+    for arguments in (
+        ("export", "--out", str(tmp_path / "b.zip")),
+        ("reconcile", "--cloudtrail", files),
+        ("report", "--month", f"{datetime.now(UTC):%Y-%m}", "--out", str(tmp_path / "r.html")),
+        ("verify",),
+    ):
+        done = run("audit", *arguments)
+        assert done.code == 0, (arguments, done)
+    released = run("audit", "release-mac-keys", "--out", str(tmp_path / "k.json"), "--reason", "none")
+    assert released.code == 75
+    assert not list(tmp_path.glob("k.json*"))

@@ -11,13 +11,12 @@ from typing import IO, Any, TextIO
 
 import click
 
-from kms_service.api.operations.pool import pool_view
 from kms_service.bootstrap import Services
 from kms_service.cli.audit.heads import known_heads
 from kms_service.cli.audit.progress import row_progress
 from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop
-from kms_service.cli.times import Moment
+from kms_service.cli.times import Moment, shown
 from kms_service.errors import InvalidRequest
 from kms_service.service.evidence.export import Exported, Wanted
 from kms_service.telemetry import context
@@ -84,7 +83,7 @@ async def release_mac_keys(out: Path, reason: str) -> None:
     open. Restart the service afterwards, and its new chains are under another key. The file gets mode 0600.
     """
     async with operator_services() as services:
-        await services.pool_service.refresh()  # for the chain of the record
+        await services.pool.refresh()  # for the chain of the record
         keys = await services.evidence_export.mac_keys(reason[:1024])
     with written(out) as file:
         file.write(json.dumps({"keys": keys}, indent=1).encode())
@@ -109,8 +108,19 @@ def written(out: Path) -> Iterator[IO[bytes]]:
 
 
 async def _keys(services: Services) -> list[dict[str, Any]]:
-    state = await services.pool_service.refresh()
-    return [key.model_dump(mode="json", by_alias=True) for key in pool_view(state).keys]
+    await services.pool.refresh()
+    counted = await services.census.as_counted()
+    return [
+        {
+            "alias": key.alias,
+            "keyId": key.key_arn,
+            "status": str(key.status),
+            "mode": str(key.mode),
+            "creationDate": shown(key.created_at),
+            "wallets": counted[key.key_arn].wallets if key.key_arn in counted else None,
+        }
+        for key in services.pool.keys
+    ]
 
 
 def _facts(out: Path, done: Exported) -> dict[str, Any]:

@@ -95,8 +95,10 @@ async def reconcile(
 
 
 async def known_keys(services: Services) -> list[str]:
-    """ARNs of all keys that have wallets, or had a use."""
-    return [arn for arn in await services.census.read() if arn.startswith("arn:")]
+    """ARNs of all keys of the pool, and of those that have wallets or had a use."""
+    await services.pool.refresh()
+    in_pool = [key.key_arn for key in services.pool.keys if key.key_arn is not None]
+    return [*in_pool, *await services.census.as_counted()]
 
 
 def reconciliation_facts(outcome: Outcome) -> dict[str, Any]:

@@ -63,7 +63,7 @@ async def report(
     wanted = month_of(month)
     async with operator_services() as services:
         heads, places = await known_heads(services, log)
-        await services.pool_service.refresh()
+        await services.pool.refresh()
         with row_progress("rows and calls", None, quiet=False) as on_done:
             if files:
                 compared = Compared(

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from kms_service import __version__
+from kms_service.kms.answers import Rotation
+from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.evidence.report import Check, Day, Happening, KeyLine, Month, MonthlyReport, Uses
-from kms_service.service.pool.state import PoolService
+from kms_service.service.pool.census import Census
 from kms_service.store.audit.summary import AuditEntry, AuditSummaryStore, UseCount
 
 LISTED = 200
@@ -16,9 +18,10 @@ _CREATIONS = ("wallet.create", "wallet.import", "wallet.adopt")
 class MonthlyReports:
     """Collects reports; reads the month's rows a few times, in the database."""
 
-    def __init__(self, store: AuditSummaryStore, pool: PoolService) -> None:
+    def __init__(self, store: AuditSummaryStore, pool: KmsKeyPool, census: Census) -> None:
         self._store = store
         self._pool = pool
+        self._census = census
 
     async def collect(self, month: Month, checks: Sequence[Check], made_by: str) -> MonthlyReport:
         """The report of a month.
@@ -58,20 +61,16 @@ class MonthlyReports:
         return [Day(at, counts.get((at.date(), True), 0), counts.get((at.date(), False), 0)) for at in dates]
 
     async def _keys(self) -> list[KeyLine]:
-        state = await self._pool.state()
+        counted = await self._census.as_counted()
         return [
             KeyLine(
-                alias=key.info.alias,
-                status=str(key.info.status),
-                mode=str(key.info.mode),
-                wallets=key.wallets,
-                rotation="not told"
-                if key.info.rotation is None
-                else f"every {key.info.rotation.period_in_days} days"
-                if key.info.rotation.enabled
-                else "off",
+                alias=key.alias,
+                status=str(key.status),
+                mode=str(key.mode),
+                wallets=(counted[key.key_arn].wallets or 0) if key.key_arn in counted else 0,
+                rotation=_rotated(key.rotation),
             )
-            for key in state.keys
+            for key in self._pool.keys
         ]
 
     async def _entries(self, month: Month, *kinds: str) -> list[Happening]:
@@ -81,6 +80,12 @@ class MonthlyReports:
             last = found[LISTED]
             told.append(Happening(last.at, "", "…", "ok", "and more, which kms-service audit list shows"))
         return told
+
+
+def _rotated(rotation: Rotation | None) -> str:
+    if rotation is None:
+        return "not told"
+    return f"every {rotation.period_in_days} days" if rotation.enabled else "off"
 
 
 def _is_release(use: UseCount) -> bool:

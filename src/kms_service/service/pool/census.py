@@ -57,6 +57,15 @@ class Census:
             known[arn] = _used(known.get(arn, KeyCensus(arn, None, None, None, None)), used_at)
         return known
 
+    async def as_counted(self) -> dict[str, KeyCensus]:
+        """What was last counted of each key by ARN; for who may only read the database.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        known, _ = await self._store.read()
+        return known
+
     async def _share_uses(self) -> None:
         uses = self._health.last_used()
         fresh = {arn: at for arn, at in uses.items() if self._recorded.get(arn) != at}
