@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, func, make_url, select
-from sqlalchemy.exc import DBAPIError, MissingGreenlet, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from sqlalchemy.util import greenlet_spawn
@@ -123,7 +123,7 @@ class Database:
     @asynccontextmanager
     async def _driver(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """The driver's own connection, past SQLAlchemy's; it goes back to the pool only when it is whole."""
-        proxied = await self._checkout()
+        proxied = await greenlet_spawn(self.engine.sync_engine.raw_connection)
         driver = proxied.driver_connection
         assert driver is not None  # noqa: S101 # it was checked out just now
         try:
@@ -141,14 +141,6 @@ class Database:
             raise
         finally:
             await self._give_back(proxied)
-
-    async def _checkout(self) -> PoolProxiedConnection:
-        # One that is there is taken as it is: a greenlet, for what may have to wait, costs a third of a row.
-        pool = self.engine.pool
-        if isinstance(pool, QueuePool) and pool.checkedin():
-            with suppress(MissingGreenlet):  # a place whose connection was lost: it connects first
-                return self.engine.sync_engine.raw_connection()
-        return await greenlet_spawn(self.engine.sync_engine.raw_connection)
 
     async def _give_back(self, proxied: PoolProxiedConnection) -> None:
         if proxied.is_valid and (self._closed or _is_amid_something(proxied)):
