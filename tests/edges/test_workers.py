@@ -1,8 +1,10 @@
 """Several workers behind their supervisor: connections spread evenly, and none lost with a worker."""
 
 import os
+import resource
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -278,3 +280,27 @@ def test_four_hundred_callers_at_once_are_all_answered(
         answered_with = [status for each in callers.map(call, range(400)) for status in each]
     assert len(answered_with) == 1200
     assert set(answered_with) <= {200, 503}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of another process: Linux alone")
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_process_that_may_open_no_more_files_goes_on_when_it_may(env: dict[str, str], count: int) -> None:
+    env = {**env, "WORKERS": str(count)}
+    del env["METRICS_PORT"]
+    with serve(env) as server, ExitStack() as stack:
+        main = psutil.Process(server.process.pid)
+        wait_until(lambda: count == 1 or both_serve(server))
+        for process in (main, *main.children()):
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (process.num_fds() + 5,) * 2)
+        callers = [stack.enter_context(connected(server.url)) for _ in range(60)]
+        for caller in callers:
+            caller.sendall(PROBE)
+        time.sleep(2)
+        spent = sum(process.cpu_times().user for process in (main, *main.children()))
+        time.sleep(3)
+        assert sum(process.cpu_times().user for process in (main, *main.children())) - spent < 2
+        for caller in callers:
+            caller.close()
+        wait_until(lambda: statuses(asked(server.url, PROBE)) == [200])
+        assert server.stop() == 0
+        assert "Traceback" not in server.printed

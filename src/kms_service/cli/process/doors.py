@@ -108,8 +108,9 @@ class SupervisedDoor:
             if not part:
                 self._end_without_supervisor()
                 return
+            # Without a descriptor it is lost: this process may open no more. It counts as taken all the same.
+            self._taken += 1
             for descriptor in descriptors:
-                self._taken += 1
                 self._server.admit(socket.socket(fileno=descriptor))
         # Before anything is read from them: until it hears this, the supervisor may give them to another.
         self._say_state()

@@ -2,6 +2,7 @@
 
 import selectors
 import socket
+import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -9,6 +10,7 @@ from contextlib import suppress
 from kms_service.cli.process.supervision.worker_handle import WorkerHandle
 
 _ACCEPTS_AT_ONCE = 64
+_NO_FILES_SECONDS = 1.0
 
 
 class Spreading:
@@ -22,6 +24,7 @@ class Spreading:
         self._selector = selector
         self._watched = False
         self._began = False
+        self._pause_until = 0.0
         self._waiting: deque[socket.socket] = deque()
 
     def begin(self) -> None:
@@ -41,7 +44,8 @@ class Spreading:
         able = [worker for worker in workers if worker.accepts]
         while self._waiting and self._pass(self._waiting[0], able):
             self._waiting.popleft()
-        self._watch(bool(able) and not self._waiting and self._began)
+        pausing = time.monotonic() < self._pause_until
+        self._watch(bool(able) and not self._waiting and self._began and not pausing)
 
     def accept(self, listening: socket.socket, workers: Iterable[WorkerHandle]) -> None:
         """Pass on what has come, as much as the workers take."""
@@ -52,8 +56,12 @@ class Spreading:
                 return
             try:
                 connection, _address = listening.accept()
-            except OSError:
+            except (BlockingIOError, ConnectionError):
                 return  # none is left, or it has gone again
+            except OSError:
+                # No file is left for it: what waits goes on waiting.
+                self._pause_until = time.monotonic() + _NO_FILES_SECONDS
+                return
             if not self._pass(connection, able):
                 self._waiting.append(connection)
                 return
