@@ -11,6 +11,7 @@ from typing import Any
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -22,13 +23,11 @@ from kms_service.api.asgi.patience import (
     Awaited,
     Patience,
     Wait,
+    awaited,
 )
-from kms_service.api.asgi.refusals import FULL, MALFORMED, TOO_LARGE, Refusal
-from kms_service.api.asgi.request_size import PIECE_BYTES, RequestSize
+from kms_service.api.asgi.refusals import MALFORMED, TOO_LARGE, Refusal, judged
+from kms_service.api.asgi.request_size import MAX_UNWANTED_BYTES, PIECE_BYTES, TURN_BYTES, RequestSize
 from kms_service.telemetry import metrics
-
-_VERSIONS = frozenset({"1.0", "1.1"})
-_PROBES = frozenset({b"/livez", b"/readyz", b"/health"})
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -57,11 +56,11 @@ class HttpConnection(HttpToolsProtocol):
         self._leaving = False
         self._ended = False
         self._unread = b""
+        self._turn_comes = False
+        self._unwanted = 0
         self._awaited: tuple[Awaited, object] | None = None
         self._wait = Wait(self.loop)
         self._taken = Wait(self.loop)
-
-    # --- the transport ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Begin to wait for a head."""
@@ -92,13 +91,15 @@ class HttpConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, as far as the answer that is owed allows."""
         if self._ended:
-            return  # of a refused caller, who still sends
-        if self._unread or self._owes_answer():
-            self._unread += data
-            self.flow.pause_reading()
+            self._unwanted += len(data)
+            if self._unwanted > 2 * MAX_UNWANTED_BYTES:
+                self.flow.pause_reading()
             return
-        self._read(data)
-        self._wait_on()
+        self._unread += data
+        if not self._turn_comes and not self._owes_answer():
+            self._take_turn()
+        else:
+            self.flow.pause_reading()
 
     def pause_writing(self) -> None:
         """Wait for the caller to take what is written, but not for ever."""
@@ -110,12 +111,11 @@ class HttpConnection(HttpToolsProtocol):
         super().resume_writing()
         self._taken.end()
 
-    # --- the parser ---
-
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
         self._in_head = True
+        self._unwanted = 0
         self._size.begin()
 
     def on_url(self, url: bytes) -> None:
@@ -132,7 +132,13 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Have the request served, unless its head forbids it."""
         self._in_head = False
-        self._refusal = self._refusal or self._judged()
+        self._refusal = self._refusal or (
+            TOO_LARGE
+            if self._size.excessive
+            else judged(
+                self.url, self.headers, self.parser.get_http_version(), only_probes=not self._admitted
+            )
+        )
         if self._refusal is None:
             super().on_headers_complete()
             # A stop is told with the answer: who has heard of it sends no request into a connection that is
@@ -155,7 +161,25 @@ class HttpConnection(HttpToolsProtocol):
         if self._refusal is None:
             super().on_message_complete()
 
-    # --- reading ---
+    def _take_turn(self) -> None:
+        """Read a little, and let every other connection read before this one reads more."""
+        self._turn_comes = False
+        if self._ended:
+            return
+        now, later = self._unread[:TURN_BYTES], self._unread[TURN_BYTES:]
+        self._unread = b""
+        self._read(now)
+        if self._ended:
+            return  # type: ignore[unreachable] # mypy does not know what reading ends
+        self._unread += later
+        if self._unread:
+            self.flow.pause_reading()
+            self._turn_comes = not self._owes_answer()
+            if self._turn_comes:
+                self.loop.call_soon(self._take_turn)
+        elif self._served is None or len(self._served.body) <= HIGH_WATER_LIMIT:
+            self.flow.resume_reading()
+        self._wait_on()
 
     def _read(self, data: bytes) -> None:
         for start in range(0, len(data), PIECE_BYTES):
@@ -163,10 +187,17 @@ class HttpConnection(HttpToolsProtocol):
                 self._unread = data[start:]
                 self.flow.pause_reading()
                 return
-            self._parse(data[start : start + PIECE_BYTES])
+            piece = data[start : start + PIECE_BYTES]
+            self._parse(piece)
             if self._refusal is not None:
                 self._refuse_in_turn()
                 return
+            if self._served is not None and self._served.response_complete and self._served.more_body:
+                self._unwanted += len(piece)
+                if self._unwanted > MAX_UNWANTED_BYTES:
+                    metrics.connections_ended.labels("body_unwanted").inc()
+                    self._linger()
+                    return
 
     def _parse(self, piece: bytes) -> None:
         try:
@@ -181,17 +212,6 @@ class HttpConnection(HttpToolsProtocol):
             self._size.fed(len(piece))
             if self._size.excessive:
                 self._refusal = self._refusal or TOO_LARGE
-
-    def _judged(self) -> Refusal | None:
-        if self._size.excessive:
-            return TOO_LARGE
-        version = self.parser.get_http_version()
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if version not in _VERSIONS or hosts > 1 or (hosts == 0 and version == "1.1"):
-            return MALFORMED
-        if not self._admitted and self.url.partition(b"?")[0] not in _PROBES:
-            return FULL
-        return None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._served = cycle
@@ -216,18 +236,16 @@ class HttpConnection(HttpToolsProtocol):
         elif self._refusal is not None:
             self._refuse()
             return
+        elif self._unread:
+            self._take_turn()
         else:
             self.flow.resume_reading()
-            unread, self._unread = self._unread, b""
-            self._read(unread)
         self._wait_on()
-
-    # --- waiting and ending ---
 
     def _wait_on(self) -> None:
         if self._ended:
             return
-        what = self._what()
+        what = awaited(self._served, in_head=self._in_head, owes_answer=self._owes_answer())
         if (what, self.cycle) == self._awaited:
             return  # begun already: who sends a byte at a time gains nothing
         self._awaited = (what, self.cycle)
@@ -236,13 +254,6 @@ class HttpConnection(HttpToolsProtocol):
             self._wait.end()
         else:
             self._wait.begin(seconds, self._end, what.value)
-
-    def _what(self) -> Awaited:
-        if self._owes_answer():
-            return Awaited.ANSWER
-        if self._in_head or self._served is None:
-            return Awaited.HEAD
-        return Awaited.BODY if self._served.more_body else Awaited.REQUEST
 
     def _refuse_in_turn(self) -> None:
         if self.pipeline and self.pipeline[0][0].more_body:
@@ -262,7 +273,13 @@ class HttpConnection(HttpToolsProtocol):
                 return
         self.transport.write(self._refusal.answer())
         metrics.connections_ended.labels(reason).inc()
+        self._linger()
+
+    def _linger(self) -> None:
+        # What the caller sends behind the end would take the answer with it.
         self._ended = True
+        self._unread = b""
+        self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._wait.begin(LINGER_SECONDS, self._close)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
 HANDSHAKE_SECONDS = 5.0
 HEAD_SECONDS = 5.0
 PROBE_HEAD_SECONDS = 1.0
@@ -47,6 +49,15 @@ class Patience:
             case Awaited.REQUEST:
                 return self.idle
         return None
+
+
+def awaited(served: RequestResponseCycle | None, *, in_head: bool, owes_answer: bool) -> Awaited:
+    """What a connection that has served this request last waits for now."""
+    if owes_answer:
+        return Awaited.ANSWER
+    if in_head or served is None:
+        return Awaited.HEAD
+    return Awaited.BODY if served.more_body else Awaited.REQUEST
 
 
 class Wait:

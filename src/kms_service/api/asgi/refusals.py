@@ -29,7 +29,28 @@ class Refusal:
 
 TOO_LARGE = Refusal("head_too_large", partial(problems.refused, "headers_too_large"))
 MALFORMED = Refusal("malformed", partial(problems.refused, "malformed_request"))
+_VERSIONS = frozenset({"1.0", "1.1"})
+_PROBES = frozenset({b"/livez", b"/readyz", b"/health"})
 FULL = Refusal("too_many", lambda: problems.response(Overloaded()))
+
+
+def judged(
+    target: bytes, headers: list[tuple[bytes, bytes]], version: str, *, only_probes: bool
+) -> Refusal | None:
+    """Why a request with this head is refused; None when it is not.
+
+    Args:
+        target: as it was sent.
+        headers: with names in lower case.
+        version: of HTTP.
+        only_probes: there are too many connections for anything else.
+    """
+    hosts = sum(name == b"host" for name, _ in headers)
+    if version not in _VERSIONS or hosts > 1 or (hosts == 0 and version == "1.1"):
+        return MALFORMED
+    if only_probes and target.partition(b"?")[0] not in _PROBES:
+        return FULL
+    return None
 
 
 def _written(make: Callable[[], JSONResponse]) -> bytes:

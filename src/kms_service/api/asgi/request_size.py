@@ -5,6 +5,10 @@ pieces for that, and so that no second request is read while the first one's ans
 """
 
 PIECE_BYTES = 1024
+# Read of one connection before it is the next one's turn.
+TURN_BYTES = 8 * 1024
+# Of a body behind its answer: more than the largest that is taken, framing included.
+MAX_UNWANTED_BYTES = 128 * 1024
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADERS = 100
 _FRAMING_BYTES = 4  # a colon, a space and the end of the line
