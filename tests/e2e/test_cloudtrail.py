@@ -16,6 +16,7 @@ from e2e.test_reconciliation import Load
 from evidence.trail import ROLE
 from kms_endpoint import Error, KmsEndpoint, LostReply
 from kms_service.local.cloudtrail import Identity, record_of, write_trail
+from kms_service.local.kms.faults import Fault
 from kms_service.settings import Settings
 from server_process import environment, make_token, serve
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 CALLERS = 6
 SUCCESSES = 150
 SERVICE = Identity(ROLE, "i-0123", "test", "10.0.0.7", "httptools")
+FAULTS: list[tuple[float, Fault]] = [
+    (0.05, Error("KMSInternalException")),
+    (0.05, Error("ThrottlingException")),
+    (0.2, LostReply()),
+]
 THIEF = replace(SERVICE, source_ip="198.51.100.7", user_agent="Boto3/1.40")
 
 
@@ -65,9 +71,6 @@ def test_a_loaded_day_is_explained_and_a_theft_is_named(
 ) -> None:
     env = environment(database_url, kms_endpoint)
     token = make_token(env, "app", "wallets:create", "private-keys:read", "wallets:sign")
-    kms_endpoint.on("Decrypt", "Encrypt").at_random(0.05, seed=1).answer(Error("KMSInternalException"))
-    kms_endpoint.on("Decrypt", "Encrypt").at_random(0.05, seed=2).answer(Error("ThrottlingException"))
-    kms_endpoint.on("Decrypt", "Encrypt").at_random(0.1, seed=3).answer(LostReply())
     with serve(env) as server, ThreadPoolExecutor(CALLERS + 1) as executor:
         load = Load(token, server.url)
         work = [executor.submit(load.call, caller) for caller in range(CALLERS)]
@@ -77,6 +80,8 @@ def test_a_loaded_day_is_explained_and_a_theft_is_named(
             assert run("pool", "drain", "Empressa-wallet-key-1").code == 0
             source = kms_endpoint.key("alias/Empressa-wallet-key-1").arn
             assert run("rotation", "start", "--from", source, "--no-dry-run").code == 0
+            for seed, (rate, fault) in enumerate(FAULTS, 1):
+                kms_endpoint.on("Decrypt", "Encrypt").at_random(rate, seed=seed).answer(fault)
             load.wait_for_successes(SUCCESSES)
         finally:
             load.stopped.set()

@@ -93,6 +93,10 @@ def test_a_role_is_told_by_its_own_name_and_not_its_session(tmp_path: Path) -> N
     ("identity", "principal"),
     [
         ({"type": "AWSService", "invokedBy": "rds.amazonaws.com"}, "rds.amazonaws.com"),
+        (
+            {"type": "AssumedRole", "arn": "arn:aws:sts::1:assumed-role/serve/i-1"},
+            "arn:aws:iam::1:role/serve",
+        ),
         ({"type": "AWSAccount", "principalId": "AIDA", "accountId": "9"}, "AIDA"),
         ({"type": "AWSAccount", "accountId": "9"}, "account 9"),
         (None, "account unknown"),

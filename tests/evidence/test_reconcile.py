@@ -74,6 +74,12 @@ def test_without_roles_the_service_is_who_makes_the_calls_of_rows(tmp_path: Path
     assert [finding.trouble for finding in done.findings] == [Trouble.STRANGER]
 
 
+def test_where_no_row_tells_of_a_call_a_decrypt_still_needs_one(tmp_path: Path) -> None:
+    calls = [record("Encrypt", EncryptionContext={"purpose": "row-mac"}), record("Decrypt", by=STRANGER)]
+    done = reconciled(tmp_path, calls, principals=[])
+    assert [finding.trouble for finding in done.findings] == [Trouble.UNEXPLAINED]
+
+
 def test_roles_may_be_patterns(tmp_path: Path) -> None:
     call = record("Decrypt")
     done = reconciled(

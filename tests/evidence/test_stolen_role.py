@@ -19,6 +19,7 @@ from kms_endpoint import Error, Hang, KmsEndpoint, LostReply
 from kms_service.bootstrap import Services
 from kms_service.errors import KmsServiceError
 from kms_service.local.cloudtrail import Identity, record_of, write_trail
+from kms_service.service.wallets import signatures
 from kms_service.settings import Settings
 from kms_service.store.wallets.find import WalletStore
 from wiring import with_role
@@ -56,7 +57,7 @@ def day(services: Services, run: Run, kms_endpoint: KmsEndpoint) -> None:
     for user in USERS:
         complete(services.wallets.ensure_wallet(user))
         complete(services.wallets.get_private_key_for_user(user))
-        complete(services.signing.sign_message(user, b"hello"))
+        complete(services.signing.sign(user, lambda: signatures.of_message(b"hello")))
     with kms_endpoint.on("Decrypt").times(1).answer(LostReply()):
         complete(services.wallets.get_private_key_for_user(USERS[0]))
     with kms_endpoint.on("Decrypt").answer(Hang()), pytest.raises(KmsServiceError):

@@ -34,7 +34,7 @@ _SHOWN = 50
 @click.option(
     "--since", type=Moment(), help="Only calls from this time on; the first in the files, unless told."
 )
-@click.option("--until", type=Moment(), help="Only calls before this time; now, unless told.")
+@click.option("--until", type=Moment(), help="Only calls before this time.")
 @click.option(
     "--role",
     "principals",
@@ -81,7 +81,7 @@ async def reconcile(
         heads, _ = await known_heads(services, log)
         compared = Compared(
             files=[*files, *more_files],
-            until=until or datetime.now(UTC),
+            until=until,
             delivery=delivery,
             keys=[*keys, *await known_keys(services)],
             heads=heads,
@@ -153,7 +153,9 @@ def _told(outcome: Outcome) -> str:
     lines += [
         f"{count:>9,} calls are explained by {how.value}" for how, count in sorted(done.explained.items())
     ]
-    window = f"from {done.window.since:%Y-%m-%d %H:%M:%S} until {done.window.until:%Y-%m-%d %H:%M:%S} UTC"
+    window = f"from {done.window.since:%Y-%m-%d %H:%M:%S} UTC"
+    if done.window.until < datetime.now(UTC):
+        window += f" until {done.window.until:%Y-%m-%d %H:%M:%S} UTC"
     lines.append(
         f"{done.calls:,} calls about our keys in {outcome.files} files, {window}: {_verdict(outcome)}"
     )

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
 
@@ -69,8 +69,8 @@ async def report(
                 compared = Compared(
                     files=files,
                     since=wanted.since,
-                    until=min(wanted.until, datetime.now(UTC)),
-                    delivery=_DELIVERY if wanted.until > datetime.now(UTC) else timedelta(0),
+                    until=wanted.until,
+                    delivery=_DELIVERY,
                     principals=principals,
                     administrators=(),
                     keys=await known_keys(services),

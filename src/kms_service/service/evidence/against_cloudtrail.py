@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from kms_service.store.audit.trail import AuditTrailStore, StoredRow
 # A row is written after its call, and may be written so much before the end of a long request.
 _ROWS_BEFORE = timedelta(hours=1)
 _AT_ONCE = 1000
+_END = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Compared:
     Attributes:
         files: CloudTrail's files, or folders of them.
         since: calls from this time on; None for the first one that the files tell of.
-        until: calls before this time.
+        until: calls before this time; None for all.
         delivery: how long CloudTrail may take: younger rows are not missed in it.
         principals: patterns of the ARNs of the service's roles; empty for those whose calls the rows tell of.
         administrators: patterns of the ARNs of who may change key policies and grants.
@@ -39,7 +40,7 @@ class Compared:
 
     files: Sequence[Path]
     since: datetime | None
-    until: datetime
+    until: datetime | None
     delivery: timedelta
     principals: Collection[str]
     administrators: Collection[str]
@@ -104,7 +105,8 @@ class CloudTrailReconciler:
             keys = await self._read_rows(ledger, begin, _broken(report), on_done)
             # 3. Judged.
             await asyncio.to_thread(ledger.index)
-            window = Window(since, compared.until, compared.until - compared.delivery)
+            until = compared.until or _END
+            window = Window(since, until, min(until, datetime.now(UTC) - compared.delivery))
             done = await asyncio.to_thread(
                 reconcile,
                 ledger,
@@ -123,7 +125,7 @@ class CloudTrailReconciler:
         keys, waiting = set(), _Waiting(ledger)
         async for chain in all_chains(self._store):
             keys.add(chain.mac_key.key_arn)
-            rows = ChainRows(self._store, chain, since, datetime.max.replace(tzinfo=since.tzinfo))
+            rows = ChainRows(self._store, chain, since, _END)
             await rows.skip()
             async for stored in rows.read(on_done):
                 if stored.row.seq >= broken.get(chain.chain_id, stored.row.seq + 1):

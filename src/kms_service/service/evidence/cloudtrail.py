@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/kms/latest/developerguide/understanding-kms-entries.
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ SOURCE = "kms.amazonaws.com"
 _SUFFIXES = (".json", ".json.gz", ".gz")
 _GZIP = b"\x1f\x8b"
 _BLOCK = 1 << 20
+_SESSION = re.compile(r"arn:([a-z-]+):sts::(\d+):assumed-role/([^/]+)/.+")
 _BLANK = " \t\r\n"
 # Files that CloudTrail lays beside its logs, to prove that none was changed.
 _DIGEST = '"digestStartTime"'
@@ -140,10 +142,14 @@ def _call(record: Mapping[str, Any]) -> KmsCall:
 
 def _principal(identity: Mapping[str, Any]) -> str:
     issuer = (identity.get("sessionContext") or {}).get("sessionIssuer") or {}
-    told = (
-        issuer.get("arn") or identity.get("arn") or identity.get("invokedBy") or identity.get("principalId")
-    )
-    return str(told or f"account {identity.get('accountId') or 'unknown'}")
+    names = (issuer.get("arn"), identity.get("arn"), identity.get("invokedBy"), identity.get("principalId"))
+    told = next((str(name) for name in names if name), f"account {identity.get('accountId') or 'unknown'}")
+    session = _SESSION.fullmatch(told)
+    if session is None:
+        return told
+    # A record that does not tell the role behind a session: all its sessions are one principal.
+    partition, account, role = session.groups()
+    return f"arn:{partition}:iam::{account}:role/{role}"
 
 
 def _keys(record: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, ...]:

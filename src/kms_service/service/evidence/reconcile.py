@@ -135,7 +135,8 @@ def reconcile(
         window: what is compared.
         keys: ARNs of all KMS keys that are or were ours.
         principals: ARNs, with `*` for anything, of the roles that the service and its commands run under;
-            where there are none, those are taken whose calls our rows tell of.
+            where there are none, those are taken whose calls our rows tell of. Where the rows tell of no
+            call either, nobody is taken for a stranger, and a Decrypt still needs its row.
         administrators: who may change the keys' policies and grants, likewise.
         on_call: told of every call.
     """
@@ -191,7 +192,7 @@ class _Judge:
         """What explains this call, or what is to be said of it."""
         if call.operation in _GRANTS:
             return self._granted(call)
-        if not _matches(call.principal, self._own):
+        if self._own and not _matches(call.principal, self._own):
             refused = f" and was refused ({call.error})" if call.error else ""
             return _finding(Trouble.STRANGER, call, f"which is none of the service's roles{refused}", told)
         if call.error is not None:
