@@ -1,18 +1,20 @@
 """Runs migrations one process at a time, with lock and statement time-outs."""
 
-import os
+from functools import partial
 
 from alembic import context
-from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy import Connection, NullPool, create_engine, event, text
 
-from kms_service.store.postgres.database import sqlalchemy_url
+from kms_service.settings import load_database_settings
+from kms_service.store.postgres.dialling import connect_for_migrations
 from kms_service.store.postgres.tables import metadata
 
 _ONE_AT_A_TIME = 0x6B6D735F6D696772  # "kms_migr": the key of an advisory lock
 
 
 def _url() -> str:
-    return str(context.config.attributes.get("database_url") or os.environ["DATABASE_URL"])
+    given: str | None = context.config.attributes.get("database_url")
+    return given or load_database_settings().database_url.get_secret_value()
 
 
 def _migrate(connection: Connection) -> None:
@@ -21,13 +23,23 @@ def _migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
-# A waiting ALTER TABLE blocks every later reader of the table: give up early instead.
-_TIMEOUTS = "-c lock_timeout=5s -c statement_timeout=15min"
+# A waiting ALTER TABLE blocks every later reader of the table: give up early instead. LOCAL: behind a pooler
+# only the transaction is surely ours.
+_TIMEOUTS = "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '15min'"
+
+
+def _limit(connection: Connection) -> None:
+    connection.exec_driver_sql(_TIMEOUTS)
+
 
 engine = create_engine(
-    sqlalchemy_url(_url()), poolclass=NullPool, hide_parameters=True, connect_args={"options": _TIMEOUTS}
+    "postgresql+psycopg://",
+    creator=partial(connect_for_migrations, _url()),
+    poolclass=NullPool,
+    hide_parameters=True,
 )
+event.listen(engine, "begin", _limit)
 with engine.connect() as lock, engine.connect() as connection:
-    lock.execute(text("SET lock_timeout = 0"))  # another process's migrations may take their time
-    lock.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ONE_AT_A_TIME})
+    lock.execute(text("SET LOCAL lock_timeout = 0"))  # another process's migrations may take their time
+    lock.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_AT_A_TIME})
     _migrate(connection)

@@ -11,8 +11,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from kms_service.database_settings import DatabaseSettings
 from kms_service.errors import SettingsError
 from kms_service.tls import server_context
 
@@ -24,13 +25,6 @@ _ADVICE = "Set them in the environment or in .env; .env.example explains every s
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
 _PLACE = re.compile(r"(file://)?/[^\0]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\0]*)?", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9:._-]+", re.ASCII)
-
-
-def _postgresql(url: SecretStr) -> SecretStr:
-    parts = _split(url.get_secret_value())
-    if parts is None or parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/"):
-        raise ValueError("must look like postgresql://user:password@host:5432/database")
-    return url
 
 
 def _endpoint(url: str) -> str:
@@ -71,17 +65,7 @@ def _region(name: str) -> str:
     return name
 
 
-class _DatabaseSettings(BaseSettings):
-    """What a command needs that only touches the database."""
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, case_sensitive=False
-    )
-
-    database_url: Annotated[SecretStr, AfterValidator(_postgresql)]
-
-
-class Settings(_DatabaseSettings):
+class Settings(DatabaseSettings):
     """Everything that can be set; each field's variable is its name in capitals, each default is below."""
 
     aws_region: Annotated[str, AfterValidator(_region)]
@@ -216,14 +200,14 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
         return Settings(_env_file=env_file, **overrides)
 
 
-def load_database_url(env_file: Path | None = Path(".env")) -> str:
-    """DATABASE_URL alone, a secret, for commands that need nothing else.
+def load_database_settings(env_file: Path | None = Path(".env")) -> DatabaseSettings:
+    """The database's settings alone, for commands that need nothing else.
 
     Raises:
-        SettingsError: it is missing or wrong.
+        SettingsError: one is missing or wrong.
     """
     with _explained([]):
-        return _DatabaseSettings(_env_file=env_file).database_url.get_secret_value()
+        return DatabaseSettings(_env_file=env_file)
 
 
 @contextmanager

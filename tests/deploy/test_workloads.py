@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from authority import SERVER, Authority
 from kms_service import __version__
 from kms_service.cli.root import root
-from kms_service.settings import GRACE_SECONDS, Settings, load_database_url, load_settings
+from kms_service.settings import GRACE_SECONDS, Settings, load_database_settings, load_settings
 from workloads import DEPLOY, KUBERNETES, PARTS, PODS, TASKS, WORKLOADS, Workload, documents
 
 DOCKERFILE = (DEPLOY.parent / "Dockerfile").read_text()
@@ -50,7 +50,7 @@ def test_every_setting_exists_and_all_that_are_required_are_given(
     for name, value in {**given, "DATABASE_URL": DATABASE_URL}.items():
         monkeypatch.setenv(name, value)
     if workload.command == ["migrate"]:
-        assert load_database_url(None) == DATABASE_URL
+        assert load_database_settings(None).database_url.get_secret_value() == DATABASE_URL
     else:
         load_settings(None, aws_access_key_id="of", aws_secret_access_key="the role")
 

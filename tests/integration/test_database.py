@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import literal_column, select, text
 from sqlalchemy.pool import QueuePool
 
 from event_loop import complete, entered, loop
@@ -170,3 +170,18 @@ def test_a_transaction_is_whole_or_nothing(database: Database) -> None:
     assert count() == 0
     _insert(database)
     assert count() == 1
+
+
+def test_a_row_of_another_statement_is_never_taken(database: Database) -> None:
+    """As a pooler answers that has mixed up two clients' prepared statements."""
+    asked = PreparedStatement(select(literal_column("'alice'").label("user_id")))
+    assert complete(database.row(asked, {})).user_id == "alice"
+    for other in ("SELECT 'x' AS name", "SELECT 'x' AS user_id, 1 AS more", "SELECT 'x' AS user_id_1"):
+        mixed_up = PreparedStatement(select(literal_column("'alice'").label("user_id")))
+        mixed_up.__dict__["_text"] = other
+        if other.endswith("_1"):
+            asked.__dict__["_text"] = other
+            mixed_up = asked
+        with pytest.raises(DatabaseUnavailable) as error:
+            complete(database.row(mixed_up, {}))
+        assert "other columns" in error.value.reason

@@ -13,14 +13,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pydantic import SecretStr
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
 
 from event_loop import complete
 from kms_service.errors import MigrationFailed, SchemaBehind
 from kms_service.local.postgres import PostgresServer
 from kms_service.settings import Settings
 from kms_service.store.postgres import migrations, schema
-from kms_service.store.postgres.database import open_database, sqlalchemy_url
+from kms_service.store.postgres.database import open_database
 from kms_service.store.postgres.tables import metadata
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
@@ -54,7 +54,7 @@ def _do(url: str, statement: str) -> None:
 
 
 def test_the_migrations_make_what_the_code_sees(database_url: str) -> None:
-    engine = create_engine(sqlalchemy_url(database_url))
+    engine = create_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
     with engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": True}
         context = MigrationContext.configure(connection, opts=options)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from kms_service.errors import SettingsError
-from kms_service.settings import Settings, load_database_url, load_settings
+from kms_service.settings import Settings, load_database_settings, load_settings
 
 GOOD = {
     "AWS_REGION": "eu-central-1",
@@ -77,11 +77,10 @@ def test_an_empty_environment_names_what_is_required_and_the_remedy(monkeypatch:
     [
         ("DATABASE_URL", "mysql://app:canary@db/wallets"),
         ("DATABASE_URL", "postgresql://app:canary@db"),
-        (
-            "DATABASE_URL",
-            "postgresql://app:canary\u2100@db/wallets",
-        ),  # urlsplit's own error quotes the password
-        ("DATABASE_URL", "postgresql://app:canary:5432/wallets"),  # as does the port's
+        ("DATABASE_URL", "postgresql://app:canary%zz@db/wallets"),  # libpq's own error quotes the password
+        ("DATABASE_URL", "postgresql://app:canary:5432/wallets"),
+        ("DATABASE_URL", "postgresql://app@db/wallets?canary=1"),
+        ("DATABASE_URL", "host=canary dbname=wallets"),
         ("DATABASE_URL", "postgresql://[canary/wallets"),
         ("DATABASE_URL", "canary"),
         ("AWS_ENDPOINT_URL_KMS", "https://canary\u2100:443"),
@@ -194,10 +193,10 @@ def test_plain_http_elsewhere_needs_a_yes(monkeypatch: pytest.MonkeyPatch, host:
 def test_migrations_need_the_database_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_ACCESS_KEY_ID"):
         monkeypatch.delenv(name)
-    assert load_database_url(None) == GOOD["DATABASE_URL"]
+    assert load_database_settings(None).database_url.get_secret_value() == GOOD["DATABASE_URL"]
     monkeypatch.delenv("DATABASE_URL")
     with pytest.raises(SettingsError) as error:
-        load_database_url(None)
+        load_database_settings(None)
     assert len(error.value.problems) == 1
 
 

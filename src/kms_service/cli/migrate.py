@@ -2,7 +2,7 @@
 
 import click
 
-from kms_service.settings import load_database_url
+from kms_service.settings import load_database_settings
 from kms_service.store.postgres import migrations
 
 
@@ -11,7 +11,9 @@ from kms_service.store.postgres import migrations
 def migrate(revision: str) -> None:
     """Bring the database's schema to what this version needs; safe to repeat.
 
-    Needs DATABASE_URL only. Migrations stay usable for the version before, so run this first, then deploy.
+    Needs the settings of the database only. Migrations stay usable for the version before, so run
+    this first, then deploy.
     """
-    migrations.migrate(load_database_url(), revision)
+    settings = load_database_settings()
+    migrations.migrate(settings.database_url.get_secret_value(), revision)
     click.echo("The schema is up to date.")

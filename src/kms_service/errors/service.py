@@ -48,12 +48,16 @@ class NoUsableKey(KmsServiceError):
 
 
 class DatabaseUnavailable(KmsServiceError):
-    """PostgreSQL did not answer; whether a write took place is unknown."""
+    """PostgreSQL did not answer; whether a write took place is unknown.
+
+    Callers are told no more than that. `reason` is one line for operators, without a password; may be empty.
+    """
 
     code = "database_unavailable"
 
-    def __init__(self) -> None:
+    def __init__(self, reason: str = "") -> None:
         super().__init__("The database cannot be reached.")
+        self.reason = reason
 
 
 class AuditUnavailable(KmsServiceError):

@@ -84,6 +84,7 @@ class Readiness:
 
     async def _look(self) -> dict[str, str]:
         try:
+            await self._database.check_writable()
             await schema.check(self._database)
         except DatabaseUnavailable:
             return {"database": "unreachable", "migrations": "unknown"}

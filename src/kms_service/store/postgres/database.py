@@ -10,27 +10,28 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import URL, func, make_url, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from kms_service import deadline
+from kms_service.database_settings import DatabaseSettings
 from kms_service.errors import DatabaseUnavailable
-from kms_service.settings import Settings
-from kms_service.store.postgres import statements
+from kms_service.store.postgres import failures, statements
+from kms_service.store.postgres.dialling import STATEMENT_SECONDS, Dialler
 from kms_service.store.postgres.prepared import PreparedStatement
+from kms_service.store.postgres.session import SessionRefused
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
-CONNECT_SECONDS = 2
 CHECKOUT_SECONDS = 2
-STATEMENT_SECONDS = 3
 # A server that is frozen keeps no time-out of its own: then the connection is cut from this side.
 ROW_SECONDS = STATEMENT_SECONDS + 0.5
 HOLD_SECONDS = 3 * STATEMENT_SECONDS
 USAGE_SECONDS = 5.0
+_READS_ONLY = text("SELECT current_setting('transaction_read_only') = 'on'")
 
 log = get_logger()
 
@@ -45,6 +46,8 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._closed = False
+        # Counts up when all connections so far lead to a server that is not the right one any more.
+        self._generation = 0
         statements.observe(engine.sync_engine)
 
     @asynccontextmanager
@@ -56,13 +59,18 @@ class Database:
                 place is unknown.
         """
         with self._failures():
-            async with self.engine.connect() as connection:
+            generation = self._generation
+            async with self._of_the_right_server(generation), self.engine.connect() as connection:
                 proxied = await connection.get_raw_connection()
                 try:
                     with _cut_off_after(hold_seconds, proxied.driver_connection):
                         yield connection
+                except (SQLAlchemyError, psycopg.Error) as error:
+                    if failures.is_of_another_server(error) and not connection.invalidated:
+                        await connection.invalidate()
+                    raise
                 finally:
-                    await self._part_with(connection)
+                    await self._part_with(connection, generation)
 
     async def row(self, statement: PreparedStatement, parameters: Mapping[str, Any]) -> Any:
         """The row that a statement answers, its columns by name, or None.
@@ -85,6 +93,16 @@ class Database:
             await connection.execution_options(isolation_level="READ COMMITTED")
             async with connection.begin():
                 yield connection
+
+    async def check_writable(self) -> None:
+        """Pass while the server that connections lead to takes writes; else they are all ended.
+
+        Raises:
+            DatabaseUnavailable: it takes none, such as a primary that became a standby; or as `connection`.
+        """
+        async with self.connection() as connection:
+            if await connection.scalar(_READS_ONLY):
+                raise SessionRefused("the server takes no writes any more")
 
     def report_usage(self) -> None:
         """Set the gauges of this process's connections; asks PostgreSQL nothing."""
@@ -115,75 +133,80 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, psycopg.Error) as error:
-            kind = _kind(error)
+            kind, reason = failures.kind(error), failures.reason(error)
             metrics.database_errors.labels(kind).inc()
-            log.error("database_failed", errorType=kind, sqlstate=_sqlstate(error))
-            raise DatabaseUnavailable from error
+            log.error("database_failed", errorType=kind, sqlstate=failures.sqlstate(error), reason=reason)
+            raise DatabaseUnavailable(reason) from error
+
+    @asynccontextmanager
+    async def _of_the_right_server(self, generation: int) -> AsyncIterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, psycopg.Error) as error:
+            if failures.is_of_another_server(error):
+                await self._leave(generation)
+            raise
+
+    async def _leave(self, generation: int) -> None:
+        # After a restart or a failover one request fails, not as many as there are connections.
+        if generation == self._generation:
+            self._generation += 1
+            await self.engine.dispose()
 
     @asynccontextmanager
     async def _driver(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """The driver's own connection, past SQLAlchemy's; it goes back to the pool only when it is whole."""
-        proxied = await greenlet_spawn(self.engine.sync_engine.raw_connection)
+        generation = self._generation
+        async with self._of_the_right_server(generation):
+            proxied = await greenlet_spawn(self.engine.sync_engine.raw_connection)
         driver = proxied.driver_connection
         assert driver is not None  # noqa: S101 # it was checked out just now
         try:
             with _cut_off_after(ROW_SECONDS, driver):
                 yield driver
-        except psycopg.Error:
-            if driver.closed:
-                # The pool's others went with it, most likely: after a restart one request fails, not ten.
+        except psycopg.Error as error:
+            if driver.closed or failures.is_of_another_server(error):
                 await greenlet_spawn(proxied.invalidate)
-                await self.engine.dispose()
+                await self._leave(generation)
             raise
         except BaseException:
             # Cancelled amid a statement: what the server still does there is nobody's.
             await greenlet_spawn(proxied.invalidate)
             raise
         finally:
-            await self._give_back(proxied)
+            await self._give_back(proxied, generation)
 
-    async def _give_back(self, proxied: PoolProxiedConnection) -> None:
-        if proxied.is_valid and (self._closed or _is_amid_something(proxied)):
+    async def _give_back(self, proxied: PoolProxiedConnection, generation: int) -> None:
+        if proxied.is_valid and (self._is_over(generation) or _is_amid_something(proxied)):
             await greenlet_spawn(proxied.invalidate)  # as in `_part_with`
         elif proxied.is_valid:
             proxied.close()
 
-    async def _part_with(self, connection: AsyncConnection) -> None:
+    async def _part_with(self, connection: AsyncConnection, generation: int) -> None:
         # A pool that was disposed of takes connections back and never closes them.
         if not connection.invalidated and (
-            self._closed or _is_amid_something(await connection.get_raw_connection())
+            self._is_over(generation) or _is_amid_something(await connection.get_raw_connection())
         ):
             await connection.invalidate()
 
+    def _is_over(self, generation: int) -> bool:
+        return self._closed or generation != self._generation
 
-def open_database(settings: Settings, *, connections: int) -> Database:
+
+def open_database(settings: DatabaseSettings, *, connections: int) -> Database:
     """A database with at most `connections` connections, opened when first needed."""
     return Database(
         create_async_engine(
-            sqlalchemy_url(settings.database_url.get_secret_value()),
+            "postgresql+psycopg://",
+            async_creator=Dialler(settings).connect,
             isolation_level="AUTOCOMMIT",
             pool_size=connections,
             max_overflow=0,
             pool_timeout=CHECKOUT_SECONDS,
             pool_reset_on_return=None,  # `Database` looks itself, and gives back none that is amid something
             hide_parameters=True,
-            connect_args={
-                "connect_timeout": CONNECT_SECONDS,
-                "application_name": "kms-service",
-                "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={STATEMENT_SECONDS}s "
-                "-c timezone=UTC",
-                "keepalives_idle": 10,
-                "keepalives_interval": 3,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 1000 * STATEMENT_SECONDS,
-            },
         )
     )
-
-
-def sqlalchemy_url(url: str) -> URL:
-    """A libpq URL for SQLAlchemy on psycopg 3."""
-    return make_url(url).set(drivername="postgresql+psycopg")
 
 
 def _is_amid_something(proxied: PoolProxiedConnection) -> bool:
@@ -205,13 +228,3 @@ def _cut_off(driver: psycopg.AsyncConnection[Any]) -> None:
     log.error("database_cut_off")
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(driver.pgconn.socket)) as waiting:
         waiting.shutdown(socket.SHUT_RDWR)
-
-
-def _kind(error: SQLAlchemyError | psycopg.Error) -> str:
-    # psycopg has a class for every SQLSTATE; its DBAPI base has the name that SQLAlchemy's own has.
-    bases = (cls.__name__ for cls in type(error).__mro__ if cls.__module__ == psycopg.__name__)
-    return next(bases, type(error).__name__)
-
-
-def _sqlstate(error: SQLAlchemyError | psycopg.Error) -> str | None:
-    return getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None)

@@ -5,6 +5,7 @@ much again as the statement itself (`benchmarks/`), so these few go past it. psy
 server after five executions.
 """
 
+import re
 from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,8 +13,10 @@ from typing import Any
 
 from psycopg import AsyncConnection, Column
 from sqlalchemy import URL, ClauseElement
+from sqlalchemy.sql.expression import ReturnsRows
 
 from kms_service.store.postgres import statements
+from kms_service.store.postgres.failures import NotTheStatements
 
 
 class PreparedStatement:
@@ -21,6 +24,7 @@ class PreparedStatement:
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
+        self._names = _names(statement)
         self._row: Any = None
 
     async def row(self, driver: AsyncConnection[Any], parameters: Mapping[str, Any]) -> Any:
@@ -28,6 +32,7 @@ class PreparedStatement:
 
         Raises:
             psycopg.Error: as psycopg raises it; `Database.row` makes an error of ours of it.
+            NotTheStatements: the row is another statement's.
         """
         cursor = driver.cursor()
         with statements.observed(self._text):
@@ -36,13 +41,34 @@ class PreparedStatement:
         return None if row is None else self._named(row, cursor.description or [])
 
     def _named(self, row: Sequence[Any], columns: Sequence[Column]) -> Any:
+        names = [column.name for column in columns]
+        if names != self._names:
+            self._learn(names)
         if self._row is None:
-            names = [column.name for column in columns]
             made: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc] # noqa: PYI024 # they are data
             self._row = made
         return self._row(*row)
+
+    def _learn(self, names: list[str]) -> None:
+        # SQLAlchemy numbers what has no name of its own. Of a text, nothing is known before its first row.
+        if self._names is not None and (self._row is not None or not _are(names, self._names)):
+            raise NotTheStatements(f"a row of other columns was answered: {', '.join(names)}")
+        self._names = names
 
     @cached_property
     def _text(self) -> str:
         dialect = URL.create("postgresql+psycopg").get_dialect()
         return str(self._statement.compile(dialect=dialect()))
+
+
+def _names(statement: ClauseElement) -> list[str] | None:
+    if not isinstance(statement, ReturnsRows):
+        return None
+    return [str(column.name) for column in statement.exported_columns]
+
+
+def _are(names: Sequence[str], expected: Sequence[str]) -> bool:
+    return len(names) == len(expected) and all(
+        name == wanted or re.fullmatch(rf"{re.escape(wanted)}_\d+", name)
+        for name, wanted in zip(names, expected, strict=True)
+    )

@@ -1,0 +1,109 @@
+"""Opens connections of which everything that the code relies on is known."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg._preparing import Prepare, PrepareManager
+
+from kms_service.database_settings import DatabaseSettings
+from kms_service.store.postgres import session
+from kms_service.store.postgres.address import CONNECT_SECONDS, address, hosts
+
+STATEMENT_SECONDS = 3
+SERVING = {"statement_timeout": f"{STATEMENT_SECONDS}s", "lock_timeout": f"{STATEMENT_SECONDS}s"}
+_NO_TIMEOUTS: dict[str, str] = {}
+_PREPARED_AFTER = 5
+
+
+class Dialler:
+    """Opens one connection after the other to the database of these settings."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+
+    async def connect(self) -> AsyncConnection[Any]:
+        """A new connection with a pinned session, for statements of their own transactions.
+
+        Raises:
+            psycopg.OperationalError: nobody there, refused, or not a server to work with.
+        """
+        parameters = address(self._settings.database_url.get_secret_value())
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS * (1 + hosts(parameters))):
+                driver = await AsyncConnection.connect(
+                    **_words(parameters), autocommit=True, prepare_threshold=None
+                )
+                return await self._made_ready(driver)
+        except TimeoutError:
+            raise psycopg.OperationalError("no answer in time while connecting") from None
+
+    async def _made_ready(self, driver: AsyncConnection[Any]) -> AsyncConnection[Any]:
+        try:
+            cursor = await driver.execute(session.LOOK, [session.names(SERVING)])
+            looked = session.found(_one(await cursor.fetchone()), driver.info.backend_pid)
+            if pins := looked.to_pin(SERVING):
+                cursor = await driver.execute(session.PIN, [list(pins), list(pins.values())])
+                session.check_pinned(pins, _one(await cursor.fetchone())[0])
+        except BaseException:
+            await driver.close()
+            raise
+        driver._prepared = _OwnNames()  # noqa: SLF001 # it has no public seam; see the class
+        driver.prepare_threshold = self._prepared_after(pooled=looked.pooled)
+        return driver
+
+    def _prepared_after(self, *, pooled: bool) -> int | None:
+        asked = self._settings.database_prepared_statements
+        return None if asked == "false" or (asked == "auto" and pooled) else _PREPARED_AFTER
+
+
+def connect_for_migrations(database_url: str) -> Connection[Any]:
+    """A blocking connection with a pinned session and no time-outs, in no transaction.
+
+    Raises:
+        psycopg.OperationalError: as `Dialler.connect`.
+    """
+    driver = Connection.connect(**_words(address(database_url)), prepare_threshold=None)
+    try:
+        driver.autocommit = True
+        cursor = driver.execute(session.LOOK, [session.names(_NO_TIMEOUTS)])
+        looked = session.found(_one(cursor.fetchone()), driver.info.backend_pid)
+        if pins := looked.to_pin(_NO_TIMEOUTS):
+            cursor = driver.execute(session.PIN, [list(pins), list(pins.values())])
+            session.check_pinned(pins, _one(cursor.fetchone())[0])
+        driver.autocommit = False
+    except BaseException:
+        driver.close()
+        raise
+    return driver
+
+
+class _OwnNames(PrepareManager):
+    """Names prepared statements as nobody else does.
+
+    psycopg counts them from 0 in each connection. Where a pooler gives a server's session to another client
+    between two transactions, the same name would run that client's statement; a name of one's own is
+    unknown there, which is an error and never another statement's row.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._whose = f"_{secrets.token_hex(6)}".encode()
+
+    def get(self, query: Any, prepare: bool | None = None) -> tuple[Prepare, bytes]:
+        """As psycopg's."""
+        state, name = super().get(query, prepare)
+        return state, name + self._whose if state is Prepare.SHOULD else name
+
+
+def _one(row: Any) -> Any:
+    if row is None:
+        raise session.SessionRefused("this server answers no row: it is not a PostgreSQL this works with")
+    return row
+
+
+def _words(parameters: Mapping[str, str]) -> dict[str, Any]:
+    return dict(parameters)

@@ -1,0 +1,57 @@
+"""What an error of PostgreSQL means: for the connection, for people, and without its values."""
+
+import psycopg
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from kms_service.store.postgres.session import SessionRefused
+
+_MOST_CHARACTERS = 500
+# 'This is not the server that I want': it only reads, it stops or starts, it knows the login or database no
+# more, it is a pooler that mixed up sessions. Class 08 besides: the connection itself.
+_ANOTHER_SERVER = frozenset(
+    {"25006", "57P01", "57P02", "57P03", "57P04", "57P05", "28000", "28P01", "3D000", "26000", "42P05"}
+)
+
+
+class NotTheStatements(psycopg.InternalError):
+    """The row has other columns than the statement: a pooler mixed up sessions."""
+
+
+def is_of_another_server(error: SQLAlchemyError | psycopg.Error) -> bool:
+    """Whether this connection, and those opened with it, must not be used again."""
+    state = sqlstate(error) or ""
+    another = isinstance(_cause(error), SessionRefused | NotTheStatements)
+    return another or state in _ANOTHER_SERVER or state.startswith("08")
+
+
+def kind(error: SQLAlchemyError | psycopg.Error) -> str:
+    """The DBAPI's name for it, for metrics: psycopg has a class for every SQLSTATE besides."""
+    bases = (cls.__name__ for cls in type(error).__mro__ if cls.__module__ == psycopg.__name__)
+    return next(bases, type(error).__name__)
+
+
+def sqlstate(error: SQLAlchemyError | psycopg.Error) -> str | None:
+    """PostgreSQL's own code of it, if it has said one."""
+    state: str | None = getattr(_cause(error), "sqlstate", None)
+    return state
+
+
+def reason(error: SQLAlchemyError | psycopg.Error) -> str:
+    """Why, in one line for operators, without any value of a statement and without a password.
+
+    libpq's words on a connection name hosts, users and databases; those of a statement can hold anything.
+    """
+    cause = _cause(error)
+    if isinstance(error, PoolTimeout):
+        return "all connections of this process are in use"
+    if isinstance(cause, psycopg.OperationalError | NotTheStatements) and (
+        cause.sqlstate is None or is_of_another_server(cause)
+    ):
+        words = " ".join(str(cause).split())
+        return words[:_MOST_CHARACTERS]
+    return f"PostgreSQL refused a statement: {type(cause).__name__} ({sqlstate(error)})"
+
+
+def _cause(error: SQLAlchemyError | psycopg.Error) -> BaseException:
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
