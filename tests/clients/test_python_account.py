@@ -87,6 +87,17 @@ def test_it_signs_typed_data_in_both_forms(remote: RemoteAccount, local: LocalAc
     assert remote.sign_typed_data(full_message=whole) == expected
 
 
+def test_it_signs_authorizations_and_transactions_with_them(
+    remote: RemoteAccount, local: LocalAccount
+) -> None:
+    consent = {"chainId": 1, "address": TO, "nonce": 1}
+    signed = remote.sign_authorization(consent)
+    assert signed == local.sign_authorization(consent)
+    assert signed.authority.hex() == remote.address[2:].lower()
+    transaction = {**TRANSACTIONS["fees"], "type": 4, "authorizationList": [signed], "from": remote.address}
+    assert remote.sign_transaction(transaction) == local.sign_transaction(transaction)
+
+
 def test_typed_data_needs_three_parts_or_the_whole(remote: RemoteAccount) -> None:
     for arguments in ((), (DOMAIN, TYPES), (DOMAIN, TYPES, MESSAGE, {"types": TYPES})):
         with pytest.raises(ValueError, match="full_message"):

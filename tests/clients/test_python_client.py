@@ -172,6 +172,13 @@ def test_integers_and_bytes_of_python_arrive_whole(client: KmsServiceClient) -> 
     assert client.sign_transaction("py-values", TRANSACTION) == client.sign_transaction("py-values", written)
 
 
+def test_what_a_policy_would_say_can_be_asked(client: KmsServiceClient) -> None:
+    client.ensure_wallet("py-policy")
+    assert client.foresee_message("py-policy", "hello").allowed
+    assert client.foresee_typed_data("py-policy", TYPED_DATA).policy is None
+    assert client.foresee_transaction("py-policy", TRANSACTION).reason is None
+
+
 def test_the_asynchronous_client_answers_the_same(client: KmsServiceClient, service: Service) -> None:
     wallet = client.ensure_wallet("py-async")
 

@@ -4,10 +4,13 @@ import { Http, type KmsServiceClientOptions } from './http.js';
 import type { components } from './openapi.js';
 import {
   toHex,
+  type Authorization,
   type BatchResult,
   type ExportedKey,
+  type Foreseen,
   type PrivateKey,
   type Signature,
+  type SignedAuthorization,
   type SignedTransaction,
   type TransactionToSign,
   type TypedData,
@@ -17,6 +20,7 @@ import {
 
 const BATCH_USERS = 100;
 const PAGE_WALLETS = 500;
+const DRY_RUN = '?dryRun=true';
 const USER_ID = /^[A-Za-z0-9._:@-]{1,128}$/;
 
 /**
@@ -95,8 +99,7 @@ export class KmsServiceClient {
 
   /** Sign a text (as UTF-8) or bytes as wallets do (EIP-191, personal_sign). */
   async signMessage(userId: string, message: string | Uint8Array): Promise<Signature> {
-    const body = typeof message === 'string' ? { message } : { messageHex: toHex(message) };
-    return this.#post(`${walletPath(userId)}/sign/message`, body);
+    return this.#post(`${walletPath(userId)}/sign/message`, messageBody(message));
   }
 
   /** Sign typed data (EIP-712); bigints and bytes in it are sent as text. */
@@ -109,6 +112,29 @@ export class KmsServiceClient {
     return this.#post(`${walletPath(userId)}/sign/transaction`, { transaction });
   }
 
+  /**
+   * Sign the account's consent to run a contract's code (EIP-7702). Needs the scope `wallets:delegate`: whoever may
+   * have this signed can empty the wallet.
+   */
+  async signAuthorization(userId: string, authorization: Authorization): Promise<SignedAuthorization> {
+    return this.#post(`${walletPath(userId)}/sign/authorization`, authorization);
+  }
+
+  /** Whether the token's policy would have this message signed; nothing is. */
+  async foreseeMessage(userId: string, message: string | Uint8Array): Promise<Foreseen> {
+    return this.#post(`${walletPath(userId)}/sign/message${DRY_RUN}`, messageBody(message));
+  }
+
+  /** Whether the token's policy would have this typed data signed; nothing is. */
+  async foreseeTypedData(userId: string, typedData: TypedData): Promise<Foreseen> {
+    return this.#post(`${walletPath(userId)}/sign/typed-data${DRY_RUN}`, typedData);
+  }
+
+  /** Whether the token's policy would have this transaction signed; nothing is. */
+  async foreseeTransaction(userId: string, transaction: TransactionToSign): Promise<Foreseen> {
+    return this.#post(`${walletPath(userId)}/sign/transaction${DRY_RUN}`, { transaction });
+  }
+
   async #get<R>(path: string): Promise<R> {
     return (await this.#http.send({ method: 'GET', path, repeatable: 'always' })) as R;
   }
@@ -116,6 +142,10 @@ export class KmsServiceClient {
   async #post<R>(path: string, body: unknown, repeatable: 'always' | 'if-nothing-happened' = 'always'): Promise<R> {
     return (await this.#http.send({ method: 'POST', path, body, repeatable })) as R;
   }
+}
+
+function messageBody(message: string | Uint8Array): object {
+  return typeof message === 'string' ? { message } : { messageHex: toHex(message) };
 }
 
 function walletPath(userId: string): string {

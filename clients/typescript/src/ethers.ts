@@ -4,9 +4,13 @@ import {
   assertArgument,
   copyRequest,
   getAddress,
+  getBigInt,
   resolveAddress,
+  Signature,
   Transaction,
   TypedDataEncoder,
+  type Authorization,
+  type AuthorizationRequest,
   type Provider,
   type TransactionLike,
   type TransactionRequest,
@@ -17,7 +21,7 @@ import {
 import type { KmsServiceClient } from './client.js';
 import type { TransactionToSign, TypedData } from './values.js';
 
-const SIGNED_TYPES = new Set([0, 1, 2]);
+const SIGNED_TYPES = new Set([0, 1, 2, 4]);
 
 /**
  * An ethers v6 signer for a user's wallet whose key stays in the service: stands wherever an `ethers.Wallet` does.
@@ -70,6 +74,15 @@ export class KmsServiceSigner extends AbstractSigner<Provider | null> {
     return (await this.#client.signTypedData(this.userId, payload)).signature;
   }
 
+  /** Sign the account's consent to run a contract's code (EIP-7702); the token needs `wallets:delegate` for it. */
+  override async authorize(request: AuthorizationRequest): Promise<Authorization> {
+    const { address, chainId, nonce } = await this.populateAuthorization(request);
+    const delegate = await resolveAddress(address, this.provider);
+    const asked = { chainId: getBigInt(chainId ?? 0), address: delegate, nonce: getBigInt(nonce ?? 0) };
+    const { authorization } = await this.#client.signAuthorization(this.userId, asked);
+    return { ...asked, signature: Signature.from(authorization as { r: string; s: string; yParity: 0 | 1 }) };
+  }
+
   override async signTransaction(request: TransactionRequest): Promise<string> {
     // A copy by name: what comes from sendTransaction is a Transaction, whose fields do not spread.
     const { from, to, ...rest } = copyRequest(request);
@@ -91,6 +104,13 @@ function fieldsOf(transaction: Transaction): TransactionToSign {
   });
   const { chainId, nonce, gasLimit, to, value, data, accessList } = transaction;
   const { gasPrice, maxFeePerGas, maxPriorityFeePerGas } = transaction;
-  const fees = type === 2 ? { maxFeePerGas, maxPriorityFeePerGas } : { gasPrice };
-  return { type, chainId, nonce, gasLimit, to, value, data, ...fees, ...(type > 0 && accessList && { accessList }) };
+  const fees = type >= 2 ? { maxFeePerGas, maxPriorityFeePerGas } : { gasPrice };
+  const fields: TransactionToSign = { type, chainId, nonce, gasLimit, to, value, data, ...fees };
+  if (type > 0 && accessList) fields.accessList = accessList;
+  if (type === 4 && transaction.authorizationList) {
+    fields.authorizationList = transaction.authorizationList.map(({ signature: { r, s, yParity }, ...rest }) => {
+      return { ...rest, yParity, r, s };
+    });
+  }
+  return fields;
 }

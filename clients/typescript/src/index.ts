@@ -4,10 +4,13 @@ export type { ProblemMembers } from './errors.js';
 export type { KmsServiceClientOptions } from './http.js';
 export type { Retries } from './retrying.js';
 export type {
+  Authorization,
   BatchResult,
   ExportedKey,
+  Foreseen,
   PrivateKey,
   Signature,
+  SignedAuthorization,
   SignedTransaction,
   TransactionToSign,
   TypedData,

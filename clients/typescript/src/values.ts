@@ -23,6 +23,12 @@ export type Signature = Schemas['SignatureView'];
 export type SignedTransaction = Schemas['SignedTransactionView'];
 /** A transaction by JSON-RPC's or ethers' names. */
 export type TransactionToSign = WithBigInts<Schemas['TransactionBody']>;
+/** An account's consent to run a contract's code (EIP-7702). */
+export type Authorization = WithBigInts<Schemas['AuthorizationBody']>;
+/** A signed authorization, as `authorizationList` takes it, and the digest that it is over. */
+export type SignedAuthorization = Schemas['SignedAuthorizationView'];
+/** What would become of a signature under the token's policy; `reason` says why not. */
+export type Foreseen = Schemas['ForeseenView'];
 /** EIP-712 typed data, as `eth_signTypedData_v4` takes it. */
 export type TypedData = Schemas['TypedDataBody'];
 

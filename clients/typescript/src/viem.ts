@@ -19,7 +19,7 @@ import { toAccount } from 'viem/accounts';
 import type { KmsServiceClient } from './client.js';
 import type { TransactionToSign, TypedData } from './values.js';
 
-const TYPES: Readonly<Record<string, number>> = { legacy: 0, eip2930: 1, eip1559: 2 };
+const TYPES: Readonly<Record<string, number>> = { legacy: 0, eip2930: 1, eip1559: 2, eip7702: 4 };
 
 /**
  * A viem account for a user's wallet whose key stays in the service: stands wherever `privateKeyToAccount`'s does.
@@ -42,6 +42,13 @@ export async function toKmsServiceAccount(
     async signTransaction(transaction, signing) {
       await refuseOwnFormat(transaction, signing?.serializer as SerializeTransactionFn | undefined);
       return (await client.signTransaction(userId, fieldsOf(transaction))).rawTransaction as Hex;
+    },
+    async signAuthorization(request) {
+      const { chainId, nonce } = request;
+      const address = request.contractAddress ?? request.address;
+      const { authorization } = await client.signAuthorization(userId, { chainId, address, nonce });
+      const { r, s, yParity } = authorization as { r: Hex; s: Hex; yParity: 0 | 1 };
+      return { address, chainId, nonce, r, s, v: BigInt(27 + yParity), yParity };
     },
     async signTypedData(definition) {
       return (await client.signTypedData(userId, plain(definition as TypedDataDefinition))).signature as Hex;
@@ -73,10 +80,13 @@ function fieldsOf(transaction: TransactionSerializable): TransactionToSign {
   const name = getTransactionType(transaction);
   const type = TYPES[name];
   if (type === undefined) throw new BaseError(`transactions of type ${name} are not signed`);
-  const { chainId, nonce, gas, to, value, data, accessList } = transaction;
+  const { chainId, nonce, gas, to, value, data, accessList, authorizationList } = transaction;
   const { gasPrice, maxFeePerGas, maxPriorityFeePerGas } = transaction;
   // What is missing is left to the service to name: it fills in neither nonce nor fees.
   return {
     type, chainId, nonce, gas, to, value: value ?? 0n, data, gasPrice, maxFeePerGas, maxPriorityFeePerGas, accessList,
+    authorizationList: authorizationList?.map(({ address, chainId, nonce, r, s, yParity }) => {
+      return { address, chainId, nonce, r, s, yParity };
+    }),
   } as TransactionToSign;
 }

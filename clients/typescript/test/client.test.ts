@@ -91,6 +91,13 @@ test('bigints and bytes arrive whole', async () => {
   );
 });
 
+test('what a policy would say can be asked', async () => {
+  await client.ensureWallet('ts-foreseen');
+  assert.equal((await client.foreseeMessage('ts-foreseen', 'hello')).allowed, true);
+  const transaction = { chainId: 1, nonce: 0, gas: 21000, gasPrice: 5n, to: '0x' + '35'.repeat(20) };
+  assert.equal((await client.foreseeTransaction('ts-foreseen', transaction)).policy, null);
+});
+
 test('no token is shown by the client, and none by an error', async () => {
   const error: unknown = await client.getWallet('ts-nobody').catch((caught: unknown) => caught);
   assert(!inspect([client, error], { depth: 9, showHidden: true }).includes(token));

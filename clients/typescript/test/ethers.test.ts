@@ -87,6 +87,21 @@ test('a NonceManager around it sends many at once', async () => {
   assert.equal(new Set(sent.map((transaction) => transaction.nonce)).size, 10);
 });
 
+test('an account runs a contract once it has authorized it', async () => {
+  await client.ensureWallet('ethers-delegating');
+  const delegating = new KmsServiceSigner(client, 'ethers-delegating', provider);
+  const { privateKey } = await client.getPrivateKey('ethers-delegating');
+  const own = await delegating.getAddress();
+  await fund(own);
+  const address = await erc20.getAddress();
+  const authorization = await delegating.authorize({ address, nonce: 1n });
+  const inProcess = new ethers.Wallet(privateKey, provider);
+  assert.equal(authorization.signature.serialized, (await inProcess.authorize({ address, nonce: 1n })).signature.serialized);
+  const sent = await delegating.sendTransaction({ type: 4, to: FRIEND, authorizationList: [authorization] });
+  assert.equal((await sent.wait())?.status, 1);
+  assert.equal(await provider.getCode(own), '0xef0100' + address.slice(2).toLowerCase());
+});
+
 test('it asks for its address once, over whatever provider', async () => {
   const paths: string[] = [];
   const noting: typeof fetch = (input, init) => {

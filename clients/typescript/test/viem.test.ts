@@ -95,6 +95,17 @@ test('a contract takes the typed data that it signs', async () => {
   assert.equal(await reader.readContract({ address: token, abi, functionName: 'allowance', args: [owner, spender] }), value);
 });
 
+test('it signs authorizations and transactions with them as the key in process does', async () => {
+  const consent = { chainId: 1, contractAddress: FRIEND, nonce: 1 } as const;
+  const signed = await account.signAuthorization!(consent);
+  assert.deepEqual(signed, await local.signAuthorization(consent));
+  const fees = { maxFeePerGas: 2n * 10n ** 9n, maxPriorityFeePerGas: 10n ** 9n };
+  const transaction = {
+    type: 'eip7702', chainId: 1, nonce: 0, gas: 90000n, to: FRIEND, authorizationList: [signed], ...fees,
+  } as const;
+  assert.equal(await account.signTransaction(transaction), await local.signTransaction(transaction));
+});
+
 test('typed data without a domain is signed too', async () => {
   const plain = { types: { Note: [{ name: 'text', type: 'string' }] }, primaryType: 'Note', message: { text: 'x' } } as const;
   assert.equal(await account.signTypedData(plain), await local.signTypedData(plain));

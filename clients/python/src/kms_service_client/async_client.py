@@ -15,8 +15,10 @@ from kms_service_client.retrying import Retries
 from kms_service_client.values import (
     BatchResult,
     ExportedKey,
+    Foreseen,
     PrivateKey,
     Signature,
+    SignedAuthorization,
     SignedTransaction,
     Wallet,
     WalletPage,
@@ -134,6 +136,25 @@ class AsyncKmsServiceClient:
     async def sign_transaction(self, user_id: str, transaction: Mapping[str, Any]) -> SignedTransaction:
         """Sign a transaction, given by JSON-RPC's names, with Python's integers and bytes. Sends nothing."""
         return await self._send(calls.sign_transaction(user_id, transaction))
+
+    async def sign_authorization(self, user_id: str, authorization: Mapping[str, Any]) -> SignedAuthorization:
+        """Sign the account's consent to run a contract's code (EIP-7702): `chainId`, `address`, `nonce`.
+
+        Needs the scope `wallets:delegate`: whoever may have this signed can empty the wallet.
+        """
+        return await self._send(calls.sign_authorization(user_id, authorization))
+
+    async def foresee_message(self, user_id: str, message: str | bytes) -> Foreseen:
+        """Whether the token's policy would have this message signed; nothing is."""
+        return await self._send(calls.foresee(calls.sign_message(user_id, message)))
+
+    async def foresee_typed_data(self, user_id: str, typed_data: Mapping[str, Any]) -> Foreseen:
+        """Whether the token's policy would have this typed data signed; nothing is."""
+        return await self._send(calls.foresee(calls.sign_typed_data(user_id, typed_data)))
+
+    async def foresee_transaction(self, user_id: str, transaction: Mapping[str, Any]) -> Foreseen:
+        """Whether the token's policy would have this transaction signed; nothing is."""
+        return await self._send(calls.foresee(calls.sign_transaction(user_id, transaction)))
 
     async def aclose(self) -> None:
         """Give up the connections; no call can be made from here on."""

@@ -11,8 +11,10 @@ from kms_service_client.json_values import plain
 from kms_service_client.retrying import Repeatable
 from kms_service_client.values import (
     BatchResult,
+    Foreseen,
     PrivateKey,
     Signature,
+    SignedAuthorization,
     SignedTransaction,
     Wallet,
     WalletPage,
@@ -101,6 +103,18 @@ def sign_transaction(user_id: str, transaction: Mapping[str, Any]) -> Call[Signe
     path = f"{_wallet(user_id)}/sign/transaction"
     body = {"transaction": plain(transaction)}
     return Call("POST", path, SignedTransaction.read, Repeatable.ALWAYS, body)
+
+
+def sign_authorization(user_id: str, authorization: Mapping[str, Any]) -> Call[SignedAuthorization]:
+    """`POST /wallets/{userId}/sign/authorization`."""
+    path = f"{_wallet(user_id)}/sign/authorization"
+    return Call("POST", path, SignedAuthorization.read, Repeatable.ALWAYS, plain(authorization))
+
+
+def foresee(call: Call[Any]) -> Call[Foreseen]:
+    """The same call as a dry run: nothing is signed, and no window of a policy is touched."""
+    query = {"dryRun": "true"}
+    return Call(call.method, call.path, Foreseen.read, Repeatable.ALWAYS, call.body, query)
 
 
 def _wallet(user_id: str) -> str:

@@ -66,6 +66,22 @@ class NotAuthorized(Problem):
     """The token lacks the scope that `detail` names."""
 
 
+class PolicyDenied(Problem):
+    """The token's policy does not allow this."""
+
+    @property
+    def policy(self) -> str:
+        """The policy's name."""
+        name: str = self.members["policy"]
+        return name
+
+    @property
+    def rule(self) -> str | None:
+        """The rule that came nearest, if any did."""
+        rule: str | None = self.members["rule"]
+        return rule
+
+
 class WalletExists(Problem):
     """The user has a wallet already."""
 
@@ -102,6 +118,7 @@ _BUSY = 503
 _BY_CODE: Mapping[str, type[Problem]] = {
     "not_authenticated": NotAuthenticated,
     "not_authorized": NotAuthorized,
+    "policy_denied": PolicyDenied,
     "wallet_exists": WalletExists,
     "wallet_not_found": WalletNotFound,
     "invalid_request": InvalidRequest,

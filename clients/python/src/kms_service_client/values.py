@@ -121,6 +121,59 @@ class Signature:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedAuthorization:
+    """A signed EIP-7702 authorization, and the digest that it is over; `r` and `s` are numbers."""
+
+    wallet_address: str
+    chain_id: int
+    address: str
+    nonce: int
+    y_parity: int
+    r: int
+    s: int
+    authorization_hash: str
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> Self:
+        """The authorization of an answer.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not one.
+        """
+        signed = answer["authorization"]
+        return cls(
+            wallet_address=answer["walletAddress"],
+            chain_id=int(signed["chainId"]),
+            address=signed["address"],
+            nonce=int(signed["nonce"]),
+            y_parity=signed["yParity"],
+            r=int(signed["r"], 16),
+            s=int(signed["s"], 16),
+            authorization_hash=answer["authorizationHash"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What would become of a signature under the token's policy; `reason` says why not, if not."""
+
+    allowed: bool
+    policy: str | None
+    version: int | None
+    rule: str | None
+    reason: str | None
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> Self:
+        """The outlook of an answer.
+
+        Raises:
+            KeyError: it is not one.
+        """
+        return cls(*(answer[name] for name in ("allowed", "policy", "version", "rule", "reason")))
+
+
+@dataclass(frozen=True, slots=True)
 class SignedTransaction:
     """A signed transaction as `eth_sendRawTransaction` takes it, and its hash, in hex. Nobody sent it yet."""
 
