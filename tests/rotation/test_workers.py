@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,8 @@ def test_reads_creations_and_signatures_go_on(fleet: Fleet, worker: Worker) -> N
                 failures.append(error)
                 return
 
-    readers = [threading.Thread(target=read) for _ in range(3)]
+    # Each as the caller that this test is.
+    readers = [threading.Thread(target=copy_context().run, args=(read,)) for _ in range(3)]
     for reader in readers:
         reader.start()
     worker()
