@@ -12,15 +12,19 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
+from uuid import UUID, uuid4
 
 import psycopg
 
-from benchmarks.keys import REGION, nth, seeded
+from benchmarks.keys import PREFIX, REGION, nth, seeded
 from benchmarks.scenarios import user_id
 from kms_service import ethereum
 from kms_service.crypto import envelope
-from kms_service.crypto.material import DataKey
+from kms_service.crypto.envelope import SealedAccount
+from kms_service.crypto.material import DataKey, PrivateKey
+from kms_service.crypto.row_mac import RowLabel, RowMacKey, RowMacKeyring, wallet_fields
 from kms_service.errors import IntegrityFailure
+from kms_service.ethereum import Account
 from kms_service.ethereum.address import checksummed
 from kms_service.local.kms.keys import Key
 from kms_service.local.kms.protocol import KmsError
@@ -28,13 +32,13 @@ from kms_service.service.wallets.opening import encryption_context
 
 _CHUNK = 2_000
 _COPY = (
-    "COPY wallets (user_id, wallet_address, encrypted_seed, encrypted_dek, kms_key_id, kms_region) "
-    "FROM STDIN (FORMAT BINARY)"
+    "COPY wallets (user_id, wallet_address, compressed_public_key, encrypted_seed, encrypted_dek, "
+    "kms_key_id, kms_region, wallet_mac, wallet_mac_key_id) FROM STDIN (FORMAT BINARY)"
 )
-_TYPES = ["varchar", "varchar", "bytea", "bytea", "varchar", "varchar"]
+_TYPES = ["varchar", "varchar", "varchar", "bytea", "bytea", "varchar", "varchar", "bytea", "uuid"]
 
-Row = tuple[str, str, bytes, bytes, str, str]
-Chunk = tuple[str, int, range, int]
+Row = tuple[str, str, str, bytes, bytes, str, str, bytes, UUID]
+Chunk = tuple[str, int, range, int, tuple[UUID, bytes]]
 
 
 def fill(
@@ -54,7 +58,8 @@ def fill(
         progress: told how many more have been written, each time.
     """
     spans = (range(start, min(start + _CHUNK, wallets)) for start in range(0, wallets, _CHUNK))
-    chunks = ((database_url, keys, span, opens_every) for span in spans)
+    mac_key = _mac_key(database_url, keys)
+    chunks = ((database_url, keys, span, opens_every, mac_key) for span in spans)
     with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _leave_interrupts_to_the_parent) as pool:
         for written in pool.imap_unordered(_written, chunks):
             progress(written)
@@ -99,8 +104,8 @@ def _leave_interrupts_to_the_parent() -> None:
 
 
 def _written(chunk: Chunk) -> int:
-    database_url, count, span, opens_every = chunk
-    key = nth(seeded(count), 1)
+    database_url, count, span, opens_every, (key_id, secret) = chunk
+    key, ring = nth(seeded(count), 1), RowMacKeyring([RowMacKey(key_id, DataKey(secret))])
     with (
         psycopg.connect(database_url) as connection,
         connection.cursor() as cursor,
@@ -108,13 +113,41 @@ def _written(chunk: Chunk) -> int:
     ):
         copy.set_types(_TYPES)
         for number in span:
-            copy.write_row(_made(key, number, opens=number % opens_every == 0))
+            copy.write_row(_made(key, ring, number, opens=number % opens_every == 0))
     return len(span)
 
 
-def _made(key: Key, number: int, *, opens: bool) -> Row:
+def _made(key: Key, ring: RowMacKeyring, number: int, *, opens: bool) -> Row:
     mnemonic, dek, user = ethereum.generate_mnemonic(), envelope.new_data_key(), user_id(number)
-    address = ethereum.derive(mnemonic).address if opens else checksummed(os.urandom(20))
-    seed = envelope.seal(mnemonic, dek, user_id=user, wallet_address=address)
+    account = ethereum.derive(mnemonic) if opens else _nobodys()
+    address, public_key = account.address, account.compressed_public_key
+    contents = SealedAccount(account.private_key, mnemonic)
+    seed = envelope.seal(contents, dek, user_id=user, wallet_address=address)
     blob = key.wrap(dek.reveal(), encryption_context(address))
-    return user, address, seed, blob, key.arn, REGION
+    mac = ring.make(RowLabel.WALLET, wallet_fields(user, address, public_key))
+    return user, address, public_key, seed, blob, key.arn, REGION, mac.mac, mac.key_id
+
+
+def _nobodys() -> Account:
+    return Account(
+        checksummed(os.urandom(20)), "0x02" + os.urandom(32).hex(), PrivateKey(b"\x01" + os.urandom(31))
+    )
+
+
+def _mac_key(database_url: str, keys: int) -> tuple[UUID, bytes]:
+    """The key of row MACs, made now if the database has none."""
+    store, context = seeded(keys).region(REGION), {"purpose": "row-mac"}
+    key = store.find(f"alias/{PREFIX}-1")
+    made = (uuid4(), key.wrap(os.urandom(32), context), key.arn, REGION)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO row_mac_keys (number, wrapping, key_id, wrapped_key, kms_key_id, kms_region) "
+            "VALUES (1, 1, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            made,
+        )
+        row = connection.execute(
+            "SELECT key_id, wrapped_key FROM row_mac_keys ORDER BY number, wrapping DESC LIMIT 1"
+        ).fetchone()
+    assert row is not None
+    _, material = store.maker(row[1])
+    return row[0], material.unwrap(row[1], context)

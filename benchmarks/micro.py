@@ -1,21 +1,27 @@
 """What the work itself costs, piece by piece and without any network: the floor under a request."""
 
 import json
+import os
 import time
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
 from benchmarks.keys import REGION, nth, seeded
 from kms_service import ethereum
 from kms_service.crypto import audit_chain, envelope
+from kms_service.crypto.envelope import SealedAccount
+from kms_service.crypto.material import DataKey, Mnemonic
+from kms_service.crypto.row_mac import RowLabel, RowMacKey, RowMacKeyring, wallet_fields
 from kms_service.ethereum import signing
-from kms_service.service.wallets.opening import encryption_context
+from kms_service.service.wallets.opening import account_in, encryption_context
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
@@ -25,9 +31,10 @@ Pieces = dict[str, Callable[[], object]]
 
 # What one request cannot do without; the rest of its CPU is HTTP, access, audit, PostgreSQL and KMS's client.
 FLOORS = {
-    "create": ("phrase of 12 words", "derive phrase to address", "seal seed"),
-    "private-key": ("open seed", "derive phrase to address"),
-    "sign": ("open seed", "derive phrase to address", "sign message"),
+    "create": ("phrase of 12 words", "derive phrase to address", "seal seed", "make row MAC"),
+    "private-key": ("check row MAC", "open seed of version 2 to its address"),
+    "private-key, version 1": ("check row MAC", "open seed of version 1 to its address"),
+    "sign": ("check row MAC", "open seed of version 2 to its address", "sign message"),
 }
 
 
@@ -49,7 +56,11 @@ def pieces() -> Pieces:
     mnemonic, dek = ethereum.generate_mnemonic(), envelope.new_data_key()
     account = ethereum.derive(mnemonic)
     names = {"user_id": "user-00000000", "wallet_address": account.address}
-    sealed = envelope.seal(mnemonic, dek, **names)
+    contents = SealedAccount(account.private_key, mnemonic)
+    sealed, first = envelope.seal(contents, dek, **names), _version_1(mnemonic, dek, **names)
+    ring = RowMacKeyring([RowMacKey(uuid.uuid4(), envelope.new_data_key())])
+    fields = wallet_fields("user-00000000", account.address, account.compressed_public_key)
+    mac = ring.make(RowLabel.WALLET, fields)
     client, key = _client_without_network(), nth(seeded(1), 1)
     context = encryption_context(account.address)
     blob = key.wrap(dek.reveal(), context)
@@ -60,8 +71,11 @@ def pieces() -> Pieces:
         "PBKDF2 alone (2048 rounds)": lambda: _pbkdf2(mnemonic.reveal()),
         "derive phrase to address": lambda: ethereum.derive(mnemonic),
         "data key": envelope.new_data_key,
-        "seal seed": lambda: envelope.seal(mnemonic, dek, **names),
-        "open seed": lambda: envelope.open_(sealed, dek, **names),
+        "seal seed": lambda: envelope.seal(contents, dek, **names),
+        "open seed of version 1 to its address": lambda: _address(first, dek, **names),
+        "open seed of version 2 to its address": lambda: _address(sealed, dek, **names),
+        "make row MAC": lambda: ring.make(RowLabel.WALLET, fields),
+        "check row MAC": lambda: ring.verify(RowLabel.WALLET, fields, mac),
         "audit MAC": lambda: audit_chain.link(dek, audit_chain.START, row),
         "boto3 Encrypt without network": lambda: client.encrypt(
             KeyId=key.arn, Plaintext=dek.reveal(), EncryptionContext=context
@@ -71,6 +85,17 @@ def pieces() -> Pieces:
         ),
         "sign message": lambda: signing.sign(message, account.private_key),
     }
+
+
+def _version_1(mnemonic: Mnemonic, dek: DataKey, *, user_id: str, wallet_address: str) -> bytes:
+    """A seed as earlier versions sealed it: the phrase alone."""
+    nonce, associated = os.urandom(12), envelope._aad(b"\x01", user_id, wallet_address)  # noqa: SLF001 # written no more
+    return b"\x01" + nonce + AESGCM(dek.reveal()).encrypt(nonce, mnemonic.reveal().encode(), associated)
+
+
+def _address(sealed: bytes, dek: DataKey, *, user_id: str, wallet_address: str) -> str:
+    """What an opening does behind KMS's answer."""
+    return account_in(envelope.open_(sealed, dek, user_id=user_id, wallet_address=wallet_address)).address
 
 
 def _pbkdf2(phrase: str) -> bytes:

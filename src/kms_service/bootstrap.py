@@ -35,13 +35,18 @@ from kms_service.service.pool.state import PoolService
 from kms_service.service.readiness import PROBE_SECONDS, Readiness
 from kms_service.service.rewrap.chain_keys import ChainRewrapper
 from kms_service.service.rewrap.jobs import RotationService
+from kms_service.service.rewrap.row_mac_keys import RowMacKeyRewrapper
 from kms_service.service.rewrap.wallets import Rewrapper
 from kms_service.service.rewrap.worker import RotationWorker
+from kms_service.service.row_macs import HEALING_SECONDS as ROW_MAC_SECONDS
 from kms_service.service.row_macs import RowMacs
 from kms_service.service.switches.canaries import CanaryService
 from kms_service.service.switches.poll import POLL_SECONDS, SharedStatePoll
 from kms_service.service.switches.seal import SealService
+from kms_service.service.wallets.authenticity import AuthenticWallets
 from kms_service.service.wallets.guard import ReleaseGuard, show_seal
+from kms_service.service.wallets.importing import WalletImporter
+from kms_service.service.wallets.keeping import WalletKeeper
 from kms_service.service.wallets.opening import WalletOpener
 from kms_service.service.wallets.release import Releases
 from kms_service.service.wallets.signing import SigningService
@@ -69,6 +74,7 @@ from kms_service.store.switches.canaries import CanaryStore
 from kms_service.store.switches.seal import SealStore
 from kms_service.store.switches.shared_state import SharedStateStore
 from kms_service.store.wallets.find import WalletStore
+from kms_service.store.wallets.imports import WalletImportStore
 from kms_service.store.wallets.walk import WalletWalk
 from kms_service.telemetry import metrics
 from kms_service.telemetry.emf import FLUSH_SECONDS, EmbeddedMetrics
@@ -90,6 +96,9 @@ class Services:
     pool: KmsKeyPool
     pool_service: PoolService
     shared_state: SharedStatePoll
+    row_macs: RowMacs
+    keeper: WalletKeeper
+    importer: WalletImporter
     census: Census
     audit: AuditLog
     audit_trail: AuditTrail
@@ -133,6 +142,7 @@ class Services:
             )
         for alias, reason in self.pool.reasons.items():
             log.warning("key_unusable", key=alias, reason=reason)
+        await self.row_macs.try_to_load()
         await self.readiness.probe()
 
     def start(self) -> None:
@@ -160,10 +170,12 @@ def build(settings: Settings) -> Services:
     health = KeyHealth(_calls_under_one_key(settings))
     kms = AwsKmsService(connect(settings), settings.aws_region, health)
     pool = KmsKeyPool(kms, settings.aliases, health)
+    row_mac_key_store = RowMacKeyStore(database)
+    row_macs = RowMacs(row_mac_key_store, kms, pool)
+    readiness = Readiness(database, pool, row_macs)
     outside = _heads_outside(settings)
     audit = AuditLog(AuditStore(database), pool, outside)
     trail_store = AuditTrailStore(database)
-    readiness = Readiness(database, pool)
     shared_state = SharedStatePoll(
         SharedStateStore(database),
         [lambda state: pool.set_draining(state.draining), readiness.show_seal, show_seal],
@@ -174,11 +186,12 @@ def build(settings: Settings) -> Services:
     wallet_store = WalletStore(database)
     guard = ReleaseGuard(shared_state, TokenUseStore(database), audit)
     opener = WalletOpener(kms)
-    row_macs = RowMacs(RowMacKeyStore(database), kms, pool)
+    authentic_wallets = AuthenticWallets(wallet_store, row_macs)
+    keeper = WalletKeeper(authentic_wallets, pool, audit)
     policy_store = PolicyStore(database)
     policy_windows = PolicyWindowStore(database)
     policy_guard = PolicyGuard(PoliciesInForce(policy_store, row_macs.keyring), policy_windows)
-    releases = Releases(wallet_store, opener, audit, guard, policy_guard)
+    releases = Releases(authentic_wallets, opener, audit, guard, policy_guard)
     rotation_store = RotationStore(database)
     chain_key_store = AuditChainKeyStore(database)
     materials = MaterialCensus(KeyMaterialStore(database), kms, pool)
@@ -197,9 +210,12 @@ def build(settings: Settings) -> Services:
         pool=pool,
         pool_service=pool_service,
         shared_state=shared_state,
+        row_macs=row_macs,
+        keeper=keeper,
+        importer=WalletImporter(WalletImportStore(database), authentic_wallets, keeper, kms, pool, audit),
         census=census,
         audit=audit,
-        wallets=WalletsKmsService(wallet_store, pool, releases, audit),
+        wallets=WalletsKmsService(authentic_wallets, keeper, releases, audit),
         signing=SigningService(releases),
         audit_trail=trail,
         heads_outside=outside,
@@ -209,18 +225,24 @@ def build(settings: Settings) -> Services:
         monthly_reports=MonthlyReports(AuditSummaryStore(database), pool, census),
         tokens=TokenService(token_store, policy_store, audit),
         policies=PolicyService(policy_store, policy_windows, row_macs.keyring, audit),
-        wallet_verifier=WalletVerifier(WalletWalk(database), opener, audit),
+        wallet_verifier=WalletVerifier(WalletWalk(database), opener, row_macs, audit),
         rotations=rotations,
         rotation_worker=RotationWorker(
             rotation_store,
             RotationWork(database),
             Rewrapper(kms, settings.rotation_calls_in_flight),
-            ChainRewrapper(chain_key_store, kms),
+            (ChainRewrapper(chain_key_store, kms), RowMacKeyRewrapper(row_mac_key_store, kms)),
             pool,
             audit,
         ),
         key_lifecycle=KeyLifecycle(
-            pool, KeyAdministration(control), census, chain_key_store, rotation_store, audit
+            pool,
+            KeyAdministration(control),
+            census,
+            chain_key_store,
+            row_mac_key_store,
+            rotation_store,
+            audit,
         ),
         authenticator=authenticator,
         seal=seal,
@@ -235,6 +257,7 @@ def build(settings: Settings) -> Services:
             Repeating("readiness", PROBE_SECONDS, readiness.probe),
             Repeating("pool refresh", settings.pool_refresh_seconds, pool.refresh),
             Repeating("pool healing", HEALING_SECONDS, pool.heal),
+            Repeating("row MAC keys", ROW_MAC_SECONDS, row_macs.heal),
             Repeating("shared state", POLL_SECONDS, shared_state.poll),
             Repeating("key census", CENSUS_SECONDS, census.take),
             Repeating("material census", LOOK_SECONDS, materials.take),

@@ -10,17 +10,25 @@ from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from kms_service.database_settings import DatabaseSettings
 from kms_service.errors import SettingsError
-from kms_service.tls import server_context
+from kms_service.tls import makes_a_server
 
 # Of a stop, past the longest request.
 GRACE_SECONDS = 2
+USER_ID = r"^[A-Za-z0-9._:@-]{1,128}$"
 _ADVICE = "Set them in the environment or in .env; .env.example explains every setting."
-
 
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
 _PLACE = re.compile(r"(file://)?/[^\0]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\0]*)?", re.ASCII)
@@ -78,8 +86,10 @@ class Settings(DatabaseSettings):
     kms_endpoint_allow_http: Annotated[bool, Field(validate_default=True)] = False
     kms_key_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
     kms_key_alias_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9/_-]{1,200}$")] = "Empressa-wallet-key"
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 3001
+    host: Annotated[str, Field(validation_alias=AliasChoices("host", "kms_service_host"))] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, validation_alias=AliasChoices("port", "kms_service_port"))] = (
+        3001
+    )
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 256
     database_connections: Annotated[int, Field(ge=2, le=200)] = 10
@@ -101,6 +111,7 @@ class Settings(DatabaseSettings):
     tracing_enabled: bool = False
     docs_enabled: bool = True
     console_enabled: bool = False
+    platform_verifier_user_id: Annotated[str, Field(pattern=USER_ID)] | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "text"] = "auto"
 
@@ -149,7 +160,7 @@ class Settings(DatabaseSettings):
         cert = info.data["tls_cert_file"]
         if (key is None) != (cert is None):
             raise ValueError("set both TLS_CERT_FILE and this, or neither to serve plain http")
-        if cert is not None and key is not None and not _makes_a_server(cert, key, None):
+        if cert is not None and key is not None and not makes_a_server(cert, key, None):
             raise ValueError("must be the unencrypted PEM key of the PEM certificate in TLS_CERT_FILE")
         return key
 
@@ -161,7 +172,7 @@ class Settings(DatabaseSettings):
             return client_ca
         if cert is None or key is None:
             raise ValueError("client certificates need TLS: set TLS_CERT_FILE and TLS_KEY_FILE too")
-        if not _makes_a_server(cert, key, client_ca):
+        if not makes_a_server(cert, key, client_ca):
             raise ValueError("must hold PEM certificates")
         return client_ca
 
@@ -252,14 +263,6 @@ def _problem(detail: Mapping[str, Any]) -> str:
     if detail["type"] == "missing":
         return f"{name.upper()}: is required; {_REMEDIES[name]}"
     return f"{name.upper()}: {message[0].lower()}{message[1:]}"
-
-
-def _makes_a_server(cert: Path, key: Path, client_ca: Path | None) -> bool:
-    try:
-        server_context(cert, key, client_ca)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _problem_of_the_chain() -> str | None:

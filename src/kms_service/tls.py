@@ -28,3 +28,12 @@ def server_context(cert_file: Path, key_file: Path, client_ca_file: Path | None)
 def _no_passphrase() -> str:
     # Without this, OpenSSL would ask at the terminal and the start would hang.
     raise ValueError("the key is encrypted")
+
+
+def makes_a_server(cert: Path, key: Path, client_ca: Path | None) -> bool:
+    """Whether `server_context` would make one of these files."""
+    try:
+        server_context(cert, key, client_ca)
+    except (OSError, ValueError):
+        return False
+    return True

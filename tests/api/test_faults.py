@@ -254,7 +254,12 @@ BROKEN = {
     "an alias for a key id": ("kms_key_id = 'alias/Empressa-wallet-key-1'", False),
     "no key id": ("kms_key_id = ''", False),
     "another Region": ("kms_region = 'eu-west-1'", False),
-    "an address in lower case": ("wallet_address = lower(wallet_address)", True),
+    "an address in lower case": ("wallet_address = lower(wallet_address)", False),
+    "no MAC": ("wallet_mac = NULL", False),
+    "a MAC cut short": ("wallet_mac = substr(wallet_mac, 1, 31)", False),
+    "a MAC of another key": ("wallet_mac_key_id = gen_random_uuid()", False),
+    "no public key": ("compressed_public_key = NULL", False),
+    "another public key": ("compressed_public_key = '0x02' || repeat('ab', 32)", False),
 }
 
 
@@ -272,4 +277,8 @@ def test_a_broken_row_is_one_and_the_same_failure(hasty: Service, what: str) -> 
     _is(answer, "integrity_failure")
     assert answer.json()["detail"] == "The stored wallet does not open."
     assert hasty.kms.count("Decrypt") - calls == (1 if asks_kms else 0)
-    assert hasty.call("GET", f"/wallets/{user}").status_code == 200
+    told = hasty.call("GET", f"/wallets/{user}")
+    if "address" in what or "MAC" in what or "public key" in what:
+        _is(told, "integrity_failure")
+    else:
+        assert told.status_code == 200

@@ -22,6 +22,8 @@ from wiring import FreshDatabase, settings_for
 # What has to go before something else; the rest may come in any order.
 FIRST = ("createWallet", "startRotation", "listRotations", "getRotation", "listFailures")
 LAST = ("pauseRotation", "resumeRotation", "cancelRotation", "putKey", "closeSeal", "openSeal")
+# What is sent depends on what was answered before: tests/api/test_imports.py sends it.
+SEALED_TO_AN_ANSWER = ("completeImport",)
 RECIPIENT = X25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 Operation = dict[str, Any]
 
@@ -31,7 +33,10 @@ def service(fresh_database: FreshDatabase) -> Iterator[Service]:
     """A service whose rotations wait, so that they can be steered."""
     with fresh_database() as url, KmsEndpoint() as endpoint:
         endpoint.add_pool("Empressa-wallet-key", 10)
-        with serving(settings_for(url, endpoint, rotation_worker_enabled=False), endpoint) as service:
+        with serving(
+            settings_for(url, endpoint, rotation_worker_enabled=False, platform_verifier_user_id="alice"),
+            endpoint,
+        ) as service:
             document = json.dumps(EXAMPLES["getPolicy"].answers[200]["document"])
             complete(service.services.policies.set("checkout", document.encode()))
             yield service
@@ -108,7 +113,7 @@ def test_no_example_is_of_nothing(operations: dict[str, Operation]) -> None:
 def test_every_request_is_answered_like_its_example(
     service: Service, operations: dict[str, Operation]
 ) -> None:
-    rest = [name for name in EXAMPLES if name not in FIRST + LAST]
+    rest = [name for name in EXAMPLES if name not in (*FIRST, *LAST, *SEALED_TO_AN_ANSWER)]
     rotation = ""
     for name in (*FIRST, *rest, *LAST):
         example, operation = EXAMPLES[name], operations[name]

@@ -14,6 +14,8 @@ from event_loop import complete, entered
 from kms_endpoint import Error
 from kms_service.crypto.material import Mnemonic
 from kms_service.ethereum import derive
+from planting import with_mac
+from vectors.rows import row_of
 
 numbers = count(1)
 
@@ -24,7 +26,10 @@ def _user() -> str:
 
 def _wallet(answer: Response) -> dict[str, Any]:
     wallet: dict[str, Any] = answer.json()
-    assert wallet.keys() == {"userId", "walletAddress", "kmsKeyId", "kmsRegion", "createdAt"}
+    assert wallet.keys() == {
+        "userId", "walletAddress", "compressedPublicKey", "kmsKeyId", "kmsRegion", "createdAt"
+    }  # fmt: skip
+    assert re.fullmatch("0x0[23][0-9a-f]{64}", wallet["compressedPublicKey"])
     return wallet
 
 
@@ -103,24 +108,25 @@ def test_a_private_key_belongs_to_the_address_and_costs_one_decrypt(service: Ser
 
 
 def test_a_known_phrase_gives_its_known_key(service: Service) -> None:
-    """The row is written as the contract says, so this is the road a migrated wallet takes."""
-    from kms_service.crypto import envelope  # noqa: PLC0415 - only this test seals by itself
-    from kms_service.store.postgres.tables import wallets  # noqa: PLC0415 - as above
+    """The row is written as the contract says in version 1, which earlier versions wrote."""
+    from kms_service.store.postgres.tables import wallets  # noqa: PLC0415 - only this test writes rows
 
-    user, phrase = _user(), Mnemonic("test " * 11 + "junk")
-    account, dek = derive(phrase), envelope.new_data_key()
+    user, phrase = _user(), "test " * 11 + "junk"
+    account = derive(Mnemonic(phrase))
+    sealed = row_of(user, phrase)
     key = service.kms.key("alias/Empressa-wallet-key-1")
     context = {"purpose": "wallet-dek", "wallet_address": account.address}
     row = {
         "user_id": user,
         "wallet_address": account.address,
-        "encrypted_seed": envelope.seal(phrase, dek, user_id=user, wallet_address=account.address),
-        "encrypted_dek": key.wrap(dek.reveal(), context),
+        "compressed_public_key": account.compressed_public_key,
+        "encrypted_seed": sealed.encrypted_seed,
+        "encrypted_dek": key.wrap(sealed.dek, context),
         "kms_key_id": key.arn,
         "kms_region": service.kms.store.region,
     }
     with entered(service.owner.connection()) as connection:
-        complete(connection.execute(wallets.insert(), row))
+        complete(connection.execute(wallets.insert(), with_mac(service.services, row)))
     assert service.call("GET", f"/wallets/{user}/private-key").json() == {
         "userId": user,
         "walletAddress": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",

@@ -10,7 +10,7 @@ import pytest
 
 from commands import Done, Run
 from event_loop import complete
-from kms_endpoint import KmsEndpoint, Reset
+from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.bootstrap import Services
 from kms_service.errors import KmsKeyUnusable
@@ -132,15 +132,17 @@ def test_list_by_outcome_and_key(run: Run, services: Services, kms_endpoint: Kms
     assert "no-such-key names no key" in unknown.err
 
 
-def test_wallets_are_listed_by_key_without_kms(
+def test_wallets_are_listed_by_key_with_the_key_of_row_macs_alone(
     run: Run, services: Services, kms_endpoint: KmsEndpoint
 ) -> None:
     made = [complete(services.wallets.ensure_wallet(f"user-{number}")).wallet for number in range(12)]
     key = made[0].kms_key_id
-    kms_endpoint.on().answer(Reset())
+    before = len(kms_endpoint.received())
     listed = _objects(run("wallet", "list", "--key", key, "--json"))
     under_it = sorted((wallet.user_id, wallet.wallet_address) for wallet in made if wallet.kms_key_id == key)
     assert [(wallet["userId"], wallet["walletAddress"]) for wallet in listed] == under_it
+    asked = [(each.operation, each.context["purpose"]) for each in kms_endpoint.received()[before:]]
+    assert asked == [("Decrypt", "row-mac")]
 
 
 def test_wallets_are_listed_in_pieces(run: Run, services: Services) -> None:

@@ -138,12 +138,12 @@ def test_the_keys_policies_grant_each_role_its_one_thing(aws: str, outputs: dict
     kms = _client(aws, "kms")
     policy = kms.get_key_policy(KeyId=_key_id(kms, 7), PolicyName="default")["Policy"]
     document = policy if isinstance(policy, dict) else json.loads(policy)
-    wallet, chain = {"purpose": "wallet-dek"}, {"purpose": "audit-chain"}
+    contexts = [{"purpose": name} for name in ("wallet-dek", "audit-chain", "row-mac", "wallet-import")]
     granted = {
         (role, action, context["purpose"])
         for role in ("Serving", "Creation", "Reveal", "Rotation", "Audit")
         for action in ("Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey")
-        for context in (wallet, chain)
+        for context in contexts
         if allows(document, outputs[f"{role}RoleArn"], f"kms:{action}", context)
     }
     assert granted == {
@@ -158,6 +158,20 @@ def test_the_keys_policies_grant_each_role_its_one_thing(aws: str, outputs: dict
         ("Reveal", "Encrypt", "audit-chain"),
         ("Rotation", "Encrypt", "audit-chain"),
         ("Audit", "Decrypt", "audit-chain"),
+        ("Rotation", "ReEncryptFrom", "audit-chain"),
+        ("Rotation", "ReEncryptTo", "audit-chain"),
+        ("Rotation", "ReEncryptFrom", "row-mac"),
+        ("Rotation", "ReEncryptTo", "row-mac"),
+        *(
+            (role, action, "row-mac")
+            for role in ("Serving", "Creation", "Reveal")
+            for action in ("Encrypt", "Decrypt")
+        ),
+        *(
+            (role, action, "wallet-import")
+            for role in ("Serving", "Creation")
+            for action in ("Encrypt", "Decrypt")
+        ),
     }
 
 

@@ -329,5 +329,5 @@ def _secrets(database_url: str, endpoint: KmsEndpoint) -> set[str]:
                 )
             except decoder.Rejected:
                 continue
-            secrets |= {wallet.mnemonic, wallet.private_key.hex()}
+            secrets |= {wallet.mnemonic or wallet.private_key.hex(), wallet.private_key.hex()}
     return secrets

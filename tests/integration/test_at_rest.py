@@ -1,5 +1,6 @@
 """What the service stores is the contract's: another implementation opens it with KMS alone."""
 
+import hmac
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,7 +9,7 @@ from event_loop import complete, entered
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.kms.keys.arn import is_key
-from kms_service.store.postgres.tables import wallets
+from kms_service.store.postgres.tables import row_mac_keys, wallets
 from vectors import decoder
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def test_a_stored_wallet_opens_without_the_service(
 
     context = {"purpose": "wallet-dek", "wallet_address": row.wallet_address}
     reply = kms_client.decrypt(CiphertextBlob=row.encrypted_dek, EncryptionContext=context)
-    wallet = decoder.open_row(
+    wallet = decoder.verify_row(
         user_id="alice",
         wallet_address=row.wallet_address,
         dek=reply["Plaintext"],
@@ -34,7 +35,27 @@ def test_a_stored_wallet_opens_without_the_service(
 
     assert wallet.private_key == released.private_key.reveal()
     assert wallet.address == released.wallet_address
+    assert wallet.mnemonic is not None
+    assert len(wallet.mnemonic.split(" ")) == 12
+    assert wallet.compressed_public_key == row.compressed_public_key
+    assert row.encrypted_seed[0] == 2
     assert (reply["KeyId"], kms_endpoint.region) == (row.kms_key_id, row.kms_region)
+
+
+def test_a_stored_wallets_mac_is_made_anew_without_the_service(
+    services: Services, kms_client: "KMSClient"
+) -> None:
+    complete(services.wallets.create_wallet("alice"))
+    with entered(services.database.connection()) as connection:
+        row = complete(connection.execute(wallets.select())).one()
+        key = complete(connection.execute(row_mac_keys.select())).one()
+    reply = kms_client.decrypt(CiphertextBlob=key.wrapped_key, EncryptionContext={"purpose": "row-mac"})
+    covered = b"kms-service/wallet\x01"
+    for field in ("alice", row.wallet_address, row.compressed_public_key):
+        covered += len(field).to_bytes(2, "big") + field.encode()
+    assert row.wallet_mac == hmac.digest(reply["Plaintext"], covered, "sha256")
+    assert row.wallet_mac_key_id == key.key_id
+    assert (key.number, key.wrapping, len(reply["Plaintext"])) == (1, 1, 32)
 
 
 def test_every_wallet_has_a_dek_and_a_phrase_of_its_own(services: Services) -> None:

@@ -6,21 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from event_loop import complete, entered
+from event_loop import complete
 from kms_endpoint import Fault, FlippedPlaintext, KmsEndpoint, OtherKeyId, ShortPlaintext
 from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure
-from kms_service.store.postgres.tables import wallets
+from kms_service.store.wallets.walk import Chosen
+from planting import plant, with_mac
 from wiring import FreshDatabase, running_services, settings_for
 
 pytestmark = pytest.mark.invariant(4)
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-ACCEPT = json.loads((VECTORS / "accept.json").read_text())["vectors"]
-# KMS encrypts no empty plaintext, so no row can hold a DEK of no bytes.
+ACCEPT, ACCEPT_V2, *_MUST_FAIL = (
+    json.loads((VECTORS / f"{name}.json").read_text())["vectors"]
+    for name in ("accept", "accept_v2", "must_fail", "must_fail_v2")
+)
+# KMS encrypts no empty plaintext, so no row can hold a DEK of no bytes. A wrong phrase beside the right key
+# is what `verify` finds; it releases the right key.
 MUST_FAIL = [
-    vector for vector in json.loads((VECTORS / "must_fail.json").read_text())["vectors"] if vector["dek"]
+    vector for vectors in _MUST_FAIL for vector in vectors if vector["dek"] and vector["stage"] != "phrase"
 ]
+WRONG_PHRASES = [vector for vector in _MUST_FAIL[1] if vector["stage"] == "phrase"]
 CONTEXT_PURPOSE = "wallet-dek"
 
 
@@ -49,20 +55,18 @@ def _private_key(services: Services, endpoint: KmsEndpoint, vector: dict[str, st
         "kms_key_id": key.arn,
         "kms_region": endpoint.region,
     }
-    with entered(services.database.engine.begin()) as connection:
-        complete(connection.execute(wallets.delete()))
-        complete(connection.execute(wallets.insert(), row))
+    plant(services, with_mac(services, row))
     return complete(services.wallets.get_private_key_for_user(vector["user_id"])).private_key.reveal()
 
 
-@pytest.mark.parametrize("vector", ACCEPT, ids=[vector["name"] for vector in ACCEPT])
+@pytest.mark.parametrize("vector", ACCEPT + ACCEPT_V2)
 def test_a_row_of_the_contract_opens(
     services: Services, endpoint: KmsEndpoint, vector: dict[str, str]
 ) -> None:
     assert _private_key(services, endpoint, vector).hex() == vector["private_key"]
 
 
-@pytest.mark.parametrize("vector", MUST_FAIL, ids=[vector["reason"] for vector in MUST_FAIL])
+@pytest.mark.parametrize("vector", MUST_FAIL)
 def test_anything_else_is_one_and_the_same_error(
     services: Services, endpoint: KmsEndpoint, vector: dict[str, str]
 ) -> None:
@@ -83,6 +87,20 @@ def test_a_lying_reply_is_refused(services: Services, endpoint: KmsEndpoint, lie
         _private_key(services, endpoint, ACCEPT[0])
     assert rule.hits == 1
     assert _private_key(services, endpoint, ACCEPT[0]).hex() == ACCEPT[0]["private_key"]
+
+
+@pytest.mark.parametrize("vector", WRONG_PHRASES, ids=[vector["reason"] for vector in WRONG_PHRASES])
+def test_a_phrase_that_is_not_the_keys_is_found_when_verified(
+    services: Services, endpoint: KmsEndpoint, vector: dict[str, str]
+) -> None:
+    assert _private_key(services, endpoint, vector)
+    run = complete(
+        services.wallet_verifier.verify(
+            Chosen(), after="", at_once=1, rate_per_second=None, authenticate=False, report=lambda *_: None
+        )
+    )
+    found = [each.reason for each in run.failures if each.code == "integrity_failure"]
+    assert found in (["phrase"], ["mnemonic"])
 
 
 def test_decrypt_names_the_key_and_the_context(services: Services, endpoint: KmsEndpoint) -> None:

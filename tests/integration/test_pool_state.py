@@ -79,7 +79,9 @@ def test_the_pool_is_shown_in_the_shape_of_the_contract(
     assert (disabled["status"], disabled["reason"], disabled["mode"]) == ("Disabled", "Disabled", "active")
     assert disabled["keyId"] not in view["currentActiveKeys"]
     assert len(view["currentActiveKeys"]) == 9
-    assert view["rotationSchedule"] == {"automatic": True, "periodInDays": 370}
+    assert view["rotationSchedule"] == {
+        "automatic": True, "periodInDays": 370, "enabled": True, "intervalMonths": 12
+    }  # fmt: skip
     assert view["keys"][0]["rotation"]["periodInDays"] == 361
     assert view["keys"][0]["rotation"]["nextRotationDate"].endswith("Z")
     assert view["keys"][0]["region"] == "eu-central-1"

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -18,9 +19,10 @@ from kms_service.errors import IntegrityFailure, KmsKeyUnusable
 from kms_service.store.postgres.tables import wallets
 from wiring import FreshDatabase, running_services, settings_for
 
-pytestmark = pytest.mark.invariant(4)
+pytestmark = [pytest.mark.invariant(4), pytest.mark.invariant(13)]
 
-COLUMNS = ("user_id", "wallet_address", "encrypted_seed", "encrypted_dek", "kms_key_id", "kms_region")
+AUTHENTIC = ("user_id", "wallet_address", "compressed_public_key", "wallet_mac", "wallet_mac_key_id")
+COLUMNS = (*AUTHENTIC, "encrypted_seed", "encrypted_dek", "kms_key_id", "kms_region")
 USERS = ("alice", "bob@example.org", "Carol.3")
 REFUSED = (IntegrityFailure, KmsKeyUnusable)
 
@@ -45,6 +47,15 @@ class Custody:
         """The private key that the service gives for this user."""
         return complete(self.services.wallets.get_private_key_for_user(user_id)).private_key.reveal()
 
+    def tells_nothing(self, user_id: str) -> None:
+        """Neither a look-up, nor a list, nor an idempotent creation tells an address of this user's row."""
+        for answer in (self.services.wallets.get_wallet, self.services.wallets.ensure_wallet):
+            with pytest.raises(IntegrityFailure):
+                complete(answer(user_id))
+        page = complete(self.services.wallets.list_wallets(limit=10, after=None, kms_key_id=None))
+        assert user_id in page.refused
+        assert user_id not in {wallet.user_id for wallet in page.wallets}
+
 
 @pytest.fixture(scope="module")
 def custody(fresh_database: FreshDatabase) -> Iterator[Custody]:
@@ -65,8 +76,10 @@ def _filled(services: Services) -> Custody:
     return Custody(services, tuple(rows), keys)
 
 
-def _with_flipped_bit(value: bytes | str, position: int) -> bytes | str | None:
+def _with_flipped_bit(value: bytes | str | UUID, position: int) -> bytes | str | UUID | None:
     """The value with one bit changed; None where PostgreSQL could not hold the text."""
+    if isinstance(value, UUID):
+        return UUID(int=value.int ^ 1 << position % 128)
     data = bytearray(value if isinstance(value, bytes) else value.encode())
     data[position // 8 % len(data)] ^= 1 << position % 8
     if isinstance(value, bytes):
@@ -86,6 +99,8 @@ def test_any_flipped_bit_is_refused(custody: Custody, column: str, which: int, p
     custody.rewrite([changed, *(row for row in custody.rows if row is not custody.rows[which])])
     with pytest.raises(REFUSED):
         custody.read(changed["user_id"])
+    if column in AUTHENTIC:
+        custody.tells_nothing(changed["user_id"])
 
 
 @settings(max_examples=150, deadline=None)
@@ -101,15 +116,17 @@ def test_swapped_columns_never_give_anothers_key(
         one[column], other[column] = other[column], one[column]
     custody.rewrite([one, other, *(row for index, row in enumerate(custody.rows) if index not in pair)])
     for row in (one, other):
-        if _is_whole(row, custody.rows):
+        if not _is_whole(row, custody.rows, AUTHENTIC):
+            custody.tells_nothing(row["user_id"])
+        if _is_whole(row, custody.rows, COLUMNS):
             assert custody.read(row["user_id"]) == custody.keys[row["user_id"]]
         else:
             with pytest.raises(REFUSED):
                 custody.read(row["user_id"])
 
 
-def _is_whole(row: Row, originals: tuple[Row, ...]) -> bool:
-    return any(all(row[column] == original[column] for column in COLUMNS) for original in originals)
+def _is_whole(row: Row, originals: tuple[Row, ...], columns: tuple[str, ...]) -> bool:
+    return any(all(row[column] == original[column] for column in columns) for original in originals)
 
 
 def _sibling_key(custody: Custody, row: Row) -> str:

@@ -13,6 +13,7 @@ from kms_endpoint import Material
 from kms_service.bootstrap import Services
 from kms_service.cli.root import root
 from kms_service.errors import KeyNotFound
+from kms_service.kms.keys.pool import KeyMode
 from kms_service.service.pool.materials import behind
 from kms_service.telemetry import metrics
 from wiring import running_services
@@ -46,10 +47,10 @@ def test_a_key_is_safe_to_disable_once_everything_has_left_it(fleet: Fleet, work
     assert _holding(fleet)[:2] == [True, False]
     worker()
     job = fleet.start()
-    assert _holding(fleet)[3] is False
+    assert _holding(fleet)[4] is False
     fleet.ended(job)
-    assert _holding(fleet) == [True, True, True, True, False]
-    assert _holding(fleet, timedelta(0)) == [True] * 5
+    assert _holding(fleet) == [True, True, True, True, True, False]
+    assert _holding(fleet, timedelta(0)) == [True] * 6
     fleet.query("UPDATE key_census SET last_used_at = now() - interval '31 days'")
     with running_services(fleet.services.settings) as fresh:
         judged = complete(fresh.key_lifecycle.retirement(SOURCE, unused_for=MONTH))
@@ -70,6 +71,29 @@ def test_audit_chains_stay_verifiable_after_the_key_is_gone(fleet: Fleet, worker
     assert fleet.services.rotations.start  # the log goes on
     with pytest.raises(Exception, match="append-only"):
         fleet.query("DELETE FROM audit_chain_keys")
+
+
+@pytest.mark.invariant(7)
+@pytest.mark.invariant(13)
+def test_addresses_are_told_after_the_key_of_row_macs_is_gone(fleet: Fleet, worker: Worker) -> None:
+    under = str(fleet.query("SELECT kms_key_id FROM row_mac_keys")[0][0])
+    alias = next(key.name for key in fleet.services.pool.keys if key.key_arn == under)
+    complete(fleet.services.pool_service.set_mode(alias, KeyMode.DRAINING))
+    judged = complete(fleet.services.key_lifecycle.retirement(alias, unused_for=MONTH))
+    assert [each.finding for each in judged.conditions if "row MACs" in each.finding and not each.holds]
+    worker()
+    fleet.ended(fleet.start(sources=[alias]))
+    wrappings = fleet.query("SELECT wrapping, key_id, kms_key_id FROM row_mac_keys ORDER BY wrapping")
+    assert [row[0] for row in wrappings] == [1, 2]
+    assert wrappings[0][1] == wrappings[1][1]
+    assert wrappings[1][2] != under
+    fleet.kms.key(under).state = "Disabled"
+    with running_services(fleet.services.settings) as fresh:
+        assert fresh.row_macs.loaded
+        wallet = complete(fresh.wallets.get_wallet("user-007"))
+    assert wallet.wallet_address == fleet.addresses["user-007"]
+    with pytest.raises(Exception, match="append-only"):
+        fleet.query("DELETE FROM row_mac_keys")
 
 
 def test_the_checklist_names_what_is_missing_and_how_to_mend_it(fleet: Fleet, command: Command) -> None:

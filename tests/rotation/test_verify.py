@@ -13,6 +13,7 @@ from event_loop import complete
 from fleet import SIZE, SOURCE, Fleet
 from kms_endpoint import Error
 from kms_service.cli.root import root
+from kms_service.errors import IntegrityFailure
 from kms_service.service.wallets import verify as verification
 from kms_service.settings import Settings
 from kms_service.store.wallets import walk as wallet_walk
@@ -39,10 +40,11 @@ def _facts(result: Result) -> dict[str, object]:
 
 
 def test_all_wallets_open_and_one_row_is_written(fleet: Fleet, verify: Verify) -> None:
+    before = fleet.kms.count("Decrypt")
     result = verify("--json")
     assert result.exit_code == 0, result.output
     assert _facts(result).items() >= {"complete": True, "total": SIZE, "opened": SIZE, "failed": 0}.items()
-    assert fleet.kms.count("Decrypt") == SIZE
+    assert fleet.kms.count("Decrypt") - before == SIZE + 1  # the key of row MACs
     events = fleet.query("SELECT action, outcome, detail FROM audit_events WHERE action = 'wallets.verify'")
     assert events == [
         ("wallets.verify", "ok", f"opened={SIZE} failed=0 key=any since=None share=1 after=- to=end")
@@ -71,10 +73,69 @@ def test_a_wallet_that_does_not_open_is_named(fleet: Fleet, verify: Verify, dama
     assert result.exit_code == 1
     facts = _facts(result)
     assert (facts["opened"], facts["failed"]) == (SIZE - 1, 1)
-    assert facts["failures"] == [
+    failures = [each for each in facts["failures"] if each["code"] == "integrity_failure"]  # type: ignore[attr-defined] # a list
+    assert failures == [
         {"userId": "user-007", "kmsKeyId": fleet.source, "code": "integrity_failure", "reason": reason}
     ]
     assert f"user-007  integrity_failure: {reason}" in result.stderr
+
+
+@pytest.mark.invariant(13)
+def test_wallets_of_a_version_before_macs_get_theirs_once_they_opened(fleet: Fleet, verify: Verify) -> None:
+    fleet.query(
+        "UPDATE wallets SET compressed_public_key = NULL, wallet_mac = NULL, wallet_mac_key_id = NULL "
+        "WHERE user_id < 'user-010'"
+    )
+    broken = "UPDATE wallets SET encrypted_seed = '\\x01' WHERE user_id = 'user-003'"
+    fleet.query(broken)
+    without = verify("--json")
+    assert (without.exit_code, _facts(without)["failed"], _facts(without)["authenticated"]) == (1, 10, 0)
+    with pytest.raises(IntegrityFailure):
+        complete(fleet.services.wallets.get_wallet("user-001"))
+
+    first = verify("--authenticate", "--json")
+    assert (first.exit_code, _facts(first)["failed"], _facts(first)["authenticated"]) == (1, 1, 9)
+    assert verify("--authenticate").output.count("got their MAC") == 0
+    for name, address in fleet.addresses.items():
+        if name != "user-003":
+            assert complete(fleet.services.wallets.get_wallet(name)).wallet_address == address
+    with pytest.raises(IntegrityFailure):
+        complete(fleet.services.wallets.get_wallet("user-003"))
+    details = fleet.query("SELECT detail FROM audit_events WHERE action = 'wallets.verify' ORDER BY id")
+    assert [" authenticated=9" in str(detail) for (detail,) in details] == [False, True, False]
+
+
+@pytest.mark.invariant(13)
+def test_a_wrong_mac_is_never_made_right(fleet: Fleet, verify: Verify) -> None:
+    fleet.query("UPDATE wallets SET wallet_mac = '\\x00' WHERE user_id = 'user-004'")
+    assert _facts(verify("--authenticate", "--json"))["failures"] == [
+        {"userId": "user-004", "kmsKeyId": fleet.source, "code": "integrity_failure", "reason": "row MAC"}
+    ]
+    with pytest.raises(IntegrityFailure):
+        complete(fleet.services.wallets.get_wallet("user-004"))
+
+
+def test_wallets_and_the_audit_log_are_reconciled(fleet: Fleet, verify: Verify) -> None:
+    wallet = fleet.query("SELECT * FROM wallets WHERE user_id = 'user-007'")
+    fleet.query("DELETE FROM wallets WHERE user_id IN ('user-007', 'user-023')")
+    fleet.query("UPDATE wallets SET user_id = 'nobody-made-me' WHERE user_id = 'user-011'")
+    assert wallet
+    result = verify("--json")
+    assert result.exit_code == 1
+    found = {
+        (each["userId"], each["reason"])
+        for each in _facts(result)["failures"]  # type: ignore[attr-defined] # a list
+        if each["code"] == "unreconciled"
+    }
+    assert found == {
+        ("user-007", "its audit row is there, and no wallet"),
+        ("user-011", "its audit row is there, and no wallet"),
+        ("user-023", "its audit row is there, and no wallet"),
+        ("nobody-made-me", "no audit row tells of its making"),
+    }
+    assert _facts(result)["unreconciled"] == 4
+    assert "unreconciled: no audit row tells" in result.stderr
+    assert "4 wallets and rows of the audit log do not match" in verify().output
 
 
 def test_swapped_seeds_are_named(fleet: Fleet, verify: Verify) -> None:

@@ -9,8 +9,9 @@ from kms_service.access.scopes import Caller, Scope
 from kms_service.errors import NotAuthorized
 
 CONTRACT = {
-    "wallets:create", "wallets:read", "wallets:sign", "wallets:delegate", "private-keys:read",
-    "private-keys:export", "pool:read", "pool:admin", "rotations:read", "rotations:admin", "audit:read",
+    "wallets:create", "wallets:read", "wallets:import", "wallets:sign",
+    "wallets:delegate", "private-keys:read", "private-keys:export", "pool:read",
+    "pool:admin", "rotations:read", "rotations:admin", "audit:read",
 }  # fmt: skip
 
 

@@ -13,7 +13,14 @@ CREATE, REVEAL, ROTATE, AUDIT, STRANGER = (
 )
 POLICY = key_policy(ROOT, Roles([CREATE], [REVEAL], [ROTATE], [AUDIT]))
 WALLET, CHAIN, NONE = {"purpose": "wallet-dek", "wallet_address": "0x0"}, {"purpose": "audit-chain"}, {}
-CONTEXTS = {"wallet": WALLET, "chain": CHAIN, "no": NONE, "other": {"purpose": "else"}}
+CONTEXTS = {
+    "wallet": WALLET,
+    "chain": CHAIN,
+    "row": {"purpose": "row-mac"},
+    "import": {"purpose": "wallet-import", "import_id": "0"},
+    "no": NONE,
+    "other": {"purpose": "else"},
+}
 
 CRYPTOGRAPHY = (
     "kms:Encrypt",
@@ -36,6 +43,16 @@ GRANTED = {
     (REVEAL, "kms:Encrypt", "chain"),
     (ROTATE, "kms:Encrypt", "chain"),
     (AUDIT, "kms:Decrypt", "chain"),
+    (ROTATE, "kms:ReEncryptFrom", "chain"),
+    (ROTATE, "kms:ReEncryptTo", "chain"),
+    (CREATE, "kms:Encrypt", "row"),
+    (CREATE, "kms:Decrypt", "row"),
+    (REVEAL, "kms:Encrypt", "row"),
+    (REVEAL, "kms:Decrypt", "row"),
+    (ROTATE, "kms:ReEncryptFrom", "row"),
+    (ROTATE, "kms:ReEncryptTo", "row"),
+    (CREATE, "kms:Encrypt", "import"),
+    (CREATE, "kms:Decrypt", "import"),
 }
 
 
@@ -86,10 +103,10 @@ def test_differences_are_named() -> None:
     found["Statement"][1]["Action"] = "kms:Encrypt"  # AWS writes a list of one like this
     assert differences(POLICY, found) == []
     found["Statement"][1]["Action"] = "kms:*"
-    del found["Statement"][7]
+    del found["Statement"][-1]
     found["Statement"].append({"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*"})
     assert differences(POLICY, found) == [
         "lacks KeepFromDestroying",
         "has another CreateWallets",
-        "also has statement 8",
+        f"also has statement {len(POLICY['Statement'])}",
     ]

@@ -97,7 +97,7 @@ def answered() -> dict[str, int]:
     """Each code that an answer can have, and its status."""
     found = {code: status for status, (code, _) in problems._FRAMEWORK.items()}
     found |= {code: status for code, (status, _) in problems._REFUSED.items()}
-    ours = [each for each in vars(errors).values() if isinstance(each, type)]
+    ours = [each for each in (*vars(errors).values(), *problems.ANSWERS) if isinstance(each, type)]
     for error in ours:
         if issubclass(error, errors.KmsServiceError) and not issubclass(error, errors.StartupError):
             found[error.code] = problems._answer(error)[0]

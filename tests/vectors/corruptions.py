@@ -6,18 +6,43 @@ from dataclasses import replace
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from vectors import derivation
-from vectors.rows import ABOUT, JUNK, LABEL, Row, associated, draw, draw_nonce, row_of, seal
+from vectors.rows import (
+    ABOUT,
+    JUNK,
+    LABELS,
+    Row,
+    account_row_of,
+    associated,
+    draw,
+    draw_nonce,
+    row_of,
+    seal,
+)
+
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
 def bad_envelopes() -> Iterator[tuple[str, Row]]:
-    """Reason and row of everything whose tag does not hold, or is not looked at."""
-    row, other = row_of("alice", JUNK), row_of("bob", ABOUT)
+    """Reason and row of everything in version 1 whose tag does not hold, or is not looked at."""
+    yield from _bad_envelopes(row_of("alice", JUNK), row_of("bob", ABOUT), JUNK.encode())
+
+
+def bad_account_envelopes() -> Iterator[tuple[str, Row]]:
+    """The same in version 2."""
+    key, other = derivation.private_key(JUNK), derivation.private_key(ABOUT)
+    row, other_row = account_row_of("alice", key, JUNK), account_row_of("bob", other, ABOUT)
+    yield from _bad_envelopes(row, other_row, key + JUNK.encode())
+    first = row_of("alice", JUNK)
+    yield "version 1 told to be version 2", replace(first, encrypted_seed=b"\x02" + first.encrypted_seed[1:])
+
+
+def _bad_envelopes(row: Row, other: Row, plaintext: bytes) -> Iterator[tuple[str, Row]]:
     yield from _other_layouts(row, other)
     yield from _flipped_bits(row)
     yield from _other_identities(row, other)
-    yield from _other_associated_data(row)
+    yield from _other_associated_data(row, plaintext)
     yield from _other_deks(row, other)
-    yield from _other_ciphers(row)
+    yield from _other_ciphers(row, plaintext)
 
 
 def _other_layouts(row: Row, other: Row) -> Iterator[tuple[str, Row]]:
@@ -25,7 +50,7 @@ def _other_layouts(row: Row, other: Row) -> Iterator[tuple[str, Row]]:
     _, other_nonce, other_body, other_tag = _split(other.encrypted_seed)
     for reason, changed in (
         ("version 255", b"\xff" + seed[1:]),
-        ("version 2", b"\x02" + seed[1:]),
+        (f"version {3 - seed[0]}", bytes([3 - seed[0]]) + seed[1:]),
         ("version missing", seed[1:]),
         ("empty", b""),
         ("version alone", seed[:1]),
@@ -81,28 +106,30 @@ def _other_identities(row: Row, other: Row) -> Iterator[tuple[str, Row]]:
     )
 
 
-def _other_associated_data(row: Row) -> Iterator[tuple[str, Row]]:
-    user, address = row.user_id.encode(), row.wallet_address.encode()
+def _other_associated_data(row: Row, plaintext: bytes) -> Iterator[tuple[str, Row]]:
+    user, address, version = row.user_id.encode(), row.wallet_address.encode(), row.encrypted_seed[0]
+    label, other = LABELS[version], LABELS[3 - version]
     short = [len(part).to_bytes(2) for part in (user, address)]
     for reason, data in (
         ("no associated data", b""),
         ("associated data without its label", short[0] + user + short[1] + address),
-        ("label of another version", LABEL[:-1] + b"\x02" + short[0] + user + short[1] + address),
-        ("label without its version", LABEL[:-1] + short[0] + user + short[1] + address),
-        ("associated data without lengths", LABEL + user + address),
-        ("lengths of one byte", LABEL + short[0][1:] + user + short[1][1:] + address),
-        ("lengths of four bytes", LABEL + bytes(2) + short[0] + user + bytes(2) + short[1] + address),
-        ("little-endian lengths", LABEL + short[0][::-1] + user + short[1][::-1] + address),
-        ("lengths counted in both", LABEL + len(user + address).to_bytes(2) + user + address),
-        ("address before user", LABEL + short[1] + address + short[0] + user),
-        ("associated data without the address", LABEL + short[0] + user),
-        ("associated data without the user", LABEL + short[1] + address),
+        ("label of another version", other + short[0] + user + short[1] + address),
+        ("label without its version", label[:-1] + short[0] + user + short[1] + address),
+        ("associated data without lengths", label + user + address),
+        ("lengths of one byte", label + short[0][1:] + user + short[1][1:] + address),
+        ("lengths of four bytes", label + bytes(2) + short[0] + user + bytes(2) + short[1] + address),
+        ("little-endian lengths", label + short[0][::-1] + user + short[1][::-1] + address),
+        ("lengths counted in both", label + len(user + address).to_bytes(2) + user + address),
+        ("address before user", label + short[1] + address + short[0] + user),
+        ("associated data without the address", label + short[0] + user),
+        ("associated data without the user", label + short[1] + address),
         (
             "address bound as 20 bytes",
-            LABEL + short[0] + user + b"\x00\x14" + bytes.fromhex(row.wallet_address[2:]),
+            label + short[0] + user + b"\x00\x14" + bytes.fromhex(row.wallet_address[2:]),
         ),
     ):
-        yield reason, replace(row, encrypted_seed=seal(JUNK.encode(), row.dek, draw_nonce(reason), data))
+        sealed = seal(plaintext, row.dek, draw_nonce(reason), data, version)
+        yield reason, replace(row, encrypted_seed=sealed)
 
 
 def _other_deks(row: Row, other: Row) -> Iterator[tuple[str, Row]]:
@@ -116,14 +143,15 @@ def _other_deks(row: Row, other: Row) -> Iterator[tuple[str, Row]]:
     yield "DEK reversed", replace(row, dek=row.dek[::-1])
 
 
-def _other_ciphers(row: Row) -> Iterator[tuple[str, Row]]:
-    nonce, data = draw_nonce("other ciphers"), associated(row.user_id, row.wallet_address)
-    short_key = seal(JUNK.encode(), row.dek[:16], nonce, data)
+def _other_ciphers(row: Row, plaintext: bytes) -> Iterator[tuple[str, Row]]:
+    version = row.encrypted_seed[0]
+    nonce, data = draw_nonce("other ciphers"), associated(row.user_id, row.wallet_address, version)
+    short_key = seal(plaintext, row.dek[:16], nonce, data, version)
     yield "AES-128-GCM", replace(row, encrypted_seed=short_key)
     yield "AES-128-GCM with its own key", replace(row, dek=row.dek[:16], encrypted_seed=short_key)
-    chacha = b"\x01" + nonce + ChaCha20Poly1305(row.dek).encrypt(nonce, JUNK.encode(), data)
+    chacha = bytes([version]) + nonce + ChaCha20Poly1305(row.dek).encrypt(nonce, plaintext, data)
     yield "ChaCha20-Poly1305", replace(row, encrypted_seed=chacha)
-    long_nonce = seal(JUNK.encode(), row.dek, draw("long nonce", 16), data)
+    long_nonce = seal(plaintext, row.dek, draw("long nonce", 16), data, version)
     yield "nonce of 16 bytes", replace(row, encrypted_seed=long_nonce)
 
 
@@ -162,6 +190,55 @@ def bad_contents() -> Iterator[tuple[str, Row]]:
     yield "address behind a passphrase", row_of("alice", JUNK, derivation.address(hidden))
     yield "address in lower case, sealed so", row_of("alice", JUNK, address.lower())
     yield "address in capitals, sealed so", row_of("alice", JUNK, "0x" + address[2:].upper())
+
+
+def bad_accounts() -> Iterator[tuple[str, Row]]:
+    """Reason and row of everything in version 2 whose tag holds and whose key is not this wallet's."""
+    key, address = derivation.private_key(JUNK), derivation.address(derivation.private_key(JUNK))
+    for reason, plaintext in (
+        ("key of one byte", key[:1]),
+        ("phrase without its key", JUNK.encode()),
+        ("key of 31 bytes", key[1:]),
+        ("key of another wallet", derivation.private_key(ABOUT) + JUNK.encode()),
+        ("another wallet, key and phrase", derivation.private_key(ABOUT) + ABOUT.encode()),
+        ("phrase before its key", JUNK.encode() + key),
+        ("key in hexadecimal", key.hex().encode() + JUNK.encode()),
+        ("little-endian key", key[::-1] + JUNK.encode()),
+        ("key behind a zero byte", b"\x00" + key + JUNK.encode()),
+        ("key with one bit flipped", bytes([key[0] ^ 1]) + key[1:] + JUNK.encode()),
+        ("key of zeros", bytes(32) + JUNK.encode()),
+        ("group's order for a key", ORDER.to_bytes(32) + JUNK.encode()),
+        ("key above the group's order", (ORDER + 1).to_bytes(32)),
+        ("key of all ones", b"\xff" * 32 + JUNK.encode()),
+        ("the key's negative", (ORDER - int.from_bytes(key)).to_bytes(32) + JUNK.encode()),
+        ("phrase that is no UTF-8", key + b"\xff\xfe" + JUNK.encode()),
+        ("phrase cut within a letter", key + "ábaco".encode()[:1] + b"\xc3"),
+    ):
+        yield reason, account_row_of("alice", plaintext, b"", address)
+    sibling = derivation.private_key(JUNK, (*derivation.ETHEREUM[:-1], 1))
+    yield "key at the next index", account_row_of("alice", sibling, JUNK, address)
+    yield "address in lower case, sealed so", account_row_of("alice", key, JUNK, address.lower())
+
+
+def bad_phrases() -> Iterator[tuple[str, Row]]:
+    """Reason and row of everything in version 2 whose key is right beside a phrase that is not the key's."""
+    key = derivation.private_key(JUNK)
+    for reason, phrase in (
+        ("phrase of another wallet", ABOUT),
+        ("phrase with a wrong checksum", "test " * 11 + "test"),
+        ("eleven words", "test " * 10 + "junk"),
+        ("thirteen words", JUNK + " test"),
+        ("capitals", JUNK.upper()),
+        ("space behind the phrase", JUNK + " "),
+        ("one space", " "),
+        ("two spaces between words", JUNK.replace(" ", "  ", 1)),
+        ("byte order mark", "\ufeff" + JUNK),
+        ("Spanish words", "ábaco " * 11 + "abierto"),
+        ("twenty-four words of another wallet", derivation.phrase(draw("twenty-four", 32))),
+    ):
+        yield reason, account_row_of("alice", key, phrase)
+    hidden = derivation.private_key(JUNK, passphrase="TREZOR")
+    yield "key behind a passphrase", account_row_of("alice", hidden, JUNK)
 
 
 def _split(seed: bytes) -> tuple[bytes, bytes, bytes, bytes]:

@@ -25,7 +25,10 @@ Point = tuple[int, int] | None
 
 
 class Rejected(Exception):
-    """The row is not what the contract describes; `stage` is `envelope` or `contents`, as in the vectors."""
+    """The row is not what the contract describes; `stage` is one of the vectors' stages.
+
+    `envelope`, `contents`, or `phrase`: the last is found by `verify_row` alone.
+    """
 
     def __init__(self, stage: str, reason: str) -> None:
         super().__init__(f"{stage}: {reason}")
@@ -34,11 +37,12 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class Wallet:
-    """What a row holds."""
+    """What a row holds; the phrase is None for a wallet that came as a bare key."""
 
-    mnemonic: str
+    mnemonic: str | None
     private_key: bytes
     address: str
+    compressed_public_key: str
 
 
 def open_row(*, user_id: str, wallet_address: str, dek: bytes, encrypted_seed: bytes) -> Wallet:
@@ -47,20 +51,43 @@ def open_row(*, user_id: str, wallet_address: str, dek: bytes, encrypted_seed: b
     Raises:
         Rejected: any of its checks fails.
     """
-    phrase = _phrase(_decrypt(dek, encrypted_seed, aad(user_id, wallet_address)))
-    key = _derive(phrase)
-    address = _address(_times(key, _G))
+    version = encrypted_seed[:1]
+    plaintext = _decrypt(dek, encrypted_seed, aad(user_id, wallet_address, version))
+    if version == b"\x01":
+        phrase: str | None = _phrase(plaintext, {12})
+        key = _derive(phrase or "")
+    else:
+        key, phrase = _key_and_text(plaintext)
+    point = _times(key, _G)
+    address = _address(point)
     if address != wallet_address:
-        raise Rejected("contents", f"the phrase is that of {address}")
-    return Wallet(phrase, key.to_bytes(32, "big"), address)
+        raise Rejected("contents", f"the key is that of {address}")
+    return Wallet(phrase, key.to_bytes(32, "big"), address, "0x" + _compressed(point).hex())
 
 
-def aad(user_id: str, wallet_address: str) -> bytes:
+def verify_row(*, user_id: str, wallet_address: str, dek: bytes, encrypted_seed: bytes) -> Wallet:
+    """Open one row and derive its key again from its phrase, where it has one.
+
+    Raises:
+        Rejected: any check of `open_row` fails, or the phrase is not the key's.
+    """
+    wallet = open_row(user_id=user_id, wallet_address=wallet_address, dek=dek, encrypted_seed=encrypted_seed)
+    if wallet.mnemonic is not None:
+        try:
+            derived = _derive(_phrase(wallet.mnemonic.encode("utf-8"), {12, 15, 18, 21, 24}))
+        except Rejected as refusal:
+            raise Rejected("phrase", str(refusal)) from refusal
+        if derived != int.from_bytes(wallet.private_key, "big"):
+            raise Rejected("phrase", "the phrase is another key's")
+    return wallet
+
+
+def aad(user_id: str, wallet_address: str, version: bytes) -> bytes:
     """The associated data of a row."""
     user, address = user_id.encode("utf-8"), wallet_address.encode("utf-8")
     return b"".join(
         (
-            b"kms-service/seed\x01",
+            b"kms-service/seed" + version,
             len(user).to_bytes(2, "big"),
             user,
             len(address).to_bytes(2, "big"),
@@ -73,7 +100,7 @@ def _decrypt(dek: bytes, encrypted_seed: bytes, associated: bytes) -> bytes:
     if len(dek) != 32:
         raise Rejected("envelope", "the DEK is not 32 bytes")
     version, nonce, rest = encrypted_seed[:1], encrypted_seed[1:13], encrypted_seed[13:]
-    if version != b"\x01" or len(rest) < 16:
+    if version not in (b"\x01", b"\x02") or len(rest) < 16:
         raise Rejected("envelope", "the layout is unknown")
     cipher = AES.new(dek, AES.MODE_GCM, nonce=nonce, mac_len=16)
     cipher.update(associated)
@@ -83,7 +110,19 @@ def _decrypt(dek: bytes, encrypted_seed: bytes, associated: bytes) -> bytes:
         raise Rejected("envelope", "the tag does not hold") from None
 
 
-def _phrase(plaintext: bytes) -> str:
+def _key_and_text(plaintext: bytes) -> tuple[int, str | None]:
+    if len(plaintext) < 32:
+        raise Rejected("contents", "no key")
+    key = int.from_bytes(plaintext[:32], "big")
+    if not 0 < key < _N:
+        raise Rejected("contents", "the key is out of range")
+    try:
+        return key, plaintext[32:].decode("utf-8") or None
+    except UnicodeDecodeError:
+        raise Rejected("contents", "no text") from None
+
+
+def _phrase(plaintext: bytes, lengths: set[int]) -> str:
     try:
         phrase = plaintext.decode("utf-8")
     except UnicodeDecodeError:
@@ -93,11 +132,12 @@ def _phrase(plaintext: bytes) -> str:
         raise Rejected("contents", "the word list is not BIP-39's")
     numbers = {word: number for number, word in enumerate(raw.decode("ascii").split())}
     words = phrase.split(" ")
-    if len(words) != 12 or not all(word in numbers for word in words):
-        raise Rejected("contents", "not twelve English words")
+    if len(words) not in lengths or not all(word in numbers for word in words):
+        raise Rejected("contents", "not English words in a right number")
     bits = "".join(f"{numbers[word]:011b}" for word in words)
-    entropy = int(bits[:128], 2).to_bytes(16, "big")
-    if f"{hashlib.sha256(entropy).digest()[0] >> 4:04b}" != bits[128:]:
+    cut = len(bits) * 32 // 33
+    entropy = int(bits[:cut], 2).to_bytes(cut // 8, "big")
+    if f"{hashlib.sha256(entropy).digest()[0]:08b}"[: len(bits) - cut] != bits[cut:]:
         raise Rejected("contents", "the checksum of the phrase is wrong")
     return phrase
 

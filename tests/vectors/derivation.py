@@ -52,6 +52,11 @@ def address(key: bytes) -> str:
     )
 
 
+def compressed_public_key(key: bytes) -> str:
+    """SEC 1's compressed form of a private key's public key, in hex behind `0x`."""
+    return "0x" + _public(key, PublicFormat.CompressedPoint).hex()
+
+
 def _public(key: bytes, form: PublicFormat) -> bytes:
     public = ec.derive_private_key(int.from_bytes(key), ec.SECP256K1()).public_key()
     return public.public_bytes(Encoding.X962, form)

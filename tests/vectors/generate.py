@@ -1,4 +1,5 @@
-"""Writes `accept.json` and `must_fail.json`: wallets at rest that open, and ones that must not.
+"""Writes wallets at rest that open, and ones that must not: `accept.json` and `must_fail.json` in version 1
+of the envelope, `accept_v2.json` and `must_fail_v2.json` in version 2.
 
     python tests/vectors/generate.py
 
@@ -8,14 +9,14 @@ nothing of the service.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from vectors import corruptions, derivation
-from vectors.rows import ABOUT, JUNK, associated, draw, row_of
+from vectors.rows import ABOUT, JUNK, Row, account_row_of, associated, draw, row_of
 
 HERE = Path(__file__).parent
 ALL_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:@-"
@@ -43,9 +44,30 @@ def accepted() -> Iterator[tuple[str, str, str]]:
         yield f"drawn phrase {number}", user, derivation.phrase(draw(f"drawn {number}", 16))
 
 
+def accepted_accounts() -> Iterator[tuple[str, str, bytes, str]]:
+    """Name, user, key and phrase of every wallet of version 2 that must open; some have no phrase."""
+    for name, user, phrase in accepted():
+        yield name, user, derivation.private_key(phrase), phrase
+    for size, words in ((20, "fifteen"), (24, "eighteen"), (28, "twenty-one"), (32, "twenty-four")):
+        phrase = derivation.phrase(draw(f"{words} words", size))
+        yield f"imported phrase of {words} words", f"imported-{size}", derivation.private_key(phrase), phrase
+    for name, key in (
+        ("drawn", draw("bare key", 32)),
+        ("one", (1).to_bytes(32)),
+        ("order less one", (corruptions.ORDER - 1).to_bytes(32)),
+        ("ASCII digits", b"0123456789abcdef" * 2),
+    ):
+        yield f"imported bare key: {name}", f"bare-{name.replace(' ', '-')}", key, ""
+
+
 def render() -> dict[str, str]:
-    """The text of both files, by name."""
-    return {"accept.json": _document(_accept_vectors()), "must_fail.json": _document(_must_fail_vectors())}
+    """The text of each file, by name."""
+    return {
+        "accept.json": _document(_accept_vectors()),
+        "must_fail.json": _document(_must_fail_vectors()),
+        "accept_v2.json": _document(_accept_accounts()),
+        "must_fail_v2.json": _document(_must_fail_accounts()),
+    }
 
 
 def _accept_vectors() -> Iterator[dict[str, str]]:
@@ -61,13 +83,34 @@ def _accept_vectors() -> Iterator[dict[str, str]]:
         }
 
 
+def _accept_accounts() -> Iterator[dict[str, str]]:
+    for name, user_id, key, phrase in accepted_accounts():
+        row = account_row_of(user_id, key, phrase)
+        yield {
+            "name": name,
+            "mnemonic": phrase,
+            **row.fields(),
+            "nonce": row.encrypted_seed[1:13].hex(),
+            "aad": associated(user_id, row.wallet_address, 2).hex(),
+            "private_key": key.hex(),
+            "compressed_public_key": derivation.compressed_public_key(key),
+        }
+
+
 def _must_fail_vectors() -> Iterator[dict[str, str]]:
-    for stage, rows in (
-        ("envelope", corruptions.bad_envelopes()),
-        ("contents", corruptions.bad_contents()),
-    ):
-        for reason, row in rows:
-            yield {"reason": reason, "stage": stage, **row.fields()}
+    yield from _staged("envelope", corruptions.bad_envelopes())
+    yield from _staged("contents", corruptions.bad_contents())
+
+
+def _must_fail_accounts() -> Iterator[dict[str, str]]:
+    yield from _staged("envelope", corruptions.bad_account_envelopes())
+    yield from _staged("contents", corruptions.bad_accounts())
+    yield from _staged("phrase", corruptions.bad_phrases())
+
+
+def _staged(stage: str, rows: Iterable[tuple[str, Row]]) -> Iterator[dict[str, str]]:
+    for reason, row in rows:
+        yield {"reason": reason, "stage": stage, **row.fields()}
 
 
 def _document(vectors: Iterator[dict[str, str]]) -> str:

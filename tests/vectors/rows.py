@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 from vectors import derivation
 
-LABEL = b"kms-service/seed\x01"
+LABELS = {1: b"kms-service/seed\x01", 2: b"kms-service/seed\x02"}
 JUNK = "test test test test test test test test test test test junk"
 ABOUT = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
 
@@ -42,17 +42,27 @@ def row_of(user_id: str, phrase: str | bytes, address: str | None = None) -> Row
     return Row(user_id, address, dek, seal(plaintext, dek, nonce, associated(user_id, address)))
 
 
-def associated(user_id: str, address: str) -> bytes:
+def account_row_of(user_id: str, key: bytes, phrase: str | bytes, address: str | None = None) -> Row:
+    """A row of version 2 that holds this key and phrase; at the key's address, unless another is given."""
+    plaintext = key + (phrase if isinstance(phrase, bytes) else phrase.encode())
+    address = address or derivation.address(key)
+    label = f"{user_id} {plaintext.hex()} {address} version 2"
+    dek, nonce = draw(f"DEK {label}", 32), draw_nonce(label)
+    return Row(user_id, address, dek, seal(plaintext, dek, nonce, associated(user_id, address, 2), 2))
+
+
+def associated(user_id: str, address: str, version: int = 1) -> bytes:
     """The associated data of a row."""
     user = user_id.encode()
-    return LABEL + len(user).to_bytes(2) + user + len(address).to_bytes(2) + address.encode()
+    label = LABELS[version]
+    return label + len(user).to_bytes(2) + user + len(address).to_bytes(2) + address.encode()
 
 
-def seal(plaintext: bytes, dek: bytes, nonce: bytes, data: bytes) -> bytes:
+def seal(plaintext: bytes, dek: bytes, nonce: bytes, data: bytes, version: int = 1) -> bytes:
     """The sealed seed, as it is stored."""
     encryptor = Cipher(AES(dek), GCM(nonce)).encryptor()
     encryptor.authenticate_additional_data(data)
-    return b"\x01" + nonce + encryptor.update(plaintext) + encryptor.finalize() + encryptor.tag
+    return bytes([version]) + nonce + encryptor.update(plaintext) + encryptor.finalize() + encryptor.tag
 
 
 def draw(label: str, length: int) -> bytes:

@@ -11,6 +11,7 @@ class Scope(StrEnum):
 
     WALLETS_CREATE = "wallets:create"
     WALLETS_READ = "wallets:read"
+    WALLETS_IMPORT = "wallets:import"
     WALLETS_SIGN = "wallets:sign"
     WALLETS_DELEGATE = "wallets:delegate"
     PRIVATE_KEYS_READ = "private-keys:read"

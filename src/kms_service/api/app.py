@@ -15,7 +15,7 @@ from kms_service.api.asgi.shutdown import tell_not_ready_first
 from kms_service.api.console import install_console
 from kms_service.api.docs import install_docs
 from kms_service.api.operations import audit, metrics, policies, pool, probes, rotations, seal
-from kms_service.api.wallets import signing, wallets
+from kms_service.api.wallets import imports, signing, wallets
 from kms_service.bootstrap import Services, build
 from kms_service.lasting import lasting
 from kms_service.settings import Settings
@@ -61,8 +61,8 @@ def create_app(services: Services, *, owns_process: bool) -> FastAPI:
 
 
 def _routers(settings: Settings) -> Iterator[APIRouter]:
-    yield from (wallets.router, signing.router, policies.router, audit.router, seal.router)
-    yield from (pool.router, rotations.router)
+    yield from (wallets.router, imports.router, signing.router, policies.router, audit.router, seal.router)
+    yield from (pool.router, pool.status_router, rotations.router)
     yield probes.router
     if settings.metrics_port is None:
         yield metrics.router

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from kms_service import errors
+from kms_service.service.wallets.importing import AddressExists, ImportExpired
 from kms_service.telemetry import context, metrics
 
 MEDIA_TYPE = "application/problem+json"
@@ -26,6 +27,8 @@ ANSWERS: Mapping[type[errors.KmsServiceError], tuple[int, str]] = {
     errors.PolicyDenied: (403, "Policy denied"),
     errors.InvalidRequest: (422, "Invalid request"),
     errors.WalletExists: (409, "Wallet exists"),
+    AddressExists: (409, "Address exists"),
+    ImportExpired: (410, "Import expired"),
     errors.LastActiveKey: (409, "Last active key"),
     errors.TokenExists: (409, "Token exists"),
     errors.PolicySetElsewhere: (409, "Policy set elsewhere"),

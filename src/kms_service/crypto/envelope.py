@@ -1,23 +1,42 @@
-"""The sealed seed: byte layout, associated data, seal and open. Bytes in, bytes out, no I/O.
+"""The sealed seed: byte layouts, associated data, seal and open. Bytes in, bytes out, no I/O.
 
-    0x01 ‖ nonce (12) ‖ AES-256-GCM ciphertext ‖ tag (16)
+    0x02 ‖ nonce (12) ‖ AES-256-GCM ciphertext of private key (32) and UTF-8 phrase ‖ tag (16)
+    0x01 ‖ nonce (12) ‖ AES-256-GCM ciphertext of the UTF-8 phrase ‖ tag (16)
 
-The layout version is the first byte and part of the associated data. Every DEK seals exactly one message, so
-a random 96-bit nonce cannot repeat under a key (NIST SP 800-38D, 8.2.2).
+Version 2 is what is written; its phrase is empty for a wallet that came as a bare key. Version 1 is read for
+ever. The version is the first byte and part of the associated data. Every DEK seals exactly one message, so a
+random 96-bit nonce cannot repeat under a key (NIST SP 800-38D, 8.2.2).
 """
 
 import os
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from kms_service.crypto.material import DEK_BYTES, DataKey, Mnemonic
+from kms_service.crypto.material import DEK_BYTES, PRIVATE_KEY_BYTES, DataKey, Mnemonic, PrivateKey
 from kms_service.errors import IntegrityFailure
 
-VERSION = b"\x01"
+PHRASE_ALONE = b"\x01"
+KEY_AND_PHRASE = b"\x02"
 NONCE_BYTES = 12
 TAG_BYTES = 16
-_AAD_LABEL = b"kms-service/seed" + VERSION
+_LABEL = b"kms-service/seed"
+
+
+@dataclass(frozen=True, slots=True)
+class SealedPhrase:
+    """What version 1 holds: the phrase, from which the key is derived. A secret of the caller's."""
+
+    mnemonic: Mnemonic
+
+
+@dataclass(frozen=True, slots=True)
+class SealedAccount:
+    """What version 2 holds: the key, and the phrase that it came from, if any. Secrets of the caller's."""
+
+    private_key: PrivateKey
+    mnemonic: Mnemonic | None
 
 
 def new_data_key() -> DataKey:
@@ -25,11 +44,11 @@ def new_data_key() -> DataKey:
     return DataKey(os.urandom(DEK_BYTES))
 
 
-def seal(mnemonic: Mnemonic, dek: DataKey, *, user_id: str, wallet_address: str) -> bytes:
-    """Encrypt a mnemonic so that it opens only with this DEK, for this user and this address.
+def seal(contents: SealedAccount, dek: DataKey, *, user_id: str, wallet_address: str) -> bytes:
+    """Encrypt a wallet so that it opens only with this DEK, for this user and this address.
 
     Args:
-        mnemonic: the phrase; sealed as UTF-8.
+        contents: the key, and its phrase in UTF-8.
         dek: used for this one message only.
         user_id: bound as associated data, compared exactly.
         wallet_address: bound as associated data, EIP-55 as stored.
@@ -37,34 +56,47 @@ def seal(mnemonic: Mnemonic, dek: DataKey, *, user_id: str, wallet_address: str)
     Returns:
         `encrypted_seed` as it is stored.
     """
-    return _seal(mnemonic, dek, os.urandom(NONCE_BYTES), user_id, wallet_address)
+    return _seal(contents, dek, os.urandom(NONCE_BYTES), user_id, wallet_address)
 
 
-def _seal(mnemonic: Mnemonic, dek: DataKey, nonce: bytes, user_id: str, wallet_address: str) -> bytes:
+def _seal(contents: SealedAccount, dek: DataKey, nonce: bytes, user_id: str, wallet_address: str) -> bytes:
     # The only seam for a known nonce: test vectors need one, nothing else may have one.
-    plaintext = mnemonic.reveal().encode()
-    return VERSION + nonce + AESGCM(dek.reveal()).encrypt(nonce, plaintext, _aad(user_id, wallet_address))
+    phrase = "" if contents.mnemonic is None else contents.mnemonic.reveal()
+    plaintext = contents.private_key.reveal() + phrase.encode()
+    associated = _aad(KEY_AND_PHRASE, user_id, wallet_address)
+    return KEY_AND_PHRASE + nonce + AESGCM(dek.reveal()).encrypt(nonce, plaintext, associated)
 
 
-def open_(encrypted_seed: bytes, dek: DataKey, *, user_id: str, wallet_address: str) -> Mnemonic:
-    """Decrypt a sealed seed, or refuse. The caller owns the secret.
+def open_(
+    encrypted_seed: bytes, dek: DataKey, *, user_id: str, wallet_address: str
+) -> SealedPhrase | SealedAccount:
+    """Decrypt a sealed seed, or refuse. The caller owns the secrets, and checks the address they give.
 
     Raises:
-        IntegrityFailure: the bytes are not what `seal` made with this DEK, user and address.
+        IntegrityFailure: the bytes are not what was sealed with this DEK for this user and address.
     """
-    if len(encrypted_seed) <= len(VERSION) + NONCE_BYTES + TAG_BYTES or encrypted_seed[:1] != VERSION:
+    version = encrypted_seed[:1]
+    too_short = len(encrypted_seed) <= len(version) + NONCE_BYTES + TAG_BYTES
+    if too_short or version not in (PHRASE_ALONE, KEY_AND_PHRASE):
         raise IntegrityFailure("seed layout")
     nonce, sealed = encrypted_seed[1 : 1 + NONCE_BYTES], encrypted_seed[1 + NONCE_BYTES :]
     try:
-        plaintext = AESGCM(dek.reveal()).decrypt(nonce, sealed, _aad(user_id, wallet_address))
-        return Mnemonic(plaintext.decode())
+        plaintext = AESGCM(dek.reveal()).decrypt(nonce, sealed, _aad(version, user_id, wallet_address))
+        return SealedPhrase(Mnemonic(plaintext.decode())) if version == PHRASE_ALONE else _account(plaintext)
     except (InvalidTag, UnicodeDecodeError):
         # from None: a decoding error carries the plaintext.
         raise IntegrityFailure("seed tag") from None
 
 
-def _aad(user_id: str, wallet_address: str) -> bytes:
-    return _AAD_LABEL + _with_length(user_id) + _with_length(wallet_address)
+def _account(plaintext: bytes) -> SealedAccount:
+    if len(plaintext) < PRIVATE_KEY_BYTES:
+        raise IntegrityFailure("seed contents")
+    phrase = plaintext[PRIVATE_KEY_BYTES:].decode()
+    return SealedAccount(PrivateKey(plaintext[:PRIVATE_KEY_BYTES]), Mnemonic(phrase) if phrase else None)
+
+
+def _aad(version: bytes, user_id: str, wallet_address: str) -> bytes:
+    return _LABEL + version + _with_length(user_id) + _with_length(wallet_address)
 
 
 def _with_length(text: str) -> bytes:

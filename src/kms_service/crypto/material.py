@@ -6,6 +6,7 @@ any road but `reveal()`, which is easy to search for.
 
 from dataclasses import dataclass
 from typing import NoReturn
+from uuid import UUID
 
 DEK_BYTES = 32
 PRIVATE_KEY_BYTES = 32
@@ -95,3 +96,11 @@ class WrappedDek:
     key_arn: str
     region: str
     blob: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RowMac:
+    """The MAC of a row, 32 bytes, and the id of the key that made it. Not secret."""
+
+    key_id: UUID
+    mac: bytes

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from enum import Enum
 from uuid import UUID
 
-from kms_service.crypto.material import DataKey
+from kms_service.crypto.material import DataKey, RowMac
 from kms_service.errors import IntegrityFailure
+
+__all__ = ["LONGEST_FIELD", "RowLabel", "RowMac", "RowMacKey", "RowMacKeyring", "wallet_fields"]
 
 LONGEST_FIELD = (1 << 16) - 1
 
@@ -26,14 +28,6 @@ class RowLabel(Enum):
     TOKEN = b"kms-service/token\x01"
     POLICY = b"kms-service/policy\x01"
     SEAL = b"kms-service/seal\x01"
-
-
-@dataclass(frozen=True, slots=True)
-class RowMac:
-    """The MAC of a row, 32 bytes, and the id of the key that made it. Not secret."""
-
-    key_id: UUID
-    mac: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from kms_service.errors import DatabaseUnavailable, SchemaBehind
 from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.service.row_macs import RowMacs
 from kms_service.store.postgres import schema
 from kms_service.store.postgres.database import Database
 from kms_service.store.switches.shared_state import SharedState
@@ -29,10 +30,15 @@ class Readiness:
     """Keeps the outcome of the last look at each dependency; answering costs nothing."""
 
     def __init__(
-        self, database: Database, pool: KmsKeyPool, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        pool: KmsKeyPool,
+        row_macs: RowMacs,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._pool = pool
+        self._row_macs = row_macs
         self._clock = clock
         self._seen = -STALE_SECONDS
         self._answered_at = datetime.now(UTC)
@@ -80,6 +86,8 @@ class Readiness:
         problem = self._pool.credentials_problem
         if problem is not None:
             return f"no credentials: {problem}"
+        if not self._row_macs.loaded:
+            return "has not unwrapped the keys of row MACs"
         return OK if self._pool.wrapping else "no usable key"
 
     async def _look(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ from kms_service.access.scopes import Scope
 from kms_service.api import problems
 from kms_service.api.openapi.examples import ADDRESS, ALIAS
 from kms_service.api.security import AuthenticatedRoute
+from kms_service.service.wallets.importing import AddressExists, ImportExpired
 
 _REQUEST_ID = "0c6c7a1e5d0f4a5e9d7c1f7a3b2e4d61"
 _KEY = f"alias/{ALIAS}"
@@ -68,14 +69,13 @@ _ANY: _Errors = (
     errors.Overloaded,
     errors.TimedOut,
 )
+# A process that has not unwrapped the keys of row MACs yet asks KMS for them.
+_TELLS_AN_ADDRESS: _Errors = (_integrity_failure, _throttled, _kms_unavailable, _key_unusable, _no_usable_key)
 _OPENS_A_WALLET: _Errors = (
     errors.WalletNotFound,
     _rate_limited,
     _policy_denied,
-    _integrity_failure,
-    _throttled,
-    _kms_unavailable,
-    _key_unusable,
+    *_TELLS_AN_ADDRESS,
     errors.Sealed,
 )
 
@@ -89,8 +89,9 @@ _READS_POLICIES: _Errors = (
 )
 
 BY_SCOPE: Mapping[Scope, _Errors] = {
-    Scope.WALLETS_CREATE: (_integrity_failure, _throttled, _kms_unavailable, _no_usable_key),
-    Scope.WALLETS_READ: (_integrity_failure,),
+    Scope.WALLETS_CREATE: _TELLS_AN_ADDRESS,
+    Scope.WALLETS_READ: _TELLS_AN_ADDRESS,
+    Scope.WALLETS_IMPORT: _TELLS_AN_ADDRESS,
     Scope.WALLETS_SIGN: _OPENS_A_WALLET,
     Scope.WALLETS_DELEGATE: _OPENS_A_WALLET,
     Scope.PRIVATE_KEYS_READ: _OPENS_A_WALLET,
@@ -99,6 +100,7 @@ BY_SCOPE: Mapping[Scope, _Errors] = {
 BY_NAME: Mapping[str, _Errors] = {
     "create_wallet": (_wallet_exists,),
     "get_wallet": (errors.WalletNotFound,),
+    "complete_import": (_wallet_exists, AddressExists, ImportExpired),
     "list_policies": _READS_POLICIES,
     "get_policy": (errors.PolicyNotFound, *_READS_POLICIES),
     "get_usage": (errors.PolicyNotFound,),

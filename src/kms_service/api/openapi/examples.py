@@ -10,6 +10,7 @@ from typing import Any
 # Of the phrase "abandon … about" (BIP-39's vectors): nobody may keep anything under it.
 ADDRESS = "0x9858EfFD232B4033E47d90003D41EC34EcaEda94"
 PRIVATE_KEY = "0x1ab42cc412b618bdea3a599e3c9bae199ebf030895b039e9db1e30dafb12b727"
+PUBLIC_KEY = "0x0237b0bb7a8288d38ed49a524b5dc98cff3eb5ca824c9f9dc0dfdb3d9cd600f299"
 ALIAS = "Empressa-wallet-key-1"
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 OTHER_KEY = "arn:aws:kms:eu-west-1:111122223333:key/0987dcba-09fe-87dc-65ba-ab0987654321"
@@ -31,11 +32,14 @@ class Example:
 _WALLET = {
     "userId": "alice",
     "walletAddress": ADDRESS,
+    "compressedPublicKey": PUBLIC_KEY,
     "kmsKeyId": KEY,
     "kmsRegion": "eu-west-1",
     "createdAt": AT,
 }
 _ALICE = {"userId": "alice"}
+_RELEASED = {"userId": "alice", "walletAddress": ADDRESS, "privateKey": PRIVATE_KEY}
+_IMPORT = "0b1f6a0e-7c0d-4a83-9a0c-5d5f0e6b2a77"
 _MATERIAL = {"keyMaterialId": "0f1e2d3c4b5a", "currentSince": None, "wallets": 1200}
 _POOL_KEY = {
     "keyId": KEY,
@@ -57,7 +61,7 @@ _POOL_KEY = {
 _POOL = {
     "keys": [_POOL_KEY],
     "currentActiveKeys": [KEY],
-    "rotationSchedule": {"automatic": True, "periodInDays": 90},
+    "rotationSchedule": {"automatic": True, "periodInDays": 90, "enabled": True, "intervalMonths": 3},
     "otherKeys": [],
 }
 _JOB = {
@@ -139,8 +143,26 @@ _WALLETS: Mapping[str, Example] = {
     "createWallets": Example(
         {200: {"results": [{"userId": "alice", "status": 200, "wallet": _WALLET}]}}, {"userIds": ["alice"]}
     ),
-    "getPrivateKey": Example(
-        {200: {"userId": "alice", "walletAddress": ADDRESS, "privateKey": PRIVATE_KEY}}, parameters=_ALICE
+    "getPrivateKey": Example({200: _RELEASED}, parameters=_ALICE),
+    "getPrivateKeyOfUser": Example({200: _RELEASED}, parameters=_ALICE),
+    "getVerifierPrivateKey": Example({200: _RELEASED}),
+    "beginImport": Example(
+        {
+            201: {
+                "importId": _IMPORT,
+                "recipientPublicKey": "B6N8vBQgk8i3VdwbEOhstCY3StFqqFPtC9/AsrhtHHw=",
+                "expiresAt": "2026-11-26T09:45:00Z",
+            }
+        }
+    ),
+    "completeImport": Example(
+        {201: _WALLET},
+        {
+            "importId": _IMPORT,
+            "encapsulatedKey": "SNqcm2RXTKD0qJJd4wPi5PQuRQQBZWfqZYdizxWehg0=",
+            "ciphertext": "kHEksCneDQfoA53XjpzpRkbbZKgR4wGPj826n2rlPE5sXKzpJcyTcCmRP+FHWk8X",
+        },
+        _ALICE,
     ),
     "exportPrivateKey": Example(
         {
@@ -238,6 +260,7 @@ _OPERATIONS: Mapping[str, Example] = {
     "closeSeal": Example({200: _SEALED}, {"reason": "a token may have leaked"}),
     "openSeal": Example({200: _OPEN}),
     "getPool": Example({200: _POOL}),
+    "getStatus": Example({200: _POOL}),
     "refreshPool": Example({200: _POOL}),
     "putKey": Example(
         {200: {**_POOL_KEY, "mode": "draining"}}, {"mode": "draining"}, parameters={"alias": ALIAS}

@@ -1,7 +1,7 @@
 """`/kms/pool`: the key pool, shown and steered."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from pydantic import Field, PlainSerializer
@@ -14,16 +14,13 @@ from kms_service.kms.keys.pool import DescribedKey, KeyMode, KeyStatus
 from kms_service.service.pool.materials import behind
 from kms_service.service.pool.state import PoolKey, PoolState
 
-router = APIRouter(
-    prefix="/kms/pool",
-    tags=["key pool"],
-    route_class=AuthenticatedRoute,
-    responses={
-        401: {"model": Problem},
-        403: {"model": Problem},
-        503: {"model": Problem},
-    },
-)
+_ROUTES: dict[str, Any] = {
+    "tags": ["key pool"],
+    "route_class": AuthenticatedRoute,
+    "responses": {401: {"model": Problem}, 403: {"model": Problem}, 503: {"model": Problem}},
+}
+router = APIRouter(prefix="/kms/pool", **_ROUTES)
+status_router = APIRouter(prefix="/kms", **_ROUTES)
 
 Time = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
 AliasInPath = Annotated[
@@ -85,10 +82,15 @@ class OtherKeyView(AnswerModel):
 
 
 class RotationSchedule(AnswerModel):
-    """Automatic only if every key rotates by itself; the longest period of all keys."""
+    """Automatic only if every key rotates by itself; the longest period of all keys.
+
+    The last two are what the ported service calls the first two.
+    """
 
     automatic: bool
     period_in_days: int | None
+    enabled: bool = Field(description="as `automatic`")
+    interval_months: int | None = Field(description="`periodInDays` in whole months")
 
 
 class PoolView(AnswerModel):
@@ -100,7 +102,9 @@ class PoolView(AnswerModel):
     other_keys: list[OtherKeyView]
 
 
+# The second path is the ported service's: one handler.
 @router.get("", openapi_extra=needs(Scope.POOL_READ))
+@status_router.get("/status", name="get_status", openapi_extra=needs(Scope.POOL_READ))
 async def get_pool(request: Request) -> PoolView:
     """Every key with its state, mode, rotation, wallets and last use; asks KMS nothing."""
     return pool_view(await in_time(request, services(request).pool_service.state))
@@ -135,7 +139,7 @@ def pool_view(state: PoolState) -> PoolView:
         current_active_keys=[
             key.info.key_arn for key in state.keys if isinstance(key.info, DescribedKey) and key.info.wraps
         ],
-        rotation_schedule=RotationSchedule(
+        rotation_schedule=_schedule(
             automatic=all(each is not None and each.enabled for each in rotations),
             period_in_days=max(periods, default=None),
         ),
@@ -145,6 +149,13 @@ def pool_view(state: PoolState) -> PoolView:
             )
             for other in state.others
         ],
+    )
+
+
+def _schedule(*, automatic: bool, period_in_days: int | None) -> RotationSchedule:
+    months = None if period_in_days is None else round(period_in_days * 12 / 365)
+    return RotationSchedule(
+        automatic=automatic, period_in_days=period_in_days, enabled=automatic, interval_months=months
     )
 
 

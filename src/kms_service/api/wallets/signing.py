@@ -44,7 +44,12 @@ router = APIRouter(
 )
 
 
-def _base64(value: Any) -> bytes:
+def strict_base64(value: Any) -> bytes:
+    """The bytes of base64 in the standard alphabet with padding, and of nothing else.
+
+    Raises:
+        ValueError: it is another text, or no text.
+    """
     try:
         decoded = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError, TypeError):
@@ -57,7 +62,7 @@ def _base64(value: Any) -> bytes:
 
 Base64 = Annotated[
     bytes,
-    BeforeValidator(_base64),
+    BeforeValidator(strict_base64),
     WithJsonSchema({"type": "string", "contentEncoding": "base64", "maxLength": 64}),
 ]
 Text = Annotated[str, BeforeValidator(json_values.text)]

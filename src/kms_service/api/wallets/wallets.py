@@ -13,7 +13,7 @@ from kms_service.api import problems
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel, UserId, UserIdInPath
 from kms_service.api.security import AuthenticatedRoute, needs
-from kms_service.errors import InvalidRequest, KmsServiceError
+from kms_service.errors import IntegrityFailure, InvalidRequest, KmsServiceError, WalletNotFound
 from kms_service.service.wallets.wallets import Ensured
 from kms_service.store.wallets.find import WalletRow
 from kms_service.telemetry import context, metrics
@@ -34,6 +34,11 @@ router = APIRouter(
     },
 )
 
+_private_key: dict[str, Any] = {
+    "openapi_extra": needs(Scope.PRIVATE_KEYS_READ),
+    "responses": {404: {"model": Problem}, 500: {"model": Problem}},
+}
+
 Rfc3339 = Annotated[
     datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))
 ]
@@ -50,22 +55,34 @@ class WalletView(AnswerModel):
 
     user_id: str
     wallet_address: str = Field(description="EIP-55")
+    compressed_public_key: str = Field(description="0x and 33 bytes in hex")
     kms_key_id: str = Field(description="ARN of the key that wraps the wallet's DEK")
     kms_region: str
     created_at: Rfc3339
 
 
+class RefusedWallet(AnswerModel):
+    """A row that somebody else wrote or changed: only whose it says to be, and what is wrong."""
+
+    user_id: str
+    problem: dict[str, Any]
+
+
 class WalletPage(AnswerModel):
-    """One page of wallets; `nextCursor` is null on the last."""
+    """One page of wallets; `nextCursor` is null on the last.
+
+    `refused`, absent where there are none, are rows whose MAC does not hold: their address is not told.
+    """
 
     wallets: list[WalletView]
     next_cursor: str | None
+    refused: list[RefusedWallet] = Field(default_factory=list)
 
 
 class NewWallets(RequestModel):
-    """Whose wallets to make, at most 100."""
+    """Whose wallets to make, at most 100. An id that no user may have is a problem of its own item."""
 
-    user_ids: Annotated[list[UserId], Field(min_length=1, max_length=BATCH_USERS)]
+    user_ids: Annotated[list[str], Field(min_length=1, max_length=BATCH_USERS)]
 
 
 class BatchResult(AnswerModel):
@@ -107,12 +124,17 @@ async def create_wallet(request: Request, body: NewWallet, response: Response) -
 @router.post("/batch", openapi_extra=needs(Scope.WALLETS_CREATE), response_model_exclude_none=True)
 async def create_wallets(request: Request, body: NewWallets) -> BatchResults:
     """Make or find the wallets of up to 100 users; one failure stops nothing."""
-    outcomes = await in_time(request, services(request).wallets.ensure_wallets, body.user_ids)
+    faults = {
+        place: fault for place, user_id in enumerate(body.user_ids) if (fault := _fault(place, user_id))
+    }
+    good = [user_id for place, user_id in enumerate(body.user_ids) if place not in faults]
+    made = iter(await in_time(request, services(request).wallets.ensure_wallets, good))
+    outcomes = [faults.get(place) or next(made) for place in range(len(body.user_ids))]
     pairs = zip(body.user_ids, outcomes, strict=True)
     return BatchResults(results=[_result(user_id, outcome) for user_id, outcome in pairs])
 
 
-@router.get("", openapi_extra=needs(Scope.WALLETS_READ))
+@router.get("", openapi_extra=needs(Scope.WALLETS_READ), response_model_exclude_unset=True)
 async def list_wallets(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=PAGE_WALLETS)] = 100,
@@ -124,8 +146,12 @@ async def list_wallets(
     page = await in_time(
         request, services(request).wallets.list_wallets, limit=limit, after=after, kms_key_id=kms_key_id
     )
-    next_cursor = None if page.next_after is None else _encode_cursor(page.next_after)
-    return WalletPage(wallets=[wallet_view(wallet) for wallet in page.wallets], next_cursor=next_cursor)
+    found = WalletPage(
+        wallets=[wallet_view(wallet) for wallet in page.wallets],
+        next_cursor=None if page.next_after is None else _encode_cursor(page.next_after),
+    )
+    refused = [refused_wallet(user_id) for user_id in page.refused]
+    return found.model_copy(update={"refused": refused}) if refused else found
 
 
 @router.put(
@@ -151,13 +177,24 @@ async def get_wallet(request: Request, user_id: UserIdInPath) -> WalletView:
     return wallet_view(await in_time(request, services(request).wallets.get_wallet, user_id))
 
 
-@router.get(
-    "/{userId}/private-key",
-    openapi_extra=needs(Scope.PRIVATE_KEYS_READ),
-    responses={404: {"model": Problem}, 500: {"model": Problem}},
-)
+# The second path is the ported service's: one handler, so that neither can do what the other cannot.
+@router.get("/{userId}/private-key", **_private_key)
+@router.get("/users/{userId}/private-key", name="get_private_key_of_user", **_private_key)
 async def get_private_key(request: Request, user_id: UserIdInPath) -> PrivateKeyView:
     """The bare private key, after its release is on record. Prefer signing, or the export."""
+    return await _released(request, user_id)
+
+
+@router.get("/platform/verifier-private-key", **_private_key)
+async def get_verifier_private_key(request: Request) -> PrivateKeyView:
+    """The private key of the wallet that `PLATFORM_VERIFIER_USER_ID` names; 404 without that setting."""
+    user_id = services(request).settings.platform_verifier_user_id
+    if user_id is None:
+        raise WalletNotFound
+    return await _released(request, user_id)
+
+
+async def _released(request: Request, user_id: str) -> PrivateKeyView:
     released = await in_time(request, services(request).wallets.get_private_key_for_user, user_id)
     return PrivateKeyView(
         user_id=released.user_id,
@@ -171,10 +208,17 @@ def wallet_view(wallet: WalletRow) -> WalletView:
     return WalletView(
         user_id=wallet.user_id,
         wallet_address=wallet.wallet_address,
+        compressed_public_key=wallet.compressed_public_key,
         kms_key_id=wallet.kms_key_id,
         kms_region=wallet.kms_region,
         created_at=wallet.created_at,
     )
+
+
+def refused_wallet(user_id: str) -> RefusedWallet:
+    """A row as it is answered whose MAC does not hold."""
+    problem = problems.problem(IntegrityFailure("row MAC"))
+    return RefusedWallet(user_id=user_id, problem={**problem, "requestId": context.request_id.get()})
 
 
 def _status(ensured: Ensured) -> int:
@@ -190,6 +234,15 @@ def _result(user_id: str, outcome: Ensured | KmsServiceError) -> BatchResult:
 
 
 _user_id = TypeAdapter(UserId)
+
+
+def _fault(place: int, user_id: str) -> InvalidRequest | None:
+    try:
+        _user_id.validate_python(user_id)
+    except ValidationError:
+        # from None, by returning: pydantic's error holds the value.
+        return InvalidRequest("is not 1 to 128 characters of A-Z a-z 0-9 . _ : @ -", f"userIds.{place}")
+    return None
 
 
 def _encode_cursor(user_id: str) -> str:

@@ -43,6 +43,9 @@ class _Share(click.ParamType[float]):
     "--at-once", type=click.IntRange(1, 256), default=16, show_default=True, help="Wallets at a time."
 )
 @click.option("--rate", type=click.FloatRange(min=0.1), help="Wallets a second, at most.")
+@click.option(
+    "--authenticate", is_flag=True, help="Give wallets of a version before MACs their MAC, once they opened."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def verify(
@@ -53,12 +56,16 @@ async def verify(
     at_once: int,
     rate: float | None,
     *,
+    authenticate: bool,
     as_json: bool,
 ) -> None:
-    """Open every stored wallet, derive its address again, compare, and release nothing.
+    """Open every stored wallet, derive its address again, check its MAC, and release nothing.
 
+    Also names wallets that no audit row tells of, and such rows without their wallet (not with --key).
     One kms:Decrypt a wallet, one audit row a run. Failures are printed as they are found. Stopped by Ctrl-C
-    it says where to go on. Exits 1 if any wallet did not open, 130 when stopped.
+    it says where to go on. Exits 1 if anything was found, 130 when stopped.
+
+    --authenticate is for once after an upgrade from a version before MACs: without a MAC no address is told.
     """
     stop_on_sigterm()
     # So many places that a key's share of them is what was asked for.
@@ -76,7 +83,12 @@ async def verify(
 
         with suppress(asyncio.CancelledError), _shown() as report:
             last = await services.wallet_verifier.verify(
-                chosen, after=after, at_once=at_once, rate_per_second=rate, report=remember
+                chosen,
+                after=after,
+                at_once=at_once,
+                rate_per_second=rate,
+                authenticate=authenticate,
+                report=remember,
             )
     _conclude(last, as_json=as_json)
 
@@ -88,11 +100,15 @@ def _conclude(run: Verification, *, as_json: bool) -> None:
         click.echo(
             f"{run.opened:,} wallets opened, {run.failed:,} failed, {run.passed:,} of {run.total:,} passed."
         )
+        if run.authenticated:
+            click.echo(f"{run.authenticated:,} wallets got their MAC.")
+        if run.unreconciled:
+            click.echo(f"{run.unreconciled:,} wallets and rows of the audit log do not match.")
         if not run.complete:
             click.echo(f"Stopped. Go on with: --after {run.cursor!r}")
     if not run.complete:
         raise click.exceptions.Exit(130)
-    if run.failed:
+    if run.failed or run.unreconciled:
         raise click.exceptions.Exit(1)
 
 
@@ -103,6 +119,8 @@ def _facts(run: Verification) -> dict[str, Any]:
         "passed": run.passed,
         "opened": run.opened,
         "failed": run.failed,
+        "authenticated": run.authenticated,
+        "unreconciled": run.unreconciled,
         "cursor": run.cursor,
         "failures": [
             {"userId": each.user_id, "kmsKeyId": each.kms_key_id, "code": each.code, "reason": each.reason}
@@ -167,4 +185,5 @@ def _passed(run: Verification) -> str:
 
 
 def _line(failure: WalletFailure) -> str:
-    return f"{failure.user_id}  {failure.code}: {failure.reason}  under {failure.kms_key_id}"
+    under = f"  under {failure.kms_key_id}" if failure.kms_key_id else ""
+    return f"{failure.user_id}  {failure.code}: {failure.reason}{under}"

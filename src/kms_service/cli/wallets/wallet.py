@@ -1,21 +1,24 @@
-"""`kms-service wallet list`."""
+"""`kms-service wallet list` and `wallet import`."""
 
-from collections.abc import AsyncIterator
+import re
+import sys
 
 import click
 
 from kms_service.api.wallets.wallets import wallet_view
-from kms_service.bootstrap import Services
 from kms_service.cli.process.command import key_arn, operator_services
 from kms_service.cli.process.loop import on_loop
+from kms_service.crypto.material import Mnemonic, PrivateKey
+from kms_service.settings import USER_ID
 from kms_service.store.wallets.find import WalletRow
 
 _PAGE_WALLETS = 500
+_LONGEST_INPUT = 4096
 
 
 @click.group()
 def wallet() -> None:
-    """See which wallets there are; nothing here opens one."""
+    """See which wallets there are, and take one in; nothing here opens one."""
 
 
 @wallet.command(name="list")
@@ -27,31 +30,63 @@ def wallet() -> None:
 async def list_wallets(key: str | None, after: str | None, limit: int, *, as_json: bool) -> None:
     """List wallets in order of user id: user, address, time and key.
 
-    With an ARN for --key it needs the database only, so it works while KMS does not.
+    A row whose MAC does not hold is named on standard error, without its address; then it exits 1.
     """
     async with operator_services() as services:
-        last = None
-        async for row in _rows(services, await key_arn(services, key), after, limit + 1):
-            if limit == 0:
-                click.echo(f"There are more. Go on with: --after {last!r}", err=True)
-                return
-            click.echo(wallet_view(row).model_dump_json(by_alias=True) if as_json else _line(row))
-            last, limit = row.user_id, limit - 1
+        kms_key_id, refused = await key_arn(services, key), 0
+        while limit > 0:
+            page = await services.wallets.list_wallets(
+                limit=min(limit, _PAGE_WALLETS), after=after, kms_key_id=kms_key_id
+            )
+            for row in page.wallets:
+                click.echo(wallet_view(row).model_dump_json(by_alias=True) if as_json else _line(row))
+            for user_id in page.refused:
+                click.echo(f"{user_id}  integrity_failure: kms-service verify tells more", err=True)
+            refused += len(page.refused)
+            limit -= len(page.wallets) + len(page.refused)
+            after = page.next_after
+            if after is None:
+                break
+    if after is not None:
+        click.echo(f"There are more. Go on with: --after {after!r}", err=True)
+    if refused:
+        raise click.exceptions.Exit(1)
 
 
-async def _rows(
-    services: Services, kms_key_id: str | None, after: str | None, limit: int
-) -> AsyncIterator[WalletRow]:
-    while limit > 0:
-        page = await services.wallets.list_wallets(
-            limit=min(limit, _PAGE_WALLETS), after=after, kms_key_id=kms_key_id
-        )
-        for row in page.wallets:
-            yield row
-        limit -= len(page.wallets)
-        after = page.next_after
-        if after is None:
-            return
+@wallet.command(name="import")
+@click.argument("user")
+@click.option("--json", "as_json", is_flag=True, help="Print the wallet as in GET /wallets/{userId}.")
+@on_loop
+async def import_wallet(user: str, *, as_json: bool) -> None:
+    """Take in a wallet that was made elsewhere.
+
+    A phrase of 12 to 24 English words, or a private key in hex. Asked for without echo, or read from standard
+    input where that is no terminal: never an argument, which other users of the machine could see. Refused
+    when the user has a wallet, or another user has this one.
+    """
+    if not re.fullmatch(USER_ID, user) or user in {".", ".."}:
+        raise click.ClickException("USER is not 1 to 128 characters of A-Z a-z 0-9 . _ : @ -")
+    secret = _secret(_typed())
+    async with operator_services() as services:
+        await services.pool_service.refresh()
+        row = await services.importer.take(user, secret, field="standard input")
+    click.echo(wallet_view(row).model_dump_json(by_alias=True) if as_json else _line(row))
+
+
+def _typed() -> str:
+    if sys.stdin.isatty():
+        typed: str = click.prompt("Phrase or private key", hide_input=True)
+        return typed
+    return sys.stdin.read(_LONGEST_INPUT)
+
+
+def _secret(typed: str) -> PrivateKey | Mnemonic:
+    # People copy phrases from paper, and keys with their prefix.
+    words = " ".join(typed.split()).lower()
+    digits = words.removeprefix("0x")
+    if re.fullmatch(r"[0-9a-f]{64}", digits):
+        return PrivateKey(bytes.fromhex(digits))
+    return Mnemonic(words)
 
 
 def _line(row: WalletRow) -> str:

@@ -1,8 +1,8 @@
 """The key policy of a pool's keys, as data: each role may do one thing, and none may destroy.
 
 Crypto is granted by this policy alone: the account's administrators may manage a key through IAM, but no IAM
-policy can add Encrypt, Decrypt or ReEncrypt for anybody. Encryption contexts keep wallets' DEKs and the audit
-chains' MAC keys apart.
+policy can add Encrypt, Decrypt or ReEncrypt for anybody. Encryption contexts keep wallets' DEKs, the MAC keys
+of audit chains and of rows, and the one-time keys of imports apart.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policies.html and, for the conditions,
 https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
@@ -18,6 +18,8 @@ Statement = dict[str, Any]
 
 WALLET_DEK = "wallet-dek"
 AUDIT_CHAIN = "audit-chain"
+ROW_MAC = "row-mac"
+WALLET_IMPORT = "wallet-import"
 
 # What the account may do to a key through IAM: all but cryptography and grants, which would pass it on.
 ADMINISTRATION = (
@@ -72,6 +74,11 @@ class Roles:
         return _each_once([*self.create, *self.reveal, *self.rotate])
 
     @property
+    def telling(self) -> list[Principal]:
+        """All that tell addresses, and so check the MACs of rows."""
+        return _each_once([*self.create, *self.reveal])
+
+    @property
     def all(self) -> list[Principal]:
         """Every role, once."""
         return _each_once([*self.serving, *self.audit])
@@ -89,6 +96,12 @@ def key_policy(account_root: Principal, roles: Roles) -> dict[str, Any]:
         _allow("CreateWallets", roles.create, ["kms:Encrypt"], purpose=WALLET_DEK),
         _allow("RevealWallets", roles.reveal, ["kms:Decrypt"], purpose=WALLET_DEK),
         _allow("RotateWallets", roles.rotate, ["kms:ReEncryptFrom", "kms:ReEncryptTo"], purpose=WALLET_DEK),
+        _allow("ImportWallets", roles.create, ["kms:Encrypt", "kms:Decrypt"], purpose=WALLET_IMPORT),
+        _allow("CheckRowMacs", roles.telling, ["kms:Encrypt", "kms:Decrypt"], purpose=ROW_MAC),
+        _allow("RotateRowMacs", roles.rotate, ["kms:ReEncryptFrom", "kms:ReEncryptTo"], purpose=ROW_MAC),
+        _allow(
+            "RotateAuditChains", roles.rotate, ["kms:ReEncryptFrom", "kms:ReEncryptTo"], purpose=AUDIT_CHAIN
+        ),
         _allow("WriteAuditChains", roles.serving, ["kms:Encrypt"], purpose=AUDIT_CHAIN),
         _allow("VerifyAuditChains", roles.audit, ["kms:Decrypt"], purpose=AUDIT_CHAIN),
         _allow("DescribeKeys", roles.all, DESCRIBING),

@@ -46,11 +46,19 @@ class AuditLog:
         except KmsServiceError as error:
             raise AuditUnavailable from error
 
-    async def record_creation(self, event: Event, wallet: SealedWallet) -> datetime | None:
+    async def record_creation(
+        self, event: Event, wallet: SealedWallet, made_at: datetime | None
+    ) -> datetime | None:
         """Commit a wallet and its audit row together.
 
+        Args:
+            event: what is put on record.
+            wallet: what is stored.
+            made_at: when the wallet was made, if it was made elsewhere; None for now.
+
         Returns:
-            The wallet's creation time; None when the user already had one, and then nothing was written.
+            The wallet's creation time; None when the user already had one, or another user has this address,
+            and then nothing was written.
 
         Raises:
             DatabaseUnavailable: whether both rows are there or neither is unknown.
@@ -58,7 +66,7 @@ class AuditLog:
         """
         async with self._chains.borrowed() as chain:
             row = _linked(chain, event)
-            written = await self._store.append_with_wallet(row, wallet)
+            written = await self._store.append_with_wallet(row, wallet, made_at)
             if written is None:
                 return None
             created_at, now = written

@@ -11,6 +11,7 @@ from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.pool.census import Census
 from kms_service.store.audit.chain_keys import AuditChainKeyStore
 from kms_service.store.rewrap.jobs import RotationStore
+from kms_service.store.row_mac_keys import RowMacKeyStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class KeyLifecycle:
         administration: KeyAdministration,
         census: Census,
         chain_keys: AuditChainKeyStore,
+        row_mac_keys: RowMacKeyStore,
         rotations: RotationStore,
         audit: AuditLog,
     ) -> None:
@@ -55,6 +57,7 @@ class KeyLifecycle:
         self._administration = administration
         self._census = census
         self._chain_keys = chain_keys
+        self._row_mac_keys = row_mac_keys
         self._rotations = rotations
         self._audit = audit
 
@@ -76,6 +79,7 @@ class KeyLifecycle:
             self._takes_no_wallets(key),
             await self._holds_no_wallets(key_arn),
             await self._holds_no_audit_chains(key_arn),
+            await self._holds_no_row_mac_keys(key_arn),
             await self._is_in_no_rotation(key_arn),
             await self._is_unused(key_arn, unused_for),
         ]
@@ -120,6 +124,12 @@ class KeyLifecycle:
             "before the key was drained may open more, so restart the service first"
         )
         return Condition(False, "keys of audit chains are wrapped by it", remedy)
+
+    async def _holds_no_row_mac_keys(self, key_arn: str) -> Condition:
+        if all(key.wrapped.key_arn != key_arn for key in await self._row_mac_keys.newest()):
+            return Condition(True, "no key of row MACs is wrapped by it")
+        remedy = f"kms-service rotation start --from {key_arn} --no-dry-run moves it"
+        return Condition(False, "a key of row MACs is wrapped by it: no address could be told", remedy)
 
     async def _is_in_no_rotation(self, key_arn: str) -> Condition:
         job = await self._rotations.find_live()

@@ -9,12 +9,14 @@ import os
 import random
 import socket
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 
 from kms_service.errors import AuditUnavailable, IntegrityFailure, KmsError, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.rewrap.chain_keys import ChainRewrapper
+from kms_service.service.rewrap.row_mac_keys import RowMacKeyRewrapper
 from kms_service.service.rewrap.wallets import Rewrapper, Rewrapping
 from kms_service.store.rewrap.batches import Batch, DueWallet, FailedWallet, LeaseLost, Round
 from kms_service.store.rewrap.jobs import Rotation, RotationStatus, RotationStore
@@ -43,14 +45,14 @@ class RotationWorker:
         store: RotationStore,
         work: RotationWork,
         rewrapper: Rewrapper,
-        chains: ChainRewrapper,
+        mac_keys: Sequence[ChainRewrapper | RowMacKeyRewrapper],
         pool: KmsKeyPool,
         audit: AuditLog,
     ) -> None:
         self._store = store
         self._work = work
         self._rewrapper = rewrapper
-        self._chains = chains
+        self._mac_keys = mac_keys
         self._pool = pool
         self._audit = audit
         self._name = f"{socket.gethostname()[:150]}:{os.getpid()}"
@@ -102,7 +104,7 @@ class RotationWorker:
         if batch is None and job.cursor_source < len(job.sources):
             batch = await self._work.claim(job, self._name)
         elif batch is None:
-            await self._rewrap_chains(job)
+            await self._rewrap_mac_keys(job)
             if await self._work.finish_sweep(job):
                 await self._report_end(job)
             return WAIT_SECONDS
@@ -110,16 +112,17 @@ class RotationWorker:
             await self._work_off(job, batch)
         return 0
 
-    async def _rewrap_chains(self, job: Rotation) -> None:
+    async def _rewrap_mac_keys(self, job: Rotation) -> None:
         destinations = self._usable(job)
         if job.wrapped_before is not None or not destinations:
             return
         try:
-            await self._chains.rewrap(job.sources, destinations)
+            for kind in self._mac_keys:
+                await kind.rewrap(job.sources, destinations)
         except (IntegrityFailure, KmsError) as error:
             # No wallet is lost by it; what is left keeps the key from being retired, and is shown there.
-            log.warning("audit_chain_keys_left", rotation=str(job.rotation_id), reason=error.reason)
-            await self._work.note(job, f"audit chain keys: {error.code}: {error.reason}")
+            log.warning("mac_keys_left", rotation=str(job.rotation_id), reason=error.reason)
+            await self._work.note(job, f"MAC keys: {error.code}: {error.reason}")
 
     async def _work_off(self, job: Rotation, batch: Batch) -> None:
         finished = False

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kms_service import ethereum
 from kms_service.crypto import envelope
+from kms_service.crypto.envelope import SealedAccount, SealedPhrase
 from kms_service.errors import IntegrityFailure, KmsError
 from kms_service.ethereum import Account
 from kms_service.kms.aws import AwsKmsService
@@ -21,9 +22,10 @@ def encryption_context(wallet_address: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An opened wallet: its account, a secret of the caller's frame, and the KMS request that opened it."""
+    """An opened wallet, a secret of the caller's frame, and the KMS request that opened it."""
 
     account: Account
+    contents: SealedPhrase | SealedAccount
     kms_request_id: str | None
 
 
@@ -37,7 +39,7 @@ class WalletOpener:
         """The account sealed in a row, if everything about the row holds together.
 
         Checked: KMS answered for the row's key, with 32 bytes; the tag holds for this user and address; the
-        address derived again is the row's.
+        key's address is the row's. A key that lies in the envelope is not derived from its phrase again.
 
         Raises:
             IntegrityFailure: one of these does not hold; which one is only logged.
@@ -66,16 +68,41 @@ class WalletOpener:
     async def _opened(self, wallet: SealedWallet) -> Opened:
         unwrapped = await self._kms.decrypt(wallet.dek, encryption_context(wallet.wallet_address))
         try:
-            mnemonic = envelope.open_(
+            contents = envelope.open_(
                 wallet.encrypted_seed,
                 unwrapped.dek,
                 user_id=wallet.user_id,
                 wallet_address=wallet.wallet_address,
             )
-            return Opened(_matching(ethereum.derive(mnemonic), wallet.wallet_address), unwrapped.request_id)
+            account = _matching(account_in(contents), wallet.wallet_address)
+            return Opened(account, contents, unwrapped.request_id)
         except IntegrityFailure as error:
             error.kms_request_id = unwrapped.request_id
             raise
+
+
+def check_phrase(opened: Opened) -> None:
+    """Pass when a wallet's phrase, where it has one, derives to the key that lies beside it.
+
+    Raises:
+        IntegrityFailure: it does not: the wallet pays out, and its phrase would restore another.
+    """
+    contents = opened.contents
+    if isinstance(contents, SealedPhrase) or contents.mnemonic is None:
+        return  # the key came from the phrase, or there is none
+    if ethereum.derive_imported(contents.mnemonic).address != opened.account.address:
+        raise IntegrityFailure("phrase", opened.kms_request_id)
+
+
+def account_in(contents: SealedPhrase | SealedAccount) -> Account:
+    """The account of an opened envelope, derived only where the key is not in it. The caller owns the key.
+
+    Raises:
+        IntegrityFailure: no account comes of it.
+    """
+    if isinstance(contents, SealedPhrase):
+        return ethereum.derive(contents.mnemonic)
+    return ethereum.account_of(contents.private_key)
 
 
 def _matching(account: Account, wallet_address: str) -> Account:

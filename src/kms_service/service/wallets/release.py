@@ -11,9 +11,9 @@ from kms_service.ethereum import Account
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.policies.guard import Foreseen, PolicyGuard
 from kms_service.service.policies.operations import Operation
+from kms_service.service.wallets.authenticity import AuthenticWallets
 from kms_service.service.wallets.guard import ReleaseGuard
 from kms_service.service.wallets.opening import WalletOpener
-from kms_service.store.wallets.find import WalletStore
 from kms_service.telemetry import metrics
 
 T = TypeVar("T")
@@ -47,13 +47,13 @@ class Releases:
 
     def __init__(
         self,
-        store: WalletStore,
+        wallets: AuthenticWallets,
         opener: WalletOpener,
         audit: AuditLog,
         guard: ReleaseGuard,
         policies: PolicyGuard,
     ) -> None:
-        self._store = store
+        self._wallets = wallets
         self._opener = opener
         self._audit = audit
         self._guard = guard
@@ -68,7 +68,7 @@ class Releases:
             PolicyDenied: the caller's policy does not allow it; KMS was not asked.
             WalletNotFound: the user has no wallet.
             InvalidRequest: the use does not accept this wallet; KMS was not asked.
-            IntegrityFailure: the row does not open to its own address.
+            IntegrityFailure: the row has not its MAC, or does not open to its own address.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
             AuditUnavailable: the use could not be recorded, so nothing leaves.
         """
@@ -77,7 +77,7 @@ class Releases:
             await self._guard.admit(limited_as(use.kind))
             # By the rules before the wallet is looked for: a refusal tells nothing of who has one.
             judged = await self._policies.judge(holder, user_id, use.operation)
-            wallet = await self._store.find_sealed(user_id)
+            wallet = await self._wallets.find_sealed(user_id)
             if wallet is None:
                 raise WalletNotFound
         event = Event(
@@ -112,7 +112,7 @@ class Releases:
         await self._guard.check_seal()
         foreseen = await self._policies.foresee(_caller(), user_id, use.operation)
         if foreseen.allowed:
-            wallet = await self._store.find_sealed(user_id)
+            wallet = await self._wallets.find_sealed(user_id)
             if wallet is None:
                 raise WalletNotFound
             use.accepts(wallet.wallet_address)

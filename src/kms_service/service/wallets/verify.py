@@ -1,17 +1,21 @@
 """Verifying that stored wallets open: each envelope opened, its address derived again, nothing released."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, KmsUnavailable
+from kms_service.crypto.row_mac import RowLabel, RowMacKeyring, wallet_fields
+from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, KmsThrottled, KmsUnavailable
+from kms_service.ethereum import Account
 from kms_service.kms.errors import KmsCallNotMade
 from kms_service.service.audit.log import OK, AuditLog, Event
 from kms_service.service.audit.requests import LISTED, listings
 from kms_service.service.bounded import map_bounded
-from kms_service.service.wallets.opening import WalletOpener
+from kms_service.service.pace import Pace
+from kms_service.service.row_macs import RowMacs
+from kms_service.service.wallets.authenticity import check
+from kms_service.service.wallets.opening import WalletOpener, check_phrase
 from kms_service.store.wallets.find import SealedWallet
 from kms_service.store.wallets.walk import Chosen, WalletWalk
 
@@ -19,6 +23,7 @@ FAILURES_KEPT = 1000
 BACK_OFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
 FAILED = "failures_found"
 _ACTION = "wallets.verify"
+UNRECONCILED = "unreconciled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,9 @@ class Verification:
         opened: wallets that opened to their own address.
         failed: wallets that did not.
         failures: the first thousand of these.
+        authenticated: wallets that got their MAC in this run.
+        unreconciled: wallets without a row of the audit log that tells of their making, and such rows
+            without their wallet.
         cursor: the last user id before which everything is done: where another run goes on.
         complete: whether the end was reached.
     """
@@ -51,6 +59,8 @@ class Verification:
     opened: int = 0
     failed: int = 0
     failures: list[WalletFailure] = field(default_factory=list)
+    authenticated: int = 0
+    unreconciled: int = 0
     complete: bool = False
 
 
@@ -60,15 +70,25 @@ Report = Callable[[Verification, Sequence[WalletFailure]], None]
 class WalletVerifier:
     """Opens stored wallets as the service would, several at a time, in memory that does not grow."""
 
-    def __init__(self, walk: WalletWalk, opener: WalletOpener, audit: AuditLog) -> None:
+    def __init__(self, walk: WalletWalk, opener: WalletOpener, macs: RowMacs, audit: AuditLog) -> None:
         self._walk = walk
         self._opener = opener
+        self._macs = macs
         self._audit = audit
 
     async def verify(
-        self, chosen: Chosen, *, after: str, at_once: int, rate_per_second: float | None, report: Report
+        self,
+        chosen: Chosen,
+        *,
+        after: str,
+        at_once: int,
+        rate_per_second: float | None,
+        authenticate: bool,
+        report: Report,
     ) -> Verification:
-        """Open every chosen wallet behind user id `after`; no secret leaves this method.
+        """Open every chosen wallet behind user id `after`, check its MAC and its place in the audit log.
+
+        No secret leaves this method. The audit log is looked at whatever is chosen, but not for one key only.
 
         KMS being away or throttling is waited out for a while, then the wallet counts as failed.
 
@@ -77,33 +97,61 @@ class WalletVerifier:
             after: the cursor of an earlier run, or an empty string.
             at_once: wallets opened at a time; each is one kms:Decrypt and a key derivation.
             rate_per_second: wallets begun in a second, at most; None for no limit.
+            authenticate: give wallets that open and have no MAC, as those of a version before MACs, theirs.
             report: told after every stretch how far the run is, and which wallets failed in it.
 
         Raises:
             DatabaseUnavailable: PostgreSQL did not answer.
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: the keys of row MACs could not be unwrapped.
             AuditUnavailable: the run is done and not on record.
         """
         run = Verification(await self._walk.count(chosen, after), after)
-        pace = _Pace(rate_per_second)
-
-        requests: list[str] = []
+        look = _Look(await self._keyring(), Pace(rate_per_second), authenticate)
 
         async def failure(wallet: SealedWallet) -> WalletFailure | None:
-            return await self._failure(wallet, pace, requests)
+            return await self._failure(wallet, look)
 
-        async with self._on_record(run, chosen, requests):
+        async with self._on_record(run, chosen, look.requests):
             while (stretch := await self._walk.next(chosen, run.cursor)) is not None:
                 outcomes = await map_bounded(failure, stretch.chosen, at_once)
-                await self._list_requests(requests)
+                await self._list_requests(look.requests)
                 failures = [outcome for outcome in outcomes if outcome is not None]
                 run.passed += stretch.passed
                 run.opened += len(outcomes) - len(failures)
-                run.failed += len(failures)
-                run.failures += failures[: FAILURES_KEPT - len(run.failures)]
+                run.authenticated = look.authenticated
+                _count(run, failures)
+                unreconciled = await self._unreconciled(chosen, run.cursor, stretch.last_user_id)
                 run.cursor = stretch.last_user_id
-                report(run, failures)
+                report(run, [*failures, *_noted(run, unreconciled)])
+            report(run, _noted(run, await self._unreconciled(chosen, run.cursor, None)))
             run.complete = True
         return run
+
+    async def _keyring(self) -> RowMacKeyring:
+        for seconds in BACK_OFF_SECONDS:
+            try:
+                return await self._macs.keyring()
+            except (KmsThrottled, KmsUnavailable):
+                await asyncio.sleep(seconds)
+        return await self._macs.keyring()
+
+    async def _unreconciled(self, chosen: Chosen, after: str, last: str | None) -> list[WalletFailure]:
+        if chosen.kms_key_id is not None:
+            return []
+        unrecorded, vanished = (
+            await self._walk.unrecorded(after, last),
+            await self._walk.vanished(after, last),
+        )
+        return [
+            *(
+                WalletFailure(user, "", UNRECONCILED, "no audit row tells of its making")
+                for user in unrecorded
+            ),
+            *(
+                WalletFailure(user, "", UNRECONCILED, "its audit row is there, and no wallet")
+                for user in vanished
+            ),
+        ]
 
     @asynccontextmanager
     async def _on_record(self, run: Verification, chosen: Chosen, requests: list[str]) -> AsyncIterator[None]:
@@ -115,7 +163,11 @@ class WalletVerifier:
             scope = f"key={chosen.kms_key_id or 'any'} since={chosen.since} share={chosen.share:g}"
             where = f"after={started_after or '-'} to={'end' if run.complete else run.cursor or '-'}"
             counts = f"opened={run.opened} failed={run.failed}"
-            outcome = FAILED if run.failed else OK
+            if run.authenticated:
+                counts += f" authenticated={run.authenticated}"
+            if run.unreconciled:
+                counts += f" unreconciled={run.unreconciled}"
+            outcome = FAILED if run.failed or run.unreconciled else OK
             await self._list_requests(requests)
             await self._audit.record(Event(_ACTION, outcome=outcome, detail=f"{counts} {scope} {where}"))
 
@@ -125,16 +177,16 @@ class WalletVerifier:
             await self._audit.record(Event(LISTED, detail=detail))
         requests.clear()
 
-    async def _failure(
-        self, wallet: SealedWallet, pace: "_Pace", requests: list[str]
-    ) -> WalletFailure | None:
+    async def _failure(self, wallet: SealedWallet, look: "_Look") -> WalletFailure | None:
         for seconds in (*BACK_OFF_SECONDS, None):
-            await pace.wait()
+            await look.pace.wait()
             try:
                 opened = await self._opener.open(wallet)
-                requests += filter(None, [opened.kms_request_id])
+                look.requests += filter(None, [opened.kms_request_id])
+                check_phrase(opened)
+                await self._check_mac(wallet, opened.account, look)
             except IntegrityFailure as error:
-                requests += filter(None, [error.kms_request_id])
+                look.requests += filter(None, [error.kms_request_id])
                 return _failed(wallet, error, error.reason)
             except KmsError as error:
                 await self._note_lost(wallet, error)
@@ -158,21 +210,42 @@ class WalletVerifier:
             )
             await self._audit.record(event)
 
-
-class _Pace:
-    """Lets callers through at a steady rate."""
-
-    def __init__(self, rate_per_second: float | None) -> None:
-        self._interval = 0.0 if rate_per_second is None else 1 / rate_per_second
-        self._next = time.monotonic()
-
-    async def wait(self) -> None:
-        """Return when it is the caller's turn."""
-        if not self._interval:
+    async def _check_mac(self, wallet: SealedWallet, account: Account, look: "_Look") -> None:
+        if wallet.mac is not None or not look.authenticate:
+            check(look.ring, wallet)
+            if wallet.compressed_public_key != account.compressed_public_key:
+                raise IntegrityFailure("public key")
             return
-        turn = max(self._next, time.monotonic())
-        self._next = turn + self._interval
-        await asyncio.sleep(max(0.0, turn - time.monotonic()))
+        # It opened under KMS's key for this user and address: that is what the MAC says from now on.
+        public_key = account.compressed_public_key
+        mac = look.ring.make(
+            RowLabel.WALLET, wallet_fields(wallet.user_id, wallet.wallet_address, public_key)
+        )
+        if not await self._walk.authenticate(replace(wallet, compressed_public_key=public_key, mac=mac)):
+            raise IntegrityFailure("row changed meanwhile")
+        look.authenticated += 1
+
+
+@dataclass(slots=True)
+class _Look:
+    """How a run looks at wallets, how many it gave a MAC, and the KMS requests that are not on record yet."""
+
+    ring: RowMacKeyring
+    pace: Pace
+    authenticate: bool
+    authenticated: int = 0
+    requests: list[str] = field(default_factory=list)
+
+
+def _count(run: Verification, failures: Sequence[WalletFailure]) -> None:
+    run.failed += len(failures)
+    run.failures += failures[: FAILURES_KEPT - len(run.failures)]
+
+
+def _noted(run: Verification, unreconciled: list[WalletFailure]) -> list[WalletFailure]:
+    run.unreconciled += len(unreconciled)
+    run.failures += unreconciled[: FAILURES_KEPT - len(run.failures)]
+    return unreconciled
 
 
 def _failed(wallet: SealedWallet, error: IntegrityFailure | KmsError, reason: str) -> WalletFailure:

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kms_service import ethereum
-from kms_service.crypto import envelope
+from kms_service.crypto.envelope import SealedAccount
 from kms_service.crypto.export import ExportSeal, SealedKey, UnusableRecipientKey
 from kms_service.crypto.material import PrivateKey
 from kms_service.errors import InvalidRequest, KmsServiceError, WalletExists, WalletNotFound
 from kms_service.ethereum import Account
-from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.bounded import map_bounded
 from kms_service.service.policies.operations import KeyRelease
-from kms_service.service.wallets.opening import encryption_context
+from kms_service.service.wallets.authenticity import AuthenticWallets, RefusedWallet
+from kms_service.service.wallets.keeping import WalletKeeper
 from kms_service.service.wallets.release import Releases, Use
-from kms_service.store.wallets.find import SealedWallet, WalletRow, WalletStore
+from kms_service.store.wallets.find import WalletRow
 
 BATCH_AT_ONCE = 4
 
@@ -47,22 +47,28 @@ class SealedExport:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Wallets in order of `user_id`; `next_after` continues behind them, None when there are no more."""
+    """Wallets in order of `user_id`; `next_after` continues behind them, None when there are no more.
+
+    `refused` are the users of rows among them whose MAC does not hold.
+    """
 
     wallets: Sequence[WalletRow]
+    refused: Sequence[str]
     next_after: str | None
 
 
 class WalletsKmsService:
     """Creates, finds and opens wallets.
 
-    Every method raises DatabaseUnavailable when PostgreSQL does not answer, and the KMS errors of what it
-    calls; nothing is half done then.
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer, the KMS errors of what it calls
+    (nothing is half done then), and IntegrityFailure for a row whose MAC does not hold.
     """
 
-    def __init__(self, store: WalletStore, pool: KmsKeyPool, releases: Releases, audit: AuditLog) -> None:
-        self._store = store
-        self._pool = pool
+    def __init__(
+        self, wallets: AuthenticWallets, keeper: WalletKeeper, releases: Releases, audit: AuditLog
+    ) -> None:
+        self._wallets = wallets
+        self._keeper = keeper
         self._releases = releases
         self._audit = audit
 
@@ -79,7 +85,7 @@ class WalletsKmsService:
 
     async def ensure_wallet(self, user_id: str) -> Ensured:
         """The user's wallet, made now if there was none; the same one under any race."""
-        existing = await self._store.find(user_id)
+        existing = await self._wallets.find(user_id)
         if existing is not None:
             return Ensured(existing, created=False)
         async with self._audit.refusals(Event("wallet.create", user_id=user_id)):
@@ -100,16 +106,20 @@ class WalletsKmsService:
         Raises:
             WalletNotFound: the user has none.
         """
-        wallet = await self._store.find(user_id)
+        wallet = await self._wallets.find(user_id)
         if wallet is None:
             raise WalletNotFound
         return wallet
 
     async def list_wallets(self, *, limit: int, after: str | None, kms_key_id: str | None) -> Page:
         """One keyset page: up to `limit` wallets behind user `after`, optionally of one key only."""
-        rows = await self._store.page(limit=limit + 1, after=after, kms_key_id=kms_key_id)
-        more = len(rows) > limit
-        return Page(rows[:limit], rows[limit - 1].user_id if more else None)
+        rows = await self._wallets.page(limit=limit + 1, after=after, kms_key_id=kms_key_id)
+        page, more = rows[:limit], len(rows) > limit
+        return Page(
+            [row for row in page if isinstance(row, WalletRow)],
+            [row.user_id for row in page if isinstance(row, RefusedWallet)],
+            page[-1].user_id if more else None,
+        )
 
     async def get_private_key_for_user(self, user_id: str) -> ReleasedKey:
         """The user's private key, once its release is on record (invariant 3). The caller owns the secret.
@@ -152,23 +162,10 @@ class WalletsKmsService:
 
     async def _create(self, user_id: str) -> WalletRow | None:
         mnemonic = ethereum.generate_mnemonic()
-        address = ethereum.derive(mnemonic).address
-        dek = envelope.new_data_key()
-        wrapped = await self._pool.wrap(dek, encryption_context(address))
-        seed = envelope.seal(mnemonic, dek, user_id=user_id, wallet_address=address)
-        event = Event(
-            "wallet.create",
-            user_id=user_id,
-            wallet_address=address,
-            kms_key_id=wrapped.dek.key_arn,
-            kms_request_id=wrapped.request_id,
+        account = ethereum.derive(mnemonic)
+        return await self._keeper.keep(
+            "wallet.create", user_id, account, SealedAccount(account.private_key, mnemonic), made_at=None
         )
-        created_at = await self._audit.record_creation(
-            event, SealedWallet(user_id, address, seed, wrapped.dek)
-        )
-        if created_at is None:
-            return None
-        return WalletRow(user_id, address, wrapped.dek.key_arn, wrapped.dek.region, created_at)
 
 
 def _in_request_order(

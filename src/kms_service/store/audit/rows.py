@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, Select, bindparam, func, select, true
+from sqlalchemy import CTE, DateTime, Select, bindparam, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 
 from kms_service.crypto.material import WrappedDek
@@ -89,15 +89,20 @@ class AuditStore:
         return at
 
     async def append_with_wallet(
-        self, row: AuditRow, wallet: SealedWallet
+        self, row: AuditRow, wallet: SealedWallet, made_at: datetime | None
     ) -> tuple[datetime, datetime] | None:
         """Insert a wallet and its audit row in one statement, committed on return.
 
+        Args:
+            row: the audit row.
+            wallet: what is stored.
+            made_at: when it was made; None for now.
+
         Returns:
-            The wallet's creation time and the database's time; None when the user already had a wallet, and
-            then neither row exists.
+            The wallet's creation time and the database's time; None when the user already had a wallet, or
+            another user has this address, and then neither row exists.
         """
-        answer = await self._database.row(_APPEND_WITH_WALLET, _parameters(row, wallet))
+        answer = await self._database.row(_APPEND_WITH_WALLET, _parameters(row, wallet, made_at))
         return None if answer is None else (answer[0], answer[1])
 
 
@@ -107,12 +112,18 @@ def _append_with_wallet() -> Select[Any]:
         .values(
             user_id=bindparam("user_id"),
             wallet_address=bindparam("wallet_address"),
+            compressed_public_key=bindparam("compressed_public_key"),
             encrypted_seed=bindparam("encrypted_seed"),
             encrypted_dek=bindparam("encrypted_dek"),
             kms_key_id=bindparam("kms_key_id"),
             kms_region=bindparam("kms_region"),
+            wallet_mac=bindparam("wallet_mac"),
+            wallet_mac_key_id=bindparam("wallet_mac_key_id"),
+            # Kept where a wallet was made before it came here.
+            created_at=func.coalesce(bindparam("made_at", type_=DateTime(timezone=True)), func.now()),
         )
-        .on_conflict_do_nothing(index_elements=[wallets.c.user_id])
+        # Of any kind: the user has a wallet, or another user has this one.
+        .on_conflict_do_nothing()
         .returning(wallets.c.created_at)
         .cte("made")
     )
@@ -148,15 +159,19 @@ def _columns(row: AuditRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _EVENT}
 
 
-def _parameters(row: AuditRow, wallet: SealedWallet) -> dict[str, Any]:
+def _parameters(row: AuditRow, wallet: SealedWallet, made_at: datetime | None) -> dict[str, Any]:
     return {
         **_columns(row),
         "user_id": wallet.user_id,
         "wallet_address": wallet.wallet_address,
+        "compressed_public_key": wallet.compressed_public_key,
         "encrypted_seed": wallet.encrypted_seed,
         "encrypted_dek": wallet.dek.blob,
         "kms_key_id": wallet.dek.key_arn,
         "kms_region": wallet.dek.region,
+        "wallet_mac": None if wallet.mac is None else wallet.mac.mac,
+        "wallet_mac_key_id": None if wallet.mac is None else wallet.mac.key_id,
+        "made_at": made_at,
     }
 
 

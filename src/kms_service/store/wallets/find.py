@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Select, bindparam, select
 
-from kms_service.crypto.material import WrappedDek
+from kms_service.crypto.material import RowMac, WrappedDek
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.prepared import PreparedStatement
 from kms_service.store.postgres.tables import wallets
@@ -19,38 +20,67 @@ class WalletRow:
 
     user_id: str
     wallet_address: str
+    compressed_public_key: str
     kms_key_id: str
     kms_region: str
     created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class SealedWallet:
-    """What opening a wallet needs: bytes that are useless without KMS."""
+class StoredWallet:
+    """A wallet as the database has it: nobody's word before its MAC is checked.
+
+    `compressed_public_key` and `mac` are None in rows of the version before them.
+    """
 
     user_id: str
     wallet_address: str
+    compressed_public_key: str | None
+    kms_key_id: str
+    kms_region: str
+    created_at: datetime
+    mac: RowMac | None
+
+
+@dataclass(frozen=True, slots=True)
+class SealedWallet:
+    """What opening a wallet needs: bytes that are useless without KMS, with the MAC of its row."""
+
+    user_id: str
+    wallet_address: str
+    compressed_public_key: str | None
     encrypted_seed: bytes
     dek: WrappedDek
+    mac: RowMac | None
 
 
 _VIEW = (
     wallets.c.user_id,
     wallets.c.wallet_address,
+    wallets.c.compressed_public_key,
     wallets.c.kms_key_id,
     wallets.c.kms_region,
     wallets.c.created_at,
+    wallets.c.wallet_mac_key_id,
+    wallets.c.wallet_mac,
 )
 _FIND = PreparedStatement(select(*_VIEW).where(wallets.c.user_id == bindparam("user_id")))
-_FIND_SEALED = PreparedStatement(
-    select(
-        wallets.c.user_id,
-        wallets.c.wallet_address,
-        wallets.c.encrypted_seed,
-        wallets.c.kms_key_id,
-        wallets.c.kms_region,
-        wallets.c.encrypted_dek,
-    ).where(wallets.c.user_id == bindparam("user_id"))
+SEALED = (
+    wallets.c.user_id,
+    wallets.c.wallet_address,
+    wallets.c.compressed_public_key,
+    wallets.c.encrypted_seed,
+    wallets.c.kms_key_id,
+    wallets.c.kms_region,
+    wallets.c.encrypted_dek,
+    wallets.c.wallet_mac_key_id,
+    wallets.c.wallet_mac,
+)
+"""The columns of which `sealed` makes a wallet."""
+_FIND_SEALED = PreparedStatement(select(*SEALED).where(wallets.c.user_id == bindparam("user_id")))
+
+_OWNER = PreparedStatement(
+    select(wallets.c.user_id).where(wallets.c.wallet_address == bindparam("wallet_address"))
 )
 
 
@@ -63,23 +93,47 @@ class WalletStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, user_id: str) -> WalletRow | None:
+    async def find(self, user_id: str) -> StoredWallet | None:
         """The user's wallet, or None."""
         row = await self._database.row(_FIND, {"user_id": user_id})
-        return None if row is None else WalletRow(*row)
+        return None if row is None else _stored(row)
 
     async def find_sealed(self, user_id: str) -> SealedWallet | None:
         """The user's wallet as it lies at rest, or None."""
         row = await self._database.row(_FIND_SEALED, {"user_id": user_id})
-        if row is None:
-            return None
-        found, address, seed, *wrapped = row
-        return SealedWallet(found, address, seed, WrappedDek(*wrapped))
+        return None if row is None else sealed(row)
 
-    async def page(self, *, limit: int, after: str | None, kms_key_id: str | None) -> Sequence[WalletRow]:
+    async def find_all(self, user_ids: Sequence[str]) -> Sequence[StoredWallet]:
+        """Those of these users' wallets that there are, in no order."""
+        statement = select(*_VIEW).where(wallets.c.user_id.in_(user_ids))
+        async with self._database.connection() as connection:
+            return [_stored(row) for row in await connection.execute(statement)]
+
+    async def owner_of(self, wallet_address: str) -> str | None:
+        """The user whose row has this address, or None."""
+        row = await self._database.row(_OWNER, {"wallet_address": wallet_address})
+        return None if row is None else str(row[0])
+
+    async def page(self, *, limit: int, after: str | None, kms_key_id: str | None) -> Sequence[StoredWallet]:
         """Up to `limit` wallets in order of `user_id`, those behind `after`; any page costs the same."""
         async with self._database.connection() as connection:
-            return [WalletRow(*row) for row in await connection.execute(_page(limit, after, kms_key_id))]
+            return [_stored(row) for row in await connection.execute(_page(limit, after, kms_key_id))]
+
+
+def sealed(row: Sequence[Any]) -> SealedWallet:
+    """The wallet in a row of the columns `SEALED`."""
+    user_id, address, public_key, seed, key_arn, region, blob, mac_key_id, mac = row
+    wrapped = WrappedDek(key_arn, region, blob)
+    return SealedWallet(user_id, address, public_key, seed, wrapped, _mac(mac_key_id, mac))
+
+
+def _stored(row: Sequence[Any]) -> StoredWallet:
+    user_id, address, public_key, key_arn, region, created_at, mac_key_id, mac = row
+    return StoredWallet(user_id, address, public_key, key_arn, region, created_at, _mac(mac_key_id, mac))
+
+
+def _mac(key_id: UUID | None, mac: bytes | None) -> RowMac | None:
+    return None if key_id is None or mac is None else RowMac(key_id, mac)
 
 
 def _page(limit: int, after: str | None, kms_key_id: str | None) -> Select[Any]:

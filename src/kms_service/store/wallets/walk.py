@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy import ColumnElement, Select, exists, func, select, text, update
 
-from kms_service.crypto.material import WrappedDek
 from kms_service.store.postgres.database import Database
-from kms_service.store.postgres.tables import wallets
-from kms_service.store.wallets.find import SealedWallet
+from kms_service.store.postgres.tables import audit_events, wallets
+from kms_service.store.wallets.find import SEALED, SealedWallet, sealed
 
 STRETCH_WALLETS = 500
 STATEMENT_SECONDS = 120
@@ -37,6 +37,10 @@ class Stretch:
     passed: int
     chosen: Sequence[SealedWallet]
     last_user_id: str
+
+
+# A wallet comes about together with one of these rows, in one statement.
+_BORN = ("wallet.create", "wallet.import", "wallet.adopt")
 
 
 class WalletWalk:
@@ -68,18 +72,67 @@ class WalletWalk:
                 return None
             statement = _SEALED.where(*_passed(chosen, after), wallets.c.user_id <= last, *_chosen(chosen))
             rows = (await connection.execute(statement.order_by(wallets.c.user_id))).all()
-        sealed = [SealedWallet(row[0], row[1], row[2], WrappedDek(row[3], row[4], row[5])) for row in rows]
-        return Stretch(passed, sealed, last)
+        return Stretch(passed, [sealed(row) for row in rows], last)
+
+    async def unrecorded(self, after: str, last: str | None) -> Sequence[str]:
+        """Users behind `after` up to `last` whose wallet no audit row tells of."""
+        told = exists().where(
+            *_birth(wallets.c.user_id), audit_events.c.wallet_address == wallets.c.wallet_address
+        )
+        return await self._users(
+            select(wallets.c.user_id).where(*_within(wallets.c.user_id, after, last), ~told)
+        )
+
+    async def vanished(self, after: str, last: str | None) -> Sequence[str]:
+        """Users behind `after` up to `last` of whose wallet an audit row tells, and it is not there."""
+        kept = exists().where(
+            wallets.c.user_id == audit_events.c.user_id,
+            wallets.c.wallet_address == audit_events.c.wallet_address,
+        )
+        user_id = audit_events.c.user_id
+        statement = select(user_id).where(*_within(user_id, after, last), *_birth(user_id), ~kept)
+        return await self._users(statement.distinct())
+
+    async def authenticate(self, wallet: SealedWallet) -> bool:
+        """Give a row its public key and MAC; False when it is no longer what it was when it was opened."""
+        if wallet.mac is None:
+            raise ValueError("a row is authenticated with a MAC")
+        statement = (
+            update(wallets)
+            .values(
+                compressed_public_key=wallet.compressed_public_key,
+                wallet_mac=wallet.mac.mac,
+                wallet_mac_key_id=wallet.mac.key_id,
+            )
+            .where(
+                wallets.c.user_id == wallet.user_id,
+                wallets.c.wallet_address == wallet.wallet_address,
+                wallets.c.encrypted_seed == wallet.encrypted_seed,
+            )
+            .returning(wallets.c.user_id)
+        )
+        async with self._database.connection() as connection:
+            return (await connection.execute(statement)).one_or_none() is not None
+
+    async def _users(self, statement: Select[Any]) -> Sequence[str]:
+        async with self._database.transaction(STATEMENT_SECONDS + 1) as connection:
+            await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"))
+            return list((await connection.execute(statement)).scalars())
 
 
-_SEALED = select(
-    wallets.c.user_id,
-    wallets.c.wallet_address,
-    wallets.c.encrypted_seed,
-    wallets.c.kms_key_id,
-    wallets.c.kms_region,
-    wallets.c.encrypted_dek,
-)
+_SEALED = select(*SEALED)
+
+
+def _within(user_id: ColumnElement[Any], after: str, last: str | None) -> list[ColumnElement[bool]]:
+    return [user_id > after] if last is None else [user_id > after, user_id <= last]
+
+
+def _birth(user_id: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+    return [
+        audit_events.c.user_id == user_id,
+        audit_events.c.action.in_(_BORN),
+        audit_events.c.outcome == "ok",
+    ]
 
 
 def _passed(chosen: Chosen, after: str) -> list[ColumnElement[bool]]:

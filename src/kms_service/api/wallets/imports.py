@@ -1,0 +1,81 @@
+"""`/wallet-imports` and `PUT /wallets/{userId}/import`: a wallet made elsewhere, sealed on its way here."""
+
+import base64
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from kms_service.access.scopes import Scope
+from kms_service.api.asgi.in_flight import in_time, services
+from kms_service.api.models import AnswerModel, Problem, RequestModel, UserIdInPath
+from kms_service.api.security import AuthenticatedRoute, needs
+from kms_service.api.wallets.signing import strict_base64
+from kms_service.api.wallets.wallets import Rfc3339, WalletView, wallet_view
+from kms_service.service.wallets.importing import SealedImport
+
+router = APIRouter(
+    tags=["wallets"],
+    route_class=AuthenticatedRoute,
+    responses={
+        401: {"model": Problem},
+        403: {"model": Problem},
+        503: {"model": Problem},
+    },
+)
+
+Octets = Annotated[
+    bytes,
+    BeforeValidator(strict_base64),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "maxLength": 512}),
+]
+# A lax UUID would also take bytes of another form; JSON has text only.
+ImportId = Annotated[UUID, Field(strict=False)]
+
+
+class ImportKeyView(AnswerModel):
+    """An X25519 key that is good for one import."""
+
+    import_id: UUID
+    recipient_public_key: str = Field(description="32 bytes of an X25519 public key, base64")
+    expires_at: Rfc3339
+
+
+class ImportBody(RequestModel):
+    """A private key of 32 bytes, or a phrase of 12 to 24 English words in UTF-8, sealed by HPKE.
+
+    The suite is the export's; info is `kms-service/wallet-import/v1`, and the associated data the user's id.
+    """
+
+    import_id: ImportId
+    encapsulated_key: Octets
+    ciphertext: Octets
+
+
+@router.post("/wallet-imports", status_code=201, openapi_extra=needs(Scope.WALLETS_IMPORT))
+async def begin_import(request: Request) -> ImportKeyView:
+    """A key to seal one wallet to, good once and for a quarter of an hour."""
+    key = await in_time(request, services(request).importer.begin)
+    return ImportKeyView(
+        import_id=key.import_id,
+        recipient_public_key=base64.b64encode(key.recipient_public_key).decode(),
+        expires_at=key.expires_at,
+    )
+
+
+@router.put(
+    "/wallets/{userId}/import",
+    status_code=201,
+    openapi_extra=needs(Scope.WALLETS_IMPORT),
+    responses={
+        409: {"model": Problem, "description": "The user has a wallet, or another user has this one."},
+        410: {"model": Problem, "description": "The import was used, or is too late."},
+        422: {"model": Problem},
+        500: {"model": Problem},
+    },
+)
+async def complete_import(request: Request, user_id: UserIdInPath, body: ImportBody) -> WalletView:
+    """Take in a wallet that was sealed to the import's key; the attempt uses the key up."""
+    sealed = SealedImport(body.import_id, body.encapsulated_key, body.ciphertext)
+    return wallet_view(await in_time(request, services(request).importer.complete, user_id, sealed))

@@ -1,0 +1,113 @@
+"""Stored wallets whose MAC holds, and no others: whose an address is, the database alone does not say.
+
+Every use case that tells an address reads wallets here, not from the store (invariant 13).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kms_service.crypto.row_mac import RowLabel, RowMac, RowMacKeyring, wallet_fields
+from kms_service.errors import IntegrityFailure
+from kms_service.ethereum import Account
+from kms_service.service.row_macs import RowMacs
+from kms_service.store.wallets.find import SealedWallet, StoredWallet, WalletRow, WalletStore
+from kms_service.telemetry import metrics
+from kms_service.telemetry.logs import get_logger
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedWallet:
+    """A stored wallet whose MAC does not hold: nothing is known of it but the user that its row names."""
+
+    user_id: str
+
+
+class AuthenticWallets:
+    """Reads wallets and checks their MACs; makes the MACs of new ones.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer, and in a process that has not
+    unwrapped the keys of row MACs yet what `RowMacs.keyring` raises.
+    """
+
+    def __init__(self, store: WalletStore, macs: RowMacs) -> None:
+        self._store = store
+        self._macs = macs
+
+    async def mac_of(self, user_id: str, account: Account) -> RowMac:
+        """The MAC that says that this account is the user's."""
+        fields = wallet_fields(user_id, account.address, account.compressed_public_key)
+        return (await self._macs.keyring()).make(RowLabel.WALLET, fields)
+
+    async def find(self, user_id: str) -> WalletRow | None:
+        """The user's wallet, or None.
+
+        Raises:
+            IntegrityFailure: somebody else wrote the row, or changed it.
+        """
+        stored = await self._store.find(user_id)
+        return None if stored is None else _checked(await self._macs.keyring(), stored)
+
+    async def find_sealed(self, user_id: str) -> SealedWallet | None:
+        """The user's wallet as it lies at rest, or None.
+
+        Raises:
+            IntegrityFailure: somebody else wrote the row, or changed it.
+        """
+        sealed = await self._store.find_sealed(user_id)
+        if sealed is not None:
+            check(await self._macs.keyring(), sealed)
+        return sealed
+
+    async def addresses(self, user_ids: Sequence[str]) -> dict[str, str | None]:
+        """The address of each of these users who has a wallet; None where its MAC does not hold."""
+        ring = await self._macs.keyring()
+        found = [_sorted(ring, stored) for stored in await self._store.find_all(user_ids)]
+        return {row.user_id: row.wallet_address if isinstance(row, WalletRow) else None for row in found}
+
+    async def owner_of(self, wallet_address: str) -> str | None:
+        """The user whose row has this address, whole or not; None when nobody's has."""
+        return await self._store.owner_of(wallet_address)
+
+    async def page(
+        self, *, limit: int, after: str | None, kms_key_id: str | None
+    ) -> list[WalletRow | RefusedWallet]:
+        """Up to `limit` wallets in order of `user_id`, those behind `after`; any page costs the same."""
+        ring = await self._macs.keyring()
+        rows = await self._store.page(limit=limit, after=after, kms_key_id=kms_key_id)
+        return [_sorted(ring, stored) for stored in rows]
+
+
+def check(ring: RowMacKeyring, wallet: StoredWallet | SealedWallet) -> None:
+    """Pass when the wallet's MAC holds; else count and log it.
+
+    Raises:
+        IntegrityFailure: the row has no MAC, or it is not this row's.
+    """
+    fields = wallet_fields(wallet.user_id, wallet.wallet_address, wallet.compressed_public_key or "")
+    try:
+        ring.verify(RowLabel.WALLET, fields, wallet.mac)
+    except IntegrityFailure as error:
+        metrics.integrity_failures.inc()
+        log.error("integrity_failure", userId=wallet.user_id, reason=error.reason)
+        raise
+
+
+def _sorted(ring: RowMacKeyring, stored: StoredWallet) -> WalletRow | RefusedWallet:
+    try:
+        return _checked(ring, stored)
+    except IntegrityFailure:
+        return RefusedWallet(stored.user_id)
+
+
+def _checked(ring: RowMacKeyring, stored: StoredWallet) -> WalletRow:
+    check(ring, stored)
+    return WalletRow(
+        stored.user_id,
+        stored.wallet_address,
+        stored.compressed_public_key or "",
+        stored.kms_key_id,
+        stored.kms_region,
+        stored.created_at,
+    )

@@ -1,0 +1,176 @@
+"""Importing a wallet that was made elsewhere: a phrase or a bare key, one wallet at a time.
+
+From a caller it comes sealed to a one-time key of ours, whose private half lies under KMS until it is used;
+from an operator through `kms-service wallet import`. It never travels or lies bare.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from kms_service import ethereum
+from kms_service.crypto import wallet_import
+from kms_service.crypto.envelope import SealedAccount
+from kms_service.crypto.material import Mnemonic, PrivateKey
+from kms_service.crypto.wallet_import import UnopenedImport
+from kms_service.errors import CallerError, IntegrityFailure, InvalidRequest, WalletExists
+from kms_service.ethereum import Account
+from kms_service.kms.aws import AwsKmsService
+from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.service.audit.log import AuditLog, Event
+from kms_service.service.wallets.authenticity import AuthenticWallets
+from kms_service.service.wallets.keeping import WalletKeeper
+from kms_service.store.wallets.find import WalletRow
+from kms_service.store.wallets.imports import ImportKeyRow, WalletImportStore
+from kms_service.telemetry import context
+
+ACTION = "wallet.import"
+KEY_ACTION = "wallet.import_key"
+
+
+class AddressExists(CallerError):
+    """Another user has the wallet that was to be imported."""
+
+    code = "address_exists"
+
+    def __init__(self) -> None:
+        super().__init__("Another user has this wallet.")
+
+
+class ImportExpired(CallerError):
+    """The import's key was used, has expired, or never was."""
+
+    code = "import_expired"
+
+    def __init__(self) -> None:
+        super().__init__("This import was used, or is too late: begin another with POST /wallet-imports.")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportKey:
+    """A key for one import: what to seal to (32 bytes), and until when (UTC)."""
+
+    import_id: uuid.UUID
+    recipient_public_key: bytes
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SealedImport:
+    """What a caller sealed to the key of an import."""
+
+    import_id: uuid.UUID
+    encapsulated_key: bytes
+    ciphertext: bytes
+
+
+class WalletImporter:
+    """Takes wallets in. Every method raises DatabaseUnavailable when PostgreSQL does not answer."""
+
+    def __init__(
+        self,
+        store: WalletImportStore,
+        wallets: AuthenticWallets,
+        keeper: WalletKeeper,
+        kms: AwsKmsService,
+        pool: KmsKeyPool,
+        audit: AuditLog,
+    ) -> None:
+        self._store = store
+        self._wallets = wallets
+        self._keeper = keeper
+        self._kms = kms
+        self._pool = pool
+        self._audit = audit
+
+    async def begin(self) -> ImportKey:
+        """A key for one import within a quarter of an hour: one kms:Encrypt.
+
+        Raises:
+            NoUsableKey, KmsThrottled, KmsUnavailable: KMS did not serve the call.
+            AuditUnavailable: it could not be put on record, so the key is of no use.
+        """
+        import_id = uuid.uuid4()
+        event = Event(KEY_ACTION, detail=str(import_id))
+        async with self._audit.refusals(event):
+            recipient = wallet_import.new_recipient()
+            wrapped = await self._pool.wrap(recipient, _context(import_id))
+            row = ImportKeyRow(import_id, wrapped.dek, context.actor.get() or "unknown")
+            expires_at = await self._store.add(row)
+        await self._audit.record(event)
+        return ImportKey(import_id, wallet_import.public_key_of(recipient), expires_at)
+
+    async def complete(self, user_id: str, sealed: SealedImport) -> WalletRow:
+        """The wallet that was sealed, now the user's: one kms:Decrypt and one kms:Encrypt.
+
+        The key is used up by the attempt, whatever comes of it.
+
+        Raises:
+            WalletExists: the user has a wallet; KMS was not asked, and the key is not used up.
+            ImportExpired: the key was used, or is too late.
+            InvalidRequest: it does not open, or is neither a private key nor a phrase.
+            AddressExists: another user has this wallet.
+            NoUsableKey, KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve a call.
+            AuditUnavailable: nothing was written.
+        """
+        async with self._audit.refusals(Event(ACTION, user_id=user_id)):
+            await self._refuse_second(user_id)
+            wrapped = await self._store.claim(sealed.import_id)
+            if wrapped is None:
+                raise ImportExpired
+            recipient = (await self._kms.decrypt(wrapped, _context(sealed.import_id))).dek
+            try:
+                opened = wallet_import.open_import(
+                    recipient,
+                    encapsulated_key=sealed.encapsulated_key,
+                    ciphertext=sealed.ciphertext,
+                    user_id=user_id,
+                )
+            except UnopenedImport as error:
+                raise InvalidRequest(str(error), "ciphertext") from None
+            return await self._take(user_id, opened, "ciphertext")
+
+    async def take(self, user_id: str, secret: PrivateKey | Mnemonic, *, field: str) -> WalletRow:
+        """The wallet of a phrase or key that an operator typed, now the user's: one kms:Encrypt.
+
+        Args:
+            user_id: whose it becomes.
+            secret: the phrase or key; a secret of the caller's.
+            field: what a refusal calls it.
+
+        Raises:
+            As `complete`, but for ImportExpired.
+        """
+        async with self._audit.refusals(Event(ACTION, user_id=user_id)):
+            await self._refuse_second(user_id)
+            return await self._take(user_id, secret, field)
+
+    async def _refuse_second(self, user_id: str) -> None:
+        existing = await self._wallets.find(user_id)
+        if existing is not None:
+            raise WalletExists(existing.wallet_address)
+
+    async def _take(self, user_id: str, secret: PrivateKey | Mnemonic, field: str) -> WalletRow:
+        account = _account(secret, field)
+        phrase = secret if isinstance(secret, Mnemonic) else None
+        contents = SealedAccount(account.private_key, phrase)
+        made = await self._keeper.keep(ACTION, user_id, account, contents, made_at=None)
+        if made is not None:
+            return made
+        await self._refuse_second(user_id)
+        raise AddressExists
+
+
+def _context(import_id: uuid.UUID) -> dict[str, str]:
+    return {"purpose": "wallet-import", "import_id": str(import_id)}
+
+
+def _account(secret: PrivateKey | Mnemonic, field: str) -> Account:
+    if isinstance(secret, Mnemonic):
+        if (fault := ethereum.fault_of_phrase(secret)) is not None:
+            raise InvalidRequest(f"holds a phrase that {fault}", field)
+        return ethereum.derive_imported(secret)
+    try:
+        return ethereum.account_of(secret)
+    except IntegrityFailure:
+        raise InvalidRequest("holds a private key out of range", field) from None

@@ -1,0 +1,73 @@
+"""The `wallet_imports` table: one-time keys to which callers seal what they import."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete, func, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from kms_service.crypto.material import WrappedDek
+from kms_service.store.postgres.database import Database
+from kms_service.store.postgres.tables import wallet_imports
+
+GOOD_FOR_MINUTES = 15
+# Keys that nobody can use any more stay a day, so that a late caller can be told apart from a lost one.
+_KEPT = text("interval '1 day'")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportKeyRow:
+    """A one-time key under KMS, and who asked for it."""
+
+    import_id: UUID
+    wrapped: WrappedDek
+    created_by: str
+
+
+class WalletImportStore:
+    """Statements on `wallet_imports`.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, key: ImportKeyRow) -> datetime:
+        """Keep a key, and drop those that are long gone; answers when it expires (UTC)."""
+        statement = (
+            insert(wallet_imports)
+            .values(
+                import_id=key.import_id,
+                wrapped_key=key.wrapped.blob,
+                kms_key_id=key.wrapped.key_arn,
+                kms_region=key.wrapped.region,
+                created_by=key.created_by,
+                expires_at=func.clock_timestamp() + text(f"interval '{GOOD_FOR_MINUTES} minutes'"),
+            )
+            .returning(wallet_imports.c.expires_at)
+        )
+        async with self._database.connection() as connection:
+            await connection.execute(
+                delete(wallet_imports).where(wallet_imports.c.expires_at < func.clock_timestamp() - _KEPT)
+            )
+            expires_at: datetime = (await connection.execute(statement)).scalar_one()
+        return expires_at
+
+    async def claim(self, import_id: UUID) -> WrappedDek | None:
+        """The key, used up from now on; None when it was used, has expired, or never was."""
+        columns = wallet_imports.c
+        statement = (
+            update(wallet_imports)
+            .values(used_at=func.clock_timestamp())
+            .where(
+                columns.import_id == import_id,
+                columns.used_at.is_(None),
+                columns.expires_at > func.clock_timestamp(),
+            )
+            .returning(columns.kms_key_id, columns.kms_region, columns.wrapped_key)
+        )
+        async with self._database.connection() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        return None if row is None else WrappedDek(row[0], row[1], row[2])
