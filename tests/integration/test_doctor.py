@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -19,6 +20,7 @@ from kms_service.kms.control_plane.key_policy import Roles, key_policy
 from kms_service.service.pool.doctor import Check, Doctor, Duty, Finding
 from kms_service.settings import Settings
 
+ADOPTION = Path(__file__).parents[2] / "deploy/iam/adoption.json"
 ROLE = "arn:aws:iam::111122223333:role/kms-service"
 NAME = "Empressa-wallet-key"
 POLICY = key_policy("arn:aws:iam::111122223333:root", Roles(create=[ROLE], reveal=[ROLE]))
@@ -40,6 +42,7 @@ class Patient:
     settings: Settings
     identify: Callable[[], Awaitable[Identity]] = _known
     duties: Sequence[Duty] = (Duty.CREATE, Duty.REVEAL)
+    adopted_from: Sequence[str] = ()
 
     def examined(self) -> dict[str, Check]:
         services = build(self.settings)
@@ -48,7 +51,13 @@ class Patient:
             settings = self.settings.model_copy(update={"aws_endpoint_url_kms": None})
             inspection = Inspection(ControlPlane(self.settings))
             doctor = Doctor(
-                settings, self.identify, inspection, services.pool, services.database, self.duties
+                settings,
+                self.identify,
+                inspection,
+                services.pool,
+                services.database,
+                self.duties,
+                self.adopted_from,
             )
             return {check.name: check for check in each(doctor.examine())}
         finally:
@@ -188,6 +197,33 @@ def test_a_kms_that_throttles_the_questions_is_not_called_a_bad_policy(patient: 
     check = patient.bad()["may not GenerateDataKey"]
     assert check.detail == f"not known: LimitExceededException by {NAME}-1, {NAME}-2"
     assert "could not be asked" in check.advice
+
+
+def test_an_adoption_that_is_over_may_unwrap_no_more(patient: Patient) -> None:
+    old = patient.kms.store.create("theirs")
+    old.kept.policy = json.dumps(key_policy("arn:aws:iam::111122223333:root", Roles(create=[ROLE])))
+    patient.adopted_from = [old.arn]
+    assert patient.examined()["adoption is over"].finding is Finding.GOOD
+    statement = json.loads(ADOPTION.read_text())["Statement"][0]
+    granted = {
+        "Sid": "Adoption",
+        "Effect": "Allow",
+        "Principal": {"AWS": [ROLE]},
+        "Action": statement["Action"],
+    }
+    policy = json.loads(old.kept.policy)
+    policy["Statement"].append({**granted, "Resource": "*"})
+    old.kept.policy = json.dumps(policy)
+    check = patient.bad()["adoption is over"]
+    assert old.arn in check.detail
+    assert "deploy/iam/adoption.json" in check.advice
+
+
+def test_the_temporary_policy_allows_one_thing() -> None:
+    [statement] = json.loads(ADOPTION.read_text())["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Allow", "kms:Decrypt")
+    assert statement["Condition"] == {"Null": {"kms:EncryptionContextKeys": "true"}}
+    assert statement["Resource"] == ["arn:aws:kms:REGION:ACCOUNT:key/OLD-KEY-ID"]
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ _COMMANDS = {
     "policy": ("access.policy", "Set and show what bounds callers' tokens."),
     "seal": ("access.seal", "Stop every private-key read, export and signature."),
     "unseal": ("access.seal", "Let private-key reads, exports and signatures go on."),
-    "wallet": ("wallets.wallet", "See which wallets there are; opens none."),
+    "wallet": ("wallets.wallet", "See which wallets there are, and take one in."),
+    "adopt": ("wallets.adopt", "Take over the wallets of the ported service."),
     "canary": ("access.canary", "Mark wallets that nobody should ever open."),
     "audit": ("audit.group", "Verify, read, export and reconcile the audit log."),
 }

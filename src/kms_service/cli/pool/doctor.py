@@ -30,9 +30,15 @@ _MARKS = {Finding.GOOD: ("✓", "green"), Finding.BAD: ("✗", "red"), Finding.S
     show_default=True,
     help="What these credentials are for: they must be allowed that, and nothing else. Repeat for several.",
 )
+@click.option(
+    "--adopted-from",
+    multiple=True,
+    metavar="KEY",
+    help="ARN of a key that an adoption unwrapped under: that must be over by now. Repeat for several.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
-async def doctor(duties: tuple[Duty, ...], *, as_json: bool) -> None:
+async def doctor(duties: tuple[Duty, ...], adopted_from: tuple[str, ...], *, as_json: bool) -> None:
     """Check all that serving needs.
 
     Credentials, endpoint, clocks, every key, its rotation and policy, and the database. Permissions are asked
@@ -44,7 +50,9 @@ async def doctor(duties: tuple[Duty, ...], *, as_json: bool) -> None:
     services = build(settings)
     inspection = Inspection(ControlPlane(settings))
     identify = partial(caller_identity, settings)
-    examined = Doctor(settings, identify, inspection, services.pool, services.database, duties).examine()
+    examined = Doctor(
+        settings, identify, inspection, services.pool, services.database, duties, adopted_from
+    ).examine()
     try:
         checks = []
         async for check in examined:

@@ -27,6 +27,7 @@ class Action(StrEnum):
     DECRYPT = "Decrypt"
     RE_ENCRYPT = "ReEncrypt"
     ENCRYPT_WITHOUT_PURPOSE = "Encrypt without a purpose"
+    DECRYPT_WITHOUT_CONTEXT = "Decrypt without a context"
     GENERATE_DATA_KEY = "GenerateDataKey"
     CREATE_GRANT = "CreateGrant"
 
@@ -103,6 +104,9 @@ def _dry_run(kms: "KMSClient", action: Action, key_arn: str) -> Callable[[], obj
             DryRunModifiers=["IGNORE_CIPHERTEXT"],
         ),
         Action.ENCRYPT_WITHOUT_PURPOSE: lambda: kms.encrypt(KeyId=key_arn, Plaintext=nothing, DryRun=True),
+        Action.DECRYPT_WITHOUT_CONTEXT: lambda: kms.decrypt(
+            KeyId=key_arn, DryRun=True, DryRunModifiers=["IGNORE_CIPHERTEXT"]
+        ),
         Action.GENERATE_DATA_KEY: lambda: kms.generate_data_key(
             KeyId=key_arn, KeySpec="AES_256", EncryptionContext=context, DryRun=True
         ),

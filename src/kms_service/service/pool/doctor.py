@@ -66,12 +66,14 @@ class Doctor:
         pool: KmsKeyPool,
         database: Database,
         duties: Sequence[Duty],
+        adopted_from: Sequence[str],
     ) -> None:
         self._settings = settings
         self._identify = identify
         self._inspection = inspection
         self._pool = pool
         self._database = database
+        self._adopted_from = adopted_from
         self._needed = [_NEEDS[duty] for duty in duties]
 
     async def examine(self) -> AsyncIterator[Check]:
@@ -86,6 +88,8 @@ class Doctor:
                 yield self._key(key)
             async for check in self._permissions():
                 yield check
+            for key_arn in self._adopted_from:
+                yield await self._adoption_is_over(key_arn)
         yield await self._database_answers()
 
     async def _credentials(self) -> Check:
@@ -134,6 +138,16 @@ class Doctor:
             return
         for action in [*(each for each in _NEEDS.values() if each not in self._needed), *_NEVER]:
             yield await self._permission(action, keys, wanted=Verdict.DENIED)
+
+    async def _adoption_is_over(self, key_arn: str) -> Check:
+        name = "adoption is over"
+        verdict, reason = await self._inspection.asks(Action.DECRYPT_WITHOUT_CONTEXT, key_arn)
+        if verdict is Verdict.DENIED:
+            return Check(name, Finding.GOOD, f"nothing more can be unwrapped under {key_arn}")
+        if verdict is Verdict.UNKNOWN:
+            return Check(name, Finding.BAD, f"{key_arn}: {reason}", _UNKNOWN_ADVICE)
+        advice = "Detach the policy of deploy/iam/adoption.json from this role."
+        return Check(name, Finding.BAD, f"this role still unwraps under {key_arn}", advice)
 
     async def _permission(self, action: Action, keys: Sequence[DescribedKey], *, wanted: Verdict) -> Check:
         name = f"may {action}" if wanted is Verdict.ALLOWED else f"may not {action}"

@@ -1,0 +1,52 @@
+"""Keys of another service, which wrapped its DEKs without an encryption context. For an adoption alone."""
+
+from base64 import b64encode
+
+from kms_service.crypto.material import DEK_BYTES, DataKey
+from kms_service.errors import IntegrityFailure, KmsUnavailable
+from kms_service.kms import calls
+from kms_service.kms.answers import Unwrapped
+from kms_service.kms.data_plane.client import GARBLED, KmsClient
+from kms_service.kms.data_plane.replies import Garbled
+from kms_service.kms.keys import arn
+from kms_service.telemetry.metrics import OTHER
+
+PURPOSE = "adoption"
+
+
+class ForeignKeys:
+    """Unwraps DEKs under keys outside the pool, in one Region. Owns the client."""
+
+    def __init__(self, client: KmsClient, region: str) -> None:
+        self._client = client
+        self._region = region
+        self.used: set[str] = set()
+        """The ARNs of the keys that unwrapped something."""
+
+    async def decrypt(self, key: str, blob: bytes) -> Unwrapped:
+        """Unwrap a DEK, naming its key by id or ARN, and distrust the reply (kms:Decrypt without a context).
+
+        Raises:
+            IntegrityFailure: KMS says that the key did not make the blob, or the reply names another key or
+                has not 32 bytes.
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
+        """
+        with calls.measured("Decrypt", OTHER, PURPOSE) as call:
+            try:
+                reply = await self._client.ask(
+                    call, key, {"KeyId": key, "CiphertextBlob": b64encode(blob).decode()}
+                )
+                answered, plaintext = reply.text("KeyId"), reply.blob("Plaintext")
+            except Garbled:
+                raise KmsUnavailable(GARBLED, key, call.request_id) from None
+            # A bare id is the end of the ARN; an ARN is all of it.
+            if arn.region(answered) != self._region or key not in (answered, answered.rpartition("/")[2]):
+                raise IntegrityFailure("reply names another key", reply.request_id)
+            if len(plaintext) != DEK_BYTES:
+                raise IntegrityFailure("dek length", reply.request_id)
+            self.used.add(answered)
+        return Unwrapped(DataKey(plaintext), reply.request_id)
+
+    async def close(self) -> None:
+        """End all connections, for good."""
+        await self._client.close()

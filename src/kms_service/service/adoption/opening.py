@@ -1,0 +1,78 @@
+"""Opening one wallet of the ported service: unwrapped, opened, derived, and compared with its row."""
+
+import asyncio
+from dataclasses import dataclass
+
+from kms_service import ethereum
+from kms_service.crypto.envelope import SealedAccount
+from kms_service.crypto.material import DataKey
+from kms_service.errors import IntegrityFailure
+from kms_service.ethereum import Account
+from kms_service.kms.foreign import ForeignKeys
+from kms_service.service.adoption.sealed_seed import Layout, Unreadable, open_phrase
+from kms_service.service.adoption.wrapped_dek import UnderEnvironmentKey, read_wrapped
+from kms_service.store.adoption.source import SourceRow
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSource:
+    """A wallet of the other service, opened: a secret of the caller's frame."""
+
+    account: Account
+    contents: SealedAccount
+
+
+class SourceOpener:
+    """Opens rows of another service.
+
+    Args:
+        keys: its KMS keys.
+        layout: how its phrases are written down.
+        master_key: its environment key, for rows of the time before KMS; None where there is none.
+    """
+
+    def __init__(self, keys: ForeignKeys, layout: Layout, master_key: DataKey | None) -> None:
+        self._keys = keys
+        self._layout = layout
+        self._master_key = master_key
+
+    @property
+    def keys_used(self) -> list[str]:
+        """The ARNs of the other service's keys that unwrapped something, in order."""
+        return sorted(self._keys.used)
+
+    async def open(self, row: SourceRow) -> OpenedSource:
+        """The wallet in a row, if everything about the row holds together.
+
+        Raises:
+            Unreadable: the row is in no known layout, does not open, or opens to another wallet.
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
+        """
+        dek = await self._dek(row)
+        mnemonic = open_phrase(row.encrypted_seed, dek, self._layout)
+        if (fault := ethereum.fault_of_phrase(mnemonic)) is not None:
+            raise Unreadable(f"the phrase {fault}")
+        # PBKDF2 runs without the interpreter lock: in a thread it leaves this one for the other wallets.
+        account = await asyncio.to_thread(ethereum.derive_imported, mnemonic)
+        _compare(account, row)
+        return OpenedSource(account, SealedAccount(account.private_key, mnemonic))
+
+    async def _dek(self, row: SourceRow) -> DataKey:
+        wrapped = read_wrapped(row.encrypted_dek, row.kms_key_id)
+        if isinstance(wrapped, UnderEnvironmentKey):
+            if self._master_key is None:
+                raise Unreadable("its data key lies under MASTER_KEK: give it with --master-kek-file")
+            return wrapped.open(self._master_key)
+        try:
+            return (await self._keys.decrypt(wrapped.key, wrapped.blob)).dek
+        except IntegrityFailure as error:
+            raise Unreadable(f"KMS does not unwrap its data key: {error.reason}") from error
+
+
+def _compare(account: Account, row: SourceRow) -> None:
+    # Case is a checksum only, and not every service writes it.
+    if account.address.lower() != row.wallet_address.lower():
+        raise Unreadable("it opens to another address than the row's")
+    stored = row.compressed_public_key
+    if stored is not None and account.compressed_public_key != stored.lower():
+        raise Unreadable("it opens to another public key than the row's")

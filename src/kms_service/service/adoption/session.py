@@ -1,0 +1,33 @@
+"""An adoption put together: with connections of its own to KMS, in the Region of the other service's keys."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from kms_service.crypto.material import DataKey
+from kms_service.kms.data_plane.client import connect
+from kms_service.kms.foreign import ForeignKeys
+from kms_service.service.adoption.adopt import Adopter
+from kms_service.service.adoption.opening import SourceOpener
+from kms_service.service.adoption.sealed_seed import Layout
+from kms_service.service.wallets.keeping import WalletKeeper
+from kms_service.settings import Settings
+
+
+@asynccontextmanager
+async def adopting(
+    settings: Settings, keeper: WalletKeeper, *, region: str, layout: Layout, master_key: DataKey | None
+) -> AsyncIterator[Adopter]:
+    """An adopter, for as long as the block lasts.
+
+    Args:
+        settings: credentials, and the endpoint of KMS.
+        keeper: keeps the wallets here.
+        region: of the other service's KMS keys.
+        layout: how its phrases are written down.
+        master_key: its environment key, for rows of the time before KMS; a secret of the caller's.
+    """
+    keys = ForeignKeys(connect(settings.model_copy(update={"aws_region": region})), region)
+    try:
+        yield Adopter(SourceOpener(keys, layout, master_key), keeper)
+    finally:
+        await keys.close()

@@ -1,0 +1,1 @@
+"""The table of the ported service, read and never changed."""
