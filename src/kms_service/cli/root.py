@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from kms_service import __version__
-from kms_service.errors import CallerError, KmsServiceError, StartupError
+from kms_service.errors import CallerError, DatabaseUnavailable, KmsServiceError, StartupError
 from kms_service.lasting import lasting
 
 _TEMPORARY_FAILURE = 75
@@ -73,8 +73,14 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except KmsServiceError as error:
-        click.echo(f"kms-service: {error}", err=True)
+        click.echo(f"kms-service: {told(error)}", err=True)
         sys.exit(exit_code(error))
+
+
+def told(error: KmsServiceError) -> str:
+    """What an operator is told of it; callers of the API are told less."""
+    reason = error.reason if isinstance(error, DatabaseUnavailable) else ""
+    return f"{error} {reason}".rstrip()
 
 
 def exit_code(error: KmsServiceError) -> int:

@@ -171,11 +171,11 @@ class Doctor:
         try:
             await schema.check(self._database)
             now = await self._database.now()
-        except DatabaseUnavailable:
+        except DatabaseUnavailable as error:
             return Check(
                 name,
                 Finding.BAD,
-                "does not answer",
+                error.reason or "does not answer",
                 "Check DATABASE_URL and that PostgreSQL accepts connections.",
             )
         except SchemaBehind as error:

@@ -1,5 +1,6 @@
 """Bringing a database to a schema, by Alembic."""
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
@@ -7,6 +8,7 @@ from psycopg.errors import LockNotAvailable
 from sqlalchemy.exc import SQLAlchemyError
 
 from kms_service.errors import MigrationFailed
+from kms_service.store.postgres import failures
 from kms_service.store.postgres.schema import MIGRATIONS
 
 
@@ -32,4 +34,6 @@ def _reason(error: SQLAlchemyError | CommandError) -> str:
             "another session keeps a lock on a table that has to change, such as a long query or a backup; "
             "nothing of this step is left: end it or wait, and migrate again"
         )
+    if isinstance(cause, psycopg.Error) and cause.sqlstate is None:
+        return failures.reason(cause)  # of the connection: it has several lines for several hosts
     return str(cause).strip().splitlines()[0]
