@@ -2,11 +2,13 @@
 
 import asyncio
 import inspect
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from eth_account import Account
 
 import kms_service_client
 from calling import Service, make_token
@@ -42,6 +44,7 @@ def test_a_wallet_is_made_found_and_made_sure_of(client: KmsServiceClient) -> No
     made = client.create_wallet("py-alice")
     assert made.user_id == "py-alice"
     assert made.created_at.utcoffset() == timedelta(0)
+    assert re.fullmatch(r"0x0[23][0-9a-f]{64}", made.compressed_public_key)
     assert abs(datetime.now(UTC) - made.created_at) < timedelta(minutes=5)
     assert client.get_wallet("py-alice") == client.ensure_wallet("py-alice") == made
 
@@ -90,11 +93,40 @@ def test_one_failure_of_a_batch_is_that_users_problem_alone(
     assert bad.problem.code == "kms_throttled"
 
 
+def test_an_impossible_user_is_a_problem_of_one_item(client: KmsServiceClient) -> None:
+    good, bad = client.ensure_wallets(["py-possible", "py/impossible"])
+    assert good.wallet is not None
+    assert isinstance(bad.problem, InvalidRequest)
+
+
+def test_without_a_verifier_there_is_no_key_of_one(client: KmsServiceClient) -> None:
+    with pytest.raises(WalletNotFound):
+        client.get_verifier_private_key()
+
+
 def test_an_export_opens_to_the_private_key(client: KmsServiceClient) -> None:
     wallet = client.create_wallet("py-export")
     bare, exported = client.get_private_key("py-export"), client.export_private_key("py-export")
     assert "0x" + exported.private_key.hex() == bare.private_key
     assert exported.wallet_address == bare.wallet_address == wallet.wallet_address
+
+
+@pytest.mark.parametrize(
+    "secret", [b"\x09" * 32, "legal winner thank year wave sausage worth useful legal winner thank yellow"]
+)
+def test_a_key_or_phrase_is_moved_in(client: KmsServiceClient, secret: bytes | str) -> None:
+    user = f"py-import-{type(secret).__name__}"
+    Account.enable_unaudited_hdwallet_features()
+    account = Account.from_key(secret) if isinstance(secret, bytes) else Account.from_mnemonic(secret)
+    assert client.import_wallet(user, secret).wallet_address == account.address
+    assert client.export_private_key(user).private_key == bytes(account.key)
+    with pytest.raises(WalletExists):
+        client.import_wallet(user, secret)
+
+
+def test_what_is_no_key_is_not_moved_in(client: KmsServiceClient) -> None:
+    with pytest.raises(InvalidRequest):
+        client.import_wallet("py-import-none", "abandon " * 11 + "abandon")
 
 
 def test_no_value_shows_a_secret(client: KmsServiceClient, service: Service) -> None:
@@ -153,6 +185,7 @@ def test_members_that_it_does_not_know_are_passed_over() -> None:
     answer = {
         "userId": "alice",
         "walletAddress": "0x" + "00" * 20,
+        "compressedPublicKey": "0x02" + "00" * 32,
         "kmsKeyId": "arn",
         "kmsRegion": "eu-west-1",
         "createdAt": "2026-01-02T03:04:05Z",

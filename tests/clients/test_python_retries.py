@@ -22,6 +22,7 @@ from kms_service_client import (
 WALLET = {
     "userId": "alice",
     "walletAddress": "0x" + "00" * 20,
+    "compressedPublicKey": "0x02" + "00" * 32,
     "kmsKeyId": "arn",
     "kmsRegion": "eu-west-1",
     "createdAt": "2026-01-02T03:04:05Z",

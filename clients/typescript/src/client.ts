@@ -1,5 +1,6 @@
 import { InvalidUserId, UnexpectedAnswer } from './errors.js';
 import { exportRecipient } from './export.js';
+import { sealImport, type ImportOffer } from './import.js';
 import { Http, type KmsServiceClientOptions } from './http.js';
 import type { components } from './openapi.js';
 import {
@@ -68,7 +69,7 @@ export class KmsServiceClient {
     return this.#get(`/wallets?${search}`);
   }
 
-  /** All wallets in order of user id, read a page at a time as you go. */
+  /** All wallets in order of user id, read a page at a time as you go; those that a page lists as `refused` are left out. */
   async *wallets(query: { kmsKeyId?: string; pageSize?: number } = {}): AsyncGenerator<Wallet, void> {
     const { pageSize = PAGE_WALLETS, ...filter } = query;
     let cursor: string | null = '';
@@ -84,6 +85,11 @@ export class KmsServiceClient {
     return this.#get(`${walletPath(userId)}/private-key`);
   }
 
+  /** The bare private key of the platform's verifier, whose user the service's settings name. */
+  async getVerifierPrivateKey(): Promise<PrivateKey> {
+    return this.#get('/wallets/platform/verifier-private-key');
+  }
+
   /** The private key, sealed on its way to a key pair made for this call. */
   async exportPrivateKey(userId: string): Promise<ExportedKey> {
     const recipient = await exportRecipient();
@@ -95,6 +101,14 @@ export class KmsServiceClient {
     } catch {
       throw new UnexpectedAnswer(200, null);
     }
+  }
+
+  /** Move a private key (32 bytes) or a phrase (12 to 24 English words) into the service, sealed on its way. */
+  async importWallet(userId: string, secret: Uint8Array | string): Promise<Wallet> {
+    const path = `${walletPath(userId)}/import`;
+    const offer = (await this.#http.send({ method: 'POST', path: '/wallet-imports', repeatable: 'always' })) as ImportOffer;
+    const body = await sealImport(offer, secret, userId);
+    return (await this.#http.send({ method: 'PUT', path, body, repeatable: 'if-nothing-happened' })) as Wallet;
   }
 
   /** Sign a text (as UTF-8) or bytes as wallets do (EIP-191, personal_sign). */

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 
+import { computeAddress } from 'ethers';
 import { InvalidUserId, KmsServiceClient, Problem, UnexpectedAnswer } from '@kms-service/client';
 
 import { baseUrl, client, token } from './setting.js';
@@ -61,6 +62,14 @@ test('an export opens to the private key', async () => {
   const exported = await client.exportPrivateKey('ts-export');
   assert.equal('0x' + Buffer.from(exported.privateKey).toString('hex'), bare.privateKey);
   assert.equal(exported.walletAddress, bare.walletAddress);
+});
+
+test('a key is moved in, sealed', async () => {
+  const key = '0x' + '07'.repeat(32);
+  const wallet = await client.importWallet('ts-import', Buffer.from('07'.repeat(32), 'hex'));
+  assert.equal(wallet.walletAddress, computeAddress(key));
+  assert.equal((await client.getPrivateKey('ts-import')).privateKey, key);
+  await assert.rejects(client.importWallet('ts-import-2', 'abandon '.repeat(12).trim()), refused('invalid_request'));
 });
 
 test('problems have their codes', async () => {

@@ -80,10 +80,27 @@ def get_private_key(user_id: str) -> Call[PrivateKey]:
     return Call("GET", f"{_wallet(user_id)}/private-key", PrivateKey.read, Repeatable.ALWAYS)
 
 
+def get_verifier_private_key() -> Call[PrivateKey]:
+    """`GET /wallets/platform/verifier-private-key`."""
+    path = "/wallets/platform/verifier-private-key"
+    return Call("GET", path, PrivateKey.read, Repeatable.ALWAYS)
+
+
 def export_private_key(user_id: str, recipient_public_key: str, read: Callable[[Any], T]) -> Call[T]:
     """`POST /wallets/{userId}/private-key/export`; `read` opens what comes."""
     path = f"{_wallet(user_id)}/private-key/export"
     return Call("POST", path, read, Repeatable.ALWAYS, {"recipientPublicKey": recipient_public_key})
+
+
+def begin_import(read: Callable[[Any], T]) -> Call[T]:
+    """`POST /wallet-imports`; `read` makes the offer."""
+    return Call("POST", "/wallet-imports", read, Repeatable.ALWAYS)
+
+
+def finish_import(user_id: str, sealed: Mapping[str, str]) -> Call[Wallet]:
+    """`PUT /wallets/{userId}/import`."""
+    path = f"{_wallet(user_id)}/import"
+    return Call("PUT", path, Wallet.read, Repeatable.IF_NOTHING_HAPPENED, sealed)
 
 
 def sign_message(user_id: str, message: str | bytes) -> Call[Signature]:

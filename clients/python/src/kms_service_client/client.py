@@ -93,7 +93,7 @@ class KmsServiceClient:
         return self._send(calls.list_wallets(limit, cursor, kms_key_id))
 
     def wallets(self, *, kms_key_id: str | None = None) -> Iterator[Wallet]:
-        """All wallets in order of user id, read a page at a time as you go."""
+        """All wallets in order of user id, read a page at a time as you go; those refused are left out."""
         cursor = None
         while True:
             page = self.list_wallets(limit=calls.PAGE_WALLETS, cursor=cursor, kms_key_id=kms_key_id)
@@ -110,6 +110,14 @@ class KmsServiceClient:
         """
         return self._send(calls.get_private_key(user_id))
 
+    def get_verifier_private_key(self) -> PrivateKey:
+        """The bare private key of the platform's verifier, whose user the service's settings name.
+
+        Raises:
+            WalletNotFound: they name nobody.
+        """
+        return self._send(calls.get_verifier_private_key())
+
     def export_private_key(self, user_id: str) -> ExportedKey:
         """The private key, sealed on its way to a key pair made for this call. Needs the extra `export`.
 
@@ -121,6 +129,19 @@ class KmsServiceClient:
 
         recipient = ExportRecipient()
         return self._send(calls.export_private_key(user_id, recipient.public_key, recipient.open))
+
+    def import_wallet(self, user_id: str, secret: bytes | str) -> Wallet:
+        """Move a private key (32 bytes) or a phrase (12 to 24 English words) in, sealed. Needs `export`.
+
+        Raises:
+            WalletExists: the user has a wallet.
+            InvalidRequest: it is neither.
+            Problem: `address_exists`: another user has this very key.
+        """
+        from kms_service_client.wallet_import import ImportOffer  # noqa: PLC0415 - an optional extra
+
+        offer = self._send(calls.begin_import(ImportOffer.read))
+        return self._send(calls.finish_import(user_id, offer.seal(secret, user_id)))
 
     def sign_message(self, user_id: str, message: str | bytes) -> Signature:
         """Sign a text (as UTF-8) or bytes as wallets do (EIP-191, personal_sign)."""

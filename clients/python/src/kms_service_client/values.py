@@ -10,10 +10,14 @@ from kms_service_client.errors import Problem
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """A wallet without its secrets: address in EIP-55, KMS key as its ARN, time of creation in UTC."""
+    """A wallet without its secrets: address in EIP-55, KMS key as its ARN, time of creation in UTC.
+
+    `compressed_public_key` is 0x and 33 bytes in hex.
+    """
 
     user_id: str
     wallet_address: str
+    compressed_public_key: str
     kms_key_id: str
     kms_region: str
     created_at: datetime
@@ -28,6 +32,7 @@ class Wallet:
         return cls(
             user_id=answer["userId"],
             wallet_address=answer["walletAddress"],
+            compressed_public_key=answer["compressedPublicKey"],
             kms_key_id=answer["kmsKeyId"],
             kms_region=answer["kmsRegion"],
             created_at=datetime.fromisoformat(answer["createdAt"]),
@@ -36,10 +41,14 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class WalletPage:
-    """One page of wallets in order of user id; `next_cursor` is None on the last."""
+    """One page of wallets in order of user id; `next_cursor` is None on the last.
+
+    `refused` are users whose row somebody else wrote or changed: its address is not told. Tell an operator.
+    """
 
     wallets: tuple[Wallet, ...]
     next_cursor: str | None
+    refused: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, answer: Mapping[str, Any]) -> Self:
@@ -48,7 +57,9 @@ class WalletPage:
         Raises:
             KeyError, TypeError, ValueError: it is not one.
         """
-        return cls(tuple(Wallet.read(wallet) for wallet in answer["wallets"]), answer["nextCursor"])
+        wallets = tuple(Wallet.read(wallet) for wallet in answer["wallets"])
+        refused = tuple(row["userId"] for row in answer.get("refused", ()))
+        return cls(wallets, answer["nextCursor"], refused)
 
 
 @dataclass(frozen=True, slots=True)
