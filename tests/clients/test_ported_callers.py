@@ -13,6 +13,7 @@ from wiring import FreshDatabase, settings_for
 
 SCRIPT = Path(__file__).parent / "ported_callers.mjs"
 VERIFIER = "platform-verifier"
+pytestmark = pytest.mark.clients
 
 
 @pytest.fixture
