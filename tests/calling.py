@@ -60,6 +60,7 @@ class Service:
     app: FastAPI
     client: httpx.Client
     token: str = field(repr=False)
+    operator: Services = field(repr=False)
 
     def call(self, method: str, path: str, *, token: str | None = None, **content: Any) -> httpx.Response:
         """One request, with the all-powerful token or another; an empty one sends no header at all."""
@@ -73,6 +74,11 @@ class Service:
     def create(self, user_id: str) -> httpx.Response:
         """`POST /wallets`."""
         return self.call("POST", "/wallets", json={"userId": user_id})
+
+    def unseal(self) -> None:
+        """Unseal as an operator does, and have the service look at once."""
+        complete(self.operator.seal.unseal())
+        complete(self.services.shared_state.poll())
 
 
 @contextmanager
@@ -104,7 +110,7 @@ def serving(settings: Settings, endpoint: KmsEndpoint, token: str | None = None)
         )
         with _server(app) as url, httpx.Client(base_url=url, timeout=60, limits=_NO_LIMITS) as client:
             made = token or make_token(services, *ALL)
-            yield Service(services, owner, endpoint, app, client, made)
+            yield Service(services, owner, endpoint, app, client, made, operator)
     complete(owner.close())
 
 

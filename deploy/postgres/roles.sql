@@ -64,21 +64,28 @@ GRANT SELECT ON alembic_version, wallets, audit_chains, audit_events, seal_chang
         row_mac_keys, wallet_imports
     TO kms_serve, kms_operate, kms_rotate;
 
--- Everybody's work is on record, in rows that nobody can take back.
-GRANT INSERT ON audit_chains, audit_events TO kms_serve, kms_operate, kms_rotate;
+-- Everybody's work is on record, in rows that nobody can take back. The functions give out numbers and places,
+-- and let only who opened a chain write to it: nobody can stop another, or write in another's name.
+REVOKE ALL ON FUNCTION next_audit_chain, open_audit_chain, append_audit_event, record_wallet, record_sealing,
+        record_unsealing
+    FROM PUBLIC, kms_serve, kms_operate, kms_rotate, kms_readonly;
+GRANT EXECUTE ON FUNCTION next_audit_chain, open_audit_chain, append_audit_event
+    TO kms_serve, kms_operate, kms_rotate;
 
 -- Whoever comes first makes the key of row MACs; without KMS nobody makes one that opens.
 GRANT INSERT ON row_mac_keys TO kms_serve, kms_operate, kms_rotate;
 
--- Serving: wallets are made and never changed; a token's last use is all that changes of it.
-GRANT INSERT ON wallets TO kms_serve;
+-- Serving: wallets are made, each with its audit row, and never changed; a token's last use is all that changes of it.
+GRANT EXECUTE ON FUNCTION record_wallet TO kms_serve;
 GRANT INSERT, UPDATE (used_at), DELETE ON wallet_imports TO kms_serve;
 GRANT SELECT, UPDATE (last_used_at) ON tokens TO kms_serve;
 GRANT SELECT, INSERT, UPDATE ON token_uses TO kms_serve;
 -- What was taken of policies' windows; the policies themselves are set by operators alone.
 GRANT SELECT ON policies TO kms_serve;
 GRANT SELECT, INSERT, UPDATE ON policy_windows TO kms_serve;
-GRANT INSERT ON seal_changes TO kms_serve;
+-- It may seal. Opening the seal takes an operator, and goes with its audit row.
+GRANT EXECUTE ON FUNCTION record_sealing TO kms_serve, kms_operate;
+GRANT EXECUTE ON FUNCTION record_unsealing TO kms_operate;
 GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_serve;
 GRANT INSERT, DELETE ON key_materials TO kms_serve;
 -- Rotations are started and steered over HTTP; wallets are moved by kms_rotate (ROTATION_WORKER_ENABLED=false here).
@@ -92,7 +99,6 @@ GRANT SELECT, INSERT, UPDATE ON tokens TO kms_operate;
 -- A policy changes by a new version only.
 GRANT SELECT, INSERT ON policies TO kms_operate;
 GRANT SELECT ON policy_windows TO kms_operate;
-GRANT INSERT ON seal_changes TO kms_operate;
 GRANT INSERT, DELETE ON canary_wallets TO kms_operate;
 GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_operate;
 GRANT INSERT, DELETE ON key_materials TO kms_operate;

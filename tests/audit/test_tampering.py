@@ -36,6 +36,7 @@ def one_database(fresh_database: FreshDatabase) -> Iterator[str]:
     with fresh_database() as url, psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ALTER TABLE audit_events ALTER id DROP IDENTITY; CREATE SEQUENCE ids START 10000")
         connection.execute("ALTER TABLE audit_events ALTER id SET DEFAULT nextval('ids')")
+        connection.execute("ALTER SEQUENCE ids OWNER TO kms_migrate")
         yield url
 
 
@@ -44,6 +45,7 @@ def database_url(one_database: str) -> str:
     """An empty log with its triggers on."""
     with owning(one_database) as owner:
         owner.execute("TRUNCATE audit_events, audit_chains, tokens CASCADE")
+        owner.execute("UPDATE audit_chain_numbers SET last = 0")
         owner.execute("ALTER TABLE audit_chains ENABLE TRIGGER USER")
         owner.execute("ALTER TABLE audit_events ENABLE TRIGGER USER")
     return one_database

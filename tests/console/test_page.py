@@ -131,7 +131,7 @@ def test_what_was_not_ok_does_not_scroll_away(console: Service, look: Look) -> N
 def _sealed(console: Service, reason: str) -> Iterator[None]:
     console.call("POST", "/seal", json={"reason": reason})
     yield
-    console.call("POST", "/unseal")
+    console.unseal()
 
 
 def test_callers_words_are_escaped(console: Service, look: Look) -> None:

@@ -104,7 +104,7 @@ COSTS = [
     Cost("GET /seal", "/seal", 200, 0, 1),
     Cost("POST /seal", "/seal", 200, 0, 3, {"reason": "drill"}),
     Cost("POST /wallets/{userId}/sign/message", "/wallets/bob/sign/message", 503, 0, 1, {"message": "hello"}),
-    Cost("POST /unseal", "/unseal", 200, 0, 3, {"reason": "drill over"}),
+    Cost("POST /unseal", "/unseal", 403, 0, ANY, {"reason": "drill over"}),
     Cost("GET /livez", "/livez", 200, 0, 0),
     Cost("GET /readyz", "/readyz", 200, 0, 0),
     Cost("GET /health", "/health", 200, 0, 0),

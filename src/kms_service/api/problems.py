@@ -23,6 +23,7 @@ ANSWERS: Mapping[type[errors.KmsServiceError], tuple[int, str]] = {
     errors.IntegrityFailure: (500, "Integrity failure"),
     errors.NotAuthenticated: (401, "Not authenticated"),
     errors.NotAuthorized: (403, "Not authorized"),
+    errors.MayNotUnseal: (403, "Not authorized"),
     errors.RateLimited: (429, "Rate limited"),
     errors.PolicyDenied: (403, "Policy denied"),
     errors.InvalidRequest: (422, "Invalid request"),

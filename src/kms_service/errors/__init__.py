@@ -19,6 +19,7 @@ KmsServiceError
 │   │   ├── TokenNotFound
 │   │   ├── PolicyNotFound
 │   │   └── RotationNotFound
+│   ├── MayNotUnseal              the login of this process closes the seal and does not open it
 │   ├── LastActiveKey             draining it would leave no key for new wallets
 │   ├── TokenExists
 │   ├── PolicySetElsewhere        somebody else set a version at the same moment
@@ -32,6 +33,7 @@ KmsServiceError
 │   └── KmsKeyUnusable            disabled, denied, deleted: this key, until someone mends it
 ├── NoUsableKey                   no key of the pool would wrap a new DEK
 ├── DatabaseUnavailable           PostgreSQL did not answer: the outcome is unknown
+│   └── DatabaseRefused           this process's login has no right to do that
 ├── AuditUnavailable              the audit row could not be committed, so nothing was released
 ├── Overloaded                    more requests in flight than the process takes: nothing was begun
 ├── TimedOut                      no answer within the request's deadline: the outcome is unknown
@@ -43,6 +45,7 @@ from kms_service.errors.callers import (
     InvalidRequest,
     KeyNotFound,
     LastActiveKey,
+    MayNotUnseal,
     NotAuthenticated,
     NotAuthorized,
     NotFound,
@@ -61,6 +64,7 @@ from kms_service.errors.callers import (
 from kms_service.errors.kms import KmsError, KmsKeyUnusable, KmsThrottled, KmsUnavailable
 from kms_service.errors.service import (
     AuditUnavailable,
+    DatabaseRefused,
     DatabaseUnavailable,
     IntegrityFailure,
     KmsServiceError,
@@ -81,6 +85,7 @@ from kms_service.errors.startup import (
 __all__ = [
     "AuditUnavailable",
     "CallerError",
+    "DatabaseRefused",
     "DatabaseUnavailable",
     "IntegrityFailure",
     "InvalidRequest",
@@ -91,6 +96,7 @@ __all__ = [
     "KmsThrottled",
     "KmsUnavailable",
     "LastActiveKey",
+    "MayNotUnseal",
     "MigrationFailed",
     "NoKeyAtStart",
     "NoUsableKey",

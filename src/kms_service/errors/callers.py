@@ -52,6 +52,15 @@ class PolicyDenied(CallerError):
         self.audit_detail = f"{policy} {version} {rule or 'no rule'}: {reason}"[:MAX_AUDIT_DETAIL]
 
 
+class MayNotUnseal(CallerError):
+    """The login of this process closes the seal and does not open it: whoever takes it over must not."""
+
+    code = "not_authorized"
+
+    def __init__(self) -> None:
+        super().__init__("This process may not unseal; an operator does, with: kms-service unseal")
+
+
 class InvalidRequest(CallerError):
     """The request breaks a rule the schema cannot express; the message names the field, never its value."""
 

@@ -60,6 +60,10 @@ class DatabaseUnavailable(KmsServiceError):
         self.reason = reason
 
 
+class DatabaseRefused(DatabaseUnavailable):
+    """This process's login has no right to do that; nothing was written."""
+
+
 class AuditUnavailable(KmsServiceError):
     """The audit row could not be committed, so nothing was released."""
 

@@ -144,6 +144,10 @@ audit_heads_kept = Gauge(
     "The Unix time at which heads were last kept in AUDIT_HEADS_URL.",
     multiprocess_mode="livemin",
 )
+audit_foreign_rows = Counter(
+    "kms_service_audit_foreign_rows_total",
+    "Places of audit chains in which a row of somebody else lay; the chain was left to the verifier.",
+)
 audit_last_row = Gauge(
     "kms_service_audit_last_row_timestamp_seconds",
     "The database's Unix time of the newest row that this process committed; the age of its newest head.",

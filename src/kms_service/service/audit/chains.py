@@ -7,6 +7,7 @@ nor a whole chain can vanish unseen. What can be cut unseen is an end; heads in 
 
 import asyncio
 import os
+import secrets
 import socket
 import time
 import uuid
@@ -19,7 +20,7 @@ from kms_service.crypto import audit_chain, envelope
 from kms_service.crypto.material import DataKey, WrappedDek
 from kms_service.errors import AuditUnavailable, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
-from kms_service.store.audit.rows import AuditRow, AuditStore, ChainRow
+from kms_service.store.audit.rows import AuditRow, AuditStore, ChainRow, PlaceTaken
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
@@ -30,6 +31,7 @@ CLOSED = "audit.close"
 # Who acts when a chain is opened or closed: the service itself.
 ACTOR = "kms-service"
 _OPENING_ATTEMPTS = 50
+_WRITER_KEY_BYTES = 32
 
 log = get_logger()
 
@@ -78,6 +80,8 @@ class Chain:
     def __init__(self, chain_id: uuid.UUID, number: int, key: DataKey, now: datetime) -> None:
         self.chain_id = chain_id
         self.number = number
+        # The database keeps its digest, and takes rows of this chain from nobody else.
+        self.writer_key = secrets.token_bytes(_WRITER_KEY_BYTES)
         self.head = Head(0, audit_chain.START)
         self.logged = self.head
         self._key = key
@@ -141,7 +145,8 @@ class Chains:
     async def borrowed(self) -> AsyncIterator[Chain]:
         """A chain of this task's own until the block ends.
 
-        An error inside leaves unknown what the head in the database is, so the chain is left to end.
+        An error inside leaves unknown what the head in the database is, so the chain is left to end. So it
+        is when a foreign row lies in its next place: PlaceTaken goes on, and another chain does.
 
         Raises:
             AuditUnavailable: no chain could be opened; nothing was written.
@@ -150,6 +155,13 @@ class Chains:
         chain = chain or await self._new()
         try:
             yield chain
+        except PlaceTaken:
+            metrics.audit_foreign_rows.inc()
+            log.error(
+                "audit_foreign_row", chain=str(chain.chain_id), number=chain.number, seq=chain.head.seq + 1
+            )
+            self._abandon(chain)
+            raise
         except BaseException:
             self._abandon(chain)
             raise
@@ -166,8 +178,8 @@ class Chains:
         try:
             for chain in idle:
                 row = chain.link(Event(CLOSED), actor=ACTOR, request_id=None)
-                chain.advance(row, await self._store.append(row))
-        except KmsServiceError:
+                chain.advance(row, await self._store.append(row, chain.writer_key))
+        except (KmsServiceError, PlaceTaken):
             log.warning("audit_chains_not_closed")  # where one fails, the others would wait in vain
         self.log_heads()
 
@@ -203,7 +215,8 @@ class Chains:
             chain = Chain(uuid.uuid4(), number, key, now)
             event = Event(OPENED, kms_key_id=wrapped.key_arn, detail=opening_detail(number, process))
             row = chain.link(event, actor=ACTOR, request_id=None)
-            if await self._store.open_chain(ChainRow(chain.chain_id, number, row.at, process, wrapped), row):
+            opened = ChainRow(chain.chain_id, number, row.at, process, wrapped)
+            if await self._store.open_chain(opened, row, chain.writer_key):
                 chain.advance(row, now)
                 return chain
         raise AuditUnavailable

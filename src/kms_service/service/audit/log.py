@@ -3,20 +3,24 @@
 A chain is borrowed for one insert at a time, like a connection, so that writers do not wait for each other.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
 from kms_service.errors import AuditUnavailable, DatabaseUnavailable, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.chains import OK, Chain, Chains, Event
 from kms_service.service.audit.outside import HeadKeeper
-from kms_service.store.audit.rows import AuditRow, AuditStore
+from kms_service.store.audit.rows import AuditRow, AuditStore, PlaceTaken
 from kms_service.store.wallets.find import SealedWallet
 from kms_service.telemetry import context
 
 __all__ = ["OK", "AuditLog", "Event"]
+
+_ATTEMPTS = 3
+Answer = TypeVar("Answer")
 
 
 class AuditLog:
@@ -39,10 +43,13 @@ class AuditLog:
         Raises:
             AuditUnavailable: the row may not be there, so whatever it is about must not leave.
         """
+
+        async def write(chain: Chain) -> None:
+            row = _linked(chain, event)
+            chain.advance(row, await self._store.append(row, chain.writer_key))
+
         try:
-            async with self._chains.borrowed() as chain:
-                row = _linked(chain, event)
-                chain.advance(row, await self._store.append(row))
+            await self._on_a_chain(write)
         except KmsServiceError as error:
             raise AuditUnavailable from error
 
@@ -64,14 +71,33 @@ class AuditLog:
             DatabaseUnavailable: whether both rows are there or neither is unknown.
             AuditUnavailable: no chain could be opened; nothing was written.
         """
-        async with self._chains.borrowed() as chain:
+
+        async def write(chain: Chain) -> datetime | None:
             row = _linked(chain, event)
-            written = await self._store.append_with_wallet(row, wallet, made_at)
+            written = await self._store.append_with_wallet(row, chain.writer_key, wallet, made_at)
             if written is None:
                 return None
-            created_at, now = written
+            chain.advance(row, written[1])
+            return written[0]
+
+        return await self._on_a_chain(write)
+
+    async def record_unsealing(self, event: Event) -> datetime:
+        """Commit an unsealing and its audit row together; answers when that was.
+
+        Raises:
+            DatabaseRefused: the login of this process may not unseal; nothing was written.
+            DatabaseUnavailable: whether both rows are there or neither is unknown.
+            AuditUnavailable: no chain could be opened; nothing was written.
+        """
+
+        async def write(chain: Chain) -> datetime:
+            row = _linked(chain, event)
+            at, now = await self._store.append_with_unsealing(row, chain.writer_key)
             chain.advance(row, now)
-            return created_at
+            return at
+
+        return await self._on_a_chain(write)
 
     @asynccontextmanager
     async def refusals(self, event: Event) -> AsyncIterator[None]:
@@ -100,6 +126,14 @@ class AuditLog:
         self._chains.log_heads()
         if self._outside is not None:
             await self._outside.keep()
+
+    async def _on_a_chain(self, write: Callable[[Chain], Awaitable[Answer]]) -> Answer:
+        # A foreign row in one chain stops nobody: nothing was written, so the next chain takes it.
+        for _ in range(_ATTEMPTS):
+            with suppress(PlaceTaken):
+                async with self._chains.borrowed() as chain:
+                    return await write(chain)
+        raise AuditUnavailable
 
     async def close(self) -> None:
         """End the chains of this process with a closing row each."""

@@ -162,7 +162,8 @@ class ChainWalk:
 
     def _finding(self, fault: Fault, seq: int, row_id: int | None) -> Finding:
         chain = self._chain
-        says = f"row {seq} of chain {chain.number} {_SAYS[fault]}"
+        event = "" if row_id is None else f" (event {row_id})"
+        says = f"row {seq} of chain {chain.number}{event} {_SAYS[fault]}"
         return Finding(fault, chain.chain_id, chain.number, seq, row_id, says)
 
 

@@ -1,6 +1,6 @@
 """The seal: an operator stops every release and signature on all replicas; wallets are still created."""
 
-from kms_service.errors import InvalidRequest
+from kms_service.errors import DatabaseRefused, InvalidRequest, MayNotUnseal
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.switches.poll import SharedStatePoll
 from kms_service.store.switches.seal import SealChange, SealStore
@@ -36,21 +36,25 @@ class SealService:
         """
         if not 1 <= len(reason.strip()) <= REASON_CHARACTERS:
             raise InvalidRequest(f"has 1 to {REASON_CHARACTERS} characters", "reason")
-        change = await self._change(sealed=True, reason=reason)
+        change = await self._store.seal(reason=reason, actor=context.actor.get() or "unknown")
+        log.info("sealed")
+        await self._shared_state.poll()
         # Recorded afterwards: stopping must not wait for the audit log.
         await self._audit.record(Event("seal.close", detail=reason))
         return change
 
     async def unseal(self) -> SealChange:
-        """Let releases and signatures go on."""
-        # Recorded before: nothing opens without a row.
-        await self._audit.record(Event("seal.open"))
-        return await self._change(sealed=False, reason=None)
+        """Let releases and signatures go on.
 
-    async def _change(self, *, sealed: bool, reason: str | None) -> SealChange:
-        change = await self._store.append(
-            sealed=sealed, reason=reason, actor=context.actor.get() or "unknown"
-        )
-        log.info("sealed" if sealed else "unsealed")
+        Raises:
+            MayNotUnseal: the login of this process has no right to; that is on record.
+        """
+        try:
+            # Both rows or neither: nothing opens without a row.
+            at = await self._audit.record_unsealing(Event("seal.open"))
+        except DatabaseRefused:
+            await self._audit.record(Event("seal.open", outcome=MayNotUnseal.code))
+            raise MayNotUnseal from None
+        log.info("unsealed")
         await self._shared_state.poll()
-        return change
+        return SealChange(sealed=False, reason=None, actor=context.actor.get() or "unknown", at=at)

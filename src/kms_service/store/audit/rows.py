@@ -1,6 +1,8 @@
-"""The `audit_chains` and `audit_events` tables: inserted and read, never changed.
+"""The `audit_chains` and `audit_events` tables, written by the database's own functions, never changed.
 
-A wallet row is inserted by the same statement as its audit row, so that neither exists without the other.
+The functions give out chain numbers and places, and let only who opened a chain write to it: a role that may
+call them can stop nobody else. A wallet goes in by the same call as its audit row, and so does an unsealing,
+so that neither exists without the other.
 """
 
 from dataclasses import dataclass, fields
@@ -8,8 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, DateTime, Select, bindparam, func, select, true
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BindParameter, LargeBinary, Select, Table, bindparam, func, select
 
 from kms_service.crypto.material import WrappedDek
 from kms_service.store.postgres.database import Database
@@ -37,6 +38,10 @@ class AuditRow:
     mac: bytes
 
 
+class PlaceTaken(Exception):
+    """A row that this chain's writer did not write lies in its next place; nothing was written."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChainRow:
     """A chain: its place among all, who writes it, and its MAC key under KMS.
@@ -52,9 +57,10 @@ class ChainRow:
 
 
 class AuditStore:
-    """Statements on the audit tables.
+    """Calls of the functions that write the audit tables.
 
-    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
+    `writer_key` is a secret of the process that opened the chain; the table holds its SHA-256. Every method
+    raises DatabaseUnavailable when PostgreSQL does not answer.
     """
 
     def __init__(self, database: Database) -> None:
@@ -62,123 +68,135 @@ class AuditStore:
 
     async def next_chain(self) -> tuple[int, datetime]:
         """The number that the next chain may take, and the database's time."""
-        statement = select(func.coalesce(func.max(audit_chains.c.number), 0) + 1, func.clock_timestamp())
         async with self._database.connection() as connection:
-            number, now = (await connection.execute(statement)).one()
+            number, now = (await connection.execute(_NEXT_CHAIN)).one()
         return number, now
 
-    async def open_chain(self, chain: ChainRow, first: AuditRow) -> bool:
-        """Insert a chain and its first row in one statement; False when another took its number."""
+    async def open_chain(self, chain: ChainRow, first: AuditRow, writer_key: bytes) -> bool:
+        """Insert a chain and its first row together; False when another took its number."""
         parameters = {
-            **_columns(first),
+            **_columns(first, writer_key),
             "number": chain.number,
             "opened_at": chain.opened_at,
             "process": chain.process,
             "wrapped_mac_key": chain.mac_key.blob,
-            "kms_key_id": chain.mac_key.key_arn,
             "kms_region": chain.mac_key.region,
         }
         async with self._database.connection() as connection:
-            return (await connection.execute(_OPEN_CHAIN, parameters)).one_or_none() is not None
+            return (await connection.execute(_OPEN_CHAIN, parameters)).scalar_one() is not None
 
-    async def append(self, row: AuditRow) -> datetime:
-        """Insert one row, committed on return; answers the database's time."""
-        answer = await self._database.row(_APPEND, _columns(row))
-        assert answer is not None  # noqa: S101 # an insert without a conflict clause answers its row or raises
+    async def append(self, row: AuditRow, writer_key: bytes) -> datetime:
+        """Insert one row, committed on return; answers the database's time.
+
+        Raises:
+            PlaceTaken: a foreign row lies in its place.
+        """
+        answer = await self._database.row(_APPEND, _columns(row, writer_key))
+        if answer is None or answer[0] is None:
+            raise PlaceTaken
         at: datetime = answer[0]
         return at
 
     async def append_with_wallet(
-        self, row: AuditRow, wallet: SealedWallet, made_at: datetime | None
+        self, row: AuditRow, writer_key: bytes, wallet: SealedWallet, made_at: datetime | None
     ) -> tuple[datetime, datetime] | None:
-        """Insert a wallet and its audit row in one statement, committed on return.
+        """Insert a wallet and its audit row together, committed on return.
 
         Args:
             row: the audit row.
+            writer_key: of the row's chain.
             wallet: what is stored.
             made_at: when it was made; None for now.
 
         Returns:
             The wallet's creation time and the database's time; None when the user already had a wallet, or
             another user has this address, and then neither row exists.
+
+        Raises:
+            PlaceTaken: a foreign row lies in the audit row's place.
         """
-        answer = await self._database.row(_APPEND_WITH_WALLET, _parameters(row, wallet, made_at))
-        return None if answer is None else (answer[0], answer[1])
+        parameters = {
+            **_columns(row, writer_key),
+            "user_id": wallet.user_id,
+            "wallet_address": wallet.wallet_address,
+            "kms_key_id": wallet.dek.key_arn,
+            "compressed_public_key": wallet.compressed_public_key,
+            "encrypted_seed": wallet.encrypted_seed,
+            "encrypted_dek": wallet.dek.blob,
+            "kms_region": wallet.dek.region,
+            "wallet_mac": None if wallet.mac is None else wallet.mac.mac,
+            "wallet_mac_key_id": None if wallet.mac is None else wallet.mac.key_id,
+            "made_at": made_at,
+        }
+        return _both(await self._database.row(_APPEND_WITH_WALLET, parameters))
+
+    async def append_with_unsealing(self, row: AuditRow, writer_key: bytes) -> tuple[datetime, datetime]:
+        """Insert an unsealing and its audit row together, committed on return.
+
+        Returns:
+            The time of the unsealing, and the database's time.
+
+        Raises:
+            PlaceTaken: a foreign row lies in the audit row's place.
+            DatabaseRefused: the login may not unseal.
+        """
+        times = _both(await self._database.row(_APPEND_WITH_UNSEALING, _columns(row, writer_key)))
+        if times is None:
+            raise PlaceTaken
+        return times
 
 
-def _append_with_wallet() -> Select[Any]:
-    made = (
-        insert(wallets)
-        .values(
-            user_id=bindparam("user_id"),
-            wallet_address=bindparam("wallet_address"),
-            compressed_public_key=bindparam("compressed_public_key"),
-            encrypted_seed=bindparam("encrypted_seed"),
-            encrypted_dek=bindparam("encrypted_dek"),
-            kms_key_id=bindparam("kms_key_id"),
-            kms_region=bindparam("kms_region"),
-            wallet_mac=bindparam("wallet_mac"),
-            wallet_mac_key_id=bindparam("wallet_mac_key_id"),
-            # Kept where a wallet was made before it came here.
-            created_at=func.coalesce(bindparam("made_at", type_=DateTime(timezone=True)), func.now()),
-        )
-        # Of any kind: the user has a wallet, or another user has this one.
-        .on_conflict_do_nothing()
-        .returning(wallets.c.created_at)
-        .cte("made")
-    )
-    recorded = _recorded_with(made)
-    # Both have one row, or neither has.
-    return select(made.c.created_at, recorded.c.now).select_from(made.join(recorded, true()))
+def _both(answer: Any) -> tuple[datetime, datetime] | None:
+    if answer is None:
+        return None
+    if answer[1] is None:
+        raise PlaceTaken
+    return answer[0], answer[1]
+
+
+def _columns(row: AuditRow, writer_key: bytes) -> dict[str, Any]:
+    return {"writer_key": writer_key, **{name: getattr(row, name) for name in _EVENT}}
+
+
+def _named(table: Table, *names: str) -> list[BindParameter[Any]]:
+    # Typed, so that PostgreSQL finds the one function whatever a value looks like.
+    return [bindparam(name, type_=table.c[name].type) for name in names]
 
 
 def _open_chain() -> Select[Any]:
-    chain = ("chain_id", "number", "opened_at", "process", "wrapped_mac_key", "kms_key_id", "kms_region")
-    made = (
-        insert(audit_chains)
-        .values({name: bindparam(name) for name in chain})
-        .on_conflict_do_nothing(index_elements=[audit_chains.c.number])
-        .returning(audit_chains.c.chain_id)
-        .cte("made")
+    chain = _named(audit_chains, "number", "opened_at", "process", "wrapped_mac_key", "kms_region")
+    return select(func.open_audit_chain(_WRITER_KEY, *chain, *_named(audit_events, *_EVENT)))
+
+
+def _append_with_wallet() -> Select[Any]:
+    stored = _named(
+        wallets,
+        "compressed_public_key",
+        "encrypted_seed",
+        "encrypted_dek",
+        "kms_region",
+        "wallet_mac",
+        "wallet_mac_key_id",
     )
-    return select(_recorded_with(made).c.now)
+    made_at = bindparam("made_at", type_=wallets.c.created_at.type)
+    made = func.record_wallet(_WRITER_KEY, *_named(audit_events, *_EVENT), *stored, made_at)
+    columns = made.table_valued("created_at", "now")
+    return select(columns.c.created_at, columns.c.now)
 
 
-def _recorded_with(made: CTE) -> CTE:
-    """An audit row if, and only if, `made` made a row."""
-    values = [bindparam(name, type_=audit_events.c[name].type) for name in _EVENT]
-    return (
-        insert(audit_events)
-        .from_select(_EVENT, select(*values).select_from(made))
-        .returning(func.clock_timestamp().label("now"))
-        .cte("recorded")
-    )
-
-
-def _columns(row: AuditRow) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in _EVENT}
-
-
-def _parameters(row: AuditRow, wallet: SealedWallet, made_at: datetime | None) -> dict[str, Any]:
-    return {
-        **_columns(row),
-        "user_id": wallet.user_id,
-        "wallet_address": wallet.wallet_address,
-        "compressed_public_key": wallet.compressed_public_key,
-        "encrypted_seed": wallet.encrypted_seed,
-        "encrypted_dek": wallet.dek.blob,
-        "kms_key_id": wallet.dek.key_arn,
-        "kms_region": wallet.dek.region,
-        "wallet_mac": None if wallet.mac is None else wallet.mac.mac,
-        "wallet_mac_key_id": None if wallet.mac is None else wallet.mac.key_id,
-        "made_at": made_at,
-    }
+def _append_with_unsealing() -> Select[Any]:
+    made = func.record_unsealing(_WRITER_KEY, *_named(audit_events, *_EVENT)).table_valued("at", "now")
+    return select(made.c.at, made.c.now)
 
 
 # Built once: building a statement costs more than running it from SQLAlchemy's compiled cache.
 _EVENT = [field.name for field in fields(AuditRow)]
+_WRITER_KEY = bindparam("writer_key", type_=LargeBinary())
+_NEXT = func.next_audit_chain().table_valued("number", "now")
+_NEXT_CHAIN = select(_NEXT.c.number, _NEXT.c.now)
+_OPEN_CHAIN = _open_chain()
 _APPEND = PreparedStatement(
-    insert(audit_events).values({name: bindparam(name) for name in _EVENT}).returning(func.clock_timestamp())
+    select(func.append_audit_event(_WRITER_KEY, *_named(audit_events, *_EVENT)).label("now"))
 )
 _APPEND_WITH_WALLET = PreparedStatement(_append_with_wallet())
-_OPEN_CHAIN = _open_chain()
+_APPEND_WITH_UNSEALING = PreparedStatement(_append_with_unsealing())

@@ -136,7 +136,7 @@ class Database:
             kind, reason = failures.kind(error), failures.reason(error)
             metrics.database_errors.labels(kind).inc()
             log.error("database_failed", errorType=kind, sqlstate=failures.sqlstate(error), reason=reason)
-            raise DatabaseUnavailable(reason) from error
+            raise failures.ours(error, reason) from error
 
     @asynccontextmanager
     async def _of_the_right_server(self, generation: int) -> AsyncIterator[None]:

@@ -4,9 +4,11 @@ import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from kms_service.errors import DatabaseRefused, DatabaseUnavailable, IntegrityFailure
 from kms_service.store.postgres.session import SessionRefused
 
 _MOST_CHARACTERS = 500
+_NO_RIGHT = "42501"
 # 'This is not the server that I want': it only reads, it stops or starts, it knows the login or database no
 # more, it is a pooler that mixed up sessions. Class 08 besides: the connection itself.
 _ANOTHER_SERVER = frozenset(
@@ -23,6 +25,21 @@ def is_of_another_server(error: SQLAlchemyError | psycopg.Error) -> bool:
     state = sqlstate(error) or ""
     another = isinstance(_cause(error), SessionRefused | NotTheStatements)
     return another or state in _ANOTHER_SERVER or state.startswith("08")
+
+
+def ours(
+    error: SQLAlchemyError | psycopg.Error, reason: str
+) -> DatabaseUnavailable | DatabaseRefused | IntegrityFailure:
+    """The error of this service that it is: the database's, this login's, or a stored row's.
+
+    A value that psycopg cannot read, such as a time in the year 294000, came from somebody who wrote the row.
+    """
+    cause = _cause(error)
+    if isinstance(cause, psycopg.DataError) and cause.sqlstate is None:
+        return IntegrityFailure("a stored value that cannot be read")
+    if sqlstate(error) == _NO_RIGHT:
+        return DatabaseRefused(reason)
+    return DatabaseUnavailable(reason)
 
 
 def kind(error: SQLAlchemyError | psycopg.Error) -> str:

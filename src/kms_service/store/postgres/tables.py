@@ -19,6 +19,7 @@ from sqlalchemy import (
     Uuid,
     func,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -134,6 +135,17 @@ audit_chains = Table(
     Column("kms_region", String(50), nullable=False),
     # Without a gap, so that a whole chain cannot vanish; null for chains of the version before.
     Column("number", BigInteger, unique=True),
+    # Of the secret that its writer has to show; null for chains of the version before.
+    Column("writer_sha256", LargeBinary),
+)
+
+# The last number given out, in one row that only `open_audit_chain` moves.
+audit_chain_numbers = Table(
+    "audit_chain_numbers",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=true()),
+    Column("last", BigInteger, nullable=False),
+    CheckConstraint("one", name="one"),
 )
 
 audit_events = Table(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, func, select
 
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import seal_changes
@@ -32,13 +32,12 @@ class SealStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def append(self, *, sealed: bool, reason: str | None, actor: str) -> SealChange:
-        """Insert a change, committed on return."""
-        values = {"sealed": sealed, "reason": reason, "actor": actor}
+    async def seal(self, *, reason: str, actor: str) -> SealChange:
+        """Insert a sealing, committed on return; unsealings are in `store.audit.rows`."""
+        statement = select(func.record_sealing(reason, actor))
         async with self._database.connection() as connection:
-            return _change(
-                (await connection.execute(insert(seal_changes).values(values).returning(*_COLUMNS))).one()
-            )
+            at = (await connection.execute(statement)).scalar_one()
+        return SealChange(sealed=True, reason=reason, actor=actor, at=at)
 
     async def last(self) -> SealChange | None:
         """The newest change, or None."""

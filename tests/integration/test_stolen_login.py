@@ -1,0 +1,224 @@
+"""The database login of a serving process in somebody else's hands: each attack, run as it would be."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.errors import CheckViolation, InsufficientPrivilege
+
+from event_loop import complete
+from kms_service.bootstrap import Services
+from kms_service.errors import IntegrityFailure, MayNotUnseal, WalletNotFound
+from kms_service.service.audit.walk import Fault
+from kms_service.settings import Settings
+from wiring import ROLES, as_role, running_services, with_role
+
+LARGEST = (1 << 63) - 1
+DURING_UPGRADE = ROLES.with_name("roles-during-upgrade.sql")
+_CHAIN = (
+    "INSERT INTO audit_chains (chain_id, number, process, wrapped_mac_key, kms_key_id, kms_region) "
+    "VALUES (%s, %s, 'evil:1', 'x', 'arn', 'eu')"
+)
+_EVENT = (
+    "INSERT INTO audit_events (chain_id, seq, at, actor, action, outcome, mac) "
+    "VALUES (%s, %s, now(), 'mallory', 'x', 'ok', sha256('x'))"
+)
+_APPEND = (
+    "SELECT append_audit_event(%(key)s, %(chain)s::uuid, %(seq)s::bigint, %(at)s::timestamptz, 'mallory', "
+    "'x', 'ok', NULL, NULL, NULL, NULL, NULL, NULL, sha256('x'))"
+)
+_OPEN = (
+    "SELECT open_audit_chain(%(key)s, %(number)s::bigint, now(), 'evil:1', 'x', 'eu', %(chain)s::uuid, "
+    "1::bigint, now(), 'mallory', 'audit.open', 'ok', NULL, NULL, NULL, 'arn', NULL, NULL, sha256('x'))"
+)
+_WALLET = (
+    "SELECT * FROM record_wallet(%(key)s, %(chain)s::uuid, 2::bigint, now(), 'mallory', 'wallet.create', "
+    "'ok', 'planted', '0x0', NULL, 'arn', NULL, NULL, sha256('x'), NULL, 'x', 'x', 'eu', NULL, NULL, NULL)"
+)
+
+_PLAIN_WALLET = (
+    "INSERT INTO wallets (user_id, wallet_address, encrypted_seed, encrypted_dek, kms_key_id, kms_region) "
+    "VALUES ('planted', '0x0', 'x', 'x', 'arn', 'eu')"
+)
+_UNSEAL = (
+    "SELECT record_unsealing('', gen_random_uuid(), 1::bigint, now(), 'x', 'seal.open', 'ok', NULL, NULL, "
+    "NULL, NULL, NULL, NULL, sha256('x'))"
+)
+
+
+@pytest.fixture
+def serving(settings: Settings) -> Iterator[Services]:
+    """A process that serves under its own role, with a wallet and so a live chain."""
+    with running_services(with_role(settings, "kms_serve")) as services:
+        complete(services.wallets.create_wallet("alice"))
+        yield services
+
+
+@pytest.fixture
+def thief(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """Whoever has the serving process's login."""
+    with psycopg.connect(as_role(database_url, "kms_serve"), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def owner(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """The database's owner, who may insert what nobody else may."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+def _live_chain(connection: psycopg.Connection[Any]) -> tuple[uuid.UUID, int]:
+    """The newest chain and the place behind its last row."""
+    found = connection.execute(
+        "SELECT chain_id, max(seq) + 1 FROM audit_events GROUP BY chain_id ORDER BY max(id) DESC LIMIT 1"
+    ).fetchone()
+    assert found is not None
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        _CHAIN % ("gen_random_uuid()", LARGEST),
+        _EVENT % ("gen_random_uuid()", 1),
+        _PLAIN_WALLET,
+        "INSERT INTO seal_changes (sealed, actor) VALUES (false, 'mallory')",
+        "UPDATE audit_chain_numbers SET last = 9223372036854775806",
+        "SELECT setval(pg_get_serial_sequence('audit_events', 'id'), 9223372036854775807)",
+        _UNSEAL,
+    ],
+)
+def test_nothing_is_inserted_past_the_functions(thief: psycopg.Connection[Any], statement: str) -> None:
+    with pytest.raises(InsufficientPrivilege):
+        thief.execute(statement.encode())
+
+
+@pytest.mark.parametrize("number", [LARGEST, 1 << 40, 3, 0, -1])
+def test_a_number_is_given_out_in_turn_only(
+    serving: Services, thief: psycopg.Connection[Any], number: int
+) -> None:
+    chain = {"key": b"k" * 32, "chain": uuid.uuid4(), "number": number}
+    assert thief.execute(_OPEN, chain).fetchone() == (None,)
+    assert thief.execute("SELECT count(*) FROM audit_chains").fetchone() == (1,)
+    complete(serving.wallets.create_wallet("bob"))
+
+
+def test_a_live_chain_takes_rows_of_its_writer_only(
+    serving: Services, thief: psycopg.Connection[Any]
+) -> None:
+    chain, place = _live_chain(thief)
+    for key in (b"", b"k" * 32, None):
+        with pytest.raises(InsufficientPrivilege, match="another writer"):
+            thief.execute(_APPEND, {"key": key, "chain": chain, "seq": place, "at": "now"})
+    complete(serving.wallets.get_private_key_for_user("alice"))
+    assert complete(serving.verifier.verify(None, {}, lambda _: None)).intact
+
+
+@pytest.mark.parametrize("at", ["-infinity", "infinity", "0001-01-01 BC", "0001-01-01", "294000-01-01"])
+def test_what_nobody_could_read_again_is_refused(thief: psycopg.Connection[Any], at: str) -> None:
+    chain = {"key": b"k" * 32, "chain": uuid.uuid4(), "number": 1}
+    assert thief.execute(_OPEN, chain).fetchone() != (None,)
+    with pytest.raises(CheckViolation):
+        thief.execute(_APPEND, {**chain, "seq": 2, "at": at})
+    with pytest.raises(CheckViolation, match="follows no row"):
+        thief.execute(_APPEND, {**chain, "seq": LARGEST, "at": "now"})
+
+
+def test_a_chain_of_the_thief_is_named_and_stops_nobody(
+    serving: Services, thief: psycopg.Connection[Any]
+) -> None:
+    chain = {"key": b"k" * 32, "chain": uuid.uuid4(), "number": 2, "seq": 2, "at": "now"}
+    assert thief.execute(_OPEN, chain).fetchone() != (None,)
+    assert thief.execute(_APPEND, chain).fetchone() != (None,)
+    with running_services(serving.settings) as another:
+        complete(another.wallets.create_wallet("bob"))
+        findings = complete(another.verifier.verify(None, {}, lambda _: None)).findings
+    assert [(finding.number, finding.fault) for finding in findings] == [(2, Fault.CHAIN_CHANGED)]
+
+
+def test_a_planted_wallet_has_a_row_of_the_log(serving: Services, thief: psycopg.Connection[Any]) -> None:
+    chain = {"key": b"k" * 32, "chain": uuid.uuid4(), "number": 2}
+    with pytest.raises(InsufficientPrivilege):
+        thief.execute(_WALLET, chain)
+    with pytest.raises(WalletNotFound):
+        complete(serving.wallets.get_wallet("planted"))
+    thief.execute(_OPEN, chain)
+    thief.execute(_WALLET, chain)
+    rows = thief.execute("SELECT actor FROM audit_events WHERE user_id = 'planted'").fetchall()
+    assert rows == [("mallory",)]
+
+
+def test_the_login_seals_and_does_not_unseal(serving: Services, thief: psycopg.Connection[Any]) -> None:
+    thief.execute("SELECT record_sealing('mine', 'mallory')")
+    assert thief.execute("SELECT sealed FROM seal_changes").fetchall() == [(True,)]
+    complete(serving.seal.seal("a drill"))
+    with pytest.raises(MayNotUnseal):
+        complete(serving.seal.unseal())
+    assert thief.execute("SELECT sealed FROM seal_changes ORDER BY id DESC LIMIT 1").fetchone() == (True,)
+    assert thief.execute(
+        "SELECT outcome FROM audit_events WHERE action = 'seal.open'"
+    ).fetchall() == [("not_authorized",)]  # fmt: skip
+
+
+def test_nothing_is_unsealed_without_its_row(settings: Settings, database_url: str) -> None:
+    with running_services(with_role(settings, "kms_operate")) as operator:
+        complete(operator.seal.seal("a drill"))
+        with psycopg.connect(as_role(database_url, "kms_operate"), autocommit=True) as login:
+            for statement in ("INSERT INTO seal_changes (sealed, actor) VALUES (false, 'mallory')", _UNSEAL):
+                with pytest.raises(InsufficientPrivilege):
+                    login.execute(statement.encode())
+        complete(operator.seal.unseal())
+        state = complete(operator.seal.state())
+    assert state is not None
+    assert not state.sealed
+
+
+def test_a_foreign_row_in_a_live_chain_stops_no_request(
+    serving: Services, owner: psycopg.Connection[Any]
+) -> None:
+    """As the owner, or a login of the version before, could plant it."""
+    owner.execute(_EVENT, _live_chain(owner))
+    complete(serving.wallets.get_private_key_for_user("alice"))
+    owner.execute(_EVENT, _live_chain(owner))
+    complete(serving.wallets.create_wallet("bob"))
+    faults = [f.fault for f in complete(serving.verifier.verify(None, {}, lambda _: None)).findings]
+    assert faults == [Fault.CHANGED_OR_INSERTED] * 2
+
+
+@pytest.mark.parametrize("number", [LARGEST, 1 << 53, 2, 3])
+def test_an_impossible_chain_stops_nobody(
+    serving: Services, owner: psycopg.Connection[Any], number: int
+) -> None:
+    owner.execute("ALTER TABLE audit_chains DROP CONSTRAINT ck_audit_chains_numbers")
+    owner.execute(_CHAIN, (uuid.uuid4(), number))
+    for user in ("bob", "carol"):
+        with running_services(serving.settings) as another:
+            complete(another.wallets.create_wallet(user))
+            findings = complete(another.verifier.verify(None, {}, lambda _: None)).findings
+    assert 1 <= len(findings) <= 2
+
+
+@pytest.mark.parametrize("at", ["infinity", "294000-01-01", "0044-03-15 BC"])
+def test_a_value_that_nobody_can_read_is_the_rows_fault(
+    serving: Services, owner: psycopg.Connection[Any], at: str
+) -> None:
+    complete(serving.wallets.create_wallet("bob"))
+    owner.execute("ALTER TABLE wallets DROP CONSTRAINT ck_wallets_times")
+    owner.execute("UPDATE wallets SET created_at = %s WHERE user_id = 'alice'", (at,))
+    with pytest.raises(IntegrityFailure):
+        complete(serving.wallets.get_wallet("alice"))
+    assert complete(serving.wallets.get_wallet("bob")).user_id == "bob"
+
+
+def test_the_version_before_goes_on_while_both_run(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute(DURING_UPGRADE.read_bytes())
+        with psycopg.connect(as_role(database_url, "kms_serve"), autocommit=True) as before:
+            before.execute(_CHAIN, (uuid.uuid4(), 1))
+            before.execute("INSERT INTO seal_changes (sealed, actor) VALUES (false, 'operator')")
+            admin.execute(ROLES.read_bytes())
+            with pytest.raises(InsufficientPrivilege):
+                before.execute(_CHAIN, (uuid.uuid4(), 2))
