@@ -237,6 +237,17 @@ def test_a_request_whose_answer_was_lost_is_explained_by_its_refusal(tmp_path: P
     assert (done.explained[Explained.SENT_AGAIN], done.found) == (2, 1)
 
 
+def test_a_replica_of_a_multi_region_key_is_the_same_key(tmp_path: Path) -> None:
+    home, replica = (
+        f"arn:aws:kms:{region}:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"
+        for region in ("eu-central-1", "eu-west-1")
+    )
+    calls = [record("Decrypt", keys=(home,)), record("Decrypt", keys=(replica,), at=1.0)]
+    calls.append(record("ReEncrypt", **(MOVE | {"keys": (KEY, replica)})))
+    done = reconciled(tmp_path, calls, [row(calls[1], kms_key_id=home)], keys=[KEY, home])
+    assert dict(done.explained) == {Explained.SENT_AGAIN: 1, Explained.ROW: 1, Explained.PURPOSE: 1}
+
+
 def test_calls_outside_the_window_are_left_alone(tmp_path: Path) -> None:
     assert reconciled(tmp_path, [record("Decrypt", at=-7200.0), record("Decrypt", at=7200.0)]).calls == 0
 

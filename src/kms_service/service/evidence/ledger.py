@@ -15,7 +15,7 @@ _TABLES = """
 CREATE TABLE calls (
     event_id TEXT PRIMARY KEY, request_id TEXT, at REAL, operation TEXT, region TEXT, principal TEXT,
     session TEXT, access_key TEXT, source_ip TEXT, user_agent TEXT, key TEXT, destination TEXT, purpose TEXT,
-    address TEXT, same_context INTEGER, error TEXT) WITHOUT ROWID;
+    address TEXT, same_context INTEGER, error TEXT, key_name TEXT) WITHOUT ROWID;
 CREATE TABLE told (
     request_id TEXT, id INTEGER, at REAL, actor TEXT, action TEXT, outcome TEXT, user_id TEXT, address TEXT,
     key TEXT, listed INTEGER);
@@ -102,7 +102,7 @@ class Ledger:
         """Keep calls; one that is there already is not kept twice. Answers how many were new."""
         before = self._db.total_changes
         self._db.executemany(
-            f"INSERT OR IGNORE INTO calls VALUES ({_marks(16)})",  # noqa: S608 - question marks only
+            f"INSERT OR IGNORE INTO calls VALUES ({_marks(17)})",  # noqa: S608 - question marks only
             (_call_values(call) for call in calls),
         )
         return self._db.total_changes - before
@@ -128,7 +128,9 @@ class Ledger:
 
     def add_lost(self, answers: Iterable[LostAnswer]) -> None:
         """Keep rows of openings whose answer never came."""
-        values = ((each.id, each.at.timestamp(), each.wallet_address, each.kms_key_id) for each in answers)
+        values = (
+            (each.id, each.at.timestamp(), each.wallet_address, key_name(each.kms_key_id)) for each in answers
+        )
         self._db.executemany("INSERT INTO lost VALUES (?, ?, ?, ?)", values)
 
     def index(self) -> None:
@@ -155,7 +157,7 @@ class Ledger:
         for row in self._db.execute(query, (since.timestamp(), until.timestamp())):
             if row[0] != last:  # of several rows about one request the first counts
                 last = row[0]
-                yield _ledger_call(row[:16]), None if row[16] is None else _told(row[16:])
+                yield _ledger_call(row[:16]), None if row[17] is None else _told(row[17:])
 
     def unanswered(self, since: datetime, until: datetime) -> Iterator[ToldRequest]:
         """Rows of the window whose request no call has, in order of time."""
@@ -179,18 +181,25 @@ class Ledger:
         """Event ids of this client's later calls about the same wallet and key that rows tell of."""
         query = (
             "SELECT event_id FROM calls JOIN told USING (request_id) WHERE calls.address = ? "
-            "AND calls.at BETWEEN ? AND ? AND calls.key = ? AND access_key = ? AND source_ip = ? "
+            "AND calls.at BETWEEN ? AND ? AND key_name = ? AND access_key = ? AND source_ip = ? "
             "AND calls.event_id <> ? AND calls.operation = ? ORDER BY calls.at"
         )
         start = call.at.timestamp()
-        values = (call.wallet_address, start, start + within, call.key, call.access_key, call.source_ip)
+        values = (
+            call.wallet_address,
+            start,
+            start + within,
+            key_name(call.key),
+            call.access_key,
+            call.source_ip,
+        )
         yield from (each for (each,) in self._db.execute(query, (*values, call.event_id, call.operation)))
 
     def lost_later(self, call: LedgerCall, within: float) -> Iterator[str]:
         """Ids of later rows of openings of the same wallet whose answer never came."""
         query = "SELECT id FROM lost WHERE address = ? AND at BETWEEN ? AND ? AND key = ? ORDER BY at"
         start = call.at.timestamp()
-        found = self._db.execute(query, (call.wallet_address, start - 1, start + within, call.key))
+        found = self._db.execute(query, (call.wallet_address, start - 1, start + within, key_name(call.key)))
         yield from (f"lost {each}" for (each,) in found)
 
 
@@ -198,6 +207,12 @@ _TOLD = (
     "told.request_id, told.id, told.at, told.actor, told.action, told.outcome, told.user_id, told.address, "
     "told.key, told.listed"
 )
+
+
+def key_name(key: str) -> str:
+    """What a key is called in every Region: its id, if it is a multi-Region key; its ARN else."""
+    key_id = key.rpartition("/")[2]
+    return key_id if key_id.startswith("mrk-") else key
 
 
 def _marks(count: int) -> str:
@@ -223,6 +238,7 @@ def _call_values(call: KmsCall) -> tuple[object, ...]:
         str(context.get("wallet_address") or ""),
         all(each == context for each in call.contexts),
         call.error,
+        key_name(call.keys[0]),
     )
 
 

@@ -20,7 +20,7 @@ from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from kms_service.service.evidence.ledger import Ledger, LedgerCall, ToldRequest
+from kms_service.service.evidence.ledger import Ledger, LedgerCall, ToldRequest, key_name
 
 ATTEMPTS = 3
 RETRY_SECONDS = 30.0
@@ -177,7 +177,7 @@ class _Judge:
         self, ledger: Ledger, keys: frozenset[str], own: frozenset[str], administrators: frozenset[str]
     ) -> None:
         self._ledger = ledger
-        self._keys = keys
+        self._keys = {key_name(key) for key in keys}
         self._key_ids = {key.rpartition("/")[2] for key in keys}
         self._own = own
         self._administrators = administrators
@@ -237,7 +237,7 @@ class _Judge:
         return False
 
     def _is_ours(self, key: str) -> bool:
-        return bool(key) and (key in self._keys or ("/" not in key and key in self._key_ids))
+        return bool(key) and (key_name(key) in self._keys or ("/" not in key and key in self._key_ids))
 
 
 def _agreement(call: LedgerCall, told: ToldRequest) -> Explained | Finding:
@@ -245,7 +245,7 @@ def _agreement(call: LedgerCall, told: ToldRequest) -> Explained | Finding:
         return Explained.LISTED
     wanted = "Encrypt" if told.action in _MADE_BY_ENCRYPT else _OPENING
     same_wallet = told.wallet_address is None or told.wallet_address == call.wallet_address
-    same_key = told.kms_key_id is None or told.kms_key_id == call.key
+    same_key = told.kms_key_id is None or key_name(told.kms_key_id) == key_name(call.key)
     if call.operation == wanted and same_wallet and same_key:
         return Explained.ROW
     about = f"row {told.id} tells of {told.action} of {told.wallet_address or 'no wallet'} by that request"
