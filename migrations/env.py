@@ -34,7 +34,7 @@ def _limit(connection: Connection) -> None:
 
 engine = create_engine(
     "postgresql+psycopg://",
-    creator=partial(connect_for_migrations, _url()),
+    creator=partial(connect_for_migrations, _url(), context.config.attributes.get("login") or {}),
     poolclass=NullPool,
     hide_parameters=True,
 )

@@ -1,6 +1,5 @@
 """The one reader of environment variables and `.env`: frozen, checked as a whole, secrets unprintable."""
 
-import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from kms_service.database_settings import DatabaseSettings
 from kms_service.errors import SettingsError
+from kms_service.loopback import is_loopback
 from kms_service.tls import makes_a_server
 
 # Of a stop, past the longest request.
@@ -132,7 +132,7 @@ class Settings(DatabaseSettings):
     @classmethod
     def _plain_http_stays_on_this_machine(cls, allowed: bool, info: ValidationInfo) -> bool:
         url = urlsplit(info.data.get("aws_endpoint_url_kms") or "https://")
-        if url.scheme == "http" and not allowed and not _is_loopback(url.hostname or ""):
+        if url.scheme == "http" and not allowed and not is_loopback(url.hostname or ""):
             raise ValueError(
                 "plain http in AWS_ENDPOINT_URL_KMS would carry DEKs over the network; "
                 "use https there, or set this to true for a stand-in"
@@ -143,7 +143,7 @@ class Settings(DatabaseSettings):
     def uses_kms_stand_in(self) -> bool:
         """Whether the KMS endpoint is on this machine: no AWS account is behind it, and no key policy."""
         host = urlsplit(self.aws_endpoint_url_kms or "").hostname
-        return host is not None and _is_loopback(host)
+        return host is not None and is_loopback(host)
 
     @field_validator("metrics_port")
     @classmethod
@@ -273,12 +273,3 @@ def _problem_of_the_chain() -> str | None:
         return None if botocore.session.get_session().get_credentials() else "none was found"
     except BotoCoreError as error:
         return type(error).__name__
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

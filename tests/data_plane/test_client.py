@@ -64,7 +64,7 @@ class Setting:
         loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> T:
         async def scenario() -> T:
-            settings = settings_for("postgresql://nowhere/none", self.kms)
+            settings = settings_for("postgresql://localhost/none", self.kms)
             aws = AwsKmsService(client or connect(settings), settings.aws_region, KeyHealth(self.width))
             try:
                 return await act(aws)
@@ -440,7 +440,7 @@ def test_no_dek_is_logged_whatever_happens_in_debug_mode(setting: Setting) -> No
         loop = asyncio.get_running_loop()
         loop.slow_callback_duration = 0.0
         loop.set_exception_handler(lambda _loop, context: said.append(repr(context)))
-        settings = settings_for("postgresql://nowhere/none", setting.kms)
+        settings = settings_for("postgresql://localhost/none", setting.kms)
         aws = AwsKmsService(connect(settings), settings.aws_region, KeyHealth(8))
         faults: list[Fault] = [FlippedPlaintext(), ShortPlaintext(), *(each[0] for each in OUTCOMES)]
         for fault in faults:

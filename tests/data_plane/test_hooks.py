@@ -28,7 +28,7 @@ SETTINGS = Settings(
     aws_region="eu-central-1",
     aws_access_key_id="test",
     aws_secret_access_key=SecretStr("test"),
-    database_url=SecretStr("postgresql://nowhere/none"),
+    database_url=SecretStr("postgresql://localhost/none"),
     kms_key_pool_size=1,
 )
 

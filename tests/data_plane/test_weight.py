@@ -20,7 +20,7 @@ async def serve():
     settings = Settings(
         _env_file=None, aws_region="eu-central-1", aws_access_key_id="id",
         aws_secret_access_key="secret", aws_endpoint_url_kms="http://127.0.0.1:1",
-        database_url="postgresql://nowhere/none",
+        database_url="postgresql://localhost/none",
     )
     KeyAdministration(ControlPlane(settings))
     health = KeyHealth(4)

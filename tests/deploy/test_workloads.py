@@ -14,7 +14,7 @@ from workloads import DEPLOY, KUBERNETES, PARTS, PODS, TASKS, WORKLOADS, Workloa
 
 DOCKERFILE = (DEPLOY.parent / "Dockerfile").read_text()
 IMAGE = f"registry.example.com/kms-service:{__version__}"
-DATABASE_URL = "postgresql://user:password@database:5432/wallets"
+DATABASE_URL = "postgresql://user:password@database:5432/wallets?sslmode=verify-full"
 # After the last request: the audit chains end, and the worker of rotations lets its batch go.
 CLOSING_SECONDS = 10
 

@@ -71,7 +71,7 @@ def _pool(size: int) -> Iterator[Pool]:
     clock = Clock()
     with KmsEndpoint() as kms:
         kms.add_pool("Empressa-wallet-key", size)
-        settings = settings_for("postgresql://nowhere/none", kms)
+        settings = settings_for("postgresql://localhost/none", kms)
         health = KeyHealth(4, clock)
         aws = AwsKmsService(connect(settings), settings.aws_region, health)
         try:
@@ -242,7 +242,7 @@ def test_a_refused_key_was_told_of(three: Pool) -> None:
 
 def test_a_key_that_was_missing_at_start_is_found_later(three: Pool) -> None:
     with KmsEndpoint() as kms:
-        settings = settings_for("postgresql://nowhere/none", kms)
+        settings = settings_for("postgresql://localhost/none", kms)
         health = KeyHealth(4, three.clock)
         aws = AwsKmsService(connect(settings), settings.aws_region, health)
         pool = KmsKeyPool(aws, (FIRST,), health, three.clock)
@@ -305,7 +305,7 @@ def test_a_key_in_another_state_does_not(three: Pool, state: str) -> None:
 def test_a_key_of_another_region_is_refused_by_name_before_anything_is_wrapped() -> None:
     with KmsEndpoint(region="us-east-1") as kms:
         kms.add_pool("Empressa-wallet-key", 1)
-        settings = settings_for("postgresql://nowhere/none", kms, kms_key_pool_size=1)
+        settings = settings_for("postgresql://localhost/none", kms, kms_key_pool_size=1)
         health = KeyHealth(4)
         aws = AwsKmsService(connect(settings), "eu-central-1", health)
         pool = KmsKeyPool(aws, settings.aliases, health)

@@ -22,7 +22,7 @@ def _settings(**changes: object) -> Settings:
         aws_region="eu-central-1",
         aws_access_key_id="AKIDEXAMPLE",
         aws_secret_access_key=SecretStr("secret"),
-        database_url=SecretStr("postgresql://db/wallets"),
+        database_url=SecretStr("postgresql://localhost/wallets"),
     )
     return settings.model_copy(update=changes)
 

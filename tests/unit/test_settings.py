@@ -12,7 +12,7 @@ GOOD = {
     "AWS_REGION": "eu-central-1",
     "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "canary-secret-key",
-    "DATABASE_URL": "postgresql://app:canary-password@db.internal:5432/wallets",
+    "DATABASE_URL": "postgresql://app:canary-password@db.internal:5432/wallets?sslmode=verify-full",
 }
 
 
@@ -205,3 +205,62 @@ def test_every_setting_has_a_default_or_a_remedy(monkeypatch: pytest.MonkeyPatch
         monkeypatch.delenv(name)
     required = {name.upper() for name, field in Settings.model_fields.items() if field.is_required()}
     assert required <= set(_names())
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "db.internal/wallets",
+        "10.0.0.5/wallets?sslmode=require",
+        "db.internal/wallets?sslmode=prefer",
+        "127.0.0.1,db.internal/wallets",
+        "localhost/wallets?hostaddr=10.0.0.5",
+        "/wallets?host=db.internal",
+        "/wallets?service=custody",
+    ],
+)
+def test_plaintext_to_a_database_elsewhere_needs_a_reason(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://app:canary@{rest}")
+    (problem,) = _problems()
+    assert problem.startswith("DATABASE_ALLOW_PLAINTEXT: a server elsewhere would be sent")
+    with pytest.raises(SettingsError, match="DATABASE_ALLOW_PLAINTEXT"):
+        load_database_settings(None)
+    monkeypatch.setenv("DATABASE_ALLOW_PLAINTEXT", "yes")
+    assert _names() == ["DATABASE_ALLOW_PLAINTEXT"]
+    monkeypatch.setenv("DATABASE_ALLOW_PLAINTEXT", "WireGuard between both hosts")
+    assert load_settings(None).database_allow_plaintext
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "localhost/wallets",
+        "127.0.0.1:5432,[::1]:5433/wallets",
+        "%2Frun%2Fpostgresql/wallets",
+        "/wallets?host=/run/postgresql",
+        "/wallets",
+        "db.internal/wallets?sslmode=verify-full",
+        "h1:1,h2:2/wallets?sslmode=verify-ca&target_session_attrs=read-write",
+    ],
+)
+def test_a_database_here_or_verified_needs_none(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://app:canary@{rest}")
+    assert load_settings(None).database_allow_plaintext is None
+
+
+def test_libpqs_own_variables_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://app@/wallets")
+    monkeypatch.setenv("PGHOST", "db.internal")
+    assert _names() == ["DATABASE_ALLOW_PLAINTEXT"]
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    assert load_settings(None)
+
+
+def test_one_source_of_the_databases_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_IAM_AUTH", "true")
+    assert load_settings(None).database_iam_auth
+    monkeypatch.setenv("DATABASE_SECRET_ID", "rds!db-1")
+    assert _names() == ["DATABASE_IAM_AUTH"]
+    monkeypatch.setenv("DATABASE_SECRET_ID", "")
+    monkeypatch.setenv("DATABASE_URL", "postgresql:///wallets")
+    assert _names() == ["DATABASE_IAM_AUTH"]

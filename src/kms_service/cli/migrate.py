@@ -2,6 +2,7 @@
 
 import click
 
+from kms_service.cli.process.loop import run_on_loop
 from kms_service.settings import load_database_settings
 from kms_service.store.postgres import migrations
 
@@ -15,5 +16,6 @@ def migrate(revision: str) -> None:
     this first, then deploy.
     """
     settings = load_database_settings()
-    migrations.migrate(settings.database_url.get_secret_value(), revision)
+    login = run_on_loop(migrations.login_for_migrations(settings))
+    migrations.migrate(settings.database_url.get_secret_value(), revision, login)
     click.echo("The schema is up to date.")

@@ -65,7 +65,7 @@ async def create_aliases(
     disable the key or change the policy. Without, it gets KMS's default policy: IAM alone decides then.
     """
     # Keys are made before there is a database.
-    settings = load_settings(database_url="postgresql://unused/unused")
+    settings = load_settings(database_url="postgresql://localhost/unused")
     roles = Roles(create_role, reveal_role, rotate_role, audit_role)
     policy = await _policy(settings, roles, account) if roles.all else None
     if show_policy:

@@ -6,9 +6,10 @@ All of it is read once, from AWS's and the system's own variables, in a thread: 
 import os
 import ssl
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+from kms_service.loopback import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +90,7 @@ def proxy_for(url: str) -> str | None:
 def may_use_proxy(url: str) -> bool:
     """Whether a proxy may lie between: never for plain http or this machine, since it would see DEKs."""
     parts = urlsplit(url)
-    return parts.scheme == "https" and not _is_loopback(parts.hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return parts.scheme == "https" and not is_loopback(parts.hostname or "")
 
 
 def _tls() -> ssl.SSLContext:

@@ -12,6 +12,7 @@ from psycopg._preparing import Prepare, PrepareManager
 from kms_service.database_settings import DatabaseSettings
 from kms_service.store.postgres import session
 from kms_service.store.postgres.address import CONNECT_SECONDS, address, hosts
+from kms_service.store.postgres.login import login_of
 
 STATEMENT_SECONDS = 3
 SERVING = {"statement_timeout": f"{STATEMENT_SECONDS}s", "lock_timeout": f"{STATEMENT_SECONDS}s"}
@@ -24,6 +25,7 @@ class Dialler:
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self._settings = settings
+        self._login = login_of(settings)
 
     async def connect(self) -> AsyncConnection[Any]:
         """A new connection with a pinned session, for statements of their own transactions.
@@ -32,6 +34,17 @@ class Dialler:
             psycopg.OperationalError: nobody there, refused, or not a server to work with.
         """
         parameters = address(self._settings.database_url.get_secret_value())
+        try:
+            return await self._opened(await self._login.merged(parameters))
+        except session.SessionRefused:
+            raise
+        except psycopg.OperationalError:
+            # A password that was changed since: libpq tells no code of a refused start.
+            if not await self._login.renewed():
+                raise
+        return await self._opened(await self._login.merged(parameters))
+
+    async def _opened(self, parameters: dict[str, str]) -> AsyncConnection[Any]:
         try:
             async with asyncio.timeout(CONNECT_SECONDS * (1 + hosts(parameters))):
                 driver = await AsyncConnection.connect(
@@ -60,13 +73,17 @@ class Dialler:
         return None if asked == "false" or (asked == "auto" and pooled) else _PREPARED_AFTER
 
 
-def connect_for_migrations(database_url: str) -> Connection[Any]:
+def connect_for_migrations(database_url: str, login: Mapping[str, str]) -> Connection[Any]:
     """A blocking connection with a pinned session and no time-outs, in no transaction.
+
+    Args:
+        database_url: what DATABASE_URL says.
+        login: of libpq's parameters, those that another source than the URL has; a secret.
 
     Raises:
         psycopg.OperationalError: as `Dialler.connect`.
     """
-    driver = Connection.connect(**_words(address(database_url)), prepare_threshold=None)
+    driver = Connection.connect(**_words({**address(database_url), **login}), prepare_threshold=None)
     try:
         driver.autocommit = True
         cursor = driver.execute(session.LOOK, [session.names(_NO_TIMEOUTS)])

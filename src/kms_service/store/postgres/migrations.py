@@ -1,5 +1,7 @@
 """Bringing a database to a schema, by Alembic."""
 
+from collections.abc import Mapping
+
 import psycopg
 from alembic import command
 from alembic.config import Config
@@ -7,13 +9,35 @@ from alembic.util import CommandError
 from psycopg.errors import LockNotAvailable
 from sqlalchemy.exc import SQLAlchemyError
 
+from kms_service.database_settings import DatabaseSettings
 from kms_service.errors import MigrationFailed
 from kms_service.store.postgres import failures
+from kms_service.store.postgres.address import address
+from kms_service.store.postgres.login import login_of
 from kms_service.store.postgres.schema import MIGRATIONS
 
 
-def migrate(database_url: str, revision: str = "head") -> None:
+async def login_for_migrations(settings: DatabaseSettings) -> dict[str, str]:
+    """Who logs in to migrate, where that is not said by DATABASE_URL: libpq's parameters, a secret.
+
+    Raises:
+        MigrationFailed: it cannot be had.
+    """
+    parameters = address(settings.database_url.get_secret_value())
+    try:
+        merged = await login_of(settings).merged(parameters)
+    except psycopg.OperationalError as error:
+        raise MigrationFailed(f"the database could not be migrated: {error}") from None
+    return {name: value for name, value in merged.items() if parameters.get(name) != value}
+
+
+def migrate(database_url: str, revision: str = "head", login: Mapping[str, str] | None = None) -> None:
     """Bring a database to `revision`; safe to repeat, and to run from several places at once.
+
+    Args:
+        database_url: where it is.
+        revision: where to stop.
+        login: what `login_for_migrations` answered, if somebody else than the URL's user logs in.
 
     Raises:
         MigrationFailed: PostgreSQL could not be reached or refused; nothing of the failed step is left.
@@ -21,6 +45,7 @@ def migrate(database_url: str, revision: str = "head") -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["database_url"] = database_url
+    config.attributes["login"] = login
     try:
         command.upgrade(config, revision)
     except (SQLAlchemyError, CommandError) as error:
