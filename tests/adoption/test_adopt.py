@@ -23,6 +23,7 @@ from kms_service.bootstrap import Services
 from kms_service.service.adoption.adopt import Outcome
 from kms_service.service.adoption.sealed_seed import Layout
 from kms_service.service.adoption.session import adopting
+from kms_service.service.audit.requests import LISTED, listed_requests
 from kms_service.settings import Settings
 from kms_service.store.adoption.source import source_table
 from waiting import wait_until
@@ -369,3 +370,14 @@ def test_a_database_that_is_not_there_is_told_without_its_password(adopt: Adopt)
     result = adopt("--from", "postgresql://user:canary@127.0.0.1:1/none")
     assert "cannot be reached" in str(result.exception)
     assert "canary" not in result.output + repr(result.exception)
+
+
+def test_each_opening_is_listed_for_the_reconciliation_with_cloudtrail(
+    adopt: Adopt, ported: Ported, services: Services
+) -> None:
+    adopt("--no-dry-run")
+    details = _ours(services, "SELECT detail FROM audit_events WHERE action = 'kms.requests'")
+    listed = [request for (detail,) in details for request in listed_requests(LISTED, detail)]
+    opened = [each.call.request_id for each in ported.kms.received("Decrypt") if not each.context]
+    assert sorted(listed) == sorted(opened)
+    assert len(opened) == 6

@@ -121,6 +121,7 @@ class Adopter:
             new = [row for row in page if row.user_id not in here]
             found = [_compared(row, here[row.user_id]) for row in page if row.user_id in here]
             found += await map_bounded(outcome, new, at_once)
+            await self._keeper.list_requests(ACTION, self._opener.take_requests())
             _note(run, found)
             run.keys_used = self._opener.keys_used
             run.cursor = page[-1].user_id

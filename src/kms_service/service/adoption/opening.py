@@ -35,11 +35,17 @@ class SourceOpener:
         self._keys = keys
         self._layout = layout
         self._master_key = master_key
+        self._requests: list[str] = []
 
     @property
     def keys_used(self) -> list[str]:
         """The ARNs of the other service's keys that unwrapped something, in order."""
         return sorted(self._keys.used)
+
+    def take_requests(self) -> list[str]:
+        """The KMS requests that unwrapped something since this was last asked."""
+        taken, self._requests = self._requests, []
+        return taken
 
     async def open(self, row: SourceRow) -> OpenedSource:
         """The wallet in a row, if everything about the row holds together.
@@ -64,7 +70,9 @@ class SourceOpener:
                 raise Unreadable("its data key lies under MASTER_KEK: give it with --master-kek-file")
             return wrapped.open(self._master_key)
         try:
-            return (await self._keys.decrypt(wrapped.key, wrapped.blob)).dek
+            unwrapped = await self._keys.decrypt(wrapped.key, wrapped.blob)
+            self._requests += filter(None, [unwrapped.request_id])
+            return unwrapped.dek  # noqa: TRY300 # what follows is the failure of the call alone
         except IntegrityFailure as error:
             raise Unreadable(f"KMS does not unwrap its data key: {error.reason}") from error
 

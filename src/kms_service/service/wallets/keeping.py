@@ -1,5 +1,6 @@
 """Keeping a wallet: sealed under a fresh DEK, given its MAC, and stored together with its audit row."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from kms_service.crypto import envelope
@@ -7,6 +8,7 @@ from kms_service.crypto.envelope import SealedAccount
 from kms_service.ethereum import Account
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
+from kms_service.service.audit.requests import LISTED, listings
 from kms_service.service.wallets.authenticity import AuthenticWallets
 from kms_service.service.wallets.opening import encryption_context
 from kms_service.store.wallets.find import SealedWallet, WalletRow
@@ -20,6 +22,19 @@ class WalletKeeper:
         """Those that are kept already."""
         self._pool = pool
         self._audit = audit
+
+    async def list_requests(self, run: str, request_ids: Iterable[str]) -> None:
+        """Put on record the KMS requests of a run that opened wallets and released nothing.
+
+        Args:
+            run: one word for what the run was.
+            request_ids: as KMS answered them.
+
+        Raises:
+            AuditUnavailable: they are not on record.
+        """
+        for detail in listings(run, request_ids):
+            await self._audit.record(Event(LISTED, detail=detail))
 
     async def keep(
         self,
