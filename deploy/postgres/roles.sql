@@ -104,6 +104,11 @@ GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_operate;
 GRANT INSERT, DELETE ON key_materials TO kms_operate;
 GRANT INSERT, UPDATE, DELETE ON rotations, rotation_batches, rotation_failures TO kms_operate;
 
+-- What a wrapped DEK was before a rotation: operators put it back, and drop it when it is old. A trigger writes it.
+REVOKE ALL ON FUNCTION keep_wrapped_dek, put_back_wrapped_dek FROM PUBLIC, kms_serve, kms_operate, kms_rotate, kms_readonly;
+GRANT SELECT, DELETE ON wallet_dek_history TO kms_operate;
+GRANT EXECUTE ON FUNCTION put_back_wrapped_dek TO kms_operate;
+
 -- Rotating: encrypted_seed, user_id and wallet_address are out of reach (invariant 7).
 GRANT UPDATE (encrypted_dek, kms_key_id, kms_region, dek_wrapped_at, kms_key_material_id) ON wallets TO kms_rotate;
 GRANT INSERT, UPDATE, DELETE ON rotations, rotation_batches, rotation_failures TO kms_rotate;

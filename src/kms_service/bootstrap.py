@@ -44,6 +44,7 @@ from kms_service.service.switches.canaries import CanaryService
 from kms_service.service.switches.poll import POLL_SECONDS, SharedStatePoll
 from kms_service.service.switches.seal import SealService
 from kms_service.service.wallets.authenticity import AuthenticWallets
+from kms_service.service.wallets.dek_history import DekRestorer
 from kms_service.service.wallets.guard import ReleaseGuard, show_seal
 from kms_service.service.wallets.importing import WalletImporter
 from kms_service.service.wallets.keeping import WalletKeeper
@@ -73,6 +74,7 @@ from kms_service.store.row_mac_keys import RowMacKeyStore
 from kms_service.store.switches.canaries import CanaryStore
 from kms_service.store.switches.seal import SealStore
 from kms_service.store.switches.shared_state import SharedStateStore
+from kms_service.store.wallets.dek_history import DekHistoryStore
 from kms_service.store.wallets.find import WalletStore
 from kms_service.store.wallets.imports import WalletImportStore
 from kms_service.store.wallets.walk import WalletWalk
@@ -112,6 +114,7 @@ class Services:
     tokens: TokenService
     policies: PolicyService
     wallet_verifier: WalletVerifier
+    dek_restorer: DekRestorer
     rotations: RotationService
     rotation_worker: RotationWorker
     key_lifecycle: KeyLifecycle
@@ -225,6 +228,7 @@ def build(settings: Settings) -> Services:
         monthly_reports=MonthlyReports(AuditSummaryStore(database), pool, census),
         tokens=TokenService(token_store, policy_store, audit),
         policies=PolicyService(policy_store, policy_windows, row_macs.keyring, audit),
+        dek_restorer=DekRestorer(DekHistoryStore(database), wallet_store, opener, audit),
         wallet_verifier=WalletVerifier(WalletWalk(database), opener, row_macs, audit),
         rotations=rotations,
         rotation_worker=RotationWorker(
@@ -267,8 +271,7 @@ def build(settings: Settings) -> Services:
 
 
 def _heads_outside(settings: Settings) -> HeadKeeper | None:
-    url = settings.audit_heads_url
-    if url is None:
+    if (url := settings.audit_heads_url) is None:
         return None
     place = bucket_and_prefix(url)
     if place is None:
@@ -283,15 +286,13 @@ def _emf(settings: Settings) -> tuple[Repeating, ...]:
     if not settings.metrics_emf:
         return ()
     # Past the logger: no level may filter metrics out.
-    metrics = EmbeddedMetrics(PrintLogger().msg)
-    return (Repeating("embedded metrics", FLUSH_SECONDS, metrics.flush, once_more=True),)
+    flush = EmbeddedMetrics(PrintLogger().msg).flush
+    return (Repeating("embedded metrics", FLUSH_SECONDS, flush, once_more=True),)
 
 
 def _overviews(settings: Settings, overviews: Overviews) -> tuple[Repeating, ...]:
-    if not settings.console_enabled:
-        return ()
     # Also while nobody looks: what is shown when something is away has to be known before.
-    return (Repeating("overview", READ_SECONDS, overviews.read),)
+    return (Repeating("overview", READ_SECONDS, overviews.read),) if settings.console_enabled else ()
 
 
 def _calls_under_one_key(settings: Settings) -> int:

@@ -1,4 +1,4 @@
-"""`kms-service wallet list` and `wallet import`."""
+"""`kms-service wallet list` and `wallet import`; `wallet put-back` is in a module of its own."""
 
 import re
 import sys
@@ -8,6 +8,7 @@ import click
 from kms_service.api.wallets.wallets import wallet_view
 from kms_service.cli.process.command import key_arn, operator_services
 from kms_service.cli.process.loop import on_loop
+from kms_service.cli.wallets.put_back import forget_replaced, put_back
 from kms_service.crypto.material import Mnemonic, PrivateKey
 from kms_service.settings import USER_ID
 from kms_service.store.wallets.find import WalletRow
@@ -18,7 +19,11 @@ _LONGEST_INPUT = 4096
 
 @click.group()
 def wallet() -> None:
-    """See which wallets there are, and take one in; nothing here opens one."""
+    """See which wallets there are, take one in, and undo what a rotation did; no secret leaves here."""
+
+
+wallet.add_command(put_back)
+wallet.add_command(forget_replaced)
 
 
 @wallet.command(name="list")

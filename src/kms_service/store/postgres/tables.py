@@ -23,6 +23,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from kms_service.store.postgres.history_tables import (
+    wallet_dek_history as wallet_dek_history,  # noqa: PLC0414 # all tables are here
+)
 from kms_service.store.postgres.naming import metadata as metadata  # noqa: PLC0414 # all tables are here
 from kms_service.store.postgres.policy_tables import policies as policies  # noqa: PLC0414 # all tables are here
 from kms_service.store.postgres.policy_tables import policy_windows as policy_windows  # noqa: PLC0414 # all tables are here

@@ -1,0 +1,55 @@
+"""`kms-service wallet put-back|forget-replaced`: what wrapped DEKs were before a rotation."""
+
+import json
+import sys
+
+import click
+
+from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.loop import on_loop
+from kms_service.service.wallets.dek_history import Outcome, PutBack
+from kms_service.telemetry import logs
+
+
+@click.command(name="put-back")
+@click.argument("users", nargs=-1, metavar="[USER]...")
+@click.option("--all", "every", is_flag=True, help="Every wallet whose DEK was ever replaced.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@on_loop
+async def put_back(users: tuple[str, ...], *, every: bool, as_json: bool) -> None:
+    """Put back the wrapped DEK of wallets that do not open since it was replaced.
+
+    Opens each wallet; one that opens stays as it is. For another it tries what the DEK was before, and puts
+    back the first that opens it: nothing is released. Needs kms:Decrypt with the context purpose=wallet-dek,
+    and a login of kms_operate. Exits 1 when nothing opens a wallet.
+    """
+    if bool(users) == every:
+        raise click.UsageError("name users, or --all")
+    lost = 0
+    async with operator_services() as services:
+        # Every wallet is told of below; the log's lines about the same would only be in the way.
+        logs.configure("CRITICAL", services.settings.log_format)
+        await services.pool_service.refresh()
+        if every:
+            async for done in services.dek_restorer.restore_all():
+                lost += _tell(done, as_json=as_json)
+        for user_id in users:
+            lost += _tell(await services.dek_restorer.restore(user_id), as_json=as_json)
+    if lost:
+        sys.exit(1)
+
+
+@click.command(name="forget-replaced")
+@on_loop
+async def forget_replaced() -> None:
+    """Drop wrapped DEKs that were replaced over 30 days ago, of wallets that open without them."""
+    async with operator_services() as services:
+        await services.pool_service.refresh()
+        forgotten = await services.dek_restorer.forget_all()
+    click.echo(f"{forgotten:,} replaced DEKs forgotten.")
+
+
+def _tell(done: PutBack, *, as_json: bool) -> bool:
+    facts = {"userId": done.user_id, "outcome": done.outcome.value, "kmsKeyId": done.kms_key_id}
+    click.echo(json.dumps(facts) if as_json else f"{done.user_id}: {done.outcome.value}")
+    return done.outcome is Outcome.LOST

@@ -1,0 +1,98 @@
+"""Putting back wrapped DEKs that a rotation replaced by ones that do not open."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from kms_service.errors import IntegrityFailure, KmsKeyUnusable, WalletNotFound
+from kms_service.service.audit.log import AuditLog, Event
+from kms_service.service.wallets.opening import WalletOpener
+from kms_service.store.wallets.dek_history import DekHistoryStore
+from kms_service.store.wallets.find import SealedWallet, WalletStore
+
+_PAGE_USERS = 500
+
+
+class Outcome(StrEnum):
+    """What became of a wallet."""
+
+    OPENS = "opens"
+    PUT_BACK = "put back"
+    LOST = "nothing opens it"
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """A wallet looked at; `kms_key_id` is the key that its DEK is wrapped under now."""
+
+    user_id: str
+    outcome: Outcome
+    kms_key_id: str
+
+
+class DekRestorer:
+    """Opens a wallet as it is, and where it does not open, with what its wrapped DEK was before.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer, and KmsThrottled or
+    KmsUnavailable when KMS does not: then nothing is known, and nothing was changed.
+    """
+
+    def __init__(
+        self, history: DekHistoryStore, wallets: WalletStore, opener: WalletOpener, audit: AuditLog
+    ) -> None:
+        self._history = history
+        self._wallets = wallets
+        self._opener = opener
+        self._audit = audit
+
+    async def restore_all(self) -> AsyncIterator[PutBack]:
+        """Every wallet whose DEK was ever replaced, in order of user id."""
+        after = ""
+        while users := await self._history.users(after=after, limit=_PAGE_USERS):
+            for user_id in users:
+                yield await self.restore(user_id)
+            after = users[-1]
+
+    async def restore(self, user_id: str) -> PutBack:
+        """Put back the newest wrapped DEK that opens this user's wallet, unless the wallet opens.
+
+        Raises:
+            WalletNotFound: the user has none.
+            AuditUnavailable: it cannot be put on record, so nothing was changed.
+        """
+        wallet = await self._wallets.find_sealed(user_id)
+        if wallet is None:
+            raise WalletNotFound
+        if await self._opens(wallet):
+            return PutBack(user_id, Outcome.OPENS, wallet.dek.key_arn)
+        for replaced in await self._history.of(user_id):
+            # Only what opens goes back, so that nobody can have this command do the overwriting.
+            if not await self._opens(replace(wallet, dek=replaced.dek)):
+                continue
+            detail = f"replaced by {replaced.replaced_by} at {replaced.replaced_at.isoformat()}"
+            key_arn = replaced.dek.key_arn
+            await self._audit.record(
+                Event("wallet.put-back", user_id=user_id, kms_key_id=key_arn, detail=detail)
+            )
+            if await self._history.put_back(replaced, wallet.dek):
+                return PutBack(user_id, Outcome.PUT_BACK, key_arn)
+        return PutBack(user_id, Outcome.LOST, wallet.dek.key_arn)
+
+    async def forget_all(self) -> int:
+        """Drop DEKs replaced over 30 days ago, of wallets that open as they are; answers how many."""
+        after, forgotten = "", 0
+        while users := await self._history.users(after=after, limit=_PAGE_USERS):
+            for user_id in users:
+                wallet = await self._wallets.find_sealed(user_id)
+                if wallet is not None and await self._opens(wallet):
+                    forgotten += await self._history.forget(user_id)
+            after = users[-1]
+        await self._audit.record(Event("wallet.forget-replaced", detail=f"forgotten={forgotten}"))
+        return forgotten
+
+    async def _opens(self, wallet: SealedWallet) -> bool:
+        try:
+            await self._opener.open(wallet)
+        except (IntegrityFailure, KmsKeyUnusable):
+            return False
+        return True
