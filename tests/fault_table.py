@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 import httpx
+import psycopg
 
 from asgi_client import AsgiClient
 from event_loop import complete
@@ -119,11 +120,20 @@ FAULTS: dict[str, Bring] = {
 
 def measure(database_url: str, bring: Bring) -> Behaviour:
     """Meet one fault with a fresh KMS and a fresh process on this database."""
+    _forget_mac_keys(database_url)
     with KmsEndpoint() as endpoint:
         endpoint.add_pool(PREFIX, 2)
         settings = settings_for(database_url, endpoint).model_copy(update={"kms_key_pool_size": 2})
         with running_services(settings) as services:
             return _Meeting(services, endpoint).behaviour(bring)
+
+
+def _forget_mac_keys(database_url: str) -> None:
+    # Those of the KMS before, which is gone with its keys: nobody but the owner could.
+    with psycopg.connect(database_url) as connection:
+        connection.execute("ALTER TABLE row_mac_keys DISABLE TRIGGER USER")
+        connection.execute("DELETE FROM row_mac_keys")
+        connection.execute("ALTER TABLE row_mac_keys ENABLE TRIGGER USER")
 
 
 class _Meeting:

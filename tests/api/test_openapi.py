@@ -27,6 +27,7 @@ UNSAYABLE = {
     "POST /wallets/{userId}/sign/authorization",
     "GET /policies/{name}/usage",
     "POST /rotations",
+    "PUT /wallets/{userId}/import",
 }
 
 

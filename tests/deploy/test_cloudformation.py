@@ -162,16 +162,11 @@ def test_the_keys_policies_grant_each_role_its_one_thing(aws: str, outputs: dict
         ("Rotation", "ReEncryptTo", "audit-chain"),
         ("Rotation", "ReEncryptFrom", "row-mac"),
         ("Rotation", "ReEncryptTo", "row-mac"),
-        *(
-            (role, action, "row-mac")
-            for role in ("Serving", "Creation", "Reveal")
-            for action in ("Encrypt", "Decrypt")
-        ),
-        *(
-            (role, action, "wallet-import")
-            for role in ("Serving", "Creation")
-            for action in ("Encrypt", "Decrypt")
-        ),
+        *(("Serving", action, "row-mac") for action in ("Encrypt", "Decrypt")),
+        *(("Creation", action, "row-mac") for action in ("Encrypt", "Decrypt")),
+        ("Reveal", "Decrypt", "row-mac"),
+        *(("Serving", action, "wallet-import") for action in ("Encrypt", "Decrypt")),
+        *(("Creation", action, "wallet-import") for action in ("Encrypt", "Decrypt")),
     }
 
 

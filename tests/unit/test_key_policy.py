@@ -47,7 +47,6 @@ GRANTED = {
     (ROTATE, "kms:ReEncryptTo", "chain"),
     (CREATE, "kms:Encrypt", "row"),
     (CREATE, "kms:Decrypt", "row"),
-    (REVEAL, "kms:Encrypt", "row"),
     (REVEAL, "kms:Decrypt", "row"),
     (ROTATE, "kms:ReEncryptFrom", "row"),
     (ROTATE, "kms:ReEncryptTo", "row"),

@@ -74,11 +74,6 @@ class Roles:
         return _each_once([*self.create, *self.reveal, *self.rotate])
 
     @property
-    def telling(self) -> list[Principal]:
-        """All that tell addresses, and so check the MACs of rows."""
-        return _each_once([*self.create, *self.reveal])
-
-    @property
     def all(self) -> list[Principal]:
         """Every role, once."""
         return _each_once([*self.serving, *self.audit])
@@ -93,14 +88,14 @@ def key_policy(account_root: Principal, roles: Roles) -> dict[str, Any]:
     """
     statements = [
         _allow("AdministerThroughIam", [account_root], ADMINISTRATION),
-        _allow("CreateWallets", roles.create, ["kms:Encrypt"], purpose=WALLET_DEK),
-        _allow("RevealWallets", roles.reveal, ["kms:Decrypt"], purpose=WALLET_DEK),
-        _allow("RotateWallets", roles.rotate, ["kms:ReEncryptFrom", "kms:ReEncryptTo"], purpose=WALLET_DEK),
-        _allow("ImportWallets", roles.create, ["kms:Encrypt", "kms:Decrypt"], purpose=WALLET_IMPORT),
-        _allow("CheckRowMacs", roles.telling, ["kms:Encrypt", "kms:Decrypt"], purpose=ROW_MAC),
-        _allow("RotateRowMacs", roles.rotate, ["kms:ReEncryptFrom", "kms:ReEncryptTo"], purpose=ROW_MAC),
+        _allow("CreateWallets", roles.create, ["kms:Encrypt"], purpose=[WALLET_DEK, WALLET_IMPORT, ROW_MAC]),
+        _allow("ImportWallets", roles.create, ["kms:Decrypt"], purpose=[WALLET_IMPORT, ROW_MAC]),
+        _allow("RevealWallets", roles.reveal, ["kms:Decrypt"], purpose=[WALLET_DEK, ROW_MAC]),
         _allow(
-            "RotateAuditChains", roles.rotate, ["kms:ReEncryptFrom", "kms:ReEncryptTo"], purpose=AUDIT_CHAIN
+            "RotateWallets",
+            roles.rotate,
+            ["kms:ReEncryptFrom", "kms:ReEncryptTo"],
+            purpose=[WALLET_DEK, AUDIT_CHAIN, ROW_MAC],
         ),
         _allow("WriteAuditChains", roles.serving, ["kms:Encrypt"], purpose=AUDIT_CHAIN),
         _allow("VerifyAuditChains", roles.audit, ["kms:Decrypt"], purpose=AUDIT_CHAIN),
@@ -127,7 +122,11 @@ def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
 
 
 def _allow(
-    sid: str, principals: Sequence[Principal], actions: Sequence[str], *, purpose: str | None = None
+    sid: str,
+    principals: Sequence[Principal],
+    actions: Sequence[str],
+    *,
+    purpose: str | list[str] | None = None,
 ) -> Statement:
     statement = _statement(sid, "Allow", principals, actions)
     if purpose is not None:
