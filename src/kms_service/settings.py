@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from kms_service.aws_settings import problems_of_botocore
 from kms_service.database_settings import DatabaseSettings
 from kms_service.errors import SettingsError
 from kms_service.loopback import is_loopback
@@ -207,7 +208,7 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
     Raises:
         SettingsError: lists every missing or wrong variable by name and how to mend it, never a value.
     """
-    with _explained(_outdated(env_file)):
+    with _explained([*_outdated(env_file), *problems_of_botocore()]):
         return Settings(_env_file=env_file, **overrides)
 
 

@@ -85,7 +85,7 @@ def test_all_is_well(patient: Patient) -> None:
     checks = patient.examined()
     assert {check.finding for check in checks.values()} == {Finding.GOOD}
     assert ROLE in checks["credentials"].detail
-    assert len(checks) == 1 + 2 + 10 + 2 + 4 + 1
+    assert len(checks) == 1 + 1 + 2 + 10 + 2 + 4 + 1
 
 
 def test_nothing_is_encrypted_or_decrypted(patient: Patient) -> None:
@@ -176,7 +176,7 @@ def test_an_endpoint_that_does_not_answer(patient: Patient) -> None:
     patient.kms.on("DescribeKey").answer(Reset())
     checks = patient.examined()
     assert checks["endpoint"].finding is Finding.BAD
-    assert set(checks) == {"credentials", "endpoint", "database"}
+    assert set(checks) == {"credentials", "proxy", "endpoint", "database"}
 
 
 def test_a_database_that_does_not_answer(patient: Patient) -> None:
@@ -254,3 +254,23 @@ def test_the_command_exits_1_with_advice(command: Callable[..., tuple[int, str]]
     code, output = command("--json")
     assert code == 1
     assert [each["name"] for each in json.loads(output) if each["finding"] == "bad"] == [f"{NAME}-2"]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "finding", "detail"),
+    [
+        ("", Finding.GOOD, "KMS is asked directly"),
+        ("http://user:canary@proxy.internal:3128", Finding.GOOD, "through proxy.internal:3128"),
+        ("socks5://canary:1080", Finding.BAD, "HTTPS_PROXY is no http:// URL"),
+    ],
+)
+def test_the_proxy_is_shown_without_its_password(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, proxy: str, finding: Finding, detail: str
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    check = patient.examined()["proxy"]
+    assert check.finding is finding
+    assert detail in check.detail
+    assert "canary" not in check.detail

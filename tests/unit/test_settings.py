@@ -264,3 +264,44 @@ def test_one_source_of_the_databases_password(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("DATABASE_SECRET_ID", "")
     monkeypatch.setenv("DATABASE_URL", "postgresql:///wallets")
     assert _names() == ["DATABASE_IAM_AUTH"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("AWS_PROFILE", "canary", "ProfileNotFound"),
+        ("AWS_DEFAULT_PROFILE", "canary", "ProfileNotFound"),
+        ("AWS_DEFAULTS_MODE", "canary", "InvalidDefaultsMode"),
+        ("AWS_RETRY_MODE", "canary", "InvalidRetryMode"),
+        ("AWS_MAX_ATTEMPTS", "canary", "ValueError"),
+        ("AWS_STS_REGIONAL_ENDPOINTS", "canary", "InvalidSTSRegionalEndpointsConfig"),
+    ],
+)
+def test_what_botocore_cannot_use_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    (problem,) = _problems()
+    assert problem.startswith("AWS_")
+    assert why in problem
+    assert "canary" not in problem
+
+
+@pytest.mark.parametrize("text", ["canary", "[profile canary", "[default]\ndefaults_mode = canary\n"])
+def test_a_malformed_config_file_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "config"
+    file.write_text(text)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    (problem,) = _problems()
+    assert problem.startswith("AWS_CONFIG_FILE: ") or "InvalidDefaultsMode" in problem
+    assert "canary" not in problem
+
+
+def test_a_good_config_file_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text("[profile custody]\nregion = eu-central-1\ndefaults_mode = standard\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    monkeypatch.setenv("AWS_PROFILE", "custody")
+    assert load_settings(None)

@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from kms_service.errors import DatabaseUnavailable, SchemaBehind
 from kms_service.kms.control_plane.administration import AdministrationFailed
 from kms_service.kms.control_plane.identity import Identity
 from kms_service.kms.control_plane.inspection import Action, Inspection, Verdict
+from kms_service.kms.data_plane.surroundings import Unreachable, proxy_for
 from kms_service.kms.keys.info import DescribedKey, KeyStatus, KmsKeyInfo, UnknownKey
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.settings import Settings
@@ -79,6 +81,7 @@ class Doctor:
     async def examine(self) -> AsyncIterator[Check]:
         """All checks, each as soon as it is made."""
         yield await self._credentials()
+        yield self._proxy()
         endpoint = await self._endpoint()
         for check in endpoint:
             yield check
@@ -106,6 +109,20 @@ class Doctor:
                 "Give the process a role, or set AWS_ACCESS_KEY_ID and its pair.",
             )
         return Check(name, Finding.GOOD, f"{identity.arn}, account {identity.account}")
+
+    def _proxy(self) -> Check:
+        name = "proxy"
+        url = self._settings.aws_endpoint_url_kms or f"https://kms.{self._settings.aws_region}.amazonaws.com"
+        try:
+            proxy = proxy_for(url)
+        except Unreachable as error:
+            return Check(name, Finding.BAD, error.name, "Set HTTPS_PROXY to an http:// URL, or leave it out.")
+        if proxy is None:
+            return Check(name, Finding.GOOD, "KMS is asked directly")
+        # Its user and password are not shown.
+        parts = urlsplit(proxy)
+        where = f"{parts.hostname}:{parts.port or 80}"
+        return Check(name, Finding.GOOD, f"KMS is asked through {where}, by HTTPS_PROXY")
 
     async def _endpoint(self) -> Sequence[Check]:
         where = self._settings.aws_endpoint_url_kms or f"AWS KMS in {self._settings.aws_region}"
