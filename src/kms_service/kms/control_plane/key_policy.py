@@ -89,7 +89,7 @@ def key_policy(account_root: Principal, roles: Roles) -> dict[str, Any]:
     statements = [
         _allow("AdministerThroughIam", [account_root], ADMINISTRATION),
         _allow("CreateWallets", roles.create, ["kms:Encrypt"], purpose=[WALLET_DEK, WALLET_IMPORT, ROW_MAC]),
-        _allow("ImportWallets", roles.create, ["kms:Decrypt"], purpose=[WALLET_IMPORT, ROW_MAC]),
+        _allow("OpenImports", roles.create, ["kms:Decrypt"], purpose=[WALLET_IMPORT, ROW_MAC]),
         _allow("RevealWallets", roles.reveal, ["kms:Decrypt"], purpose=[WALLET_DEK, ROW_MAC]),
         _allow(
             "RotateWallets",
@@ -97,8 +97,8 @@ def key_policy(account_root: Principal, roles: Roles) -> dict[str, Any]:
             ["kms:ReEncryptFrom", "kms:ReEncryptTo"],
             purpose=[WALLET_DEK, AUDIT_CHAIN, ROW_MAC],
         ),
-        _allow("WriteAuditChains", roles.serving, ["kms:Encrypt"], purpose=AUDIT_CHAIN),
-        _allow("VerifyAuditChains", roles.audit, ["kms:Decrypt"], purpose=AUDIT_CHAIN),
+        _allow("WriteChains", roles.serving, ["kms:Encrypt"], purpose=AUDIT_CHAIN),
+        _allow("VerifyChains", roles.audit, ["kms:Decrypt"], purpose=AUDIT_CHAIN),
         _allow("DescribeKeys", roles.all, DESCRIBING),
         _statement("KeepFromDestroying", "Deny", roles.all, DESTRUCTION),
     ]
