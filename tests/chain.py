@@ -50,8 +50,8 @@ def run(*command: str | Path, folder: Path, env: Mapping[str, str] | None = None
 
 def ambient() -> dict[str, str]:
     """What tools need of the developer's environment: paths, home, and where packages come from."""
-    kept = ("PATH", "HOME", "TMPDIR", "NPM_CONFIG", "npm_config", "UV_", "PIP_", "SSL_CERT", "NODE_EXTRA")
-    kept += ("HTTP", "http", "NO_PROXY", "no_proxy")
+    tools = ("PATH", "HOME", "TMPDIR", "NPM_CONFIG", "npm_config", "UV_", "PIP_", "SSL_CERT", "NODE_EXTRA")
+    kept = (*tools, "HTTP", "http", "NO_PROXY", "no_proxy")
     return {name: value for name, value in os.environ.items() if name.startswith(kept)}
 
 

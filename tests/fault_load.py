@@ -19,10 +19,10 @@ from itertools import count
 import click
 import httpx
 
-from event_loop import complete
 from fault_table import database
 from kms_endpoint import Error, Hang, KmsEndpoint, Reset, Status
 from kms_service.access.scopes import Scope
+from kms_service.local.kms.faults import Fault
 from server_process import ServerProcess, environment, make_token, serve
 
 PREFIX = "Empressa-wallet-key"
@@ -88,7 +88,7 @@ class Load:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
 
-    async def complete(self, seconds: float) -> None:
+    async def run(self, seconds: float) -> None:
         """All callers at once, for so long."""
         limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS)
         async with httpx.AsyncClient(
@@ -190,7 +190,7 @@ def main() -> None:
     with database("load") as url:
         for name, break_ in SCENARIOS.items():
             with KmsEndpoint() as kms, serving(url, kms) as load:
-                asyncio.run(complete(one_key_fails(kms, load, break_)))
+                asyncio.run(one_key_fails(kms, load, break_))
                 report(name, load)
                 click.echo(
                     f"  the key: {kms.count('Encrypt', key=FAULTY)} Encrypt calls; "
@@ -203,7 +203,8 @@ def main() -> None:
 def _at_random(url: str) -> None:
     with KmsEndpoint() as kms, serving(url, kms) as load:
         operations = ("Encrypt", "Decrypt")
-        for seed, fault in enumerate((Status(500), Error("KMSInternalException"), Reset())):
+        faults: tuple[Fault, ...] = (Status(500), Error("KMSInternalException"), Reset())
+        for seed, fault in enumerate(faults):
             kms.on(*operations).at_random(0.113, seed=seed).answer(fault)  # 30 % for the three together
         asyncio.run(load.run(12))
         kms.clear()

@@ -60,7 +60,8 @@ def _promise(file: Path) -> str:
 
 def draw() -> str:
     """The picture of the layers."""
-    shapes, y = [], float(MARGIN)
+    shapes: list[str] = []
+    y = float(MARGIN)
     for row in layers():
         if shapes:
             shapes.append(arrow(WIDTH / 2, y - ROW_GAP + 3, WIDTH / 2, y - 3))

@@ -221,8 +221,7 @@ def test_a_plausible_request_id_is_kept(service: Service, given: str) -> None:
 )
 def test_any_other_request_id_is_replaced(service: Service, given: str) -> None:
     answers = [
-        service.call("GET", "/nope", headers={"X-Request-Id": given.encode("latin-1")})  # type: ignore[dict-item] # bytes
-        for _ in range(2)
+        service.call("GET", "/nope", headers={"X-Request-Id": given.encode("latin-1")}) for _ in range(2)
     ]
     ids = {answer.headers["x-request-id"] for answer in answers}
     assert given not in ids

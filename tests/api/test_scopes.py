@@ -62,12 +62,12 @@ PRESENT = set(list(MATRIX)[:14])
 
 def _routes(service: Service) -> dict[str, APIRoute]:
     """Every route that is not open to all, by method and path; documented or not."""
-    found = {}
+    found: dict[str, APIRoute] = {}
     for context in iter_route_contexts(service.app.routes):
         if context.path in OPEN:
             continue
         assert isinstance(context.original_route, APIRoute), context.path
-        found |= {f"{method} {context.path}": context.original_route for method in context.methods}
+        found |= {f"{method} {context.path}": context.original_route for method in context.methods or ()}
     return found
 
 

@@ -158,7 +158,7 @@ def test_a_report_has_a_row_for_each_scenario_and_each_bound() -> None:
 def test_results_and_a_soak_are_drawn(tmp_path: Path) -> None:
     plots.plot_results(_results(create_cpu=6.0), tmp_path / "results.svg")
     sample = {"seconds": 1.0, "pss_mib": {"parent": 100.0}, "per_second": 5.0, "p99_ms": 9.0}
-    drawn = {"circumstances": {"commit": "x", "date": "x", "cpu": "x"}}
+    drawn: dict[str, Any] = {"circumstances": {"commit": "x", "date": "x", "cpu": "x"}}
     drawn |= {"soak": {"samples": [sample, sample], "growth_mib_per_hour": {"parent": 1.5}}}
     plots.plot_soak(drawn, tmp_path / "soak.svg")
     assert "listing-middle" in (tmp_path / "results.svg").read_text()

@@ -128,7 +128,8 @@ def test_a_user_without_a_wallet_has_no_account(client: KmsServiceClient) -> Non
 def test_it_counts_as_a_local_account_and_holds_no_key(
     remote: RemoteAccount, client: KmsServiceClient
 ) -> None:
-    assert isinstance(remote, LocalAccount)
+    held: object = remote
+    assert isinstance(held, LocalAccount)  # as web3 asks
     assert not hasattr(remote, "key")
     assert not hasattr(remote, "encrypt")
     assert {remote, RemoteAccount(client, "account")} == {remote}

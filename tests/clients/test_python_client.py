@@ -223,8 +223,10 @@ def test_the_asynchronous_client_answers_the_same(client: KmsServiceClient, serv
             assert [result.wallet for result in await other.ensure_wallets(["py-async"])] == [wallet]
             signed = await asyncio.gather(*(other.sign_message("py-async", "hello") for _ in range(5)))
             assert set(signed) == {client.sign_message("py-async", "hello")}
-            assert await other.sign_typed_data("py-async", TYPED_DATA)
-            assert await other.sign_transaction("py-async", TRANSACTION)
+            typed = await other.sign_typed_data("py-async", TYPED_DATA)
+            assert typed == client.sign_typed_data("py-async", TYPED_DATA)
+            sent = await other.sign_transaction("py-async", TRANSACTION)
+            assert sent == client.sign_transaction("py-async", TRANSACTION)
             bare, sealed = await other.get_private_key("py-async"), await other.export_private_key("py-async")
             assert bare.private_key == "0x" + sealed.private_key.hex()
             with pytest.raises(WalletExists):
@@ -248,4 +250,4 @@ def test_both_clients_have_the_same_methods() -> None:
 def test_its_public_names_are_there() -> None:
     assert all(hasattr(kms_service_client, name) for name in kms_service_client.__all__)
     with pytest.raises(AttributeError):
-        _ = kms_service_client.Nothing  # type: ignore[attr-defined]
+        _ = kms_service_client.Nothing

@@ -114,7 +114,7 @@ def _create_stack(url: str) -> None:
     assert stack["StackStatus"] == "CREATE_COMPLETE"
 
 
-def _client(url: str, service: str) -> Any:
+def _client(url: str, service: Any) -> Any:
     return boto3.client(
         service, region_name=REGION, endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="test"
     )

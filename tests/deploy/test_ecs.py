@@ -14,6 +14,7 @@ from workloads import TASKS, WORKLOADS
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_each_task_definition_can_be_registered(task: dict[str, Any]) -> None:
     model = botocore.session.get_session().get_service_model("ecs").operation_model("RegisterTaskDefinition")
+    assert model.input_shape is not None
     report = ParamValidator().validate(task, model.input_shape)
     assert not report.has_errors(), report.generate_report()
     with mock_aws():

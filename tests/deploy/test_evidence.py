@@ -68,6 +68,7 @@ def test_the_lock_is_one_that_nobody_can_lift() -> None:
 
 def test_the_task_can_be_registered() -> None:
     model = botocore.session.get_session().get_service_model("ecs").operation_model("RegisterTaskDefinition")
+    assert model.input_shape is not None
     report = ParamValidator().validate(TASK, model.input_shape)
     assert not report.has_errors(), report.generate_report()
     with mock_aws():

@@ -110,7 +110,7 @@ def test_every_metric_exists_with_the_labels_it_is_asked_for() -> None:
     labels: dict[str, set[str]] = {}
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
-            family = metric.describe()[0].name
+            family = next(iter(metric.describe())).name
             for ending in ("", "_total", "_bucket", "_count", "_sum"):
                 labels[family + ending] = {*metric._labelnames, "le"}
     for name, text in PAGES.items():

@@ -39,6 +39,7 @@ from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
 from kms_service.bootstrap import Services
 from kms_service.cli.root import root
+from kms_service.local.kms.faults import Fault
 from kms_service.settings import Settings
 from kms_service.telemetry.logs import LogFormat
 from server_process import environment, make_token, serve, set_policy
@@ -46,7 +47,7 @@ from vectors import decoder
 
 REJECTED = "rejected-9f2c4e"
 FOREIGN = "arn:aws:kms:eu-central-1:111122223333:key/other"
-FAULTS = (
+FAULTS: tuple[Fault, ...] = (
     Error("AccessDeniedException"), Error("DisabledException"), Error("InvalidCiphertextException"),
     Error("ThrottlingException"), Status(500), Reset(), Garbage(), Empty(), Truncated(), OtherKeyId(FOREIGN),
     ShortPlaintext(), FlippedPlaintext(),
@@ -229,7 +230,7 @@ def routes(services: Services) -> list[str]:
     found = [
         f"{method} {context.path}"
         for context in iter_route_contexts(app.routes)
-        for method in context.methods
+        for method in context.methods or ()
     ]
     assert BODIES.keys() <= set(found)
     return sorted(found, key=lambda route: (route.endswith("/cancel"), "{id}" in route))
@@ -270,7 +271,7 @@ def _commands(group: Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str,
     """Every command there is, and whether it can print JSON."""
     context = Context(group)
     for name in group.list_commands(context) if isinstance(group, Group) else ():
-        command = group.get_command(context, name)
+        command = group.get_command(context, name) if isinstance(group, Group) else None
         assert command is not None
         yield from _commands(command, (*path, name))
     if not isinstance(group, Group):

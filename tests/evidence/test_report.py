@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,8 +82,10 @@ def test_the_page_needs_nothing_from_anywhere() -> None:
 
 def test_an_empty_month_is_a_page_too() -> None:
     report = _report()
-    lists = ("checks", "released", "refused", "made", "days", "keys", "rotations", "seals", "tokens")
-    page = html(replace(report, **dict.fromkeys(lists, ())))
+    empty: dict[str, Any] = dict.fromkeys(
+        ("checks", "released", "refused", "made", "days", "keys", "rotations", "seals", "tokens"), ()
+    )
+    page = html(replace(report, **empty))
     assert page.count("None.") == 8
     assert "No check was made." in page
 

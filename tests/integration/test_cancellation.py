@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -27,7 +28,7 @@ class _CancelledAt:
         self.steps = 0
 
     def __await__(self) -> Generator[Any, Any, object]:
-        resume: Callable[[], Any] = lambda: self._work.send(None)  # noqa: E731 # one of two, below
+        resume: Callable[[], Any] = partial(self._work.send, None)
         while True:
             try:
                 waiting = resume()
@@ -40,9 +41,9 @@ class _CancelledAt:
             try:
                 answer = yield waiting
             except BaseException as error:  # noqa: BLE001 # whatever it is, it belongs to the coroutine
-                resume = lambda error=error: self._work.throw(error)  # noqa: E731
+                resume = partial(self._work.throw, error)
             else:
-                resume = lambda answer=answer: self._work.send(answer)  # noqa: E731
+                resume = partial(self._work.send, answer)
 
 
 def _create(services: Services, user: str) -> Coroutine[Any, Any, object]:
@@ -87,7 +88,8 @@ def test_nothing_is_left_half_done(services: Services, database_url: str, work: 
     _agrees(database_url)
     complete(services.seal.unseal())
     assert complete(services.wallets.ensure_wallet("afterwards")).created
-    assert complete(services.wallets.get_private_key_for_user("afterwards")).private_key
+    read = complete(services.wallets.get_private_key_for_user("afterwards"))
+    assert read.wallet_address == complete(services.wallets.get_wallet("afterwards")).wallet_address
     assert complete(services.verifier.verify(None, {}, lambda _: None)).intact
 
 

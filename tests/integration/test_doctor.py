@@ -4,6 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -185,7 +186,7 @@ def test_a_database_that_does_not_answer(patient: Patient) -> None:
     assert "Check DATABASE_URL" in patient.bad()["database"].advice
 
 
-def _arguments(settings: Settings) -> dict[str, object]:
+def _arguments(settings: Settings) -> dict[str, Any]:
     names = ("aws_region", "aws_access_key_id", "aws_secret_access_key", "aws_endpoint_url_kms")
     return {name: getattr(settings, name) for name in names}
 

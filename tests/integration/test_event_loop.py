@@ -75,7 +75,7 @@ def _timed(slow: list[tuple[float, str]]) -> Iterator[None]:
 
 
 def _what(handle: asyncio.Handle) -> str:
-    task = getattr(handle._callback, "__self__", None)
+    task = getattr(getattr(handle, "_callback", None), "__self__", None)
     return task.get_name() if isinstance(task, asyncio.Task) else repr(handle)
 
 

@@ -164,7 +164,7 @@ def test_killed_at_any_moment(settings: Settings, kms_endpoint: KmsEndpoint, ser
     assert there
     assert there < set(told)
     for user in (min(there), max(there)):
-        assert complete(services.wallets.get_private_key_for_user(user))
+        assert complete(services.wallets.get_private_key_for_user(user)).user_id == user
 
 
 def _whole_wallets(services: Services) -> set[str]:

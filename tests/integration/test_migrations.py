@@ -70,10 +70,10 @@ def test_the_names_of_constraints_and_indexes_are_the_codes(database_url: str) -
         WHERE relkind = 'i' AND relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic%%'
     """
     seen = {
-        str(each.name)
+        str(name)
         for table in metadata.tables.values()
-        for each in (*table.indexes, *table.constraints)
-        if each.name is not None and not str(each.name).startswith(("ck_", "fk_"))
+        for name in [each.name for each in table.indexes] + [each.name for each in table.constraints]
+        if name is not None and not str(name).startswith(("ck_", "fk_"))
     }
     found = _one(database_url, statement)
     assert isinstance(found, list)

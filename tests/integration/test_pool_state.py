@@ -123,7 +123,7 @@ def test_the_last_active_key_is_not_drained(services: Services, client: Client) 
     answer = client(Scope.POOL_ADMIN).put(f"/kms/pool/keys/{NAME}-10", json={"mode": "draining"})
     assert (answer.status_code, answer.json()["code"]) == (409, "last_active_key")
     assert _audited(services)[-1] == ("pool.drain", "last_active_key", f"alias/{NAME}-10")
-    assert complete(services.wallets.create_wallet("user"))
+    assert complete(services.wallets.create_wallet("user")).user_id == "user"
 
 
 def test_keys_that_are_active_in_name_only_do_not_count(

@@ -10,6 +10,8 @@ from kms_endpoint import Error, KmsEndpoint
 from kms_service.cli.pool.group import pool
 from kms_service.kms.control_plane.administration import AdministrationFailed
 from kms_service.local.iam import allows
+from kms_service.local.kms.faults import Exchange
+from kms_service.local.kms.protocol import Reply
 from kms_service.service.pool.provision import TAG
 
 ALIASES = [f"alias/Empressa-wallet-key-{number}" for number in range(1, 11)]
@@ -96,9 +98,9 @@ class _FromTheFifthOn:
     def __init__(self) -> None:
         self._met = 0
 
-    async def __call__(self, exchange: object) -> object:
+    async def __call__(self, exchange: Exchange) -> Reply | None:
         self._met += 1
-        return None if self._met < 5 else await Error("LimitExceededException")(exchange)  # type: ignore[arg-type]
+        return None if self._met < 5 else await Error("LimitExceededException")(exchange)
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(kms: KmsEndpoint, run: Run) -> None:

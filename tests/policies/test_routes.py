@@ -110,7 +110,8 @@ def test_the_use_of_windows_is_shown_in_pages(
     assert service.call("GET", f"/policies/{name}/usage").json() == {"windows": [], "nextCursor": None}
     assert ask(service, token, shopper, "sign.transaction", transaction()).status_code == 200
     assert ask(service, token, shopper, "sign.transaction", call(TRANSFER, MERCHANT, 7)).status_code == 200
-    pages, cursor = [], ""
+    pages: list[Any] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = service.call("GET", f"/policies/{name}/usage?limit=3{cursor}").json()
         pages.append(page["windows"])

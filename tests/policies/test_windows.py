@@ -67,7 +67,13 @@ def test_amounts_have_no_limit_of_their_own(windows: PolicyWindowStore) -> None:
 
 
 def test_windows_of_other_keys_do_not_touch_each_other(windows: PolicyWindowStore) -> None:
-    changes = ({}, {"policy": "q"}, {"rule": "x"}, {"subject": "t"}, {"asset": "1:0xaa"})
+    changes: tuple[dict[str, Any], ...] = (
+        {},
+        {"policy": "q"},
+        {"rule": "x"},
+        {"subject": "t"},
+        {"asset": "1:0xaa"},
+    )
     for change in changes:
         assert complete(windows.take([need("value", 10, 10, **change)])) is None
     assert complete(windows.take([need("value", 10, 10, per="hour")])) is None

@@ -12,7 +12,8 @@ CREATE, REVEAL, ROTATE, AUDIT, STRANGER = (
     f"arn:aws:iam::111122223333:role/{name}" for name in ("create", "reveal", "rotate", "audit", "stranger")
 )
 POLICY = key_policy(ROOT, Roles([CREATE], [REVEAL], [ROTATE], [AUDIT]))
-WALLET, CHAIN, NONE = {"purpose": "wallet-dek", "wallet_address": "0x0"}, {"purpose": "audit-chain"}, {}
+WALLET, CHAIN = {"purpose": "wallet-dek", "wallet_address": "0x0"}, {"purpose": "audit-chain"}
+NONE: dict[str, str] = {}
 CONTEXTS = {
     "wallet": WALLET,
     "chain": CHAIN,

@@ -106,7 +106,7 @@ def test_another_length_is_refused_without_a_byte_of_it(kind: type[Secret], leng
 
 def test_a_secret_is_its_own_copy_of_the_bytes() -> None:
     buffer = bytearray(BYTES)
-    key = DataKey(buffer)
+    key = DataKey(buffer)  # type: ignore[arg-type] # what a careless caller may do
     buffer[:] = bytes(32)
     assert key.reveal() == BYTES
 

@@ -74,7 +74,7 @@ def written(default: object) -> str:
 
 def documented_settings() -> dict[str, str]:
     """Name and default of each setting, as docs/configuration.md has them."""
-    found = {}
+    found: dict[str, str] = {}
     for names, defaults, _ in rows(DOCS / "configuration.md"):
         variables, values = _CODE.findall(names), defaults.replace("`", "").split(", ")
         if len(values) == 1:

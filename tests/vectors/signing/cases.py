@@ -47,11 +47,13 @@ def amount(number: int) -> int | str:
 
 
 def unsigned(bits: int) -> int:
-    return draw.choice([0, 1, 2**bits - 1, draw.getrandbits(bits), draw.getrandbits(draw.randint(1, bits))])
+    return int(
+        draw.choice([0, 1, 2**bits - 1, draw.getrandbits(bits), draw.getrandbits(draw.randint(1, bits))])
+    )
 
 
 def signed(bits: int) -> int:
-    return draw.choice([0, -1, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, draw.getrandbits(bits - 1)])
+    return int(draw.choice([0, -1, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, draw.getrandbits(bits - 1)]))
 
 
 def text() -> str:
