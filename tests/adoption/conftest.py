@@ -83,7 +83,7 @@ def adopt(
     ported: Ported, services: Services, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Adopt:
     """Runs the command as an operator does."""
-    assert services  # checked at start, so the schema is there
+    assert services.pool.described  # checked at start, so the schema is there
     for name, value in command_environment(settings).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)

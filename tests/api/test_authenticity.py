@@ -40,7 +40,7 @@ TELLING: list[tuple[str, str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=CHANGES.values(), ids=CHANGES)
+@pytest.fixture(params=list(CHANGES.values()), ids=list(CHANGES))
 def changed(service: Service, request: pytest.FixtureRequest) -> Iterator[str]:
     """A user whose row was changed, past the service."""
     service.call("PUT", "/wallets/whole")
@@ -60,10 +60,11 @@ def test_no_route_tells_its_address_and_kms_is_not_asked(service: Service, chang
         answer = service.call(method, f"/wallets/{changed}{tail}", **content)
         assert (answer.status_code, answer.json()["code"]) == (500, "integrity_failure"), tail
         assert "0x" not in answer.text
-    for method, path, content in (
+    others: list[tuple[str, str, dict[str, Any]]] = [
         ("GET", f"/wallets/users/{changed}/private-key", {}),
         ("POST", "/wallets", {"json": {"userId": changed}}),
-    ):
+    ]
+    for method, path, content in others:
         answer = service.call(method, path, **content)
         assert (answer.status_code, answer.json()["code"]) == (500, "integrity_failure")
         assert "0x" not in answer.text
@@ -77,7 +78,9 @@ def test_a_batch_and_a_list_name_the_row_and_go_on(service: Service, changed: st
     assert results[1]["problem"]["code"] == "integrity_failure"
     assert "wallet" not in results[1]
     for limit in (1, 2, 10):
-        listed, refused, cursor = [], [], {}
+        listed: list[Any] = []
+        refused: list[Any] = []
+        cursor: dict[str, str] | None = {}
         while cursor is not None:
             page = service.call("GET", "/wallets", params={"limit": limit, **cursor}).json()
             assert len(page["wallets"]) + len(page.get("refused", [])) <= limit

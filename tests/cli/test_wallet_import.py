@@ -26,7 +26,7 @@ def command(
     services: Services, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Command:
     """Runs `kms-service wallet …` as an operator does, with this on standard input."""
-    assert services  # checked at start, so the keys are there
+    assert services.pool.described  # checked at start, so the keys are there
     for name, value in command_environment(settings).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)

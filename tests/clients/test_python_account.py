@@ -92,9 +92,15 @@ def test_it_signs_authorizations_and_transactions_with_them(
 ) -> None:
     consent = {"chainId": 1, "address": TO, "nonce": 1}
     signed = remote.sign_authorization(consent)
-    assert signed == local.sign_authorization(consent)
+    expected: object = local.sign_authorization(consent)
+    assert signed == expected
     assert signed.authority.hex() == remote.address[2:].lower()
-    transaction = {**TRANSACTIONS["fees"], "type": 4, "authorizationList": [signed], "from": remote.address}
+    transaction: Any = {
+        **TRANSACTIONS["fees"],
+        "type": 4,
+        "authorizationList": [signed],
+        "from": remote.address,
+    }
     assert remote.sign_transaction(transaction) == local.sign_transaction(transaction)
 
 

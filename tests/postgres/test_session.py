@@ -66,7 +66,7 @@ def test_all_odd_defaults_at_once_and_the_service_serves(
     with running_services(settings_for(database_url, kms_endpoint)) as services:
         made = complete(services.wallets.create_wallet("alice"))
         assert complete(services.wallets.get_wallet("alice")) == made
-        assert complete(services.wallets.get_private_key_for_user("alice"))
+        assert complete(services.wallets.get_private_key_for_user("alice")).user_id == "alice"
 
 
 @pytest.fixture
