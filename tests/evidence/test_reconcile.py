@@ -243,7 +243,8 @@ def test_a_replica_of_a_multi_region_key_is_the_same_key(tmp_path: Path) -> None
         for region in ("eu-central-1", "eu-west-1")
     )
     calls = [record("Decrypt", keys=(home,)), record("Decrypt", keys=(replica,), at=1.0)]
-    calls.append(record("ReEncrypt", **(MOVE | {"keys": (KEY, replica)})))
+    moved: dict[str, Any] = MOVE | {"keys": (KEY, replica)}
+    calls.append(record("ReEncrypt", **moved))
     done = reconciled(tmp_path, calls, [row(calls[1], kms_key_id=home)], keys=[KEY, home])
     assert dict(done.explained) == {Explained.SENT_AGAIN: 1, Explained.ROW: 1, Explained.PURPOSE: 1}
 

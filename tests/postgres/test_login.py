@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -69,7 +69,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[SecretsManager]:
 
 
 @pytest.fixture
-def change_password(database_url: str, secrets: SecretsManager) -> Iterator["Change"]:
+def change_password(database_url: str, secrets: SecretsManager) -> Iterator[Callable[[str], None]]:
     with psycopg.connect(database_url, autocommit=True) as admin:
         admin.execute(f"CREATE ROLE {_ROLE} LOGIN SUPERUSER".encode())
 
@@ -80,12 +80,6 @@ def change_password(database_url: str, secrets: SecretsManager) -> Iterator["Cha
         change("canary-one")
         yield change
         admin.execute(f"DROP ROLE {_ROLE}".encode())
-
-
-class Change:
-    """Changes the password in PostgreSQL and in the secret, as a rotation does."""
-
-    def __call__(self, password: str) -> None: ...
 
 
 def _without_login(url: str) -> str:
@@ -99,7 +93,10 @@ def _database(settings: Settings, **changes: object) -> Database:
 
 
 def test_a_rotated_password_needs_no_restart(
-    settings: Settings, change_password: Change, secrets: SecretsManager, monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
+    change_password: Callable[[str], None],
+    secrets: SecretsManager,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(login, "RENEW_SECONDS", 0.0)
     database = _database(settings)
@@ -115,7 +112,7 @@ def test_a_rotated_password_needs_no_restart(
 
 
 def test_a_wrong_password_asks_for_the_secret_once_in_a_while(
-    settings: Settings, change_password: Change, secrets: SecretsManager
+    settings: Settings, change_password: Callable[[str], None], secrets: SecretsManager
 ) -> None:
     change_password("canary-two")
     secrets.secret = {"username": _ROLE, "password": "canary-wrong"}

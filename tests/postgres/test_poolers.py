@@ -93,7 +93,7 @@ def test_the_service_serves(pooled_url: str, kms_endpoint: KmsEndpoint) -> None:
         for number in range(8):
             made = complete(services.wallets.create_wallet(f"user-{number}"))
             assert complete(services.wallets.get_wallet(f"user-{number}")) == made
-        assert complete(services.wallets.get_private_key_for_user("user-0"))
+        assert complete(services.wallets.get_private_key_for_user("user-0")).user_id == "user-0"
 
 
 def _opened(settings: Settings, url: str, prepared: str) -> Database:
@@ -164,8 +164,8 @@ def test_without_a_pooler_statements_are_prepared_unless_told(
 
 def test_the_session_holds_on_every_server_connection(by_transaction: str, settings: Settings) -> None:
     with psycopg.connect(by_transaction, autocommit=True, prepare_threshold=None) as other:
-        other.execute("ALTER DATABASE " + other.info.dbname + " SET datestyle = 'German'")  # type: ignore[arg-type]
-        other.execute("ALTER DATABASE " + other.info.dbname + " SET timezone = 'Asia/Kathmandu'")  # type: ignore[arg-type]
+        other.execute("ALTER DATABASE " + other.info.dbname + " SET datestyle = 'German'")
+        other.execute("ALTER DATABASE " + other.info.dbname + " SET timezone = 'Asia/Kathmandu'")
     database = _opened(settings, by_transaction, "auto")
 
     async def looks() -> set[tuple[str, str]]:
@@ -184,7 +184,7 @@ def test_the_session_holds_on_every_server_connection(by_transaction: str, setti
 
 def test_what_a_pooler_cannot_carry_is_refused_in_one_line(by_transaction: str, settings: Settings) -> None:
     with psycopg.connect(by_transaction, autocommit=True, prepare_threshold=None) as other:
-        other.execute("ALTER DATABASE " + other.info.dbname + " SET search_path = 'elsewhere'")  # type: ignore[arg-type]
+        other.execute("ALTER DATABASE " + other.info.dbname + " SET search_path = 'elsewhere'")
     database = _opened(settings, by_transaction, "auto")
 
     def refused() -> bool:

@@ -253,7 +253,7 @@ def test_libpqs_own_variables_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.internal")
     assert _names() == ["DATABASE_ALLOW_PLAINTEXT"]
     monkeypatch.setenv("PGSSLMODE", "verify-full")
-    assert load_settings(None)
+    assert load_settings(None).database_allow_plaintext is None
 
 
 def test_one_source_of_the_databases_password(monkeypatch: pytest.MonkeyPatch) -> None:
