@@ -42,6 +42,11 @@ def runner(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "c4n4ry-aws-secret")
     monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
     monkeypatch.setenv("LOG_FORMAT", "json")
+    return in_process(monkeypatch, capsys)
+
+
+def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `kms-service` with these arguments, in this process, in the environment as it is."""
 
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["kms-service", *arguments])

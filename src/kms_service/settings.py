@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from kms_service.aws_settings import problems_of_botocore
 from kms_service.database_settings import DatabaseSettings
 from kms_service.errors import SettingsError
+from kms_service.laptop import LOCAL_FOLDER_VARIABLE
 from kms_service.loopback import is_loopback
 from kms_service.tls import makes_a_server
 
@@ -203,11 +204,12 @@ class Settings(DatabaseSettings):
 
 
 def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
-    """The settings of this process, from the environment over `env_file`.
+    """The settings of this process, from the environment over `env_file`, which a laptop session leaves out.
 
     Raises:
         SettingsError: lists every missing or wrong variable by name and how to mend it, never a value.
     """
+    env_file = _read_here(env_file)
     with _explained([*_outdated(env_file), *problems_of_botocore()]):
         return Settings(_env_file=env_file, **overrides)
 
@@ -219,7 +221,11 @@ def load_database_settings(env_file: Path | None = Path(".env")) -> DatabaseSett
         SettingsError: one is missing or wrong.
     """
     with _explained([]):
-        return DatabaseSettings(_env_file=env_file)
+        return DatabaseSettings(_env_file=_read_here(env_file))
+
+
+def _read_here(env_file: Path | None) -> Path | None:
+    return None if LOCAL_FOLDER_VARIABLE in os.environ else env_file
 
 
 @contextmanager

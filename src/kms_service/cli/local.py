@@ -1,30 +1,77 @@
-"""`kms-service local`."""
+"""`kms-service local`, and how a command joins its session."""
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from kms_service.laptop import LOCAL_FOLDER_VARIABLE
+
 _MISSING = "the laptop mode is not installed: pip install 'kms-service[local]'"
+_FOLDER = ".local"
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--folder",
-    envvar="KMS_SERVICE_LOCAL_DIR",
-    default=".local",
+    envvar=LOCAL_FOLDER_VARIABLE,
+    default=_FOLDER,
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where data, keys and the development token lie; also KMS_SERVICE_LOCAL_DIR.",
+    help=f"Where data, keys and the development token lie; also {LOCAL_FOLDER_VARIABLE}.",
 )
-def local(folder: Path) -> None:
+@click.pass_context
+def local(context: click.Context, folder: Path) -> None:
     """Serve with nothing else installed: PostgreSQL from a wheel and a KMS stand-in whose keys last.
 
     Migrates, makes the pool's keys and a development token with all scopes, and prints lines to try. For
-    laptops only: the KMS keys are in a file. Reads the environment, not .env.
+    laptops only: the KMS keys are in a file. Reads the environment, not .env. Other commands join it from
+    another terminal with --local: kms-service --local pool status.
     """
-    try:
+    if context.invoked_subcommand is not None:
+        return
+    with _installed():
         from kms_service.local.session import run  # noqa: PLC0415 - an optional extra
+    sys.exit(run(folder, _say))
+
+
+@local.command()
+def demo() -> None:
+    """Show everything in two minutes, on a session of its own that is removed afterwards.
+
+    Wallets, a signature, a key disabled under load, a rotation, a row that was tampered with, the emergency
+    stop. On a terminal it serves on at the end, with the operator page, until Ctrl-C.
+    """
+    with _installed():
+        from kms_service.local.demo.run import run  # noqa: PLC0415 - an optional extra
+    sys.exit(run(_say, stay=sys.stdout.isatty()))
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Work on the laptop session while the context lasts; without a running one, on its lasting data.
+
+    Raises:
+        LocalError: there is neither, or its servers do not start.
+    """
+    folder = Path(os.environ.get(LOCAL_FOLDER_VARIABLE) or _FOLDER)
+    with _installed():
+        from kms_service.local import joining  # noqa: PLC0415 - an optional extra
+    with joining.joined(folder) as running:
+        _say(f"On {'the laptop session' if running else 'the data of the laptop session'} in {folder}.")
+        yield
+
+
+@contextlib.contextmanager
+def _installed() -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError:
         raise click.ClickException(_MISSING) from None
-    sys.exit(run(folder, lambda line: click.echo(line, err=True)))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

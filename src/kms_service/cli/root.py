@@ -3,13 +3,16 @@
 An error of ours ends as one line on standard error and a code of sysexits.h, never as a traceback.
 """
 
+import os
 import sys
 from importlib import import_module
 
 import click
 
 from kms_service import __version__
+from kms_service.cli.local import joined
 from kms_service.errors import CallerError, DatabaseUnavailable, KmsServiceError, StartupError
+from kms_service.laptop import LOCAL_FOLDER_VARIABLE
 from kms_service.lasting import lasting
 
 _TEMPORARY_FAILURE = 75
@@ -34,7 +37,14 @@ _COMMANDS = {
 }
 
 
+_HELP = f"{__name__}.help"
+
+
 class _Commands(click.Group):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_HELP] = not {"-h", "--help"}.isdisjoint(args)
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
         return list(_COMMANDS)
@@ -58,8 +68,18 @@ class _Commands(click.Group):
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kms-service")
-def root() -> None:
+@click.option(
+    "--local",
+    "on_session",
+    is_flag=True,
+    help=f"Join the laptop session in .local, or in {LOCAL_FOLDER_VARIABLE}, which joins it by itself.",
+)
+@click.pass_context
+def root(context: click.Context, *, on_session: bool) -> None:
     """Custody of Ethereum wallets in front of AWS KMS and PostgreSQL."""
+    wanted = on_session or bool(os.environ.get(LOCAL_FOLDER_VARIABLE))
+    if wanted and context.invoked_subcommand != "local" and not context.meta[_HELP]:
+        context.with_resource(joined())
 
 
 def main() -> None:

@@ -13,8 +13,7 @@ from kms_service.access import tokens
 from kms_service.access.scopes import Scope
 from kms_service.local.errors import LocalError
 from kms_service.local.files import write_private
-from kms_service.local.kms_standin import KmsEndpoint
-from kms_service.local.postgres import PostgresServer
+from kms_service.local.joining import Servers
 from kms_service.settings import Settings, load_settings
 from kms_service.store.access.tokens import TokenRow, TokenStore
 from kms_service.store.postgres import migrations
@@ -24,35 +23,34 @@ from kms_service.telemetry import context, logs
 _DATABASE = "kms_service"
 
 
-def prepare(server: PostgresServer, kms: KmsEndpoint, folder: Path) -> Settings:
+def prepare(servers: Servers) -> Settings:
     """Make what is missing, and answer the settings that the service shall run with.
 
-    They are the environment's, with PostgreSQL, KMS and a port that is not 0 put in; `.env` is not read.
-    The token, with all scopes, is in `folder/token`, mode 0600.
+    They are the environment's, with PostgreSQL and KMS put in; `.env` is not read. The token, with all
+    scopes, is in the folder's `token`, mode 0600.
 
     Raises:
         SettingsError: a variable is wrong.
-        LocalError: the port is taken.
         MigrationFailed, NoKeyAtStart, KmsServiceError: as their names say.
     """
-    server.ensure_database(_DATABASE)
-    settings = _settings(server, kms)
+    servers.postgres.ensure_database(_DATABASE)
+    settings = _settings(servers)
     logs.configure("WARNING", settings.log_format, sys.stderr)
     migrations.migrate(settings.database_url.get_secret_value())
-    kms.ensure_aliases(settings.aliases)
-    if not _is_good(folder / "token", settings):
-        write_private(folder / "token", asyncio.run(_new_token(settings)) + "\n")
+    servers.kms.ensure_aliases(settings.aliases)
+    token = servers.folder / "token"
+    if not _is_good(token, settings):
+        write_private(token, asyncio.run(_new_token(settings)) + "\n")
     return settings
 
 
-def _settings(server: PostgresServer, kms: KmsEndpoint) -> Settings:
-    settings = load_settings(
+def _settings(servers: Servers) -> Settings:
+    return load_settings(
         env_file=None,
-        database_url=server.url(_DATABASE),
+        database_url=servers.postgres.url(_DATABASE),
         aws_session_token=None,
-        **{name.lower(): value for name, value in kms.environ().items()},
+        **{name.lower(): value for name, value in servers.kms.environ().items()},
     )
-    return settings.model_copy(update={"port": _usable_port(settings.host, settings.port)})
 
 
 def _is_good(file: Path, settings: Settings) -> bool:
@@ -93,8 +91,12 @@ async def _new_token(settings: Settings) -> str:
     return made.secret
 
 
-def _usable_port(host: str, port: int) -> int:
-    """Answer `port`, or a free one for 0; fail here, before the service does it in more words."""
+def usable_port(host: str, port: int) -> int:
+    """Answer `port`, or a free one for 0.
+
+    Raises:
+        LocalError: it is taken; said here, before the service does it in more words.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

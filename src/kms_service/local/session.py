@@ -10,15 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from kms_service.laptop import LOCAL_FOLDER_VARIABLE
 from kms_service.local import tether
 from kms_service.local.errors import LocalError
-from kms_service.local.kms_standin import KmsEndpoint, kms_standin
-from kms_service.local.postgres import postgres
+from kms_service.local.joining import Servers, forget_aws, servers
 
 if TYPE_CHECKING:
     from kms_service.settings import Settings
@@ -30,8 +31,28 @@ _ANYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 Say = Callable[[str], None]
 
 
-class _Stopped(BaseException):
+class Stopped(BaseException):
     """A signal asked to stop; no handler of errors may take it for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session that serves."""
+
+    servers: Servers
+    settings: "Settings"
+    service: subprocess.Popen[bytes]
+
+    @property
+    def folder(self) -> Path:
+        """Where its data, keys and token lie."""
+        return self.servers.folder
+
+    @property
+    def url(self) -> str:
+        """Where the service answers."""
+        host = _reachable(self.settings.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
 
 
 def run(folder: Path, say: Say) -> int:
@@ -44,42 +65,53 @@ def run(folder: Path, say: Say) -> int:
     Raises:
         LocalError: something could not be started.
     """
-    folder = folder.resolve()
-    _forget_aws()
-    with contextlib.suppress(_Stopped), _stop_on_signals(), contextlib.ExitStack() as stack:
-        started = time.monotonic()
-        say("Starting PostgreSQL and the KMS stand-in ...")
-        # Loads the service's libraries, more than a second's work, while the servers start.
-        threading.Thread(target=import_module, args=("kms_service.local.preparation",), daemon=True).start()
-        server = stack.enter_context(postgres(folder))
-        kms = stack.enter_context(kms_standin(folder))
-        say("Preparing database, keys and token ...")
-        from kms_service.local.preparation import prepare  # noqa: PLC0415 - see above
-
-        settings = prepare(server, kms, folder)
-        say("Starting the service ...")
-        service = stack.enter_context(_service(settings, kms, folder))
-        _wait_until_ready(service, settings)
-        say(_invitation(settings, folder, time.monotonic() - started))
-        return service.wait()
+    started = time.monotonic()
+    with contextlib.suppress(Stopped), stop_on_signals(), serving(folder, say) as session:
+        say(_invitation(session, time.monotonic() - started))
+        return session.service.wait()
     say("Stopped.")
     return 0
 
 
 @contextlib.contextmanager
-def _service(settings: "Settings", kms: KmsEndpoint, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def serving(folder: Path, say: Say) -> Iterator[Session]:
+    """Serve on the data in `folder` for as long as the context lasts; commands of other terminals can join.
+
+    Raises:
+        LocalError: something could not be started.
+    """
+    folder = folder.resolve()
+    forget_aws()
+    os.environ.setdefault("CONSOLE_ENABLED", "true")
+    say("Starting PostgreSQL and the KMS stand-in ...")
+    # Loads the service's libraries, more than a second's work, while the servers start.
+    threading.Thread(target=import_module, args=("kms_service.local.preparation",), daemon=True).start()
+    with servers(folder) as found:
+        say("Preparing database, keys and token ...")
+        from kms_service.local.preparation import prepare, usable_port  # noqa: PLC0415 - see above
+
+        settings = prepare(found)
+        port = usable_port(settings.host, settings.port)
+        settings = settings.model_copy(update={"port": port})
+        environ = {**found.kms.environ(), "DATABASE_URL": settings.database_url.get_secret_value()}
+        say("Starting the service ...")
+        with _service(folder, {**environ, "PORT": str(port)}) as service:
+            session = Session(found, settings, service)
+            _wait_until_ready(session)
+            found.tell(environ, session.url)
+            yield session
+
+
+@contextlib.contextmanager
+def _service(folder: Path, environ: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run `kms-service serve` as a child; at the end let it finish its requests."""
+    inherited = {name: value for name, value in os.environ.items() if name != LOCAL_FOLDER_VARIABLE}
     process = tether.start(
         [sys.executable, "-m", "kms_service", "serve"],
         on_parent_death=signal.SIGTERM,
         account=None,
         workspace=folder,  # where no .env is
-        environ={
-            **os.environ,
-            **kms.environ(),
-            "DATABASE_URL": settings.database_url.get_secret_value(),
-            "PORT": str(settings.port),
-        },
+        environ={**inherited, **environ},
         stdout=None,
         stderr=None,
     )
@@ -94,19 +126,10 @@ def _service(settings: "Settings", kms: KmsEndpoint, folder: Path) -> Iterator[s
             process.wait()
 
 
-def _forget_aws() -> None:
-    """Drop AWS's variables and files from this process and its children: none can reach the real AWS."""
-    for name in [name for name in os.environ if name.upper().startswith("AWS_")]:
-        del os.environ[name]
-    os.environ.update(
-        AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull, AWS_EC2_METADATA_DISABLED="true"
-    )
-
-
-def _wait_until_ready(service: subprocess.Popen[bytes], settings: "Settings") -> None:
+def _wait_until_ready(session: Session) -> None:
     deadline = time.monotonic() + _READY_SECONDS
-    while not _answers_ready(_reachable(settings.host), settings.port):
-        code = service.poll()
+    while not _answers_ready(_reachable(session.settings.host), session.settings.port):
+        code = session.service.poll()
         if code is not None:
             raise LocalError(f"the service stopped with exit code {code}: its last lines above say why")
         if time.monotonic() > deadline:
@@ -123,19 +146,27 @@ def _answers_ready(host: str, port: int) -> bool:
             return False
 
 
-def _invitation(settings: "Settings", folder: Path, seconds: float) -> str:
-    host = _reachable(settings.host)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+def _invitation(session: Session, seconds: float) -> str:
+    url, folder = session.url, session.folder
     token = f'-H "Authorization: Bearer $(cat {shlex.quote(str(folder / "token"))})"'
-    docs = f"Documentation: {url}/docs\n" if settings.docs_enabled else ""
-    console = f"Operator page: {url}/console\n" if settings.console_enabled else ""
+    docs = f"Documentation: {url}/docs\n" if session.settings.docs_enabled else ""
+    console = f"Operator page: {url}/console\n" if session.settings.console_enabled else ""
     return (
-        f"\nkms-service is ready after {seconds:.1f} s. Try:\n\n"
+        f"\nkms-service is ready after {seconds:.1f} s. Try in another terminal:\n\n"
         f"  curl -X PUT {token} {url}/wallets/alice\n"
         f"  curl {token} {url}/wallets/alice/private-key\n"
         f"  curl {token} {url}/wallets\n\n"
+        f"and any command, with --local:\n\n"
+        f"  {_joining(folder)} pool status\n\n"
         f"{docs}{console}Data, keys and token: {folder}\nCtrl-C stops everything.\n"
     )
+
+
+def _joining(folder: Path) -> str:
+    """Answer how a command is told to join, wherever the other terminal stands."""
+    program = Path(sys.argv[0])
+    program = Path(sys.executable).parent / "kms-service" if program.name == "__main__.py" else program
+    return f"{LOCAL_FOLDER_VARIABLE}={shlex.quote(str(folder))} {shlex.quote(str(program))} --local"
 
 
 def _reachable(host: str) -> str:
@@ -143,15 +174,15 @@ def _reachable(host: str) -> str:
 
 
 @contextlib.contextmanager
-def _stop_on_signals() -> Iterator[None]:
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP into `_Stopped`; later ones must not disturb the stopping."""
+def stop_on_signals() -> Iterator[None]:
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into `Stopped`; later ones must not disturb the stopping."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
         for each in signals:
             signal.signal(each, signal.SIG_IGN)
-        raise _Stopped
+        raise Stopped
 
     before = {each: signal.signal(each, stop) for each in signals}
     try:

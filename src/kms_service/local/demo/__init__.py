@@ -1,0 +1,1 @@
+"""`kms-service local demo`: the product on real parts, told as it happens."""

@@ -1,0 +1,101 @@
+"""What the demo acts with: the service's HTTP interface, its commands, and a load of callers."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kms_service.laptop import LOCAL_FOLDER_VARIABLE
+from kms_service.local.errors import LocalError
+from kms_service.local.session import Say, Session
+
+_TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service answered."""
+
+    status: int
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A session that may be thrown away, and who is told."""
+
+    session: Session
+    say: Say
+
+    def ask(self, method: str, path: str, content: object = None) -> Answer:
+        """Answer one request, sent with every scope."""
+        token = (self.session.folder / "token").read_text().strip()
+        request = urllib.request.Request(  # noqa: S310 - our own address
+            self.session.url + path,
+            method=method,
+            data=None if content is None else json.dumps(content).encode(),
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310 - as above
+                return Answer(response.status, json.load(response))
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return Answer(refused.code, json.load(refused))
+
+    def expect(self, status: int, method: str, path: str, content: object = None) -> dict[str, Any]:
+        """Answer the body of one request that has to be answered with `status`.
+
+        Raises:
+            LocalError: it was answered otherwise.
+        """
+        answer = self.ask(method, path, content)
+        if answer.status != status:
+            raise LocalError(
+                f"{method} {path} was answered with {answer.status}, not {status}: {answer.body}"
+            )
+        return answer.body
+
+    def command(self, *words: str, exit_code: int = 0) -> None:
+        """Show a command, and have it print what it prints; it joins the session as any other.
+
+        Raises:
+            LocalError: it did not end with `exit_code`.
+        """
+        self.say(f"$ kms-service --local {' '.join(words)}")
+        done = subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "kms_service", *words],
+            env={**os.environ, LOCAL_FOLDER_VARIABLE: str(self.session.folder)},
+            check=False,
+        )
+        if done.returncode != exit_code:
+            raise LocalError(f"kms-service {' '.join(words)} ended with {done.returncode}, not {exit_code}")
+
+    @contextmanager
+    def load(self, callers: int, send: Callable[[], Answer]) -> Iterator[Counter[int]]:
+        """Have `callers` send one request after the other while the context lasts; count by status."""
+        counted, lock, stop = Counter[int](), threading.Lock(), threading.Event()
+
+        def keep_sending() -> None:
+            while not stop.is_set():
+                status = send().status
+                with lock:
+                    counted[status] += 1
+
+        threads = [threading.Thread(target=keep_sending) for _ in range(callers)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield counted
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()

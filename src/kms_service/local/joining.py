@@ -1,0 +1,128 @@
+"""What the commands of other terminals work with: the session that runs, or the data that it left.
+
+Whoever runs the servers holds `session.lock`, and says in `session.json` (mode 0600) where they are.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kms_service.laptop import LOCAL_FOLDER_VARIABLE
+from kms_service.local.errors import LocalError
+from kms_service.local.files import exclusive, write_private
+from kms_service.local.kms_standin import KmsEndpoint, kms_standin
+from kms_service.local.postgres import PostgresServer, postgres
+
+_SESSION = "session.json"
+_BEGIN_SECONDS = 60.0
+_AWS = ("AWS_", "DATABASE_SECRET_ID", "DATABASE_IAM_AUTH")
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """A PostgreSQL and a KMS stand-in on the data of one folder."""
+
+    folder: Path
+    postgres: PostgresServer
+    kms: KmsEndpoint
+
+    def tell(self, environ: Mapping[str, str], url: str | None) -> None:
+        """Let the commands of other terminals join: these variables are theirs, the service is at `url`."""
+        write_private(self.folder / _SESSION, json.dumps({"environ": dict(environ), "url": url}))
+
+
+@contextlib.contextmanager
+def servers(folder: Path) -> Iterator[Servers]:
+    """Run PostgreSQL and the KMS stand-in on `folder` while the context lasts; nobody else may meanwhile.
+
+    Raises:
+        LocalError: they run already, or did not start.
+    """
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    told = folder / _SESSION
+    with exclusive(folder / "session.lock"):
+        told.unlink(missing_ok=True)  # of a session that was killed
+        with postgres(folder) as database, kms_standin(folder) as kms:
+            try:
+                yield Servers(folder, database, kms)
+            finally:
+                told.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def joined(folder: Path) -> Iterator[bool]:
+    """Point this process at the session in `folder` while the context lasts; say whether one is running.
+
+    Where none is, PostgreSQL and the KMS stand-in run on its data until the context ends. The variables of
+    AWS and PostgreSQL in the environment are the session's alone, and `.env` is not read.
+
+    Raises:
+        LocalError: there is no session's data in `folder`, or its servers could not be started.
+    """
+    folder = folder.resolve()
+    if not (folder / "postgres-password").exists():
+        raise LocalError(
+            f"{folder} has no laptop session: begin one with kms-service local, "
+            f"or name its folder in {LOCAL_FOLDER_VARIABLE}"
+        )
+    with _environment(), contextlib.ExitStack() as stack:
+        forget_aws()
+        os.environ[LOCAL_FOLDER_VARIABLE] = str(folder)
+        environ, running = _told(folder), True
+        if environ is None:
+            environ, running = _prepared(stack.enter_context(servers(folder))), False
+        os.environ.update(environ)
+        yield running
+
+
+def forget_aws() -> None:
+    """Drop what leads to AWS from this process and its children: variables, files, a database login."""
+    for name in [name for name in os.environ if name.upper().startswith(_AWS)]:
+        del os.environ[name]
+    os.environ.update(
+        AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull, AWS_EC2_METADATA_DISABLED="true"
+    )
+
+
+def _prepared(found: Servers) -> dict[str, str]:
+    from kms_service.local.preparation import prepare  # noqa: PLC0415 - many libraries, seldom needed
+
+    settings = prepare(found)
+    environ = {**found.kms.environ(), "DATABASE_URL": settings.database_url.get_secret_value()}
+    found.tell(environ, None)
+    return environ
+
+
+def _told(folder: Path) -> dict[str, str] | None:
+    """Answer the variables of the session that runs, once it has begun; None when none is running."""
+    deadline = time.monotonic() + _BEGIN_SECONDS
+    while _is_held(folder / "session.lock"):
+        with contextlib.suppress(FileNotFoundError):
+            environ: dict[str, str] = json.loads((folder / _SESSION).read_text())["environ"]
+            return environ
+        if time.monotonic() > deadline:
+            raise LocalError(f"the laptop session in {folder} is not ready after {_BEGIN_SECONDS:.0f} s")
+        time.sleep(0.05)
+    return None
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with exclusive(lock):
+            return False
+    except LocalError:
+        return True
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,136 @@
+"""`kms-service --local COMMAND`: on the session that runs, on the data that it left, and on nothing."""
+
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from commands import Run, in_process
+from laptop_session import HOSTILE, Session, session
+
+RUNBOOKS = Path(__file__).parents[2] / "deploy/runbooks"
+KEY = "Empressa-wallet-key-1"
+# What answers by 1 here, and its words: most pages begin with something that is wrong, and here nothing is.
+NO = {
+    ("rotation", "pause"): "there is no rotation yet|The rotation has ended",
+    ("rotation", "resume"): "there is no rotation yet|The rotation has ended",
+    ("rotation", "cancel"): "there is no rotation yet|The rotation has ended",
+    ("pool", "retire"): "Not safe to disable",
+}
+# A role's key policies need the account's number, which AWS STS has; and a server does not end.
+NOT_HERE = ({"pool", "create-aliases", "--create-role"}, {"serve"})
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    folder = tmp_path_factory.mktemp("a clone")
+    (folder / ".env").write_text("KMS_KEY_ALIAS_PREFIX=from-env-file\nKMS_KEY_POOL_SIZE=3\n")
+    with session(folder / ".local") as begun:
+        for name in ("alice", "bob", "user-0042"):
+            assert begun.call("PUT", f"/wallets/{name}").status_code == 201
+        # What the pages take for granted: a policy that is in force, and CloudTrail's files.
+        shutil.copy(RUNBOOKS.parent / "policies/checkout.json", folder)
+        (folder / "trail").symlink_to(folder / ".local/cloudtrail")
+        yield begun
+
+
+@pytest.fixture
+def run(running: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `kms-service` in the second terminal, whose environment is somebody's production."""
+    for name, value in HOSTILE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(running.folder.parent)
+    return in_process(monkeypatch, capsys)
+
+
+def typed(page: Path) -> list[list[str]]:
+    """The commands of a page's blocks, in its order, without what their output is piped into."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in re.findall(r"kms-service ([^|)>\n]+)", block)]
+    commands = [shlex.split(line.replace("$KEY", KEY), comments=True) for line in lines if "…" not in line]
+    return [words for words in commands if not any(each <= {*words} for each in NOT_HERE)]
+
+
+PAGES = {page.stem: commands for page in sorted(RUNBOOKS.glob("*.md")) if (commands := typed(page))}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_runbooks_commands_work_on_the_session(
+    run: Run, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))  # to what asks before it acts
+    if page.startswith("policy"):
+        assert run("--local", "policy", "set", "checkout", "checkout.json").code == 0
+    for words in PAGES[page]:
+        if words[:2] == ["token", "revoke"]:
+            run("--local", "token", "create", words[2], "--scope", "pool:read")  # the caller that it is about
+        done = run("--local", *words)
+        refused = NO.get((words[0], words[1] if words[1:] else ""), "nothing")
+        assert done.code == 0 or (done.code == 1 and re.search(refused, done.out + done.err)), (words, done)
+
+
+def test_the_printed_line_joins_from_anywhere(running: Session, tmp_path: Path) -> None:
+    (line,) = (line.strip() for line in running.printed.splitlines() if line.endswith(" pool status"))
+    done = subprocess.run(  # noqa: S603 - printed by us
+        ["/bin/sh", "-c", f"{line} --json"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=HOSTILE,
+        check=True,
+    )
+    assert sum(key["wallets"] for key in json.loads(done.stdout)["keys"]) == 3
+    assert "On the laptop session in" in done.stderr
+
+
+def test_the_folders_variable_alone_joins(
+    running: Session, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KMS_SERVICE_LOCAL_DIR", str(running.folder))
+    before = dict(os.environ)
+    assert len(run("pool", "status", "--json").facts["keys"]) == 10  # not the 3 of the .env beside the folder
+    assert dict(os.environ) == before
+
+
+def test_where_no_session_is_a_command_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("--local", "pool", "status")
+    assert done.code == 69
+    assert "begin one with kms-service local" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_needs_no_session(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("--local", "pool", "status", "--help").code == 0
+
+
+def test_what_joins_is_private(running: Session) -> None:
+    assert stat.S_IMODE((running.folder / "session.json").stat().st_mode) == 0o600
+
+
+def test_on_the_data_of_an_ended_session_the_servers_run_for_the_command(running: Session, run: Run) -> None:
+    """Last: it ends the session. One that was killed leaves its word behind, which counts no more."""
+    running.end(signal.SIGKILL)
+    assert (running.folder / "session.json").exists()
+    done = run("--local", "wallet", "list", "--json")
+    assert done.code == 0
+    assert "On the data of the laptop session" in done.err
+    assert {json.loads(line)["userId"] for line in done.out.splitlines()} >= {"alice", "bob"}
+    assert not (running.folder / "session.json").exists()
+    children = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+    assert not any(str(running.folder) in line for line in children)
