@@ -40,6 +40,11 @@ TYPED = {
     "message": {"text": "hello"},
 }  # fmt: skip
 CONSENT = {"chainId": 1, "address": "0x" + "11" * 20, "nonce": 0}
+IMPORT = {
+    "importId": "00000000-0000-4000-8000-000000000000",
+    "encapsulatedKey": RECIPIENT,
+    "ciphertext": RECIPIENT,
+}
 ROTATION = {"from": [f"alias/{POOL}-1"], "dryRun": False}
 
 
@@ -77,6 +82,10 @@ COSTS = [
     Cost("GET /wallets/{userId}", "/wallets/bob", 200, 0, 1),
     Cost("GET /wallets/{userId}", "/wallets/nobody", 404, 0, 1),
     Cost("GET /wallets/{userId}/private-key", "/wallets/bob/private-key", 200, 1, 2),
+    Cost("GET /wallets/users/{userId}/private-key", "/wallets/users/bob/private-key", 200, 1, 2),
+    Cost("GET /wallets/platform/verifier-private-key", "/wallets/platform/verifier-private-key", 404, 0, 0),
+    Cost("POST /wallet-imports", "/wallet-imports", 201, 1, ANY),
+    Cost("PUT /wallets/{userId}/import", "/wallets/bob/import", 409, 0, ANY, IMPORT),
     Cost("GET /wallets/{userId}/private-key", "/wallets/nobody/private-key", 404, 0, 2),
     Cost("POST /wallets/{userId}/private-key/export", "/wallets/bob/private-key/export", 200, 1, 2,
          {"recipientPublicKey": RECIPIENT}),
@@ -91,6 +100,7 @@ COSTS = [
     Cost("GET /policies/{name}", "/policies/none-such", 404, 0, 1),
     Cost("GET /policies/{name}/usage", "/policies/none-such/usage", 404, 0, 1),
     Cost("GET /kms/pool", "/kms/pool", 200, 0, ANY),  # counts wallets anew when a count is due
+    Cost("GET /kms/status", "/kms/status", 200, 0, ANY),  # counts wallets anew when a count is due
     Cost("POST /kms/pool/refresh", "/kms/pool/refresh", 200, ANY, ANY),  # is there to ask about each key
     Cost("PUT /kms/pool/keys/{alias:path}", f"/kms/pool/keys/{POOL}-2", 200, 0, ANY, {"mode": "draining"}),
     Cost("POST /rotations", "/rotations", 202, 0, 5, ROTATION),
