@@ -115,7 +115,12 @@ def _role(name: str, purpose: str, oidc_provider: str | None) -> Resource:
     }
 
 
-_TRUST_IN_SERVICE = {"Principal": {"Service": {"Ref": "TrustedService"}}, "Action": "sts:AssumeRole"}
+_TRUST_IN_SERVICE = {
+    "Principal": {"Service": {"Ref": "TrustedService"}},
+    "Action": "sts:AssumeRole",
+    # Or tasks of another account could have the service assume the role for them.
+    "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+}
 
 
 def _trusted_account(role: str, oidc_provider: str) -> dict[str, Any]:
@@ -278,7 +283,7 @@ def _function(dumper: yaml.SafeDumper, value: dict[str, Any]) -> yaml.Node:
 
 def _sequence(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
     # Words on one line: a template that is sent without a bucket has 51,200 bytes at most.
-    words = all(isinstance(each, str) for each in value)
+    words = all(isinstance(each, str) or set(each) <= {"Ref", "Fn::GetAtt"} for each in value)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=words)
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from calling import Service
+from calling import Service, make_token
 from event_loop import complete
+from kms_service.access.scopes import Scope
 from kms_service.errors import WalletNotFound
 from kms_service.service.wallets import guard
 
@@ -24,6 +25,20 @@ def _count(service: Service) -> float:
     lines = service.client.get("/metrics").text.splitlines()
     counted = [line for line in lines if line.startswith("kms_service_canary_opened_total{")]
     return sum(float(line.split()[-1]) for line in counted)
+
+
+def test_only_a_pool_admin_learns_from_the_log_which_they_are(own_service: Service) -> None:
+    own_service.create("canary")
+    complete(own_service.services.canaries.add("canary"))
+    reader = make_token(own_service.services, Scope.AUDIT_READ)
+    both = make_token(own_service.services, Scope.AUDIT_READ, Scope.POOL_ADMIN)
+    shown: dict[str, set[str]] = {}
+    for token in (reader, both):
+        for query in ({}, {"action": "canary.add"}, {"userId": "canary"}):
+            events = own_service.call("GET", "/audit/events", token=token, params=query).json()["events"]
+            shown.setdefault(token, set()).update(event["action"] for event in events)
+    assert "canary.add" in shown[both]
+    assert "canary.add" not in shown[reader]
 
 
 def test_whoever_opens_one_notices_nothing_and_the_alarm_is_raised(

@@ -70,7 +70,11 @@ def test_a_revoked_token_stays_revoked_and_keeps_its_name(run: Run) -> None:
     assert (again.code, again.out, again.err) == (1, "", "kms-service: a token named app exists already\n")
 
 
-def test_every_change_of_a_token_is_on_record_under_the_operators_name(run: Run, services: Services) -> None:
+def test_every_change_of_a_token_is_on_record_under_the_operators_name(
+    run: Run, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER"):
+        monkeypatch.setenv(name, "somebody-else")  # anybody sets these
     run("token", "create", "app", "--scope", "wallets:read")
     run("token", "revoke", "app")
     with entered(services.database.connection()) as connection:
@@ -81,7 +85,8 @@ def test_every_change_of_a_token_is_on_record_under_the_operators_name(run: Run,
         ("token.create", "ok", "app: wallets:read"),
         ("token.revoke", "ok", "app"),
     ]
-    assert all(re.fullmatch(r"cli:.+", event[0]) for event in events)
+    assert all(re.fullmatch(r"cli:.+@.+", event[0]) for event in events)
+    assert not any("somebody-else" in event[0] for event in events)
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def test_failures_come_in_pages(fleet: Fleet, client: AsgiClient, worker: Worker
     wait_until(lambda: client.get(path).json()["status"] in ENDED)
     ended = client.get(path).json()
     assert (ended["status"], ended["failed"], len(ended["failures"])) == ("completed_with_errors", 5, 5)
+    assert client.get(f"{path}/failures?cursor=%00").status_code == 422
     first = client.get(f"{path}/failures?limit=3").json()
     assert [each["userId"] for each in first["failures"]] == ["user-000", "user-001", "user-002"]
     second = client.get(f"{path}/failures?limit=3&cursor={first['nextCursor']}").json()

@@ -70,7 +70,10 @@ def test_a_good_name(name: str) -> None:
     assert tokens.is_name(name)
 
 
-@pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a\n", "é", "0" * 65, "cli:root"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "-a", ".a", "a b", "a\n", "é", "0" * 65, "cli:root", "kms-service", "Rotation-Worker", "unknown"],
+)
 def test_a_bad_name(name: str) -> None:
     """A colon is not allowed, so that no token can pass for an operator's `cli:` in the audit log."""
     assert not tokens.is_name(name)

@@ -106,7 +106,22 @@ def test_differences_are_named() -> None:
     del found["Statement"][-1]
     found["Statement"].append({"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*"})
     assert differences(POLICY, found) == [
-        "lacks KeepFromDestroying",
+        "lacks KeepForThirtyDays",
         "has another CreateWallets",
         f"also has statement {len(POLICY['Statement'])}",
     ]
+
+
+@pytest.mark.parametrize(("days", "allowed"), [(7, False), (29, False), (30, True)])
+def test_nobody_deletes_a_key_within_thirty_days(days: int, allowed: bool) -> None:
+    assert allows(POLICY, ROOT, "kms:ScheduleKeyDeletion", NONE, pending_days=days) is allowed
+
+
+@pytest.mark.parametrize("role", [CREATE, REVEAL, ROTATE, AUDIT])
+@pytest.mark.parametrize("action", ["kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias"])
+def test_no_role_of_the_service_moves_an_alias(role: str, action: str) -> None:
+    document = {**POLICY, "Statement": [*POLICY["Statement"], _ALL]}
+    assert not allows(document, role, action, NONE)
+
+
+_ALL = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "*", "Resource": "*"}

@@ -9,6 +9,8 @@ import secrets
 
 PREFIX = "kms_"
 _TOKEN = re.compile(r"kms_[A-Za-z0-9_-]{43}", re.ASCII)
+# Whoever reads the audit log must not take a caller for the service itself.
+_ACTORS_OF_THE_SERVICE = frozenset({"kms-service", "rotation-worker", "unknown", "cli"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
@@ -28,5 +30,5 @@ def digest(token: str) -> bytes | None:
 
 
 def is_name(value: str) -> bool:
-    """Whether `value` may name a token: 1 to 64 of `A-Z a-z 0-9 . _ -`, no sign first."""
-    return _NAME.fullmatch(value) is not None
+    """Whether `value` may name a token: 1 to 64 of `A-Z a-z 0-9 . _ -`, no sign first, no actor's of ours."""
+    return _NAME.fullmatch(value) is not None and value.lower() not in _ACTORS_OF_THE_SERVICE

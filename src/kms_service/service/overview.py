@@ -149,7 +149,7 @@ class Overviews:
         return live or next((job for job in await self._rotations.newest(_JOBS) if not job.dry_run), None)
 
     async def _newest_events(self) -> Sequence[EventView]:
-        return (await self._trail.page(EventFilter(), before=None, limit=EVENTS)).events
+        return (await self._trail.page(EventFilter(without_canaries=True), before=None, limit=EVENTS)).events
 
 
 def _joined(keys: Sequence[KmsKeyInfo], state: PoolState | None) -> list[PoolKey]:

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, Field, PlainSerializer
 
+from kms_service.access import limits
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, UserId
@@ -37,7 +38,7 @@ class AuditEvent(AnswerModel):
 
     id: int = Field(description="grows in the order of insertion")
     at: Time = Field(description="by the database's clock")
-    actor: str = Field(description="the token's name, or cli:<account>")
+    actor: str = Field(description="the token's name, or cli:<account>@<database login>")
     action: str
     outcome: str = Field(description="ok, or the code that the caller was answered")
     user_id: str | None
@@ -72,7 +73,10 @@ async def list_events(
     until: Annotated[AwareDatetime | None, Query(description="RFC 3339; not included")] = None,
 ) -> AuditPage:
     """Audit events by filter, newest first."""
-    wanted = EventFilter(user_id, actor, action, since, until, outcome, kms_key_id)
+    # Who may only read the log must not learn which wallets to keep away from.
+    caller = limits.caller.get()
+    hidden = caller is None or Scope.POOL_ADMIN not in caller.scopes
+    wanted = EventFilter(user_id, actor, action, since, until, outcome, kms_key_id, without_canaries=hidden)
     before = None if cursor is None else int(cursor)
     page = await in_time(request, services(request).audit_trail.page, wanted, before=before, limit=limit)
     next_cursor = None if page.next_before is None else str(page.next_before)

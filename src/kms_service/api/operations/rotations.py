@@ -160,7 +160,7 @@ async def list_failures(
     request: Request,
     rotation_id: RotationId,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    cursor: Annotated[str, Query(max_length=128)] = "",
+    cursor: Annotated[str, Query(max_length=128, pattern=r"^[A-Za-z0-9._:@-]*$")] = "",
 ) -> Failures:
     """All wallets that a job could not move; `cursor` is the user id to continue behind."""
     service = services(request).rotations

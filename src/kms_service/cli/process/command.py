@@ -1,7 +1,7 @@
 """What every command starts with: settings, logs, services, and who is acting."""
 
-import getpass
 import os
+import pwd
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import click
+from sqlalchemy import make_url
 
 from kms_service.bootstrap import Services, build
 from kms_service.errors import InvalidRequest
-from kms_service.settings import load_settings
+from kms_service.settings import Settings, load_settings
 from kms_service.store.postgres import schema
 from kms_service.telemetry import context, logs
 
@@ -30,7 +31,7 @@ async def operator_services(**overrides: Any) -> AsyncIterator[Services]:
     """
     settings = load_settings(**overrides)
     logs.configure("WARNING", settings.log_format, sys.stderr)
-    context.actor.set(f"cli:{_account()}"[:64])
+    context.actor.set(f"cli:{_account()}@{_database_login(settings)}"[:64])
     context.request_id.set(uuid.uuid4().hex)
     services = build(settings)
     try:
@@ -54,8 +55,13 @@ async def key_arn(services: Services, key: str | None) -> str | None:
 
 
 def _account() -> str:
+    # By the operating system's user id: LOGNAME and USER are what anybody sets.
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         # A container's uid need not be in its passwd file.
         return f"uid-{os.getuid()}"
+
+
+def _database_login(settings: Settings) -> str:
+    return make_url(settings.database_url.get_secret_value()).username or "unknown"

@@ -17,7 +17,7 @@ from kms_service.telemetry import logs
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @on_loop
 async def put_back(users: tuple[str, ...], *, every: bool, as_json: bool) -> None:
-    """Put back the wrapped DEK of wallets that do not open since it was replaced.
+    """Put back DEKs whose replacements do not open.
 
     Opens each wallet; one that opens stays as it is. For another it tries what the DEK was before, and puts
     back the first that opens it: nothing is released. Needs kms:Decrypt with the context purpose=wallet-dek,
@@ -42,7 +42,10 @@ async def put_back(users: tuple[str, ...], *, every: bool, as_json: bool) -> Non
 @click.command(name="forget-replaced")
 @on_loop
 async def forget_replaced() -> None:
-    """Drop wrapped DEKs that were replaced over 30 days ago, of wallets that open without them."""
+    """Drop what wrapped DEKs were over 30 days ago.
+
+    Of wallets that open without it; each is opened, and nothing is released.
+    """
     async with operator_services() as services:
         await services.pool_service.refresh()
         forgotten = await services.dek_restorer.forget_all()

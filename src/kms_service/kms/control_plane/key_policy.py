@@ -49,7 +49,16 @@ ADMINISTRATION = (
     "kms:UpdateKeyDescription",
 )
 DESCRIBING = ("kms:DescribeKey", "kms:GetKeyRotationStatus", "kms:ListKeyRotations", "kms:GetKeyLastUsage")
-DESTRUCTION = ("kms:ScheduleKeyDeletion", "kms:DisableKey", "kms:PutKeyPolicy")
+# An alias that is moved makes new wallets under another key.
+DESTRUCTION = (
+    "kms:ScheduleKeyDeletion",
+    "kms:DisableKey",
+    "kms:PutKeyPolicy",
+    "kms:CreateAlias",
+    "kms:UpdateAlias",
+    "kms:DeleteAlias",
+)
+LEAST_DAYS_TO_DELETION = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +110,7 @@ def key_policy(account_root: Principal, roles: Roles) -> dict[str, Any]:
         _allow("VerifyChains", roles.audit, ["kms:Decrypt"], purpose=AUDIT_CHAIN),
         _allow("DescribeKeys", roles.all, DESCRIBING),
         _statement("KeepFromDestroying", "Deny", roles.all, DESTRUCTION),
+        _days_to_change_ones_mind(),
     ]
     return {
         "Version": "2012-10-17",
@@ -132,6 +142,13 @@ def _allow(
     if purpose is not None:
         statement["Condition"] = {"StringEquals": {"kms:EncryptionContext:purpose": purpose}}
     return statement
+
+
+def _days_to_change_ones_mind() -> Statement:
+    # For everybody, administrators too: within these days an alarm is heard, and the deletion is cancelled.
+    statement = _statement("KeepForThirtyDays", "Deny", ["*"], ["kms:ScheduleKeyDeletion"])
+    days = {"kms:ScheduleKeyDeletionPendingWindowInDays": str(LEAST_DAYS_TO_DELETION)}
+    return {**statement, "Condition": {"NumericLessThan": days}}
 
 
 def _statement(sid: str, effect: str, principals: Sequence[Principal], actions: Sequence[str]) -> Statement:

@@ -53,7 +53,10 @@ class TokenService:
             PolicyNotFound: no policy has the name given.
         """
         if not tokens.is_name(name):
-            raise InvalidRequest("a token's name has 1 to 64 characters of A-Z a-z 0-9 . _ -", "name")
+            raise InvalidRequest(
+                "a token's name has 1 to 64 characters of A-Z a-z 0-9 . _ - and is no actor's of the service",
+                "name",
+            )
         await self._check_policy(policy)
         secret = tokens.new_token()
         row = await self._store.insert(

@@ -140,8 +140,12 @@ class KeyLifecycle:
     async def _is_unused(self, key_arn: str, unused_for: timedelta) -> Condition:
         census = (await self._census.read()).get(key_arn)
         own = None if census is None else census.last_used_at
-        seen, source = await self._last_usage(key_arn)
+        seen, source, told = await self._last_usage(key_arn)
         last = max((at for at in (own, seen) if at is not None), default=None)
+        if last is None and not told:
+            # An empty census is what somebody leaves who empties it: unknown is not never.
+            remedy = "let this login call kms:GetKeyLastUsage, or look for the key in CloudTrail"
+            return Condition(False, f"nobody can say when it was last used, {source}", remedy)
         if last is None:
             return Condition(True, f"has never been used, {source}")
         days = unused_for.days
@@ -150,8 +154,10 @@ class KeyLifecycle:
         remedy = f"wait until it has not been used for {days} days; CloudTrail tells by whom it is"
         return Condition(False, f"was last used on {last:%Y-%m-%d %H:%M} UTC, {source}", remedy)
 
-    async def _last_usage(self, key_arn: str) -> tuple[datetime | None, str]:
+    async def _last_usage(self, key_arn: str) -> tuple[datetime | None, str, bool]:
+        """The time that KMS knows, whose records were asked, and whether KMS told at all."""
         try:
-            return await self._administration.last_usage(key_arn), "by this service's records and KMS's"
+            seen = await self._administration.last_usage(key_arn)
         except AdministrationFailed as error:
-            return None, f"by this service's records alone (GetKeyLastUsage: {error.reason})"
+            return None, f"by this service's records alone (GetKeyLastUsage: {error.reason})", False
+        return seen, "by this service's records and KMS's", True

@@ -25,7 +25,10 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events to list; None admits all. `since` is included, `until` is not."""
+    """Which events to list; None admits all. `since` is included, `until` is not.
+
+    `without_canaries` leaves out what tells which wallets are canaries.
+    """
 
     user_id: str | None = None
     actor: str | None = None
@@ -34,6 +37,7 @@ class EventFilter:
     until: datetime | None = None
     outcome: str | None = None
     kms_key_id: str | None = None
+    without_canaries: bool = False
 
 
 _ROW_FIELDS = tuple(field.name for field in fields(AuditRow))
@@ -114,6 +118,9 @@ class AuditTrailStore:
             return [_stored(row) for row in await connection.execute(_events(wanted, before, limit))]
 
 
+_OF_CANARIES = ("canary.add", "canary.remove")
+
+
 def _events(wanted: EventFilter, before: int | None, limit: int) -> Select[Any]:
     columns = audit_events.c
     conditions: tuple[tuple[Any, Callable[[Any, Any], Any], Any], ...] = (
@@ -127,6 +134,8 @@ def _events(wanted: EventFilter, before: int | None, limit: int) -> Select[Any]:
         (columns.id, operator.lt, before),
     )
     admitted = [compare(column, value) for column, compare, value in conditions if value is not None]
+    if wanted.without_canaries:
+        admitted.append(columns.action.not_in(_OF_CANARIES))
     return select(columns.id, *_ROW).where(*admitted).order_by(columns.id.desc()).limit(limit)
 
 
