@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Sets up and runs the tests, in parallel; with --coverage under branch coverage.
+# Sets up and runs the tests, in parallel; with --coverage under branch coverage, with --fast the quick ones only.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/test-kms.sh [--coverage] [PYTEST ARGUMENT...]
+Usage: scripts/test-kms.sh [--coverage | --fast] [PYTEST ARGUMENT...]
 
 Sets up .venv and runs all tests on all processors. With --coverage, which takes half as long again, also measures
-branch coverage, in every process, and fails below the floor in pyproject.toml.
+branch coverage, in every process, and fails below the floor in pyproject.toml. With --fast it leaves out every test that needs
+PostgreSQL or a process of its own, and takes less than a minute.
 Other arguments go to pytest, and the floor does not apply: scripts/test-kms.sh tests/unit -k envelope
 TEXT
 }
@@ -17,6 +18,10 @@ case "${1:-}" in
   -h | --help)
     usage
     exit 0
+    ;;
+  --fast)
+    shift
+    options+=(-m fast)
     ;;
   --coverage)
     shift

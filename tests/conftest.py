@@ -5,6 +5,7 @@ Stand-ins replace the lowest boundary only (invariant 10).
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -18,6 +19,7 @@ import pytest
 from botocore.config import Config
 from botocore.loaders import create_loader
 
+import speed
 from kms_endpoint import KmsEndpoint
 from kms_service.access import limits
 from kms_service.access.scopes import Caller
@@ -35,6 +37,7 @@ ALIAS_PREFIX = "Empressa-wallet-key"
 POOL_SIZE = 10
 
 _TEMPLATE = "migrated"
+_RECURSION_LIMIT = 1000  # Python's own
 # Nothing here has to survive a power cut.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
 
@@ -42,8 +45,25 @@ _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
 gc.disable()  # until all tests are collected
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the two markers, which no test carries in its own text."""
+    for marker in speed.MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+# Before pytest's own, which leaves out what `-m` does not name.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark each test as fast or slow."""
+    for item in items:
+        speed.mark(item)
+
+
 def pytest_collection_finish() -> None:
     """Collect garbage from here on only, and never walk what there is by now: it stays to the end."""
+    # As in a serving process. Where a test module imports eth_account, py_ecc raises it to 100,000, at which
+    # a deep JSON document overflows the stack and ends the process.
+    sys.setrecursionlimit(_RECURSION_LIMIT)
     gc.freeze()
     gc.enable()
 
