@@ -278,7 +278,7 @@ def _function(dumper: yaml.SafeDumper, value: dict[str, Any]) -> yaml.Node:
             return dumper.represent_scalar("!Sub", argument)
         if name == "Fn::GetAtt":
             return dumper.represent_scalar("!GetAtt", ".".join(argument))
-    return dumper.represent_dict(value)
+    return dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style=set(value) == {"AWS"})
 
 
 def _sequence(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
