@@ -40,7 +40,7 @@ def local(context: click.Context, folder: Path) -> None:
 
 @local.command()
 def demo() -> None:
-    """Show everything in two minutes, on a session of its own that is removed afterwards.
+    """Show everything in two minutes, on a session of its own.
 
     Wallets, a signature, a key disabled under load, a rotation, a row that was tampered with, the emergency
     stop. On a terminal it serves on at the end, with the operator page, until Ctrl-C.

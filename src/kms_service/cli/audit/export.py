@@ -42,12 +42,12 @@ _PASSES = 2  # every row is verified, and then written
 async def export(
     out: Path, since: datetime | None, until: datetime | None, log: TextIO | None, *, as_json: bool
 ) -> None:
-    """Write the audit log as a bundle that anybody can check without this service.
+    """Write the audit log as a bundle to check elsewhere.
 
-    The zip file holds events, chains, heads, wrapped MAC keys, the pool's keys, a manifest with the SHA-256
-    of every member, signed by AUDIT_SIGNING_KEY where that is set, and verify.py: unpack it, and run
-    `python3 verify.py --fingerprint SHA256:…`. The log is verified first; the bundle tells what was found.
-    Exits 1 when something was.
+    Nobody needs this service to check it. The zip file holds events, chains, heads, wrapped MAC keys, the
+    pool's keys, a manifest with the SHA-256 of every member, signed by AUDIT_SIGNING_KEY where that is set,
+    and verify.py: unpack it, and run `python3 verify.py --fingerprint SHA256:…`. The log is verified first;
+    the bundle tells what was found. Exits 1 when something was.
     """
     until = until or datetime.now(UTC)
     if since is not None and since >= until:
@@ -77,10 +77,11 @@ async def export(
 @click.option("--reason", required=True, help="To whom and why, for the audit log.")
 @on_loop
 async def release_mac_keys(out: Path, reason: str) -> None:
-    """Give an auditor the MAC keys of all chains, on record: verify.py --mac-keys then checks each event.
+    """Give an auditor the MAC keys of all chains, on record.
 
-    They are secret: who has them and may write to the database can forge events of chains that are still
-    open. Restart the service afterwards, and its new chains are under another key. The file gets mode 0600.
+    With them, verify.py --mac-keys checks each event. They are secret: who has them and may write to the
+    database can forge events of chains that are still open. Restart the service afterwards, and its new
+    chains are under another key. The file gets mode 0600.
     """
     async with operator_services() as services:
         await services.pool.refresh()  # for the chain of the record

@@ -70,12 +70,12 @@ async def reconcile(
     as_json: bool,
     **wanted: Any,
 ) -> None:
-    """Explain by the audit log every use of our KMS keys that CloudTrail tells of, and the reverse.
+    """Explain every use of our KMS keys in CloudTrail.
 
-    Names a Decrypt of a wallet that no row explains, with who did it, from where and when; a row whose
-    request CloudTrail does not have; whoever uses our keys and is none of the service's roles. CloudTrail is
-    out of reach of the service's own role, so this is where the search for a theft begins. Exits 1 when
-    something is unexplained, or the log is not as it was written.
+    By rows of the audit log, and the reverse. Names a Decrypt of a wallet that no row explains, with who
+    did it, from where and when; a row whose request CloudTrail does not have; whoever uses our keys and is
+    none of the service's roles. CloudTrail is out of reach of the service's own role, so this is where the
+    search for a theft begins. Exits 1 when something is unexplained, or the log is not as it was written.
     """
     async with operator_services() as services:
         heads, _ = await known_heads(services, log)

@@ -54,11 +54,11 @@ _CLOUDTRAIL = "CloudTrail"
 async def report(
     month: str, out: Path | None, files: Sequence[Path], principals: Sequence[str], log: TextIO | None
 ) -> None:
-    """Write a month of the log as a page for people: HTML that prints well.
+    """Write a month of the log as a page for people.
 
-    Who released what how often, refusals, keys, rotations, the seal, canaries, and what was verified and what
-    was not. The log is verified for it, and reconciled with CloudTrail where its files are given. Exits 1
-    when a check failed.
+    HTML that prints well: who released what how often, refusals, keys, rotations, the seal, canaries, and
+    what was verified and what was not. The log is verified for it, and reconciled with CloudTrail where its
+    files are given. Exits 1 when a check failed.
     """
     wanted = month_of(month)
     async with operator_services() as services:

@@ -33,9 +33,10 @@ wallet.add_command(forget_replaced)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, as in GET /wallets.")
 @on_loop
 async def list_wallets(key: str | None, after: str | None, limit: int, *, as_json: bool) -> None:
-    """List wallets in order of user id: user, address, time and key.
+    """List wallets in order of user id.
 
-    A row whose MAC does not hold is named on standard error, without its address; then it exits 1.
+    Each with its address, time and key. A row whose MAC does not hold is named on standard error, without
+    its address; then it exits 1.
     """
     async with operator_services() as services:
         kms_key_id, refused = await key_arn(services, key), 0
