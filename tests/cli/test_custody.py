@@ -54,7 +54,7 @@ def test_verify_names_the_row_and_exits_1(run: Run, database_url: str) -> None:
     done = run("audit", "verify")
     assert (done.code, done.err) == (1, "")
     assert done.out.splitlines()[:2] == [
-        "row 2 of chain 1 was changed",
+        "row 2 of chain 1 (event 2) was changed",
         "3 rows in 1 chains: 1 chains are NOT as they were written",
     ]
     done = run("audit", "verify", "--json")
