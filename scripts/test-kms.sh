@@ -7,13 +7,15 @@ usage() {
 Usage: scripts/test-kms.sh [--coverage | --fast] [PYTEST ARGUMENT...]
 
 Sets up .venv and runs all tests on all processors. With --coverage, which takes half as long again, also measures
-branch coverage, in every process, and fails below the floor in pyproject.toml. With --fast it leaves out every test that needs
-PostgreSQL or a process of its own, and takes less than a minute.
+branch coverage, in every process, and fails below the floor in pyproject.toml. With --fast it leaves out every test
+that needs PostgreSQL or a process of its own, and takes less than a minute.
 Other arguments go to pytest, and the floor does not apply: scripts/test-kms.sh tests/unit -k envelope
 TEXT
 }
 
-options=(--numprocesses auto --dist loadfile --no-loadscope-reorder)
+# Two processes a processor: half of their time is waiting, for servers, locks and time-outs.
+processes=$((2 * $(getconf _NPROCESSORS_ONLN)))
+options=(--numprocesses "$processes" --dist loadfile --no-loadscope-reorder)
 case "${1:-}" in
   -h | --help)
     usage

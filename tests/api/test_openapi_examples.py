@@ -22,8 +22,8 @@ from wiring import FreshDatabase, settings_for
 # What has to go before something else; the rest may come in any order.
 FIRST = ("createWallet", "startRotation", "listRotations", "getRotation", "listFailures")
 LAST = ("pauseRotation", "resumeRotation", "cancelRotation", "putKey", "closeSeal")
-# What is sent depends on what was answered before (tests/api/test_imports.py sends it), or the serving role may
-# not do it (tests/api/test_seal.py does).
+# What is sent depends on what was answered before (tests/api/test_imports.py sends it), or the serving role
+# may not do it (tests/api/test_seal.py does).
 ELSEWHERE = ("completeImport", "openSeal")
 RECIPIENT = X25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 Operation = dict[str, Any]

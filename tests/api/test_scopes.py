@@ -122,7 +122,7 @@ def test_each_route_takes_its_own_scope_and_no_other(service: Service, by_scope:
         for scope, token in by_scope.items():
             answer = _ask(service, name, token, json={})
             if scope is MATRIX[name] and name == "POST /unseal":
-                assert "may not unseal" in answer.json()["detail"]  # not a serving process, whatever its token
+                assert "may not unseal" in answer.json()["detail"]  # whatever its token
             elif scope is MATRIX[name]:
                 assert answer.status_code not in {401, 403}, (name, scope)
             else:

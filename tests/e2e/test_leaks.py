@@ -6,8 +6,11 @@ Routes, formats and commands are those that there are: one that is new and not d
 """
 
 import base64
+import io
 import json
 import re
+import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -21,6 +24,7 @@ from click import Command, Context, Group
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fastapi.routing import iter_route_contexts
 
+import hpke
 from commands import runner
 from event_loop import complete
 from kms_endpoint import (
@@ -46,6 +50,7 @@ from server_process import environment, make_token, serve, set_policy
 from vectors import decoder
 
 REJECTED = "rejected-9f2c4e"
+IMPORT = b"kms-service/wallet-import/v1"
 FOREIGN = "arn:aws:kms:eu-central-1:111122223333:key/other"
 FAULTS: tuple[Fault, ...] = (
     Error("AccessDeniedException"), Error("DisabledException"), Error("InvalidCiphertextException"),
@@ -127,9 +132,23 @@ COMMANDS: dict[str, list[str]] = {
     "verify": [],
     "audit list": [],
     "audit verify": [],
+    "audit export": ["--out", "{folder}/{form}.zip"],
+    "audit reconcile": ["--cloudtrail", "{folder}"],
+    "audit report": ["--month", "2026-11", "--out", "{folder}/{form}.html"],
+    "audit release-mac-keys": ["--out", "{folder}/{form}-keys.json", "--reason", "drill"],
+    "wallet import": ["{form}-imported"],
+    "wallet put-back": ["--all"],
+    "wallet forget-replaced": [],
+    "adopt": ["--from", "{url}", "--table", "ported"],
 }
-# They serve: the first is the server of these tests, the second is that and what it needs on one machine.
-SERVING = {"serve", "local"}
+# They serve: the first is the server of these tests, the others that and what it needs on one machine.
+SERVING = {"serve", "local", "local demo"}
+PORTED = """
+    CREATE TABLE ported (user_id uuid PRIMARY KEY, wallet_address text, compressed_public_key text,
+        encrypted_seed text, encrypted_dek text, kms_key_id text, created_at timestamp(3));
+    INSERT INTO ported
+        VALUES ('00000000-0000-4000-8000-000000000001', '0x', '0x', 'aa:bb:cc', '{}', NULL, now());
+"""
 
 
 @dataclass
@@ -145,16 +164,16 @@ class Told:
             self.succeeded.add(route)
         if "/console" in route:
             answer.headers.pop("set-cookie", None)  # a visitor's own token
-        if route.endswith("/private-key") and answer.is_success:
+        if route.endswith("private-key") and answer.is_success:
             self.handed_out.add(answer.json()["privateKey"][2:])
             self.texts.append(str(answer.headers))
         else:
             self.texts.append(f"{answer.headers} {answer.text}")
 
-    def assert_silent(self, secrets: set[str]) -> None:
+    def assert_silent(self, hidden: set[str]) -> None:
         heard = "\n".join(self.texts)
-        assert len(secrets) > 30
-        for secret in {*secrets, *self.handed_out, "canary-aws-secret", "c4n4ry-aws-secret", REJECTED}:
+        assert len(hidden) > 30
+        for secret in {*hidden, *self.handed_out, "canary-aws-secret", "c4n4ry-aws-secret", REJECTED}:
             at = heard.find(secret)
             assert at < 0, (
                 f"a secret, or a value that was refused, was told: {heard[max(0, at - 300) : at + 100]}"
@@ -180,6 +199,8 @@ class Caller:
     def _ask(self, route: str, user: str) -> None:
         body = json.dumps(BODIES.get(route)).replace("{user}", user).replace("{token}", self.token)
         content = {"data" if route in FORMS else "json": json.loads(body)} if route in BODIES else {}
+        if route == "PUT /wallets/{userId}/import":
+            content, user = {"json": self._sealed(f"{user}-imported")}, f"{user}-imported"
         names = {
             "userId": user,
             "alias": SPARE,
@@ -190,6 +211,21 @@ class Caller:
         answer = self._send(route, names, **content)
         if answer.status_code == 202:
             self.rotation = answer.json()["rotationId"]
+
+    def _sealed(self, user: str) -> dict[str, str]:
+        """A key of its own, sealed for its import as a caller does it; nothing where no import can begin."""
+        begun = self.client.post("/wallet-imports")
+        if begun.is_error:
+            return {}
+        key = secrets.token_bytes(32)
+        self.told.handed_out.add(key.hex())
+        recipient = base64.b64decode(begun.json()["recipientPublicKey"])
+        encapsulated, ciphertext = hpke.seal(recipient, key, IMPORT, user.encode())
+        return {
+            "importId": begun.json()["importId"],
+            "encapsulatedKey": base64.b64encode(encapsulated).decode(),
+            "ciphertext": base64.b64encode(ciphertext).decode(),
+        }
 
     def nonsense(self) -> None:
         """Ask every route with a value that is refused: in its path, query, body and token."""
@@ -225,7 +261,8 @@ class Caller:
 @pytest.fixture
 def routes(services: Services) -> list[str]:
     """Every route there is, documented or not, in an order in which what one makes the next may need."""
-    settings = services.settings.model_copy(update=dict.fromkeys(SWITCHES, True))
+    on = dict.fromkeys(SWITCHES, True) | {"platform_verifier_user_id": "plain"}
+    settings = services.settings.model_copy(update=on)
     app = create_app(replace(services, settings=settings), owns_process=False)
     found = [
         f"{method} {context.path}"
@@ -243,6 +280,7 @@ def test_no_secret_and_no_rejected_value_is_told(
     database_url: str, kms_endpoint: KmsEndpoint, routes: list[str], log_format: str
 ) -> None:
     on = {name.upper(): "true" for name in SWITCHES}
+    on["PLATFORM_VERIFIER_USER_ID"] = "plain"
     env = environment(database_url, kms_endpoint, LOG_LEVEL="DEBUG", LOG_FORMAT=log_format, **on)
     token = make_token(env, "app", *Scope)
     set_policy(env, "checkout", Path(CHECKOUT).read_bytes())
@@ -286,8 +324,12 @@ def test_no_command_tells_a_secret(
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     told = Told()
+    (tmp_path / "trail.json").write_text('{"Records": []}')
+    with psycopg.connect(database_url) as owner:
+        owner.execute(PORTED)
     for user in ("plain", *(f"user-{number}" for number in range(8))):
         complete(services.wallets.create_wallet(user))
     _tamper(database_url)
@@ -298,14 +340,18 @@ def test_no_command_tells_a_secret(
         monkeypatch.setenv("LOG_FORMAT", form)
         for command, arguments in COMMANDS.items():
             more = ["--json"] if form == "json" and commands[command] else []
-            done = run(*command.split(), *(each.format(form=form) for each in arguments), *more)
+            key = secrets.token_hex(32)
+            told.handed_out.add(key)
+            monkeypatch.setattr(sys, "stdin", io.StringIO(f"0x{key}\n"))
+            names = {"form": form, "folder": str(tmp_path), "url": database_url}
+            done = run(*command.split(), *(each.format(**names) for each in arguments), *more)
             assert done.code in (0, 1), (command, done)
             told.texts.append(done.err)
             if command in ("token create", "token rotate"):
                 told.handed_out |= set(re.findall(r"\bkms_[\w-]{43}\b", done.out))
             else:
                 told.texts.append(done.out)
-    assert len(told.handed_out) == 4
+    assert len([each for each in told.handed_out if each.startswith("kms_")]) == 4
     told.assert_silent(_secrets(database_url, kms_endpoint))
 
 
@@ -319,7 +365,7 @@ def _tamper(database_url: str) -> None:
 def _secrets(database_url: str, endpoint: KmsEndpoint) -> set[str]:
     """Every DEK, mnemonic and private key there is, in the forms in which they could be told."""
     deks = [base64.b64decode(call.params["Plaintext"]) for call in endpoint.received("Encrypt")]
-    secrets = {form for dek in deks for form in (dek.hex(), base64.b64encode(dek).decode(), repr(dek))}
+    found = {form for dek in deks for form in (dek.hex(), base64.b64encode(dek).decode(), repr(dek))}
     with psycopg.connect(database_url) as connection:
         rows = connection.execute("SELECT user_id, wallet_address, encrypted_seed FROM wallets").fetchall()
     for user_id, address, seed in rows:
@@ -330,5 +376,5 @@ def _secrets(database_url: str, endpoint: KmsEndpoint) -> set[str]:
                 )
             except decoder.Rejected:
                 continue
-            secrets |= {wallet.mnemonic or wallet.private_key.hex(), wallet.private_key.hex()}
-    return secrets
+            found |= {wallet.mnemonic or wallet.private_key.hex(), wallet.private_key.hex()}
+    return found

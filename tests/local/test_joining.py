@@ -67,7 +67,7 @@ PAGES = {page.stem: commands for page in sorted(RUNBOOKS.glob("*.md")) if (comma
 
 @pytest.mark.parametrize("page", PAGES)
 def test_each_runbooks_commands_work_on_the_session(
-    run: Run, page: str, monkeypatch: pytest.MonkeyPatch
+    running: Session, run: Run, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))  # to what asks before it acts
     if page.startswith("policy"):
@@ -75,7 +75,7 @@ def test_each_runbooks_commands_work_on_the_session(
     for words in PAGES[page]:
         if words[:2] == ["token", "revoke"]:
             run("--local", "token", "create", words[2], "--scope", "pool:read")  # the caller that it is about
-        done = run("--local", *words)
+        done = run("--local", *(word.replace("http://127.0.0.1:3001", running.url) for word in words))
         refused = NO.get((words[0], words[1] if words[1:] else ""), "nothing")
         assert done.code == 0 or (done.code == 1 and re.search(refused, done.out + done.err)), (words, done)
 
