@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, NullPool, create_engine, event, text
 
 from kms_service.settings import load_database_settings
-from kms_service.store.postgres.dialling import connect_for_migrations
+from kms_service.store.postgres.connection.dialling import connect_for_migrations
 from kms_service.store.postgres.tables import metadata
 
 _ONE_AT_A_TIME = 0x6B6D735F6D696772  # "kms_migr": the key of an advisory lock

@@ -16,8 +16,8 @@ from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.errors import DatabaseUnavailable
 from kms_service.settings import Settings
-from kms_service.store.postgres import login
-from kms_service.store.postgres.address import address
+from kms_service.store.postgres.connection import login
+from kms_service.store.postgres.connection.address import address
 from kms_service.store.postgres.database import Database, open_database
 from kms_service.store.postgres.prepared import PreparedStatement
 from server_process import environment, run

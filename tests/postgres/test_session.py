@@ -14,7 +14,7 @@ from kms_endpoint import KmsEndpoint
 from kms_service.errors import DatabaseUnavailable
 from kms_service.local.postgres import PostgresServer
 from kms_service.settings import Settings
-from kms_service.store.postgres import session
+from kms_service.store.postgres.connection import session
 from kms_service.store.postgres.database import Database, open_database
 from kms_service.store.postgres.migrations import migrate
 from wiring import running_services, settings_for

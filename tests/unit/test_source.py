@@ -62,3 +62,13 @@ def test_importing_does_no_work() -> None:
 @pytest.mark.parametrize("path", _tracked("src"), ids=lambda path: path.stem)
 def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize(
+    "folder",
+    sorted({path.parent for path in _tracked("src")}),
+    ids=lambda folder: folder.relative_to(ROOT / "src").as_posix(),
+)
+def test_a_folder_can_be_taken_in_at_a_glance(folder: Path) -> None:
+    modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(modules) <= 12, f"{folder.name} wants a second axis: {sorted(modules)}"

@@ -19,10 +19,11 @@ from sqlalchemy.util import greenlet_spawn
 from kms_service import deadline
 from kms_service.database_settings import DatabaseSettings
 from kms_service.errors import DatabaseUnavailable
-from kms_service.store.postgres import failures, statements
-from kms_service.store.postgres.dialling import STATEMENT_SECONDS, Dialler
+from kms_service.store.postgres import statements
+from kms_service.store.postgres.connection import failures
+from kms_service.store.postgres.connection.dialling import STATEMENT_SECONDS, Dialler
+from kms_service.store.postgres.connection.session import SessionRefused
 from kms_service.store.postgres.prepared import PreparedStatement
-from kms_service.store.postgres.session import SessionRefused
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 

@@ -11,9 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kms_service.database_settings import DatabaseSettings
 from kms_service.errors import MigrationFailed
-from kms_service.store.postgres import failures
-from kms_service.store.postgres.address import address
-from kms_service.store.postgres.login import login_of
+from kms_service.store.postgres.connection import failures
+from kms_service.store.postgres.connection.address import address
+from kms_service.store.postgres.connection.login import login_of
 from kms_service.store.postgres.schema import MIGRATIONS
 
 

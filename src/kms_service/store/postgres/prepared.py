@@ -16,7 +16,7 @@ from sqlalchemy import URL, ClauseElement
 from sqlalchemy.sql.expression import ReturnsRows
 
 from kms_service.store.postgres import statements
-from kms_service.store.postgres.failures import NotTheStatements
+from kms_service.store.postgres.connection.failures import NotTheStatements
 
 
 class PreparedStatement:

@@ -10,9 +10,9 @@ from psycopg import AsyncConnection, Connection
 from psycopg._preparing import Prepare, PrepareManager
 
 from kms_service.database_settings import DatabaseSettings
-from kms_service.store.postgres import session
-from kms_service.store.postgres.address import CONNECT_SECONDS, address, hosts
-from kms_service.store.postgres.login import login_of
+from kms_service.store.postgres.connection import session
+from kms_service.store.postgres.connection.address import CONNECT_SECONDS, address, hosts
+from kms_service.store.postgres.connection.login import login_of
 
 STATEMENT_SECONDS = 3
 SERVING = {"statement_timeout": f"{STATEMENT_SECONDS}s", "lock_timeout": f"{STATEMENT_SECONDS}s"}

@@ -5,7 +5,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from kms_service.errors import DatabaseRefused, DatabaseUnavailable, IntegrityFailure
-from kms_service.store.postgres.session import SessionRefused
+from kms_service.store.postgres.connection.session import SessionRefused
 
 _MOST_CHARACTERS = 500
 _NO_RIGHT = "42501"
