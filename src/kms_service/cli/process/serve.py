@@ -14,7 +14,7 @@ import click
 from kms_service.cli.process.listening import BACKLOG, bound, url
 from kms_service.cli.process.loop import run_on_loop
 from kms_service.cli.process.supervision.supervisor import Plan
-from kms_service.cli.process.worker import exit_well_on_signals
+from kms_service.cli.process.worker import exiting_well_on_signals
 from kms_service.lasting import lasting
 from kms_service.settings import Settings, load_settings
 from kms_service.telemetry import exposition, logs
@@ -39,7 +39,11 @@ def serve() -> None:
     """
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)
-    exit_well_on_signals()
+    with exiting_well_on_signals():
+        _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
     listening = bound(settings.host, settings.port, "PORT")
     scraped = _metrics_sockets(settings)
     scheme = "http" if settings.tls_cert_file is None else "https"

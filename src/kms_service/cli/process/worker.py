@@ -3,6 +3,9 @@
 import signal
 import socket
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 from kms_service.cli.process.doors import SupervisedDoor
@@ -17,8 +20,8 @@ from kms_service.telemetry import logs
 def main() -> None:
     """Serve what the supervisor passes until a signal comes; where that cannot begin, tell the supervisor."""
     door = SupervisedDoor(socket.socket(fileno=int(sys.argv[1])))
-    exit_well_on_signals()
-    run_on_loop(_serve(door))
+    with exiting_well_on_signals():
+        run_on_loop(_serve(door))
 
 
 async def _serve(door: SupervisedDoor) -> None:
@@ -36,13 +39,26 @@ async def _serve(door: SupervisedDoor) -> None:
     await server.serve(app, settings, door)
 
 
-def exit_well_on_signals() -> None:
-    """End by a signal with 0: uvicorn raises the one that stopped it once more when all is done."""
+@contextmanager
+def exiting_well_on_signals() -> Iterator[None]:
+    """End by a signal with 0: uvicorn raises the one that stopped it once more when all is done.
+
+    Behind the block the process is ending, and signals are ignored: a supervisor may send one to a worker
+    that goes by itself, and Python would print a traceback from amid its own clearing up.
+    """
+    _on_signals(_exit)
+    try:
+        yield
+    finally:
+        _on_signals(signal.SIG_IGN)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _exit)
+        signal.signal(number, handler)
 
 
-def _exit(_signal: int, _frame: object) -> NoReturn:
+def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(0)
 
 
