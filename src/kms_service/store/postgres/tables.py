@@ -23,6 +23,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from kms_service.store.postgres.access_tables import canary_wallets as canary_wallets  # noqa: PLC0414 # all tables are here
+from kms_service.store.postgres.access_tables import seal_changes as seal_changes  # noqa: PLC0414 # all tables are here
+from kms_service.store.postgres.access_tables import token_uses as token_uses  # noqa: PLC0414 # all tables are here
+from kms_service.store.postgres.access_tables import tokens as tokens  # noqa: PLC0414 # all tables are here
 from kms_service.store.postgres.history_tables import (
     wallet_dek_history as wallet_dek_history,  # noqa: PLC0414 # all tables are here
 )
@@ -77,54 +81,6 @@ wallet_imports = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("used_at", DateTime(timezone=True)),
     Index("ix_wallet_imports_expires_at", "expires_at"),
-)
-
-tokens = Table(
-    "tokens",
-    metadata,
-    Column("name", String(64, collation="C"), primary_key=True),
-    Column("token_sha256", LargeBinary, nullable=False, unique=True),
-    Column("scopes", ARRAY(String), nullable=False),
-    Column("private_key_reads_per_minute", Integer),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("expires_at", DateTime(timezone=True)),
-    Column("revoked_at", DateTime(timezone=True)),
-    Column("signatures_per_minute", Integer),
-    # A rotated token's former digest, good until the overlap ends.
-    Column("previous_token_sha256", LargeBinary, unique=True),
-    Column("previous_expires_at", DateTime(timezone=True)),
-    Column("last_used_at", DateTime(timezone=True)),
-    # Its newest version bounds the token; null is unbounded.
-    Column("policy", String(64, collation="C")),
-)
-
-token_uses = Table(
-    "token_uses",
-    metadata,
-    Column("token_name", String(64, collation="C"), ForeignKey("tokens.name"), primary_key=True),
-    Column("kind", String(32), primary_key=True),
-    # `counts[1]` are the uses in this second of the Unix epoch, `counts[2]` those in the one before, …
-    Column("second", BigInteger, nullable=False),
-    Column("counts", ARRAY(Integer), nullable=False),
-)
-
-# Only ever inserted: the newest row tells whether the service is sealed, the others when it was, and why.
-seal_changes = Table(
-    "seal_changes",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("sealed", Boolean, nullable=False),
-    Column("reason", String(500)),
-    Column("actor", String(64), nullable=False),
-    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
-)
-
-canary_wallets = Table(
-    "canary_wallets",
-    metadata,
-    Column("user_id", String(128, collation="C"), primary_key=True),
-    Column("added_by", String(64), nullable=False),
-    Column("added_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
 audit_chains = Table(
