@@ -1,6 +1,6 @@
 """Fills the wallets table: real mnemonics, addresses, envelopes and wrapped DEKs, written by COPY.
 
-Sealed by the service's own code and wrapped by the stand-in's keys, without HTTP between. Every wallet has
+Encrypted by the service's own code and wrapped by the stand-in's keys, without HTTP between. Every wallet has
 its own user, phrase, DEK, nonce and wrapped DEK, and its DEK opens its seed. Addresses are unique, so each
 wallet that opens to its address costs a key derivation (PBKDF2: 1 to 2 ms of CPU), which is most of the cost.
 Millions are therefore filled with `opens_every`: every so many-th wallet has the address of its phrase, and
@@ -20,7 +20,7 @@ from benchmarks.keys import PREFIX, REGION, nth, seeded
 from benchmarks.scenarios import user_id
 from kms_service import ethereum
 from kms_service.crypto import envelope
-from kms_service.crypto.envelope import SealedAccount
+from kms_service.crypto.envelope import WalletSecret
 from kms_service.crypto.material import DataKey, PrivateKey
 from kms_service.crypto.row_mac import RowLabel, RowMacKey, RowMacKeyring, wallet_fields
 from kms_service.errors import IntegrityFailure
@@ -83,7 +83,7 @@ def unsealable(database_url: str, keys: int) -> int:
             try:
                 key, material = store.maker(blob)
                 dek = material.unwrap(blob, encryption_context(address))
-                envelope.open_(seed, DataKey(dek), user_id=user, wallet_address=address)
+                envelope.decrypt(seed, DataKey(dek), user_id=user, wallet_address=address)
                 bad += key.arn != arn
             except (KmsError, IntegrityFailure):
                 bad += 1
@@ -121,8 +121,8 @@ def _made(key: Key, ring: RowMacKeyring, number: int, *, opens: bool) -> Row:
     mnemonic, dek, user = ethereum.generate_mnemonic(), envelope.new_data_key(), user_id(number)
     account = ethereum.derive(mnemonic) if opens else _nobodys()
     address, public_key = account.address, account.compressed_public_key
-    contents = SealedAccount(account.private_key, mnemonic)
-    seed = envelope.seal(contents, dek, user_id=user, wallet_address=address)
+    contents = WalletSecret(account.private_key, mnemonic)
+    seed = envelope.encrypt(contents, dek, user_id=user, wallet_address=address)
     blob = key.wrap(dek.reveal(), encryption_context(address))
     mac = ring.make(RowLabel.WALLET, wallet_fields(user, address, public_key))
     return user, address, public_key, seed, blob, key.arn, REGION, mac.mac, mac.key_id

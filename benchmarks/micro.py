@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from benchmarks.keys import REGION, nth, seeded
 from kms_service import ethereum
 from kms_service.crypto import audit_chain, envelope
-from kms_service.crypto.envelope import SealedAccount
+from kms_service.crypto.envelope import WalletSecret
 from kms_service.crypto.material import DataKey, Mnemonic
 from kms_service.crypto.row_mac import RowLabel, RowMacKey, RowMacKeyring, wallet_fields
 from kms_service.ethereum import signing
@@ -56,8 +56,8 @@ def pieces() -> Pieces:
     mnemonic, dek = ethereum.generate_mnemonic(), envelope.new_data_key()
     account = ethereum.derive(mnemonic)
     names = {"user_id": "user-00000000", "wallet_address": account.address}
-    contents = SealedAccount(account.private_key, mnemonic)
-    sealed, first = envelope.seal(contents, dek, **names), _version_1(mnemonic, dek, **names)
+    contents = WalletSecret(account.private_key, mnemonic)
+    encrypted, first = envelope.encrypt(contents, dek, **names), _version_1(mnemonic, dek, **names)
     ring = RowMacKeyring([RowMacKey(uuid.uuid4(), envelope.new_data_key())])
     fields = wallet_fields("user-00000000", account.address, account.compressed_public_key)
     mac = ring.make(RowLabel.WALLET, fields)
@@ -71,9 +71,9 @@ def pieces() -> Pieces:
         "PBKDF2 alone (2048 rounds)": lambda: _pbkdf2(mnemonic.reveal()),
         "derive phrase to address": lambda: ethereum.derive(mnemonic),
         "data key": envelope.new_data_key,
-        "seal seed": lambda: envelope.seal(contents, dek, **names),
+        "seal seed": lambda: envelope.encrypt(contents, dek, **names),
         "open seed of version 1 to its address": lambda: _address(first, dek, **names),
-        "open seed of version 2 to its address": lambda: _address(sealed, dek, **names),
+        "open seed of version 2 to its address": lambda: _address(encrypted, dek, **names),
         "make row MAC": lambda: ring.make(RowLabel.WALLET, fields),
         "check row MAC": lambda: ring.verify(RowLabel.WALLET, fields, mac),
         "audit MAC": lambda: audit_chain.link(dek, audit_chain.START, row),
@@ -88,14 +88,16 @@ def pieces() -> Pieces:
 
 
 def _version_1(mnemonic: Mnemonic, dek: DataKey, *, user_id: str, wallet_address: str) -> bytes:
-    """A seed as earlier versions sealed it: the phrase alone."""
+    """A seed as earlier versions encrypted it: the phrase alone."""
     nonce, associated = os.urandom(12), envelope._aad(b"\x01", user_id, wallet_address)  # noqa: SLF001 # written no more
     return b"\x01" + nonce + AESGCM(dek.reveal()).encrypt(nonce, mnemonic.reveal().encode(), associated)
 
 
-def _address(sealed: bytes, dek: DataKey, *, user_id: str, wallet_address: str) -> str:
+def _address(encrypted: bytes, dek: DataKey, *, user_id: str, wallet_address: str) -> str:
     """What an opening does behind KMS's answer."""
-    return account_in(envelope.open_(sealed, dek, user_id=user_id, wallet_address=wallet_address)).address
+    return account_in(
+        envelope.decrypt(encrypted, dek, user_id=user_id, wallet_address=wallet_address)
+    ).address
 
 
 def _pbkdf2(phrase: str) -> bytes:

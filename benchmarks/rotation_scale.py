@@ -43,7 +43,7 @@ def moved(scale: Installation) -> int:
 
 
 def seeds(scale: Installation) -> str:
-    """SHA-256 over every filled wallet's sealed seed, in order."""
+    """SHA-256 over every filled wallet's encrypted seed, in order."""
     digest = hashlib.sha256()
     with psycopg.connect(scale.database_url) as connection, connection.cursor("seeds") as cursor:
         cursor.execute("SELECT encrypted_seed FROM wallets WHERE user_id LIKE 'user-%' ORDER BY user_id")

@@ -80,7 +80,7 @@ class Fleet:
         return dict(self.query("SELECT kms_key_id, count(*) FROM wallets GROUP BY 1"))
 
     def seeds(self) -> str:
-        """SHA-256 over every user id and sealed seed."""
+        """SHA-256 over every user id and encrypted seed."""
         digest = hashlib.sha256()
         for user_id, seed in self.query("SELECT user_id, encrypted_seed FROM wallets ORDER BY user_id"):
             digest.update(user_id.encode() + bytes(seed))

@@ -46,7 +46,7 @@ ROAD = (
         "Read the wallet's row",
         "no connection is held after it",
         "store/wallets/find.py",
-        "find_sealed",
+        "find_encrypted",
         "PostgreSQL",
         "row",
     ),
@@ -71,7 +71,7 @@ ROAD = (
         "Decrypt the mnemonic",
         "the tag holds for this user and this address only",
         "crypto/envelope.py",
-        "open_",
+        "decrypt",
         secret=True,
     ),
     Step(

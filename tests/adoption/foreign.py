@@ -20,7 +20,7 @@ ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 DEK = bytes(range(32))
 
 
-def sealed(plaintext: bytes, key: bytes = DEK, iv_bytes: int = 12) -> tuple[bytes, bytes, bytes]:
+def encrypted(plaintext: bytes, key: bytes = DEK, iv_bytes: int = 12) -> tuple[bytes, bytes, bytes]:
     """Initialisation vector, tag and ciphertext under AES-GCM without associated data."""
     iv = hashlib.sha256(b"iv" + plaintext).digest()[:iv_bytes]
     encryptor = Cipher(AES(key), GCM(iv)).encryptor()
@@ -30,8 +30,8 @@ def sealed(plaintext: bytes, key: bytes = DEK, iv_bytes: int = 12) -> tuple[byte
 
 def layouts(plaintext: bytes, key: bytes = DEK) -> dict[str, tuple[str, str]]:
     """By name: the layout to be told, and the text."""
-    iv, tag, body = sealed(plaintext, key)
-    long_iv, long_tag, long_body = sealed(plaintext, key, 16)
+    iv, tag, body = encrypted(plaintext, key)
+    long_iv, long_tag, long_body = encrypted(plaintext, key, 16)
     return {
         "hex": ("hex-iv-tag-ct", ":".join(part.hex() for part in (iv, tag, body))),
         "hex in capitals": ("hex-iv-tag-ct", ":".join(part.hex().upper() for part in (iv, tag, body))),
@@ -56,7 +56,7 @@ def refused() -> dict[str, tuple[str, str]]:
     padded = PHRASE.encode() + bytes([5]) * 5
     encryptor = Cipher(AES(DEK), CBC(bytes(16))).encryptor()
     cbc = encryptor.update(padded) + encryptor.finalize()
-    iv, tag, body = sealed(PHRASE.encode())
+    iv, tag, body = encrypted(PHRASE.encode())
     return {
         "OpenSSL": ("Salted__", b64(b"Salted__" + bytes(8) + cbc)),
         "OpenSSL, bare": ("Salted__", "Salted__" + cbc.hex()),
@@ -64,7 +64,7 @@ def refused() -> dict[str, tuple[str, str]]:
         "CBC in base64": ("AES-CBC", f"{b64(bytes(16))}:{b64(cbc)}"),
         "keystore": ("keystore", json.dumps({"version": 3, "crypto": {"cipher": "aes-128-ctr"}})),
         "keystore of an old client": ("keystore", json.dumps({"version": 3, "Crypto": {}})),
-        "phrase in clear": ("unsealed", PHRASE),
+        "phrase in clear": ("unencrypted", PHRASE),
         "nothing": ("not in the layout", ""),
         "words": ("not in the layout", "not a secret"),
         "JSON of another kind": ("not in the layout", "{}"),

@@ -21,7 +21,7 @@ from event_loop import complete
 from kms_endpoint import Error, KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.service.adoption.adopt import Outcome
-from kms_service.service.adoption.sealed_seed import Layout
+from kms_service.service.adoption.encrypted_phrase import Layout
 from kms_service.service.adoption.session import adopting
 from kms_service.service.audit.requests import LISTED, listed_requests
 from kms_service.settings import Settings
@@ -141,13 +141,13 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "another phrase": (_other_phrase, "another address than the row's"),
     "a bit of the tag": (
         _of("encryptedSeed", lambda seed: seed[:30] + ("0" if seed[30] != "0" else "1") + seed[31:]),
-        "tag of the sealed phrase does not hold",
+        "tag of the encrypted phrase does not hold",
     ),
     "no layout": (_of("encryptedSeed", lambda _: "nonsense"), "not in the layout auto"),
     "CBC": (_of("encryptedSeed", lambda _: "00" * 16 + ":" + "11" * 32), "AES-CBC"),
     "OpenSSL": (_of("encryptedSeed", lambda _: b64(b"Salted__" + bytes(40))), "Salted__"),
     "keystore": (_of("encryptedSeed", lambda _: '{"crypto": {}}'), "keystore"),
-    "a phrase in clear": (_of("encryptedSeed", lambda _: PHRASE), "unsealed"),
+    "a phrase in clear": (_of("encryptedSeed", lambda _: PHRASE), "unencrypted"),
     "a wrong checksum": (_seed(b"test " * 11 + b"test"), "wrong checksum"),
     "a word too few": (_seed(b"test " * 10 + b"junk"), "does not have 12"),
     "no KMS blob": (
@@ -217,7 +217,7 @@ def test_other_layouts_are_adopted_when_told_and_when_guessed(
 
 def _phrase_of(row: dict[str, Any]) -> bytes:
     from kms_service.crypto.material import DataKey  # noqa: PLC0415 # only here
-    from kms_service.service.adoption.sealed_seed import open_phrase  # noqa: PLC0415 # as above
+    from kms_service.service.adoption.encrypted_phrase import open_phrase  # noqa: PLC0415 # as above
 
     return (
         open_phrase(row["encryptedSeed"], DataKey(bytes.fromhex(row["dek"])), Layout.AUTO).reveal().encode()

@@ -1,4 +1,4 @@
-"""What other services sealed opens, in every layout that is told or guessed; what has no tag never does."""
+"""What other services encrypted opens, in every layout told or guessed; what has no tag never does."""
 
 import traceback
 
@@ -8,7 +8,7 @@ from adoption import foreign
 from adoption.foreign import DEK, ORIGINALS, PHRASE, b64
 from kms_service import ethereum
 from kms_service.crypto.material import DataKey
-from kms_service.service.adoption.sealed_seed import Layout, Unreadable, open_phrase, readings_of
+from kms_service.service.adoption.encrypted_phrase import Layout, Unreadable, open_phrase, readings_of
 from kms_service.service.adoption.wrapped_dek import UnderEnvironmentKey, UnderKms, read_wrapped
 
 KEY_ID = "66064353-3554-46cc-9c1d-5f7f8c2df446"
@@ -17,8 +17,8 @@ MULTI_REGION = "mrk-" + "0123456789abcdef" * 2
 MASTER = bytes(range(64, 96))
 
 originals = pytest.mark.parametrize("row", ORIGINALS, ids=[row["userId"][:8] for row in ORIGINALS])
-SEALED = foreign.layouts(PHRASE.encode())
-layouts = pytest.mark.parametrize(("layout", "text"), SEALED.values(), ids=SEALED.keys())
+ENCRYPTED = foreign.layouts(PHRASE.encode())
+layouts = pytest.mark.parametrize(("layout", "text"), ENCRYPTED.values(), ids=ENCRYPTED.keys())
 REFUSED = foreign.refused()
 
 

@@ -1,4 +1,4 @@
-"""Importing a wallet over HTTP: sealed to a one-time key, whole or refused, and never bare."""
+"""Importing a wallet over HTTP: encrypted to a one-time key, whole or refused, and never bare."""
 
 import base64
 import hashlib
@@ -34,7 +34,7 @@ def _begin(service: Service) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def _sealed(begun: dict[str, Any], secret: bytes, user: str, info: bytes = INFO) -> dict[str, str]:
+def _encrypted(begun: dict[str, Any], secret: bytes, user: str, info: bytes = INFO) -> dict[str, str]:
     recipient = base64.b64decode(begun["recipientPublicKey"])
     encapsulated, ciphertext = hpke.seal(recipient, secret, info, user.encode())
     return {
@@ -45,7 +45,7 @@ def _sealed(begun: dict[str, Any], secret: bytes, user: str, info: bytes = INFO)
 
 
 def _import(service: Service, user: str, secret: bytes) -> Response:
-    return service.call("PUT", f"/wallets/{user}/import", json=_sealed(_begin(service), secret, user))
+    return service.call("PUT", f"/wallets/{user}/import", json=_encrypted(_begin(service), secret, user))
 
 
 def _is(answer: Response, status: int, code: str) -> None:
@@ -89,7 +89,7 @@ def test_the_import_is_on_record_and_the_key_lies_wrapped(service: Service) -> N
     begun = _begin(service)
     assert begun.keys() == {"importId", "recipientPublicKey", "expiresAt"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", begun["expiresAt"])
-    service.call("PUT", f"/wallets/{user}/import", json=_sealed(begun, _key(), user))
+    service.call("PUT", f"/wallets/{user}/import", json=_encrypted(begun, _key(), user))
     asked = [(each.operation, each.context["purpose"]) for each in service.kms.requests[before:]]
     assert asked == [
         ("Encrypt", "wallet-import"), ("Decrypt", "wallet-import"), ("Encrypt", "wallet-dek")
@@ -105,10 +105,11 @@ def test_the_import_is_on_record_and_the_key_lies_wrapped(service: Service) -> N
 def test_a_key_is_good_once(service: Service) -> None:
     begun, first, second = _begin(service), _user(), _user()
     assert (
-        service.call("PUT", f"/wallets/{first}/import", json=_sealed(begun, _key(), first)).status_code == 201
+        service.call("PUT", f"/wallets/{first}/import", json=_encrypted(begun, _key(), first)).status_code
+        == 201
     )
     _is(
-        service.call("PUT", f"/wallets/{second}/import", json=_sealed(begun, _key(), second)),
+        service.call("PUT", f"/wallets/{second}/import", json=_encrypted(begun, _key(), second)),
         410,
         "import_expired",
     )
@@ -117,10 +118,10 @@ def test_a_key_is_good_once(service: Service) -> None:
 
 def test_a_failed_attempt_uses_the_key_up(service: Service) -> None:
     begun, user = _begin(service), _user()
-    wrong = _sealed(begun, _key(), "somebody-else")
+    wrong = _encrypted(begun, _key(), "somebody-else")
     _is(service.call("PUT", f"/wallets/{user}/import", json=wrong), 422, "invalid_request")
     _is(
-        service.call("PUT", f"/wallets/{user}/import", json=_sealed(begun, _key(), user)),
+        service.call("PUT", f"/wallets/{user}/import", json=_encrypted(begun, _key(), user)),
         410,
         "import_expired",
     )
@@ -142,7 +143,7 @@ def test_a_key_is_good_for_a_quarter_of_an_hour(service: Service) -> None:
             )
         )
     _is(
-        service.call("PUT", f"/wallets/{user}/import", json=_sealed(begun, _key(), user)),
+        service.call("PUT", f"/wallets/{user}/import", json=_encrypted(begun, _key(), user)),
         410,
         "import_expired",
     )
@@ -165,14 +166,14 @@ def test_keys_that_are_long_gone_are_dropped(service: Service) -> None:
 
 def test_an_import_that_never_was_has_expired(service: Service) -> None:
     user = _user()
-    body = {**_sealed(_begin(service), _key(), user), "importId": "00000000-0000-4000-8000-000000000000"}
+    body = {**_encrypted(_begin(service), _key(), user), "importId": "00000000-0000-4000-8000-000000000000"}
     _is(service.call("PUT", f"/wallets/{user}/import", json=body), 410, "import_expired")
 
 
 def test_a_user_who_has_a_wallet_keeps_it_and_no_kms_call_is_made(service: Service) -> None:
     user = _user()
     wallet = service.create(user).json()
-    body = _sealed(_begin(service), _key(), user)
+    body = _encrypted(_begin(service), _key(), user)
     before = len(service.kms.requests)
     answer = service.call("PUT", f"/wallets/{user}/import", json=body)
     _is(answer, 409, "wallet_exists")
@@ -217,16 +218,16 @@ def test_what_is_no_wallet_is_refused_with_its_reason(service: Service, secret: 
     assert service.call("GET", f"/wallets/{user}").status_code == 404
 
 
-def test_what_was_sealed_for_another_user_or_purpose_does_not_open(service: Service) -> None:
+def test_what_was_encrypted_for_another_user_or_purpose_does_not_open(service: Service) -> None:
     user = _user()
     for body in (
-        _sealed(_begin(service), _key(), user.upper()),
-        _sealed(_begin(service), _key(), user, b"kms-service/private-key-export/v1"),
-        {**_sealed(_begin(service), _key(), user), "importId": _begin(service)["importId"]},
+        _encrypted(_begin(service), _key(), user.upper()),
+        _encrypted(_begin(service), _key(), user, b"kms-service/private-key-export/v1"),
+        {**_encrypted(_begin(service), _key(), user), "importId": _begin(service)["importId"]},
     ):
         answer = service.call("PUT", f"/wallets/{user}/import", json=body)
         _is(answer, 422, "invalid_request")
-        assert "not sealed to this import's key for this user" in answer.json()["detail"]
+        assert "not encrypted to this import's key for this user" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_what_was_sealed_for_another_user_or_purpose_does_not_open(service: Serv
 )  # fmt: skip
 def test_a_body_of_another_shape_is_refused(service: Service, member: str, value: object) -> None:
     user = _user()
-    body: dict[str, object] = {**_sealed(_begin(service), _key(), user), member: value}
+    body: dict[str, object] = {**_encrypted(_begin(service), _key(), user), member: value}
     _is(service.call("PUT", f"/wallets/{user}/import", json=body), 422, "invalid_request")
 
 
@@ -251,7 +252,7 @@ def test_an_import_and_a_creation_that_race_leave_one_wallet(service: Service) -
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 # only here
 
     user = _user()
-    bodies = [_sealed(_begin(service), _key(), user) for _ in range(3)]
+    bodies = [_encrypted(_begin(service), _key(), user) for _ in range(3)]
     with ThreadPoolExecutor(4) as executor:
         imports = [
             executor.submit(service.call, "PUT", f"/wallets/{user}/import", json=body) for body in bodies

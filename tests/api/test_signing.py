@@ -1,4 +1,4 @@
-"""Signing and the sealed export over HTTP: right signatures, one KMS call, one audit row, and no more."""
+"""Signing and the encrypted export over HTTP: right signatures, one KMS call, one audit row, and no more."""
 
 import base64
 import itertools
@@ -16,7 +16,7 @@ from calling import Service, make_token
 from event_loop import complete, entered
 from kms_endpoint import Error
 from kms_service.access.scopes import Scope
-from kms_service.crypto import export as export_seal
+from kms_service.crypto import export
 from kms_service.store.postgres.tables import audit_events
 
 SOMEONE = "0x" + "35" * 20
@@ -120,7 +120,7 @@ def test_an_export_opens_to_the_private_key(service: Service) -> None:
     public = base64.b64encode(recipient.public_key().public_bytes_raw()).decode()
     answer = _ask(service, user, "private-key/export", {"recipientPublicKey": public}).json()
     assert answer.keys() == {"walletAddress", "encapsulatedKey", "ciphertext"}
-    context = export_seal._suite().create_recipient_context(
+    context = export._suite().create_recipient_context(
         base64.b64decode(answer["encapsulatedKey"]),
         KEMKey.from_pyca_cryptography_key(recipient),
         b"kms-service/private-key-export/v1",

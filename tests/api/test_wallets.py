@@ -113,15 +113,15 @@ def test_a_known_phrase_gives_its_known_key(service: Service) -> None:
 
     user, phrase = _user(), "test " * 11 + "junk"
     account = derive(Mnemonic(phrase))
-    sealed = row_of(user, phrase)
+    source = row_of(user, phrase)
     key = service.kms.key("alias/Empressa-wallet-key-1")
     context = {"purpose": "wallet-dek", "wallet_address": account.address}
     row = {
         "user_id": user,
         "wallet_address": account.address,
         "compressed_public_key": account.compressed_public_key,
-        "encrypted_seed": sealed.encrypted_seed,
-        "encrypted_dek": key.wrap(sealed.dek, context),
+        "encrypted_seed": source.encrypted_seed,
+        "encrypted_dek": key.wrap(source.dek, context),
         "kms_key_id": key.arn,
         "kms_region": service.kms.store.region,
     }

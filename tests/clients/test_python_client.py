@@ -227,8 +227,11 @@ def test_the_asynchronous_client_answers_the_same(client: KmsServiceClient, serv
             assert typed == client.sign_typed_data("py-async", TYPED_DATA)
             sent = await other.sign_transaction("py-async", TRANSACTION)
             assert sent == client.sign_transaction("py-async", TRANSACTION)
-            bare, sealed = await other.get_private_key("py-async"), await other.export_private_key("py-async")
-            assert bare.private_key == "0x" + sealed.private_key.hex()
+            bare, encrypted = (
+                await other.get_private_key("py-async"),
+                await other.export_private_key("py-async"),
+            )
+            assert bare.private_key == "0x" + encrypted.private_key.hex()
             with pytest.raises(WalletExists):
                 await other.create_wallet("py-async")
 

@@ -200,7 +200,7 @@ class Caller:
         body = json.dumps(BODIES.get(route)).replace("{user}", user).replace("{token}", self.token)
         content = {"data" if route in FORMS else "json": json.loads(body)} if route in BODIES else {}
         if route == "PUT /wallets/{userId}/import":
-            content, user = {"json": self._sealed(f"{user}-imported")}, f"{user}-imported"
+            content, user = {"json": self._encrypted(f"{user}-imported")}, f"{user}-imported"
         names = {
             "userId": user,
             "alias": SPARE,
@@ -212,8 +212,8 @@ class Caller:
         if answer.status_code == 202:
             self.rotation = answer.json()["rotationId"]
 
-    def _sealed(self, user: str) -> dict[str, str]:
-        """A key of its own, sealed for its import as a caller does it; nothing where no import can begin."""
+    def _encrypted(self, user: str) -> dict[str, str]:
+        """A key of its own, encrypted for its import as callers do it; nothing where no import can begin."""
         begun = self.client.post("/wallet-imports")
         if begun.is_error:
             return {}

@@ -85,7 +85,7 @@ def test_a_quiet_day_has_nothing_unexplained(run: Run, trail: Trail) -> None:
 
 def _steal(services: Services, kms_endpoint: KmsEndpoint, kms_client: object, user: str) -> str:
     """Decrypt a wallet's DEK past the service, with what the database holds; the wallet's address."""
-    wallet = complete(WalletStore(services.database).find_sealed(user))
+    wallet = complete(WalletStore(services.database).find_encrypted(user))
     assert wallet is not None
     kms_client.decrypt(  # type: ignore[attr-defined]
         CiphertextBlob=wallet.dek.blob,

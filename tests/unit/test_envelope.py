@@ -1,4 +1,4 @@
-"""The sealed seed: its layout, what it is bound to, and that nothing else opens."""
+"""The encrypted seed: its layout, what it is bound to, and that nothing else opens."""
 
 import traceback
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kms_service.crypto import envelope
-from kms_service.crypto.envelope import SealedAccount
+from kms_service.crypto.envelope import WalletSecret
 from kms_service.crypto.material import DataKey, Mnemonic, PrivateKey
 from kms_service.errors import IntegrityFailure
 
@@ -20,12 +20,12 @@ KEY = PrivateKey(bytes(range(1, 33)))
 users = st.text("ABCabc019._:@-", min_size=1, max_size=128)
 
 
-def _seal(user: str = "alice", address: str = ADDRESS) -> bytes:
-    return envelope.seal(SealedAccount(KEY, Mnemonic(PHRASE)), DEK, user_id=user, wallet_address=address)
+def _encrypt(user: str = "alice", address: str = ADDRESS) -> bytes:
+    return envelope.encrypt(WalletSecret(KEY, Mnemonic(PHRASE)), DEK, user_id=user, wallet_address=address)
 
 
-def _open(sealed: bytes, user: str = "alice", address: str = ADDRESS, dek: DataKey = DEK) -> None:
-    envelope.open_(sealed, dek, user_id=user, wallet_address=address)
+def _open(encrypted: bytes, user: str = "alice", address: str = ADDRESS, dek: DataKey = DEK) -> None:
+    envelope.decrypt(encrypted, dek, user_id=user, wallet_address=address)
 
 
 @given(one=st.tuples(users, users), other=st.tuples(users, users))
@@ -38,21 +38,21 @@ def test_it_opens_for_its_own_user_only(user: str, other: str) -> None:
     if user == other:
         return
     with pytest.raises(IntegrityFailure):
-        _open(_seal(user), other)
+        _open(_encrypt(user), other)
 
 
 def test_it_opens_at_its_own_address_and_with_its_own_dek_only() -> None:
-    sealed = _seal()
+    encrypted = _encrypt()
     for arguments in ({"address": ADDRESS.lower()}, {"dek": DataKey(bytes(32))}):
         with pytest.raises(IntegrityFailure):
-            _open(sealed, **arguments)
+            _open(encrypted, **arguments)
 
 
 def test_any_cut_and_any_flipped_bit_is_refused() -> None:
-    sealed = _seal()
-    damaged = [sealed[:length] for length in range(len(sealed))] + [sealed + b"\x00"]
-    for bit in range(len(sealed) * 8):
-        flipped = bytearray(sealed)
+    encrypted = _encrypt()
+    damaged = [encrypted[:length] for length in range(len(encrypted))] + [encrypted + b"\x00"]
+    for bit in range(len(encrypted) * 8):
+        flipped = bytearray(encrypted)
         flipped[bit // 8] ^= 1 << bit % 8
         damaged.append(bytes(flipped))
     for each in damaged:
@@ -60,8 +60,8 @@ def test_any_cut_and_any_flipped_bit_is_refused() -> None:
             _open(each)
 
 
-def test_every_seal_has_a_nonce_of_its_own_and_every_dek_is_fresh() -> None:
-    assert len({_seal()[1:13] for _ in range(500)}) == 500
+def test_every_encryption_has_a_nonce_of_its_own_and_every_dek_is_fresh() -> None:
+    assert len({_encrypt()[1:13] for _ in range(500)}) == 500
     assert len({envelope.new_data_key().reveal() for _ in range(500)}) == 500
 
 

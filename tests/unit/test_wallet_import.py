@@ -1,4 +1,4 @@
-"""The sealed import opens what a second reading of RFC 9180 sealed, for its own user, and nothing else."""
+"""The encrypted import opens what a second reading of RFC 9180 encrypts, for its own user, and no more."""
 
 import traceback
 
@@ -23,7 +23,7 @@ def _open(
     return open_import(RECIPIENT, encapsulated_key=encapsulated, ciphertext=ciphertext, user_id=user)
 
 
-def test_the_second_reading_opens_what_it_seals() -> None:
+def test_the_second_reading_opens_what_it_encrypts() -> None:
     recipient = X25519PrivateKey.generate()
     encapsulated, ciphertext = hpke.seal(recipient.public_key().public_bytes_raw(), b"text", b"i", b"a")
     assert hpke.open_(recipient, encapsulated, ciphertext, b"i", b"a") == b"text"
@@ -61,7 +61,7 @@ def test_what_is_neither_is_refused(length: int) -> None:
      {"info": INFO[:-1] + b"2"}, {"info": b"kms-service/private-key-export/v1"}],
 )  # fmt: skip
 def test_it_opens_for_its_own_user_and_purpose_only(changed: dict[str, str | bytes]) -> None:
-    with pytest.raises(UnopenedImport, match="not sealed to"):
+    with pytest.raises(UnopenedImport, match="not encrypted to"):
         _open(PHRASE.encode(), **changed)  # type: ignore[arg-type] # one of the keywords above
 
 
@@ -103,7 +103,7 @@ def test_an_encapsulated_key_of_low_order_is_refused(point: bytes) -> None:
 
 @pytest.mark.invariant(8)
 @pytest.mark.parametrize("plaintext", [b"canary" * 10 + b"\xff", b"canary", b"canary" * 100])
-def test_a_refusal_shows_nothing_of_what_was_sealed(plaintext: bytes) -> None:
+def test_a_refusal_shows_nothing_of_what_was_encrypted(plaintext: bytes) -> None:
     with pytest.raises(UnopenedImport) as refusal:
         _open(plaintext)
     assert "canary" not in "".join(traceback.format_exception(refusal.value))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kms_service import ethereum
 from kms_service.crypto import envelope
-from kms_service.crypto.envelope import SealedAccount, SealedPhrase
+from kms_service.crypto.envelope import PhraseSecret, WalletSecret
 from kms_service.crypto.material import DataKey, Mnemonic, PrivateKey
 from kms_service.errors import IntegrityFailure
 from vectors import decoder, derivation, generate
@@ -95,8 +95,8 @@ def test_the_second_decoder_refuses(vector: dict[str, str]) -> None:
 @_each(ACCEPT)
 def test_the_service_opens_a_phrase(vector: dict[str, str]) -> None:
     row = _row(vector)
-    contents = envelope.open_(row.pop("encrypted_seed"), DataKey(row.pop("dek")), **row)
-    assert isinstance(contents, SealedPhrase)
+    contents = envelope.decrypt(row.pop("encrypted_seed"), DataKey(row.pop("dek")), **row)
+    assert isinstance(contents, PhraseSecret)
     assert contents.mnemonic.reveal() == vector["mnemonic"]
     account = ethereum.derive(contents.mnemonic)
     assert account.address == vector["wallet_address"]
@@ -104,14 +104,14 @@ def test_the_service_opens_a_phrase(vector: dict[str, str]) -> None:
 
 
 @_each(ACCEPT_V2)
-def test_the_service_opens_and_seals_the_same_bytes(vector: dict[str, str]) -> None:
+def test_the_service_decrypts_and_encrypts_the_same_bytes(vector: dict[str, str]) -> None:
     row = _row(vector)
     dek, seed = DataKey(row.pop("dek")), row.pop("encrypted_seed")
-    contents = envelope.open_(seed, dek, **row)
-    assert isinstance(contents, SealedAccount)
+    contents = envelope.decrypt(seed, dek, **row)
+    assert isinstance(contents, WalletSecret)
     assert ("" if contents.mnemonic is None else contents.mnemonic.reveal()) == vector["mnemonic"]
     assert contents.private_key.reveal().hex() == vector["private_key"]
-    assert envelope._seal(contents, dek, bytes.fromhex(vector["nonce"]), *row.values()) == seed
+    assert envelope._encrypt(contents, dek, bytes.fromhex(vector["nonce"]), *row.values()) == seed
     account = ethereum.account_of(contents.private_key)
     assert account.address == vector["wallet_address"]
     assert account.compressed_public_key == vector["compressed_public_key"]
@@ -127,22 +127,22 @@ def test_the_service_refuses(vector: dict[str, str]) -> None:
 @_each(NOT_THE_KEYS_PHRASE)
 def test_a_phrase_that_is_not_the_keys_does_not_derive_to_it(vector: dict[str, str]) -> None:
     contents = _opened(vector)
-    assert isinstance(contents, SealedAccount)
+    assert isinstance(contents, WalletSecret)
     assert contents.mnemonic is not None
     assert _address_opened(vector) == vector["wallet_address"]
     with pytest.raises(IntegrityFailure):
         _same(ethereum.derive_imported(contents.mnemonic).address, vector)
 
 
-def _opened(vector: dict[str, str]) -> SealedPhrase | SealedAccount:
+def _opened(vector: dict[str, str]) -> PhraseSecret | WalletSecret:
     row = _row(vector)
     dek, seed = DataKey(row.pop("dek")), row.pop("encrypted_seed")
-    return envelope.open_(seed, dek, **row)
+    return envelope.decrypt(seed, dek, **row)
 
 
 def _address_opened(vector: dict[str, str]) -> str:
     contents = _opened(vector)
-    if isinstance(contents, SealedPhrase):
+    if isinstance(contents, PhraseSecret):
         return _same(ethereum.derive(contents.mnemonic).address, vector)
     return _same(ethereum.account_of(contents.private_key).address, vector)
 
@@ -154,12 +154,12 @@ def _same(address: str, vector: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize("with_phrase", [True, False])
-def test_what_the_service_seals_the_second_decoder_opens(with_phrase: bool) -> None:
+def test_what_the_service_encrypts_the_second_decoder_opens(with_phrase: bool) -> None:
     mnemonic, dek = ethereum.generate_mnemonic(), envelope.new_data_key()
     account = ethereum.derive(mnemonic)
-    contents = SealedAccount(account.private_key, mnemonic if with_phrase else None)
+    contents = WalletSecret(account.private_key, mnemonic if with_phrase else None)
     identity = {"user_id": "alice", "wallet_address": account.address}
-    seed = envelope.seal(contents, dek, **identity)
+    seed = envelope.encrypt(contents, dek, **identity)
     wallet = decoder.verify_row(dek=dek.reveal(), encrypted_seed=seed, **identity)
     assert wallet.mnemonic == (mnemonic.reveal() if with_phrase else None)
     assert wallet.private_key == account.private_key.reveal()
@@ -170,9 +170,9 @@ def test_any_key_and_any_text_come_back_as_they_went(key: int, phrase: str) -> N
     private_key = PrivateKey(key.to_bytes(32))
     identity = {"user_id": "alice", "wallet_address": ethereum.account_of(private_key).address}
     dek = DataKey(bytes(32))
-    seed = envelope.seal(SealedAccount(private_key, Mnemonic(phrase) if phrase else None), dek, **identity)
+    seed = envelope.encrypt(WalletSecret(private_key, Mnemonic(phrase) if phrase else None), dek, **identity)
     assert len(seed) == 1 + 12 + 32 + len(phrase.encode()) + 16
-    contents = envelope.open_(seed, dek, **identity)
-    assert isinstance(contents, SealedAccount)
+    contents = envelope.decrypt(seed, dek, **identity)
+    assert isinstance(contents, WalletSecret)
     assert contents.private_key.reveal() == private_key.reveal()
     assert ("" if contents.mnemonic is None else contents.mnemonic.reveal()) == phrase

@@ -90,20 +90,20 @@ export class KmsServiceClient {
     return this.#get('/wallets/platform/verifier-private-key');
   }
 
-  /** The private key, sealed on its way to a key pair made for this call. */
+  /** The private key, encrypted on its way to a key pair made for this call. */
   async exportPrivateKey(userId: string): Promise<ExportedKey> {
     const recipient = await exportRecipient();
     const body = { recipientPublicKey: recipient.publicKey };
     const path = `${walletPath(userId)}/private-key/export`;
-    const sealed = await this.#post<components['schemas']['SealedExportView']>(path, body);
+    const encrypted = await this.#post<components['schemas']['SealedExportView']>(path, body);
     try {
-      return await recipient.open(sealed);
+      return await recipient.open(encrypted);
     } catch {
       throw new UnexpectedAnswer(200, null);
     }
   }
 
-  /** Move a private key (32 bytes) or a phrase (12 to 24 English words) into the service, sealed on its way. */
+  /** Move a private key (32 bytes) or a phrase (12 to 24 English words) into the service, encrypted on its way. */
   async importWallet(userId: string, secret: Uint8Array | string): Promise<Wallet> {
     const path = `${walletPath(userId)}/import`;
     const offer = (await this.#http.send({ method: 'POST', path: '/wallet-imports', repeatable: 'always' })) as ImportOffer;

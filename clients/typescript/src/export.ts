@@ -4,7 +4,7 @@ import type { ExportedKey } from './values.js';
 
 const INFO = new TextEncoder().encode('kms-service/private-key-export/v1');
 
-/** To whom an export is sealed: a fresh X25519 key pair whose private half never leaves this object. */
+/** To whom an export is encrypted: a fresh X25519 key pair whose private half never leaves this object. */
 export interface ExportRecipient {
   /** The public half, 32 bytes in base64. */
   readonly publicKey: string;

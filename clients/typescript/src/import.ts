@@ -14,6 +14,6 @@ export async function sealImport(offer: ImportOffer, secret: Uint8Array | string
   const recipientPublicKey = await suite.kem.deserializePublicKey(fromBase64(offer.recipientPublicKey));
   const context = await suite.createSenderContext({ recipientPublicKey, info: INFO });
   const plaintext = typeof secret === 'string' ? new TextEncoder().encode(secret) : Uint8Array.from(secret);
-  const sealed = await context.seal(plaintext.buffer, new TextEncoder().encode(userId));
-  return { importId: offer.importId, encapsulatedKey: toBase64(context.enc), ciphertext: toBase64(sealed) };
+  const encrypted = await context.seal(plaintext.buffer, new TextEncoder().encode(userId));
+  return { importId: offer.importId, encapsulatedKey: toBase64(context.enc), ciphertext: toBase64(encrypted) };
 }

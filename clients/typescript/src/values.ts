@@ -32,7 +32,7 @@ export type Foreseen = Schemas['ForeseenView'];
 /** EIP-712 typed data, as `eth_signTypedData_v4` takes it. */
 export type TypedData = Schemas['TypedDataBody'];
 
-/** A private key that travelled sealed: 32 bytes, now in this process's memory. */
+/** A private key that travelled encrypted: 32 bytes, now in this process's memory. */
 export interface ExportedKey {
   readonly walletAddress: string;
   readonly privateKey: Uint8Array;

@@ -64,7 +64,7 @@ test('an export opens to the private key', async () => {
   assert.equal(exported.walletAddress, bare.walletAddress);
 });
 
-test('a key is moved in, sealed', async () => {
+test('a key is moved in, encrypted', async () => {
   const key = '0x' + '07'.repeat(32);
   const wallet = await client.importWallet('ts-import', Buffer.from('07'.repeat(32), 'hex'));
   assert.equal(wallet.walletAddress, computeAddress(key));

@@ -1,10 +1,10 @@
-"""The sealed seed: byte layouts, associated data, seal and open. Bytes in, bytes out, no I/O.
+"""The encrypted seed: byte layouts, associated data, encrypt and decrypt. Bytes in, bytes out, no I/O.
 
     0x02 ‖ nonce (12) ‖ AES-256-GCM ciphertext of private key (32) and UTF-8 phrase ‖ tag (16)
     0x01 ‖ nonce (12) ‖ AES-256-GCM ciphertext of the UTF-8 phrase ‖ tag (16)
 
 Version 2 is what is written; its phrase is empty for a wallet that came as a bare key. Version 1 is read for
-ever. The version is the first byte and part of the associated data. Every DEK seals exactly one message, so a
+ever. The version is the first byte and part of the associated data. Every DEK encrypts one message only, so a
 random 96-bit nonce cannot repeat under a key (NIST SP 800-38D, 8.2.2).
 """
 
@@ -25,14 +25,14 @@ _LABEL = b"kms-service/seed"
 
 
 @dataclass(frozen=True, slots=True)
-class SealedPhrase:
+class PhraseSecret:
     """What version 1 holds: the phrase, from which the key is derived. A secret of the caller's."""
 
     mnemonic: Mnemonic
 
 
 @dataclass(frozen=True, slots=True)
-class SealedAccount:
+class WalletSecret:
     """What version 2 holds: the key, and the phrase that it came from, if any. Secrets of the caller's."""
 
     private_key: PrivateKey
@@ -44,7 +44,7 @@ def new_data_key() -> DataKey:
     return DataKey(os.urandom(DEK_BYTES))
 
 
-def seal(contents: SealedAccount, dek: DataKey, *, user_id: str, wallet_address: str) -> bytes:
+def encrypt(contents: WalletSecret, dek: DataKey, *, user_id: str, wallet_address: str) -> bytes:
     """Encrypt a wallet so that it opens only with this DEK, for this user and this address.
 
     Args:
@@ -56,10 +56,10 @@ def seal(contents: SealedAccount, dek: DataKey, *, user_id: str, wallet_address:
     Returns:
         `encrypted_seed` as it is stored.
     """
-    return _seal(contents, dek, os.urandom(NONCE_BYTES), user_id, wallet_address)
+    return _encrypt(contents, dek, os.urandom(NONCE_BYTES), user_id, wallet_address)
 
 
-def _seal(contents: SealedAccount, dek: DataKey, nonce: bytes, user_id: str, wallet_address: str) -> bytes:
+def _encrypt(contents: WalletSecret, dek: DataKey, nonce: bytes, user_id: str, wallet_address: str) -> bytes:
     # The only seam for a known nonce: test vectors need one, nothing else may have one.
     phrase = "" if contents.mnemonic is None else contents.mnemonic.reveal()
     plaintext = contents.private_key.reveal() + phrase.encode()
@@ -67,32 +67,32 @@ def _seal(contents: SealedAccount, dek: DataKey, nonce: bytes, user_id: str, wal
     return KEY_AND_PHRASE + nonce + AESGCM(dek.reveal()).encrypt(nonce, plaintext, associated)
 
 
-def open_(
+def decrypt(
     encrypted_seed: bytes, dek: DataKey, *, user_id: str, wallet_address: str
-) -> SealedPhrase | SealedAccount:
-    """Decrypt a sealed seed, or refuse. The caller owns the secrets, and checks the address they give.
+) -> PhraseSecret | WalletSecret:
+    """Decrypt an encrypted seed, or refuse. The caller owns the secrets, and checks the address they give.
 
     Raises:
-        IntegrityFailure: the bytes are not what was sealed with this DEK for this user and address.
+        IntegrityFailure: the bytes are not what was encrypted with this DEK for this user and address.
     """
     version = encrypted_seed[:1]
     too_short = len(encrypted_seed) <= len(version) + NONCE_BYTES + TAG_BYTES
     if too_short or version not in (PHRASE_ALONE, KEY_AND_PHRASE):
         raise IntegrityFailure("seed layout")
-    nonce, sealed = encrypted_seed[1 : 1 + NONCE_BYTES], encrypted_seed[1 + NONCE_BYTES :]
+    nonce, encrypted = encrypted_seed[1 : 1 + NONCE_BYTES], encrypted_seed[1 + NONCE_BYTES :]
     try:
-        plaintext = AESGCM(dek.reveal()).decrypt(nonce, sealed, _aad(version, user_id, wallet_address))
-        return SealedPhrase(Mnemonic(plaintext.decode())) if version == PHRASE_ALONE else _account(plaintext)
+        plaintext = AESGCM(dek.reveal()).decrypt(nonce, encrypted, _aad(version, user_id, wallet_address))
+        return PhraseSecret(Mnemonic(plaintext.decode())) if version == PHRASE_ALONE else _account(plaintext)
     except (InvalidTag, UnicodeDecodeError):
         # from None: a decoding error carries the plaintext.
         raise IntegrityFailure("seed tag") from None
 
 
-def _account(plaintext: bytes) -> SealedAccount:
+def _account(plaintext: bytes) -> WalletSecret:
     if len(plaintext) < PRIVATE_KEY_BYTES:
         raise IntegrityFailure("seed contents")
     phrase = plaintext[PRIVATE_KEY_BYTES:].decode()
-    return SealedAccount(PrivateKey(plaintext[:PRIVATE_KEY_BYTES]), Mnemonic(phrase) if phrase else None)
+    return WalletSecret(PrivateKey(plaintext[:PRIVATE_KEY_BYTES]), Mnemonic(phrase) if phrase else None)
 
 
 def _aad(version: bytes, user_id: str, wallet_address: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The sealed export of a private key: HPKE to the caller's X25519 key. Bytes in, bytes out, no I/O.
+"""The encrypted export of a private key: HPKE to the caller's X25519 key. Bytes in, bytes out, no I/O.
 
 RFC 9180 in base mode: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305. The plaintext is the 32 raw
 bytes of the key; the wallet's address is the associated data, so that an answer cannot be passed off as
@@ -21,18 +21,18 @@ class UnusableRecipientKey(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class SealedKey:
+class EncryptedKey:
     """What the recipient gets: the encapsulated key (32 bytes), and ciphertext with its tag (48 bytes)."""
 
     encapsulated_key: bytes
     ciphertext: bytes
 
 
-class ExportSeal:
-    """Seals one private key to one recipient. A bad key shows at once, before any KMS call.
+class ExportEncryption:
+    """Encrypts one private key to one recipient. A bad key shows at once, before any KMS call.
 
     Raises:
-        UnusableRecipientKey: nothing can be sealed to this key.
+        UnusableRecipientKey: nothing can be encrypted to this key.
     """
 
     def __init__(self, recipient_public_key: bytes) -> None:
@@ -44,10 +44,10 @@ class ExportSeal:
         except ValueError:
             raise UnusableRecipientKey("is not a usable X25519 public key") from None
 
-    def seal(self, private_key: PrivateKey, wallet_address: str) -> SealedKey:
-        """The key, sealed for the recipient and bound to its address (EIP-55, ASCII)."""
+    def encrypt(self, private_key: PrivateKey, wallet_address: str) -> EncryptedKey:
+        """The key, encrypted for the recipient and bound to its address (EIP-55, ASCII)."""
         ciphertext = self._context.seal(private_key.reveal(), wallet_address.encode())
-        return SealedKey(self._encapsulated_key, ciphertext)
+        return EncryptedKey(self._encapsulated_key, ciphertext)
 
 
 def _suite() -> CipherSuite:
@@ -56,6 +56,6 @@ def _suite() -> CipherSuite:
 
 def _check_form(public_key: bytes) -> None:
     # RFC 7748 reads unreduced keys too; HPKE hashes the key's bytes, so the recipient, who has the reduced
-    # ones, could not open what was sealed.
+    # ones, could not open what was encrypted.
     if len(public_key) != _PUBLIC_KEY_BYTES or int.from_bytes(public_key, "little") >= _FIELD_PRIME:
         raise ValueError("not 32 bytes of a reduced coordinate")

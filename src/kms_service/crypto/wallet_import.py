@@ -1,8 +1,8 @@
-"""The sealed import of a wallet: HPKE to a key of ours, as the export mirrored. Bytes in, bytes out, no I/O.
+"""The encrypted import of a wallet: HPKE to a key of ours, the export mirrored. Bytes in, bytes out, no I/O.
 
 RFC 9180 in base mode: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305. The plaintext is the 32 raw
 bytes of a private key, or a phrase in UTF-8; the user id is the associated data, so that nobody can have
-another user get what was sealed for one. No phrase has 32 bytes: the shortest words make 47.
+another user get what was encrypted for one. No phrase has 32 bytes: the shortest words make 47.
 """
 
 from cryptography.exceptions import InvalidTag
@@ -19,9 +19,9 @@ LONGEST_PHRASE_BYTES = 24 * 8 + 23
 
 
 class UnopenedImport(ValueError):
-    """What came was not sealed to this key for this user, or holds neither a key nor text.
+    """What came was not encrypted to this key for this user, or holds neither a key nor text.
 
-    The message names which, and nothing of what was sealed.
+    The message names which, and nothing of what was encrypted.
     """
 
 
@@ -31,14 +31,14 @@ def new_recipient() -> DataKey:
 
 
 def public_key_of(recipient: DataKey) -> bytes:
-    """The public half, 32 bytes: what callers seal to."""
+    """The public half, 32 bytes: what callers encrypt to."""
     return X25519PrivateKey.from_private_bytes(recipient.reveal()).public_key().public_bytes_raw()
 
 
 def open_import(
     recipient: DataKey, *, encapsulated_key: bytes, ciphertext: bytes, user_id: str
 ) -> PrivateKey | Mnemonic:
-    """What a caller sealed to `recipient` for this user. The caller of this owns the secret.
+    """What a caller encrypted to `recipient` for this user. The caller of this owns the secret.
 
     Neither the phrase's checksum nor the key's range is looked at here.
 
@@ -67,4 +67,4 @@ def _opened(recipient: DataKey, encapsulated_key: bytes, ciphertext: bytes, user
         return context.open(ciphertext, user_id.encode())
     except (PyHPKEError, InvalidTag, ValueError):
         # A point of low order is a ValueError; all causes have one answer.
-        raise UnopenedImport("was not sealed to this import's key for this user") from None
+        raise UnopenedImport("was not encrypted to this import's key for this user") from None

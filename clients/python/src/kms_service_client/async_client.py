@@ -122,7 +122,7 @@ class AsyncKmsServiceClient:
         return await self._send(calls.get_verifier_private_key())
 
     async def export_private_key(self, user_id: str) -> ExportedKey:
-        """The private key, sealed on its way to a key pair made for this call. Needs the extra `export`.
+        """The private key, encrypted on its way to a key pair made for this call. Needs the extra `export`.
 
         Raises:
             WalletNotFound: the user has no wallet.
@@ -134,7 +134,7 @@ class AsyncKmsServiceClient:
         return await self._send(calls.export_private_key(user_id, recipient.public_key, recipient.open))
 
     async def import_wallet(self, user_id: str, secret: bytes | str) -> Wallet:
-        """Move a private key (32 bytes) or a phrase (12 to 24 English words) in, sealed. Needs `export`.
+        """Move a private key (32 bytes) or a phrase (12 to 24 English words) in, encrypted. Needs `export`.
 
         Raises:
             WalletExists: the user has a wallet.

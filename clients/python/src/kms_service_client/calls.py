@@ -97,10 +97,10 @@ def begin_import(read: Callable[[Any], T]) -> Call[T]:
     return Call("POST", "/wallet-imports", read, Repeatable.ALWAYS)
 
 
-def finish_import(user_id: str, sealed: Mapping[str, str]) -> Call[Wallet]:
+def finish_import(user_id: str, encrypted: Mapping[str, str]) -> Call[Wallet]:
     """`PUT /wallets/{userId}/import`."""
     path = f"{_wallet(user_id)}/import"
-    return Call("PUT", path, Wallet.read, Repeatable.IF_NOTHING_HAPPENED, sealed)
+    return Call("PUT", path, Wallet.read, Repeatable.IF_NOTHING_HAPPENED, encrypted)
 
 
 def sign_message(user_id: str, message: str | bytes) -> Call[Signature]:

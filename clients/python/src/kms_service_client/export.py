@@ -1,4 +1,4 @@
-"""Sealed exports, opened: the key travels sealed (HPKE, RFC 9180) to a key pair that lives for one call."""
+"""Opens exports: the key travels encrypted (HPKE, RFC 9180) to a key pair that lives for one call."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping

@@ -107,7 +107,7 @@ class PrivateKey:
 
 @dataclass(frozen=True, slots=True)
 class ExportedKey:
-    """A private key that travelled sealed: 32 bytes, now in this process's memory. Not in `repr`."""
+    """A private key that travelled encrypted: 32 bytes, now in this process's memory. Not in `repr`."""
 
     wallet_address: str
     private_key: bytes = field(repr=False)

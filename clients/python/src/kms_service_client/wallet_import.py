@@ -1,4 +1,4 @@
-"""A key or phrase sealed for its import into the service (HPKE, RFC 9180), readable by nobody between."""
+"""A key or phrase encrypted for its import into the service (HPKE, RFC 9180), readable by nobody between."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping

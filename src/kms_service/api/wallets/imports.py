@@ -1,4 +1,4 @@
-"""`/wallet-imports` and `PUT /wallets/{userId}/import`: a wallet made elsewhere, sealed on its way here."""
+"""`/wallet-imports` and `PUT /wallets/{userId}/import`: a wallet from elsewhere, encrypted on its way."""
 
 import base64
 from typing import Annotated
@@ -13,7 +13,7 @@ from kms_service.api.models import AnswerModel, Problem, RequestModel, UserIdInP
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.api.wallets.signing import strict_base64
 from kms_service.api.wallets.wallets import Rfc3339, WalletView, wallet_view
-from kms_service.service.wallets.importing import SealedImport
+from kms_service.service.wallets.importing import EncryptedImport
 
 router = APIRouter(
     tags=["wallets"],
@@ -43,7 +43,7 @@ class ImportKeyView(AnswerModel):
 
 
 class ImportBody(RequestModel):
-    """A private key of 32 bytes, or a phrase of 12 to 24 English words in UTF-8, sealed by HPKE.
+    """A private key of 32 bytes, or a phrase of 12 to 24 English words in UTF-8, encrypted by HPKE.
 
     The suite is the export's; info is `kms-service/wallet-import/v1`, and the associated data the user's id.
     """
@@ -55,7 +55,7 @@ class ImportBody(RequestModel):
 
 @router.post("/wallet-imports", status_code=201, openapi_extra=needs(Scope.WALLETS_IMPORT))
 async def begin_import(request: Request) -> ImportKeyView:
-    """A key to seal one wallet to, good once and for a quarter of an hour."""
+    """A key to encrypt one wallet to, good once and for a quarter of an hour."""
     key = await in_time(request, services(request).importer.begin)
     return ImportKeyView(
         import_id=key.import_id,
@@ -76,6 +76,6 @@ async def begin_import(request: Request) -> ImportKeyView:
     },
 )
 async def complete_import(request: Request, user_id: UserIdInPath, body: ImportBody) -> WalletView:
-    """Take in a wallet that was sealed to the import's key; the attempt uses the key up."""
-    sealed = SealedImport(body.import_id, body.encapsulated_key, body.ciphertext)
-    return wallet_view(await in_time(request, services(request).importer.complete, user_id, sealed))
+    """Take in a wallet that was encrypted to the import's key; the attempt uses the key up."""
+    encrypted = EncryptedImport(body.import_id, body.encapsulated_key, body.ciphertext)
+    return wallet_view(await in_time(request, services(request).importer.complete, user_id, encrypted))

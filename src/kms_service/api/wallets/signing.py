@@ -1,4 +1,4 @@
-"""`/wallets/{userId}/sign/…` and the sealed export: what to ask for instead of a bare private key."""
+"""`/wallets/{userId}/sign/…` and the encrypted export: what to ask for instead of a bare private key."""
 
 import base64
 import binascii
@@ -118,15 +118,15 @@ class TransactionRequest(RequestModel):
 
 
 class Recipient(RequestModel):
-    """To whom the private key is sealed."""
+    """To whom the private key is encrypted."""
 
     recipient_public_key: Base64 = Field(description="32 bytes of an X25519 public key, base64")
 
 
 class SealedExportView(AnswerModel):
-    """A private key sealed with HPKE; base64."""
+    """A private key encrypted with HPKE; base64."""
 
-    wallet_address: str = Field(description="EIP-55; the associated data of the seal")
+    wallet_address: str = Field(description="EIP-55; the associated data of the encryption")
     encapsulated_key: str
     ciphertext: str
 
@@ -187,7 +187,7 @@ async def sign_authorization(
 
 @router.post("/private-key/export", openapi_extra=needs(Scope.PRIVATE_KEYS_EXPORT))
 async def export_private_key(request: Request, user_id: UserIdInPath, body: Recipient) -> SealedExportView:
-    """The private key, sealed to the caller's own key: nothing between here and its holder can read it.
+    """The private key, encrypted to the caller's own key: nothing between here and its holder can read it.
 
     HPKE (RFC 9180) in base mode with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and ChaCha20-Poly1305, `info`
     `kms-service/private-key-export/v1`, and the wallet's address as associated data. It opens to 32 bytes.
@@ -197,8 +197,8 @@ async def export_private_key(request: Request, user_id: UserIdInPath, body: Reci
         exported = await in_time(request, export, user_id, body.recipient_public_key)
     return SealedExportView(
         wallet_address=exported.wallet_address,
-        encapsulated_key=base64.b64encode(exported.sealed.encapsulated_key).decode(),
-        ciphertext=base64.b64encode(exported.sealed.ciphertext).decode(),
+        encapsulated_key=base64.b64encode(exported.encrypted.encapsulated_key).decode(),
+        ciphertext=base64.b64encode(exported.encrypted.ciphertext).decode(),
     )
 
 

@@ -16,7 +16,7 @@ from kms_service.cli.process.loop import on_loop, stop_on_sigterm
 from kms_service.cli.screen import progress_screen
 from kms_service.crypto.material import DEK_BYTES, DataKey
 from kms_service.service.adoption.adopt import CAN_BE_ADOPTED, Adopted, Adoption, Outcome, Report
-from kms_service.service.adoption.sealed_seed import Layout
+from kms_service.service.adoption.encrypted_phrase import Layout
 from kms_service.service.adoption.session import adopting
 from kms_service.store.adoption.source import source_table
 from kms_service.telemetry import logs
@@ -77,8 +77,8 @@ async def adopt(
     """Take over the wallets of the service that this one ports; its table is only read.
 
     Each wallet is unwrapped under the KMS key that its row names, opened, derived and compared with its row,
-    then sealed anew under a key of the pool and kept with an audit row. What is here already is passed over:
-    a run that was stopped or killed is done again, and runs may go on side by side.
+    then encrypted anew under a key of the pool and kept with an audit row. What is here already is passed
+    over: a run that was stopped or killed is done again, and runs may go on side by side.
 
     Without --no-dry-run everything is opened and checked, and nothing is written. Exits 0 only when every
     wallet is here, 1 when something is left or wrong, 130 when stopped.

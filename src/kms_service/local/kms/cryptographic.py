@@ -56,7 +56,7 @@ def decrypt(store: KeyStore, params: Params) -> Result:
 
 
 def re_encrypt(store: KeyStore, params: Params) -> Result:
-    """ReEncrypt: opened under the source key and context, sealed under the destination's."""
+    """ReEncrypt: opened under the source key and context, encrypted under the destination's."""
     destination = _usable(store, params["DestinationKeyId"])
     if _ciphertext_ignored(params):
         _usable(store, params["SourceKeyId"])

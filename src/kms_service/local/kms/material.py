@@ -64,8 +64,8 @@ class Material:
         """
         try:
             if blob.startswith(_MAGIC):
-                head, nonce, sealed = blob[:_HEAD], blob[_HEAD : _HEAD + _NONCE], blob[_HEAD + _NONCE :]
-                return self._cipher.decrypt(nonce, sealed, head + _canonical(context))
+                head, nonce, encrypted = blob[:_HEAD], blob[_HEAD : _HEAD + _NONCE], blob[_HEAD + _NONCE :]
+                return self._cipher.decrypt(nonce, encrypted, head + _canonical(context))
             nonce, tag = blob[_OLD_KEY_ID : _OLD_KEY_ID + _NONCE], blob[_OLD_HEAD - _TAG : _OLD_HEAD]
             return self._cipher.decrypt(nonce, blob[_OLD_HEAD:] + tag, _old_canonical(context))
         except InvalidTag:

@@ -1,4 +1,4 @@
-"""Adopting the wallets of the ported service: page by page, each opened, compared, sealed anew and kept.
+"""Adopting the wallets of the ported service: page by page, each opened, compared, encrypted anew and kept.
 
 What is here already is passed over, so a run that ended anywhere is simply done again, and runs may go on
 side by side. The other service's table is only read.
@@ -13,8 +13,8 @@ from datetime import UTC
 from enum import Enum
 
 from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, NoUsableKey
+from kms_service.service.adoption.encrypted_phrase import Unreadable
 from kms_service.service.adoption.opening import SourceOpener
-from kms_service.service.adoption.sealed_seed import Unreadable
 from kms_service.service.bounded import map_bounded
 from kms_service.service.pace import Pace
 from kms_service.service.wallets.keeping import WalletKeeper
@@ -101,7 +101,7 @@ class Adopter:
         Args:
             source: the other service's table.
             after: the cursor of an earlier run, or None.
-            at_once: wallets opened and sealed at a time.
+            at_once: wallets opened and encrypted at a time.
             rate_per_second: wallets begun in a second, at most; None for no limit.
             dry_run: open and check everything, and write nothing.
             report: told after every page how far the run is, and what became of its wallets.

@@ -4,12 +4,12 @@ import asyncio
 from dataclasses import dataclass
 
 from kms_service import ethereum
-from kms_service.crypto.envelope import SealedAccount
+from kms_service.crypto.envelope import WalletSecret
 from kms_service.crypto.material import DataKey
 from kms_service.errors import IntegrityFailure
 from kms_service.ethereum import Account
 from kms_service.kms.foreign import ForeignKeys
-from kms_service.service.adoption.sealed_seed import Layout, Unreadable, open_phrase
+from kms_service.service.adoption.encrypted_phrase import Layout, Unreadable, open_phrase
 from kms_service.service.adoption.wrapped_dek import UnderEnvironmentKey, read_wrapped
 from kms_service.store.adoption.source import SourceRow
 
@@ -19,7 +19,7 @@ class OpenedSource:
     """A wallet of the other service, opened: a secret of the caller's frame."""
 
     account: Account
-    contents: SealedAccount
+    contents: WalletSecret
 
 
 class SourceOpener:
@@ -61,7 +61,7 @@ class SourceOpener:
         # PBKDF2 runs without the interpreter lock: in a thread it leaves this one for the other wallets.
         account = await asyncio.to_thread(ethereum.derive_imported, mnemonic)
         _compare(account, row)
-        return OpenedSource(account, SealedAccount(account.private_key, mnemonic))
+        return OpenedSource(account, WalletSecret(account.private_key, mnemonic))
 
     async def _dek(self, row: SourceRow) -> DataKey:
         wrapped = read_wrapped(row.encrypted_dek, row.kms_key_id)

@@ -7,7 +7,7 @@ from base64 import b64decode
 from dataclasses import dataclass
 
 from kms_service.crypto.material import DEK_BYTES, DataKey
-from kms_service.service.adoption.sealed_seed import GcmParts, Unreadable, hex_parts
+from kms_service.service.adoption.encrypted_phrase import GcmParts, Unreadable, hex_parts
 
 _KEY = re.compile(
     r"(?:arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/)?(?:mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})",
@@ -26,7 +26,7 @@ class UnderKms:
 
 @dataclass(frozen=True, slots=True)
 class UnderEnvironmentKey:
-    """A data key of the time before KMS, sealed under a key that lay in the environment (`MASTER_KEK`)."""
+    """A data key of the time before KMS, encrypted under a key that lay in the environment (`MASTER_KEK`)."""
 
     parts: GcmParts
 

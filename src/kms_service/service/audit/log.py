@@ -14,7 +14,7 @@ from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.chains import OK, Chain, Chains, Event
 from kms_service.service.audit.outside import HeadKeeper
 from kms_service.store.audit.rows import AuditRow, AuditStore, PlaceTaken
-from kms_service.store.wallets.find import SealedWallet
+from kms_service.store.wallets.find import EncryptedWallet
 from kms_service.telemetry import context
 
 __all__ = ["OK", "AuditLog", "Event"]
@@ -54,7 +54,7 @@ class AuditLog:
             raise AuditUnavailable from error
 
     async def record_creation(
-        self, event: Event, wallet: SealedWallet, made_at: datetime | None
+        self, event: Event, wallet: EncryptedWallet, made_at: datetime | None
     ) -> datetime | None:
         """Commit a wallet and its audit row together.
 

@@ -42,7 +42,7 @@ class AuthorizationSigning:
 
 @dataclass(frozen=True, slots=True)
 class KeyRelease:
-    """The private key itself, bare or sealed to a recipient."""
+    """The private key itself, bare or encrypted to a recipient."""
 
     action: Literal["private_key.read", "private_key.export"]
 

@@ -10,7 +10,7 @@ from kms_service.crypto.row_mac import RowLabel, RowMac, RowMacKeyring, wallet_f
 from kms_service.errors import IntegrityFailure
 from kms_service.ethereum import Account
 from kms_service.service.row_macs import RowMacs
-from kms_service.store.wallets.find import SealedWallet, StoredWallet, WalletRow, WalletStore
+from kms_service.store.wallets.find import EncryptedWallet, StoredWallet, WalletRow, WalletStore
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
@@ -49,16 +49,16 @@ class AuthenticWallets:
         stored = await self._store.find(user_id)
         return None if stored is None else _checked(await self._macs.keyring(), stored)
 
-    async def find_sealed(self, user_id: str) -> SealedWallet | None:
+    async def find_encrypted(self, user_id: str) -> EncryptedWallet | None:
         """The user's wallet as it lies at rest, or None.
 
         Raises:
             IntegrityFailure: somebody else wrote the row, or changed it.
         """
-        sealed = await self._store.find_sealed(user_id)
-        if sealed is not None:
-            check(await self._macs.keyring(), sealed)
-        return sealed
+        encrypted = await self._store.find_encrypted(user_id)
+        if encrypted is not None:
+            check(await self._macs.keyring(), encrypted)
+        return encrypted
 
     async def addresses(self, user_ids: Sequence[str]) -> dict[str, str | None]:
         """The address of each of these users who has a wallet; None where its MAC does not hold."""
@@ -79,7 +79,7 @@ class AuthenticWallets:
         return [_sorted(ring, stored) for stored in rows]
 
 
-def check(ring: RowMacKeyring, wallet: StoredWallet | SealedWallet) -> None:
+def check(ring: RowMacKeyring, wallet: StoredWallet | EncryptedWallet) -> None:
     """Pass when the wallet's MAC holds; else count and log it.
 
     Raises:

@@ -8,7 +8,7 @@ from kms_service.errors import IntegrityFailure, KmsKeyUnusable, WalletNotFound
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.wallets.opening import WalletOpener
 from kms_service.store.wallets.dek_history import DekHistoryStore
-from kms_service.store.wallets.find import SealedWallet, WalletStore
+from kms_service.store.wallets.find import EncryptedWallet, WalletStore
 
 _PAGE_USERS = 500
 
@@ -60,7 +60,7 @@ class DekRestorer:
             WalletNotFound: the user has none.
             AuditUnavailable: it cannot be put on record, so nothing was changed.
         """
-        wallet = await self._wallets.find_sealed(user_id)
+        wallet = await self._wallets.find_encrypted(user_id)
         if wallet is None:
             raise WalletNotFound
         if await self._opens(wallet):
@@ -83,14 +83,14 @@ class DekRestorer:
         after, forgotten = "", 0
         while users := await self._history.users(after=after, limit=_PAGE_USERS):
             for user_id in users:
-                wallet = await self._wallets.find_sealed(user_id)
+                wallet = await self._wallets.find_encrypted(user_id)
                 if wallet is not None and await self._opens(wallet):
                     forgotten += await self._history.forget(user_id)
             after = users[-1]
         await self._audit.record(Event("wallet.forget-replaced", detail=f"forgotten={forgotten}"))
         return forgotten
 
-    async def _opens(self, wallet: SealedWallet) -> bool:
+    async def _opens(self, wallet: EncryptedWallet) -> bool:
         try:
             await self._opener.open(wallet)
         except (IntegrityFailure, KmsKeyUnusable):

@@ -1,7 +1,7 @@
 """Importing a wallet that was made elsewhere: a phrase or a bare key, one wallet at a time.
 
-From a caller it comes sealed to a one-time key of ours, whose private half lies under KMS until it is used;
-from an operator through `kms-service wallet import`. It never travels or lies bare.
+From a caller it comes encrypted to a one-time key of ours, whose private half lies under KMS until it is
+used; from an operator through `kms-service wallet import`. It never travels or lies bare.
 """
 
 import uuid
@@ -10,7 +10,7 @@ from datetime import datetime
 
 from kms_service import ethereum
 from kms_service.crypto import wallet_import
-from kms_service.crypto.envelope import SealedAccount
+from kms_service.crypto.envelope import WalletSecret
 from kms_service.crypto.material import Mnemonic, PrivateKey
 from kms_service.crypto.wallet_import import UnopenedImport
 from kms_service.errors import CallerError, IntegrityFailure, InvalidRequest, WalletExists
@@ -48,7 +48,7 @@ class ImportExpired(CallerError):
 
 @dataclass(frozen=True, slots=True)
 class ImportKey:
-    """A key for one import: what to seal to (32 bytes), and until when (UTC)."""
+    """A key for one import: what to encrypt to (32 bytes), and until when (UTC)."""
 
     import_id: uuid.UUID
     recipient_public_key: bytes
@@ -56,8 +56,8 @@ class ImportKey:
 
 
 @dataclass(frozen=True, slots=True)
-class SealedImport:
-    """What a caller sealed to the key of an import."""
+class EncryptedImport:
+    """What a caller encrypted to the key of an import."""
 
     import_id: uuid.UUID
     encapsulated_key: bytes
@@ -100,8 +100,8 @@ class WalletImporter:
         await self._audit.record(event)
         return ImportKey(import_id, wallet_import.public_key_of(recipient), expires_at)
 
-    async def complete(self, user_id: str, sealed: SealedImport) -> WalletRow:
-        """The wallet that was sealed, now the user's: one kms:Decrypt and one kms:Encrypt.
+    async def complete(self, user_id: str, encrypted: EncryptedImport) -> WalletRow:
+        """The wallet that was encrypted, now the user's: one kms:Decrypt and one kms:Encrypt.
 
         The key is used up by the attempt, whatever comes of it.
 
@@ -115,15 +115,15 @@ class WalletImporter:
         """
         async with self._audit.refusals(Event(ACTION, user_id=user_id)):
             await self._refuse_second(user_id)
-            wrapped = await self._store.claim(sealed.import_id)
+            wrapped = await self._store.claim(encrypted.import_id)
             if wrapped is None:
                 raise ImportExpired
-            recipient = (await self._kms.decrypt(wrapped, _context(sealed.import_id))).dek
+            recipient = (await self._kms.decrypt(wrapped, _context(encrypted.import_id))).dek
             try:
                 opened = wallet_import.open_import(
                     recipient,
-                    encapsulated_key=sealed.encapsulated_key,
-                    ciphertext=sealed.ciphertext,
+                    encapsulated_key=encrypted.encapsulated_key,
+                    ciphertext=encrypted.ciphertext,
                     user_id=user_id,
                 )
             except UnopenedImport as error:
@@ -153,7 +153,7 @@ class WalletImporter:
     async def _take(self, user_id: str, secret: PrivateKey | Mnemonic, field: str) -> WalletRow:
         account = _account(secret, field)
         phrase = secret if isinstance(secret, Mnemonic) else None
-        contents = SealedAccount(account.private_key, phrase)
+        contents = WalletSecret(account.private_key, phrase)
         made = await self._keeper.keep(ACTION, user_id, account, contents, made_at=None)
         if made is not None:
             return made

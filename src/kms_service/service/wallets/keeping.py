@@ -1,17 +1,17 @@
-"""Keeping a wallet: sealed under a fresh DEK, given its MAC, and stored together with its audit row."""
+"""Keeping a wallet: encrypted under a fresh DEK, given its MAC, and stored together with its audit row."""
 
 from collections.abc import Iterable
 from datetime import datetime
 
 from kms_service.crypto import envelope
-from kms_service.crypto.envelope import SealedAccount
+from kms_service.crypto.envelope import WalletSecret
 from kms_service.ethereum import Account
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.audit.requests import LISTED, listings
 from kms_service.service.wallets.authenticity import AuthenticWallets
 from kms_service.service.wallets.opening import encryption_context
-from kms_service.store.wallets.find import SealedWallet, WalletRow
+from kms_service.store.wallets.find import EncryptedWallet, WalletRow
 
 
 class WalletKeeper:
@@ -41,7 +41,7 @@ class WalletKeeper:
         action: str,
         user_id: str,
         account: Account,
-        contents: SealedAccount,
+        contents: WalletSecret,
         *,
         made_at: datetime | None,
     ) -> WalletRow | None:
@@ -51,7 +51,7 @@ class WalletKeeper:
             action: the audit event's, such as `wallet.create`.
             user_id: whose it becomes.
             account: the account of the key in `contents`.
-            contents: what is sealed; a secret of the caller's frame.
+            contents: what is encrypted; a secret of the caller's frame.
             made_at: when it was made, if that was elsewhere; None for now.
 
         Returns:
@@ -65,7 +65,7 @@ class WalletKeeper:
         mac = await self.wallets.mac_of(user_id, account)
         dek = envelope.new_data_key()
         wrapped = await self._pool.wrap(dek, encryption_context(account.address))
-        seed = envelope.seal(contents, dek, user_id=user_id, wallet_address=account.address)
+        seed = envelope.encrypt(contents, dek, user_id=user_id, wallet_address=account.address)
         event = Event(
             action,
             user_id=user_id,
@@ -74,8 +74,8 @@ class WalletKeeper:
             kms_request_id=wrapped.request_id,
         )
         public_key = account.compressed_public_key
-        sealed = SealedWallet(user_id, account.address, public_key, seed, wrapped.dek, mac)
-        created_at = await self._audit.record_creation(event, sealed, made_at)
+        encrypted = EncryptedWallet(user_id, account.address, public_key, seed, wrapped.dek, mac)
+        created_at = await self._audit.record_creation(event, encrypted, made_at)
         if created_at is None:
             return None
         return WalletRow(

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from kms_service import ethereum
 from kms_service.crypto import envelope
-from kms_service.crypto.envelope import SealedAccount, SealedPhrase
+from kms_service.crypto.envelope import PhraseSecret, WalletSecret
 from kms_service.errors import IntegrityFailure, KmsError
 from kms_service.ethereum import Account
 from kms_service.kms.aws import AwsKmsService
-from kms_service.store.wallets.find import SealedWallet
+from kms_service.store.wallets.find import EncryptedWallet
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
@@ -25,7 +25,7 @@ class Opened:
     """An opened wallet, a secret of the caller's frame, and the KMS request that opened it."""
 
     account: Account
-    contents: SealedPhrase | SealedAccount
+    contents: PhraseSecret | WalletSecret
     kms_request_id: str | None
 
 
@@ -35,8 +35,8 @@ class WalletOpener:
     def __init__(self, kms: AwsKmsService) -> None:
         self._kms = kms
 
-    async def open(self, wallet: SealedWallet) -> Opened:
-        """The account sealed in a row, if everything about the row holds together.
+    async def open(self, wallet: EncryptedWallet) -> Opened:
+        """The account encrypted in a row, if everything about the row holds together.
 
         Checked: KMS answered for the row's key, with 32 bytes; the tag holds for this user and address; the
         key's address is the row's. A key that lies in the envelope is not derived from its phrase again.
@@ -65,10 +65,10 @@ class WalletOpener:
         metrics.wallet_opens.labels("ok").inc()
         return opened
 
-    async def _opened(self, wallet: SealedWallet) -> Opened:
+    async def _opened(self, wallet: EncryptedWallet) -> Opened:
         unwrapped = await self._kms.decrypt(wallet.dek, encryption_context(wallet.wallet_address))
         try:
-            contents = envelope.open_(
+            contents = envelope.decrypt(
                 wallet.encrypted_seed,
                 unwrapped.dek,
                 user_id=wallet.user_id,
@@ -88,19 +88,19 @@ def check_phrase(opened: Opened) -> None:
         IntegrityFailure: it does not: the wallet pays out, and its phrase would restore another.
     """
     contents = opened.contents
-    if isinstance(contents, SealedPhrase) or contents.mnemonic is None:
+    if isinstance(contents, PhraseSecret) or contents.mnemonic is None:
         return  # the key came from the phrase, or there is none
     if ethereum.derive_imported(contents.mnemonic).address != opened.account.address:
         raise IntegrityFailure("phrase", opened.kms_request_id)
 
 
-def account_in(contents: SealedPhrase | SealedAccount) -> Account:
+def account_in(contents: PhraseSecret | WalletSecret) -> Account:
     """The account of an opened envelope, derived only where the key is not in it. The caller owns the key.
 
     Raises:
         IntegrityFailure: no account comes of it.
     """
-    if isinstance(contents, SealedPhrase):
+    if isinstance(contents, PhraseSecret):
         return ethereum.derive(contents.mnemonic)
     return ethereum.account_of(contents.private_key)
 

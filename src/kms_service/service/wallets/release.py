@@ -77,7 +77,7 @@ class Releases:
             await self._guard.admit(limited_as(use.kind))
             # By the rules before the wallet is looked for: a refusal tells nothing of who has one.
             judged = await self._policies.judge(holder, user_id, use.operation)
-            wallet = await self._wallets.find_sealed(user_id)
+            wallet = await self._wallets.find_encrypted(user_id)
             if wallet is None:
                 raise WalletNotFound
         event = Event(
@@ -112,7 +112,7 @@ class Releases:
         await self._guard.check_seal()
         foreseen = await self._policies.foresee(_caller(), user_id, use.operation)
         if foreseen.allowed:
-            wallet = await self._wallets.find_sealed(user_id)
+            wallet = await self._wallets.find_encrypted(user_id)
             if wallet is None:
                 raise WalletNotFound
             use.accepts(wallet.wallet_address)

@@ -16,7 +16,7 @@ from kms_service.service.pace import Pace
 from kms_service.service.row_macs import RowMacs
 from kms_service.service.wallets.authenticity import check
 from kms_service.service.wallets.opening import WalletOpener, check_phrase
-from kms_service.store.wallets.find import SealedWallet
+from kms_service.store.wallets.find import EncryptedWallet
 from kms_service.store.wallets.walk import Chosen, WalletWalk
 
 FAILURES_KEPT = 1000
@@ -108,7 +108,7 @@ class WalletVerifier:
         run = Verification(await self._walk.count(chosen, after), after)
         look = _Look(await self._keyring(), Pace(rate_per_second), authenticate)
 
-        async def failure(wallet: SealedWallet) -> WalletFailure | None:
+        async def failure(wallet: EncryptedWallet) -> WalletFailure | None:
             return await self._failure(wallet, look)
 
         async with self._on_record(run, chosen, look.requests):
@@ -177,7 +177,7 @@ class WalletVerifier:
             await self._audit.record(Event(LISTED, detail=detail))
         requests.clear()
 
-    async def _failure(self, wallet: SealedWallet, look: "_Look") -> WalletFailure | None:
+    async def _failure(self, wallet: EncryptedWallet, look: "_Look") -> WalletFailure | None:
         for seconds in (*BACK_OFF_SECONDS, None):
             await look.pace.wait()
             try:
@@ -197,7 +197,7 @@ class WalletVerifier:
                 return None
         raise AssertionError("the last attempt answers")
 
-    async def _note_lost(self, wallet: SealedWallet, error: KmsError) -> None:
+    async def _note_lost(self, wallet: EncryptedWallet, error: KmsError) -> None:
         # KMS may have done what nobody got an answer to.
         if isinstance(error, KmsUnavailable) and not isinstance(error, KmsCallNotMade):
             event = Event(
@@ -210,7 +210,7 @@ class WalletVerifier:
             )
             await self._audit.record(event)
 
-    async def _check_mac(self, wallet: SealedWallet, account: Account, look: "_Look") -> None:
+    async def _check_mac(self, wallet: EncryptedWallet, account: Account, look: "_Look") -> None:
         if wallet.mac is not None or not look.authenticate:
             check(look.ring, wallet)
             if wallet.compressed_public_key != account.compressed_public_key:
@@ -248,5 +248,5 @@ def _noted(run: Verification, unreconciled: list[WalletFailure]) -> list[WalletF
     return unreconciled
 
 
-def _failed(wallet: SealedWallet, error: IntegrityFailure | KmsError, reason: str) -> WalletFailure:
+def _failed(wallet: EncryptedWallet, error: IntegrityFailure | KmsError, reason: str) -> WalletFailure:
     return WalletFailure(wallet.user_id, wallet.dek.key_arn, error.code, reason)

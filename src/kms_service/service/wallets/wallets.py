@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kms_service import ethereum
-from kms_service.crypto.envelope import SealedAccount
-from kms_service.crypto.export import ExportSeal, SealedKey, UnusableRecipientKey
+from kms_service.crypto.envelope import WalletSecret
+from kms_service.crypto.export import EncryptedKey, ExportEncryption, UnusableRecipientKey
 from kms_service.crypto.material import PrivateKey
 from kms_service.errors import InvalidRequest, KmsServiceError, WalletExists, WalletNotFound
 from kms_service.ethereum import Account
@@ -38,11 +38,11 @@ class ReleasedKey:
 
 
 @dataclass(frozen=True, slots=True)
-class SealedExport:
+class EncryptedExport:
     """A private key that only its recipient can open, and the address it belongs to."""
 
     wallet_address: str
-    sealed: SealedKey
+    encrypted: EncryptedKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +136,22 @@ class WalletsKmsService:
         use = Use("private_key.read", "private_key", perform, KeyRelease("private_key.read"))
         return await self._releases.release(user_id, use)
 
-    async def export_private_key(self, user_id: str, recipient_public_key: bytes) -> SealedExport:
-        """The user's private key, sealed to an X25519 key, once its release is on record (invariant 3).
+    async def export_private_key(self, user_id: str, recipient_public_key: bytes) -> EncryptedExport:
+        """The user's private key, encrypted to an X25519 key, once its release is on record (invariant 3).
 
         Raises:
-            InvalidRequest: nothing can be sealed to this recipient; KMS was not asked.
+            InvalidRequest: nothing can be encrypted to this recipient; KMS was not asked.
             What `Releases.release` raises.
         """
         try:
-            seal = ExportSeal(recipient_public_key)
+            encryption = ExportEncryption(recipient_public_key)
         except UnusableRecipientKey as error:
             raise InvalidRequest(str(error), "recipientPublicKey") from error
 
-        def perform(account: Account) -> tuple[SealedExport, None]:
-            return SealedExport(account.address, seal.seal(account.private_key, account.address)), None
+        def perform(account: Account) -> tuple[EncryptedExport, None]:
+            return EncryptedExport(
+                account.address, encryption.encrypt(account.private_key, account.address)
+            ), None
 
         use = Use("private_key.export", "export", perform, KeyRelease("private_key.export"))
         return await self._releases.release(user_id, use)
@@ -164,7 +166,7 @@ class WalletsKmsService:
         mnemonic = ethereum.generate_mnemonic()
         account = ethereum.derive(mnemonic)
         return await self._keeper.keep(
-            "wallet.create", user_id, account, SealedAccount(account.private_key, mnemonic), made_at=None
+            "wallet.create", user_id, account, WalletSecret(account.private_key, mnemonic), made_at=None
         )
 
 

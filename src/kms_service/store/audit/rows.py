@@ -16,7 +16,7 @@ from kms_service.crypto.material import WrappedDek
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.prepared import PreparedStatement
 from kms_service.store.postgres.tables import audit_chains, audit_events, wallets
-from kms_service.store.wallets.find import SealedWallet
+from kms_service.store.wallets.find import EncryptedWallet
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class AuditStore:
         return at
 
     async def append_with_wallet(
-        self, row: AuditRow, writer_key: bytes, wallet: SealedWallet, made_at: datetime | None
+        self, row: AuditRow, writer_key: bytes, wallet: EncryptedWallet, made_at: datetime | None
     ) -> tuple[datetime, datetime] | None:
         """Insert a wallet and its audit row together, committed on return.
 

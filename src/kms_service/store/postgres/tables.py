@@ -69,7 +69,7 @@ row_mac_keys = Table(
     Column("wrapped_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )
 
-# One-time keys to which callers seal what they import; each is good once and for a quarter of an hour.
+# One-time keys to which callers encrypt what they import; each is good once and for a quarter of an hour.
 wallet_imports = Table(
     "wallet_imports",
     metadata,

@@ -32,7 +32,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class DueWallet:
-    """What re-wrapping needs of a row. The sealed seed is not even read (invariant 7)."""
+    """What re-wrapping needs of a row. The encrypted seed is not even read (invariant 7)."""
 
     user_id: str
     wallet_address: str

@@ -43,7 +43,7 @@ class StoredWallet:
 
 
 @dataclass(frozen=True, slots=True)
-class SealedWallet:
+class EncryptedWallet:
     """What opening a wallet needs: bytes that are useless without KMS, with the MAC of its row."""
 
     user_id: str
@@ -65,7 +65,7 @@ _VIEW = (
     wallets.c.wallet_mac,
 )
 _FIND = PreparedStatement(select(*_VIEW).where(wallets.c.user_id == bindparam("user_id")))
-SEALED = (
+ENCRYPTED = (
     wallets.c.user_id,
     wallets.c.wallet_address,
     wallets.c.compressed_public_key,
@@ -77,7 +77,7 @@ SEALED = (
     wallets.c.wallet_mac,
 )
 """The columns of which `sealed` makes a wallet."""
-_FIND_SEALED = PreparedStatement(select(*SEALED).where(wallets.c.user_id == bindparam("user_id")))
+_FIND_ENCRYPTED = PreparedStatement(select(*ENCRYPTED).where(wallets.c.user_id == bindparam("user_id")))
 
 _OWNER = PreparedStatement(
     select(wallets.c.user_id).where(wallets.c.wallet_address == bindparam("wallet_address"))
@@ -98,10 +98,10 @@ class WalletStore:
         row = await self._database.row(_FIND, {"user_id": user_id})
         return None if row is None else _stored(row)
 
-    async def find_sealed(self, user_id: str) -> SealedWallet | None:
+    async def find_encrypted(self, user_id: str) -> EncryptedWallet | None:
         """The user's wallet as it lies at rest, or None."""
-        row = await self._database.row(_FIND_SEALED, {"user_id": user_id})
-        return None if row is None else sealed(row)
+        row = await self._database.row(_FIND_ENCRYPTED, {"user_id": user_id})
+        return None if row is None else read_encrypted(row)
 
     async def find_all(self, user_ids: Sequence[str]) -> Sequence[StoredWallet]:
         """Those of these users' wallets that there are, in no order."""
@@ -120,11 +120,11 @@ class WalletStore:
             return [_stored(row) for row in await connection.execute(_page(limit, after, kms_key_id))]
 
 
-def sealed(row: Sequence[Any]) -> SealedWallet:
-    """The wallet in a row of the columns `SEALED`."""
+def read_encrypted(row: Sequence[Any]) -> EncryptedWallet:
+    """The wallet in a row of the columns `ENCRYPTED`."""
     user_id, address, public_key, seed, key_arn, region, blob, mac_key_id, mac = row
     wrapped = WrappedDek(key_arn, region, blob)
-    return SealedWallet(user_id, address, public_key, seed, wrapped, _mac(mac_key_id, mac))
+    return EncryptedWallet(user_id, address, public_key, seed, wrapped, _mac(mac_key_id, mac))
 
 
 def _stored(row: Sequence[Any]) -> StoredWallet:

@@ -1,4 +1,4 @@
-"""The `wallet_imports` table: one-time keys to which callers seal what they import."""
+"""The `wallet_imports` table: one-time keys to which callers encrypt what they import."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, exists, func, select, text, update
 
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import audit_events, wallets
-from kms_service.store.wallets.find import SEALED, SealedWallet, sealed
+from kms_service.store.wallets.find import ENCRYPTED, EncryptedWallet, read_encrypted
 
 STRETCH_WALLETS = 500
 STATEMENT_SECONDS = 120
@@ -35,7 +35,7 @@ class Stretch:
     """Up to 500 wallets passed, those of them that were chosen, and the last user id passed."""
 
     passed: int
-    chosen: Sequence[SealedWallet]
+    chosen: Sequence[EncryptedWallet]
     last_user_id: str
 
 
@@ -70,9 +70,9 @@ class WalletWalk:
             passed, last = (await connection.execute(bounds)).one()
             if not passed:
                 return None
-            statement = _SEALED.where(*_passed(chosen, after), wallets.c.user_id <= last, *_chosen(chosen))
+            statement = _ENCRYPTED.where(*_passed(chosen, after), wallets.c.user_id <= last, *_chosen(chosen))
             rows = (await connection.execute(statement.order_by(wallets.c.user_id))).all()
-        return Stretch(passed, [sealed(row) for row in rows], last)
+        return Stretch(passed, [read_encrypted(row) for row in rows], last)
 
     async def unrecorded(self, after: str, last: str | None) -> Sequence[str]:
         """Users behind `after` up to `last` whose wallet no audit row tells of."""
@@ -93,7 +93,7 @@ class WalletWalk:
         statement = select(user_id).where(*_within(user_id, after, last), *_birth(user_id), ~kept)
         return await self._users(statement.distinct())
 
-    async def authenticate(self, wallet: SealedWallet) -> bool:
+    async def authenticate(self, wallet: EncryptedWallet) -> bool:
         """Give a row its public key and MAC; False when it is no longer what it was when it was opened."""
         if wallet.mac is None:
             raise ValueError("a row is authenticated with a MAC")
@@ -120,7 +120,7 @@ class WalletWalk:
             return list((await connection.execute(statement)).scalars())
 
 
-_SEALED = select(*SEALED)
+_ENCRYPTED = select(*ENCRYPTED)
 
 
 def _within(user_id: ColumnElement[Any], after: str, last: str | None) -> list[ColumnElement[bool]]:

@@ -109,7 +109,7 @@ class AuthorizationRule(_CountingRule):
 
 
 class KeyRule(_CountingRule):
-    """Private keys that leave, bare or sealed to a recipient."""
+    """Private keys that leave, bare or encrypted to a recipient."""
 
     action: Literal["private_key.read", "private_key.export"]
 

@@ -1,4 +1,4 @@
-"""Sealed phrases of other services: their layouts, told apart and opened. Text in, phrase out, no I/O.
+"""Encrypted phrases of other services: their layouts, told apart and opened. Text in, phrase out, no I/O.
 
 All are AES-256-GCM without associated data. A wrong guess does no harm: the tag does not hold then, and the
 address that must come out would differ. What has no tag is refused by name and never opened: whoever can
@@ -39,7 +39,7 @@ class Unreadable(KmsServiceError):
 
 
 class Layout(Enum):
-    """How a sealed phrase is written down."""
+    """How an encrypted phrase is written down."""
 
     AUTO = "auto"
     HEX_PARTS = "hex-iv-tag-ct"
@@ -71,7 +71,7 @@ class GcmParts:
 
 
 def open_phrase(text: str, dek: DataKey, layout: Layout) -> Mnemonic:
-    """The phrase sealed in `text`; neither its words nor its checksum are looked at. The caller owns it.
+    """The phrase encrypted in `text`; neither its words nor its checksum are looked at. The caller owns it.
 
     Args:
         text: the column as it is stored.
@@ -86,7 +86,7 @@ def open_phrase(text: str, dek: DataKey, layout: Layout) -> Mnemonic:
         plaintext = parts.open(dek)
         if plaintext is not None:
             return _phrase(plaintext)
-    raise Unreadable("the tag of the sealed phrase does not hold")
+    raise Unreadable("the tag of the encrypted phrase does not hold")
 
 
 def readings_of(text: str, layout: Layout) -> list[GcmParts]:
@@ -99,7 +99,7 @@ def readings_of(text: str, layout: Layout) -> list[GcmParts]:
     chosen = _READERS.values() if layout is Layout.AUTO else (_READERS[layout],)
     readings = [parts for read in chosen for parts in read(text) if parts.whole]
     if not readings:
-        raise Unreadable(f"the sealed phrase is not in the layout {layout.value}")
+        raise Unreadable(f"the encrypted phrase is not in the layout {layout.value}")
     return readings
 
 
@@ -159,9 +159,9 @@ def _refuse_by_name(text: str) -> None:
         (cbc, "AES-CBC as iv:ciphertext"),
     ):
         if is_that:
-            raise Unreadable(f"the sealed phrase is {name}, which is not AES-GCM")
+            raise Unreadable(f"the encrypted phrase is {name}, which is not AES-GCM")
     if _WORDS.fullmatch(text.strip()):
-        raise Unreadable("the phrase lies there unsealed: whoever read that table knows the wallet")
+        raise Unreadable("the phrase lies there unencrypted: whoever read that table knows the wallet")
 
 
 def _phrase(plaintext: bytes) -> Mnemonic:
@@ -169,7 +169,7 @@ def _phrase(plaintext: bytes) -> Mnemonic:
         return Mnemonic(plaintext.decode())
     except UnicodeDecodeError:
         # from None: a decoding error carries the plaintext.
-        raise Unreadable("what is sealed is no text") from None
+        raise Unreadable("what is encrypted is no text") from None
 
 
 def _members(text: str) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The sealed export against RFC 9180's vectors, a second reading of the RFC, and keys nobody can hold."""
+"""The encrypted export against RFC 9180's vectors, a second reading of the RFC, and keys nobody can hold."""
 
 import base64
 import re
@@ -10,8 +10,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 import hpke
-from kms_service.crypto import export as export_seal
-from kms_service.crypto.export import ExportSeal, SealedKey, UnusableRecipientKey
+from kms_service.crypto import export
+from kms_service.crypto.export import EncryptedKey, ExportEncryption, UnusableRecipientKey
 from kms_service.crypto.material import PrivateKey
 
 ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
@@ -22,13 +22,13 @@ PAGE = Path(__file__).parents[2] / "docs/api.md"
 RFC, LOW_ORDER = hpke.RFC, hpke.LOW_ORDER
 
 
-def _sealed(recipient: X25519PrivateKey) -> SealedKey:
-    return ExportSeal(recipient.public_key().public_bytes_raw()).seal(KEY, ADDRESS)
+def _encrypted(recipient: X25519PrivateKey) -> EncryptedKey:
+    return ExportEncryption(recipient.public_key().public_bytes_raw()).encrypt(KEY, ADDRESS)
 
 
 def test_the_suite_opens_the_vector_of_rfc9180() -> None:
     vector = {name: bytes.fromhex(value) for name, value in RFC.items()}
-    suite = export_seal._suite()
+    suite = export._suite()
     recipient = suite.kem.deserialize_private_key(vector["skRm"])
     context = suite.create_recipient_context(vector["enc"], recipient, vector["info"])
     assert context.open(vector["ct"], vector["aad"]) == vector["pt"]
@@ -42,47 +42,51 @@ def test_so_does_the_second_reading() -> None:
 
 def test_the_recipient_and_nobody_else_opens_it() -> None:
     recipient = X25519PrivateKey.generate()
-    sealed = _sealed(recipient)
+    encrypted = _encrypted(recipient)
     assert (
-        hpke.open_(recipient, sealed.encapsulated_key, sealed.ciphertext, INFO, ADDRESS.encode())
+        hpke.open_(recipient, encrypted.encapsulated_key, encrypted.ciphertext, INFO, ADDRESS.encode())
         == KEY.reveal()
     )
     with pytest.raises(InvalidTag):
         hpke.open_(
-            X25519PrivateKey.generate(), sealed.encapsulated_key, sealed.ciphertext, INFO, ADDRESS.encode()
+            X25519PrivateKey.generate(),
+            encrypted.encapsulated_key,
+            encrypted.ciphertext,
+            INFO,
+            ADDRESS.encode(),
         )
 
 
 def test_it_opens_for_its_own_wallet_and_purpose_only() -> None:
     recipient = X25519PrivateKey.generate()
-    sealed = _sealed(recipient)
+    encrypted = _encrypted(recipient)
     for info, aad in ((INFO, ADDRESS.lower().encode()), (INFO, b""), (b"", ADDRESS.encode())):
         with pytest.raises(InvalidTag):
-            hpke.open_(recipient, sealed.encapsulated_key, sealed.ciphertext, info, aad)
+            hpke.open_(recipient, encrypted.encapsulated_key, encrypted.ciphertext, info, aad)
 
 
-def test_no_two_seals_are_alike() -> None:
+def test_no_two_exports_are_alike() -> None:
     recipient = X25519PrivateKey.generate()
-    assert _sealed(recipient).encapsulated_key != _sealed(recipient).encapsulated_key
+    assert _encrypted(recipient).encapsulated_key != _encrypted(recipient).encapsulated_key
 
 
 @pytest.mark.parametrize("public_key", LOW_ORDER, ids=lambda key: key.hex()[:8])
 def test_refuses_keys_of_low_order(public_key: bytes) -> None:
     for high_bit in (0, 0x80):  # which X25519 ignores
         with pytest.raises(UnusableRecipientKey):
-            ExportSeal(public_key[:31] + bytes([public_key[31] | high_bit]))
+            ExportEncryption(public_key[:31] + bytes([public_key[31] | high_bit]))
 
 
 def test_refuses_a_key_that_its_holder_would_write_otherwise() -> None:
     unreduced = (9 + 2**255 - 19).to_bytes(32, "little")  # the base point, which X25519 itself would take
     with pytest.raises(UnusableRecipientKey):
-        ExportSeal(unreduced)
+        ExportEncryption(unreduced)
 
 
 @pytest.mark.parametrize("length", [0, 31, 33, 64])
 def test_refuses_keys_of_another_length(length: int) -> None:
     with pytest.raises(UnusableRecipientKey):
-        ExportSeal(b"\x09" * length)
+        ExportEncryption(b"\x09" * length)
 
 
 def test_the_documented_lines_open_an_export() -> None:
@@ -91,11 +95,11 @@ def test_the_documented_lines_open_an_export() -> None:
     )
     assert block is not None
     recipient = X25519PrivateKey.generate()
-    sealed = _sealed(recipient)
+    encrypted = _encrypted(recipient)
     answer = {
         "walletAddress": ADDRESS,
-        "encapsulatedKey": base64.b64encode(sealed.encapsulated_key).decode(),
-        "ciphertext": base64.b64encode(sealed.ciphertext).decode(),
+        "encapsulatedKey": base64.b64encode(encrypted.encapsulated_key).decode(),
+        "ciphertext": base64.b64encode(encrypted.ciphertext).decode(),
     }
     names: dict[str, Any] = {"recipient": recipient, "answer": answer}
     exec(block[1], names)  # noqa: S102 # our own page
