@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 
@@ -22,7 +22,7 @@ from kms_service import ethereum
 from kms_service.crypto import envelope
 from kms_service.crypto.envelope import WalletSecret
 from kms_service.crypto.material import DataKey, PrivateKey
-from kms_service.crypto.row_mac import RowLabel, RowMacKey, RowMacKeyring, wallet_fields
+from kms_service.crypto.row_mac import RowLabel, RowMacKeyring, key_id, wallet_fields
 from kms_service.errors import IntegrityFailure
 from kms_service.ethereum import Account
 from kms_service.ethereum.address import checksummed
@@ -38,7 +38,7 @@ _COPY = (
 _TYPES = ["varchar", "varchar", "varchar", "bytea", "bytea", "varchar", "varchar", "bytea", "uuid"]
 
 Row = tuple[str, str, str, bytes, bytes, str, str, bytes, UUID]
-Chunk = tuple[str, int, range, int, tuple[UUID, bytes]]
+Chunk = tuple[str, int, range, int, bytes]
 
 
 def fill(
@@ -104,8 +104,8 @@ def _leave_interrupts_to_the_parent() -> None:
 
 
 def _written(chunk: Chunk) -> int:
-    database_url, count, span, opens_every, (key_id, secret) = chunk
-    key, ring = nth(seeded(count), 1), RowMacKeyring([RowMacKey(key_id, DataKey(secret))])
+    database_url, count, span, opens_every, secret = chunk
+    key, ring = nth(seeded(count), 1), RowMacKeyring(DataKey(secret), ())
     with (
         psycopg.connect(database_url) as connection,
         connection.cursor() as cursor,
@@ -134,11 +134,11 @@ def _nobodys() -> Account:
     )
 
 
-def _mac_key(database_url: str, keys: int) -> tuple[UUID, bytes]:
+def _mac_key(database_url: str, keys: int) -> bytes:
     """The key of row MACs, made now if the database has none."""
     store, context = seeded(keys).region(REGION), {"purpose": "row-mac"}
-    key = store.find(f"alias/{PREFIX}-1")
-    made = (uuid4(), key.wrap(os.urandom(32), context), key.arn, REGION)
+    key, secret = store.find(f"alias/{PREFIX}-1"), os.urandom(32)
+    made = (key_id(DataKey(secret)), key.wrap(secret, context), key.arn, REGION)
     with psycopg.connect(database_url) as connection:
         connection.execute(
             "INSERT INTO row_mac_keys (number, wrapping, key_id, wrapped_key, kms_key_id, kms_region) "
@@ -146,8 +146,8 @@ def _mac_key(database_url: str, keys: int) -> tuple[UUID, bytes]:
             made,
         )
         row = connection.execute(
-            "SELECT key_id, wrapped_key FROM row_mac_keys ORDER BY number, wrapping DESC LIMIT 1"
+            "SELECT wrapped_key FROM row_mac_keys ORDER BY number, wrapping LIMIT 1"
         ).fetchone()
     assert row is not None
-    _, material = store.maker(row[1])
-    return row[0], material.unwrap(row[1], context)
+    _, material = store.maker(row[0])
+    return material.unwrap(row[0], context)

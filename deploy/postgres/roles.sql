@@ -72,8 +72,10 @@ REVOKE ALL ON FUNCTION next_audit_chain, open_audit_chain, append_audit_event, r
 GRANT EXECUTE ON FUNCTION next_audit_chain, open_audit_chain, append_audit_event
     TO kms_serve, kms_operate, kms_rotate;
 
--- Whoever comes first makes the key of row MACs; without KMS nobody makes one that opens.
-GRANT INSERT ON row_mac_keys TO kms_serve, kms_operate, kms_rotate;
+-- Whoever comes first makes the key of row MACs; without KMS nobody makes one that opens. When, the database says: the first
+-- rows count, so that what is put behind them stops nobody.
+GRANT INSERT (number, wrapping, key_id, wrapped_key, kms_key_id, kms_region) ON row_mac_keys
+    TO kms_serve, kms_operate, kms_rotate;
 
 -- Serving: wallets are made, each with its audit row, and never changed; a token's last use is all that changes of it.
 GRANT EXECUTE ON FUNCTION record_wallet TO kms_serve;

@@ -38,8 +38,7 @@ from kms_service.service.rewrap.jobs import RotationService
 from kms_service.service.rewrap.row_mac_keys import RowMacKeyRewrapper
 from kms_service.service.rewrap.wallets import Rewrapper
 from kms_service.service.rewrap.worker import RotationWorker
-from kms_service.service.row_macs import HEALING_SECONDS as ROW_MAC_SECONDS
-from kms_service.service.row_macs import RowMacs
+from kms_service.service.row_macs import ROW_MAC_SECONDS, TENDING_SECONDS, RowMacs
 from kms_service.service.switches.canaries import CanaryService
 from kms_service.service.switches.poll import POLL_SECONDS, SharedStatePoll
 from kms_service.service.switches.seal import SealService
@@ -262,6 +261,7 @@ def build(settings: Settings) -> Services:
             Repeating("pool refresh", settings.pool_refresh_seconds, pool.refresh),
             Repeating("pool healing", HEALING_SECONDS, pool.heal),
             Repeating("row MAC keys", ROW_MAC_SECONDS, row_macs.heal),
+            Repeating("row MAC key care", TENDING_SECONDS, row_macs.tend),
             Repeating("shared state", POLL_SECONDS, shared_state.poll),
             Repeating("key census", CENSUS_SECONDS, census.take),
             Repeating("material census", LOOK_SECONDS, materials.take),

@@ -48,8 +48,15 @@ def test_a_stored_wallets_mac_is_made_anew_without_the_service(
     complete(services.wallets.create_wallet("alice"))
     with entered(services.database.connection()) as connection:
         row = complete(connection.execute(wallets.select())).one()
-        key = complete(connection.execute(row_mac_keys.select())).one()
-    reply = kms_client.decrypt(CiphertextBlob=key.wrapped_key, EncryptionContext={"purpose": "row-mac"})
+        keys = complete(connection.execute(row_mac_keys.select().order_by(row_mac_keys.c.wrapping))).all()
+    replies = [
+        kms_client.decrypt(CiphertextBlob=key.wrapped_key, EncryptionContext={"purpose": "row-mac"})
+        for key in keys
+    ]
+    assert [reply["KeyId"] for reply in replies] == [key.kms_key_id for key in keys]
+    assert len({key.kms_key_id for key in keys}) == len({key.wrapped_key for key in keys}) == 3
+    assert len({reply["Plaintext"] for reply in replies}) == len({key.key_id for key in keys}) == 1
+    key, reply = keys[0], replies[0]
     covered = b"kms-service/wallet\x01"
     for field in ("alice", row.wallet_address, row.compressed_public_key):
         covered += len(field).to_bytes(2, "big") + field.encode()

@@ -1,22 +1,27 @@
-"""MACs of rows that grant something: without one a row says nothing. Bytes in, bytes out, no I/O.
+r"""MACs of rows that grant something: without one a row says nothing. Bytes in, bytes out, no I/O.
 
     mac = HMAC-SHA-256(key, label ‖ field ‖ field …)
 
 Each field is UTF-8 behind a 2-byte big-endian length, so that no two rows of a kind have the same encoding.
 Every kind of row has a label of its own, so that no row of one kind passes for one of another.
+
+    id of a key = the first 16 bytes of HMAC-SHA-256(key, b"kms-service/row-mac-key\x01")
+
+so that no other key, be it one that KMS wrapped for the same purpose, can be stored in its place.
 """
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from enum import Enum
 from uuid import UUID
 
 from kms_service.crypto.material import DataKey, RowMac
 from kms_service.errors import IntegrityFailure
 
-__all__ = ["LONGEST_FIELD", "RowLabel", "RowMac", "RowMacKey", "RowMacKeyring", "wallet_fields"]
+__all__ = ["LONGEST_FIELD", "RowLabel", "RowMac", "RowMacKeyring", "key_id", "wallet_fields"]
+
+_KEY_LABEL = b"kms-service/row-mac-key\x01"
 
 LONGEST_FIELD = (1 << 16) - 1
 
@@ -30,38 +35,32 @@ class RowLabel(Enum):
     SEAL = b"kms-service/seal\x01"
 
 
-@dataclass(frozen=True, slots=True)
-class RowMacKey:
-    """A key that makes and checks row MACs, by its id. The holder owns the secret."""
-
-    key_id: UUID
-    key: DataKey
+def key_id(key: DataKey) -> UUID:
+    """What rows name a key of row MACs by. It tells nothing of the key, and no two keys have the same."""
+    return UUID(bytes=hmac.digest(key.reveal(), _KEY_LABEL, "sha256")[:16])
 
 
 class RowMacKeyring:
-    """Makes MACs under the newest key, and checks those of any key it holds.
+    """Makes MACs under one key, and checks those of any key it holds.
 
     Args:
-        keys: oldest first; the last one makes new MACs. It owns the secrets.
-
-    Raises:
-        ValueError: there is no key.
+        making: the key that makes new MACs. The ring owns the secrets.
+        others: further keys, whose MACs pass.
     """
 
-    def __init__(self, keys: Sequence[RowMacKey]) -> None:
-        if not keys:
-            raise ValueError("a keyring holds at least one key")
-        self._newest = keys[-1]
-        self._keys = {key.key_id: key.key for key in keys}
+    def __init__(self, making: DataKey, others: Iterable[DataKey]) -> None:
+        self._making_id, self._making = key_id(making), making
+        self._keys = {key_id(key): key for key in (making, *others)}
 
     @property
-    def newest_key_id(self) -> UUID:
+    def making_key_id(self) -> UUID:
         """The id of the key that makes new MACs."""
-        return self._newest.key_id
+        return self._making_id
 
-    def holds(self, key_id: UUID) -> bool:
-        """Whether MACs of this key can be checked."""
-        return key_id in self._keys
+    @property
+    def key_ids(self) -> frozenset[UUID]:
+        """The ids of the keys whose MACs can be checked."""
+        return frozenset(self._keys)
 
     def make(self, label: RowLabel, fields: Iterable[str | bytes]) -> RowMac:
         """The MAC of a row of this kind.
@@ -74,7 +73,7 @@ class RowMacKeyring:
         Raises:
             ValueError: a field has more than 65535 bytes.
         """
-        return RowMac(self._newest.key_id, _mac(self._newest.key, label, fields))
+        return RowMac(self._making_id, _mac(self._making, label, fields))
 
     def verify(self, label: RowLabel, fields: Iterable[str | bytes], mac: RowMac | None) -> None:
         """Pass when `mac` was made for this row by a key of this ring.

@@ -1,21 +1,32 @@
-"""The keyring of row MACs of one process: its keys unwrapped once, the first one made where there is none.
+"""The keyring of row MACs of one process: its keys unwrapped once, and cared for while it runs.
 
 The keys are random, and only KMS unwraps them: whoever writes the database cannot make a MAC that passes.
+Each lies wrapped by several KMS keys, so that no single one holds up the service.
 """
 
 import asyncio
-import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from uuid import UUID
 
 from kms_service.crypto.envelope import new_data_key
-from kms_service.crypto.row_mac import RowMacKey, RowMacKeyring
-from kms_service.errors import IntegrityFailure, KmsError, NoUsableKey
+from kms_service.crypto.material import DataKey
+from kms_service.crypto.row_mac import RowMacKeyring, key_id
+from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, KmsUnavailable, NoUsableKey
 from kms_service.kms.aws import AwsKmsService
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.keys.pool import KeyMode, KmsKeyPool
 from kms_service.store.row_mac_keys import RowMacKeyStore, StoredMacKey
 from kms_service.telemetry.logs import get_logger
 
 CONTEXT = {"purpose": "row-mac"}
-HEALING_SECONDS = 2.0
+ROW_MAC_SECONDS = 2.0
+# Well below the minute after which a new key makes MACs: by then a process has looked several times.
+TENDING_SECONDS = 10.0
+# So many KMS keys wrap each key, where the pool has them.
+WRAPPED_BY = 3
+# A key that KMS refuses is asked for again after so many looks: it may be enabled again, or be rubbish.
+_LOOKS_PASSED_OVER = 30
 
 log = get_logger()
 
@@ -28,6 +39,8 @@ class RowMacs:
         self._kms = kms
         self._pool = pool
         self._ring: RowMacKeyring | None = None
+        self._keys: dict[UUID, DataKey] = {}
+        self._passed_over: dict[UUID, int] = {}
         self._loading = asyncio.Lock()
 
     @property
@@ -39,7 +52,7 @@ class RowMacs:
         """The keyring; its first call asks KMS for each key, once in the life of a process.
 
         Raises:
-            IntegrityFailure: a stored key is not what KMS wrapped.
+            IntegrityFailure: no stored key is what KMS wrapped.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable, NoUsableKey: KMS did not serve the call.
             DatabaseUnavailable: PostgreSQL does not answer.
         """
@@ -61,23 +74,114 @@ class RowMacs:
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
-        try:
+        with _logged("row_mac_keys_not_loaded"):
             await self.keyring()
-        except (KmsError, NoUsableKey, IntegrityFailure) as error:
-            reason = None if isinstance(error, NoUsableKey) else error.reason
-            log.error("row_mac_keys_not_loaded", code=error.code, reason=reason)
+
+    async def tend(self) -> None:
+        """Learn new keys, make one after a rotation, and have enough KMS keys wrap each; run regularly.
+
+        A rotation that moves everything away from a KMS key starts a new key: what that KMS key could unwrap
+        makes no new MACs from then on. Those it made go on to pass.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        if self._ring is None:
+            return
+        with _logged("row_mac_keys_not_tended"):
+            stored = await self._store.read()
+            self._ring = await self._learn(stored)
+            held = [key for key in stored if key.key_id in self._keys]
+            if await self._store.was_left(held[-1]):
+                await self._make([key.number for key in stored], behind=held[-1].number)
+            for key in held:
+                await self._wrap_by_others(key)
 
     async def _load(self) -> RowMacKeyring:
-        stored = await self._store.newest()
+        stored = await self._store.read()
         if not stored:
-            await self._make_first()
-            stored = await self._store.newest()
-        return RowMacKeyring(
-            [RowMacKey(each.key_id, (await self._kms.decrypt(each.wrapped, CONTEXT)).dek) for each in stored]
-        )
+            await self._make([], behind=0)
+            stored = await self._store.read()
+            for key in stored:
+                await self._wrap_by_others(key)
+        return await self._learn(stored)
 
-    async def _make_first(self) -> None:
-        # Whichever process comes first: the others read what that one made.
-        wrapped = await self._pool.wrap(new_data_key(), CONTEXT)
-        if await self._store.add(StoredMacKey(1, 1, uuid.uuid4(), wrapped.dek)):
-            log.info("row_mac_key_made", key=wrapped.dek.key_arn)
+    async def _make(self, taken: Sequence[int], *, behind: int) -> None:
+        """Make a key; the first process wins, and the others read what that one made."""
+        number = next(n for n in range(behind + 1, behind + len(taken) + 2) if n not in taken)
+        key = new_data_key()
+        wrapped = await self._pool.wrap(key, CONTEXT)
+        if await self._store.add(number, 1, key_id(key), wrapped.dek):
+            self._keys[key_id(key)] = key
+            log.info("row_mac_key_made", number=number, key=wrapped.dek.key_arn)
+
+    async def _wrap_by_others(self, key: StoredMacKey) -> None:
+        """Have more keys of the pool wrap this key, until enough of those that stay in it do."""
+        if key.key_id not in self._keys:
+            return
+        staying = {each.key_arn for each in self._pool.described if each.mode is KeyMode.ACTIVE}
+        possible = {each.key_arn for each in self._pool.wrapping}
+        wrapped_by = set(key.kms_keys)
+        for wrapping in count(key.next_wrapping):
+            enough = min(WRAPPED_BY, len(possible | (wrapped_by & staying)))
+            if len(wrapped_by & staying) >= enough:
+                return
+            wrapped = await self._pool.wrap(self._keys[key.key_id], CONTEXT, apart_from=wrapped_by)
+            if not await self._store.add(key.number, wrapping, key.key_id, wrapped.dek):
+                return  # another process does the same
+            wrapped_by.add(wrapped.dek.key_arn)
+
+    async def _learn(self, stored: Sequence[StoredMacKey]) -> RowMacKeyring:
+        """Unwrap the keys that are new here, and choose the one that makes MACs."""
+        refusal: KmsError | IntegrityFailure | None = None
+        for key in stored:
+            if key.key_id not in self._keys and not self._is_passed_over(key):
+                try:
+                    self._keys[key.key_id] = await self._unwrap(key)
+                except (KmsKeyUnusable, IntegrityFailure) as error:
+                    # Rows under it do not pass. Others do: whoever has a server's login may insert rubbish.
+                    log.error("row_mac_key_refused", number=key.number, code=error.code, reason=error.reason)
+                    self._passed_over[key.key_id] = _LOOKS_PASSED_OVER
+                    refusal = error
+        held = [key for key in stored if key.key_id in self._keys]
+        if not held:
+            raise refusal or IntegrityFailure("no key of row MACs")
+        making = next((key for key in reversed(held) if key.settled), held[0])
+        return RowMacKeyring(self._keys[making.key_id], self._keys.values())
+
+    def _is_passed_over(self, key: StoredMacKey) -> bool:
+        looks = self._passed_over.get(key.key_id, 0)
+        if not looks or self._ring is None:
+            return False
+        self._passed_over[key.key_id] = looks - 1
+        return True
+
+    async def _unwrap(self, key: StoredMacKey) -> DataKey:
+        """The key, by the first of its KMS keys that serves it; those of the pool come first.
+
+        Raises:
+            KmsThrottled, KmsUnavailable: KMS did not answer; it may another time.
+            KmsKeyUnusable, IntegrityFailure: every one of them refused, or it is another key.
+        """
+        failure: KmsError | IntegrityFailure = IntegrityFailure("not the key that its id tells of")
+        pool = {each.key_arn for each in self._pool.described}
+        for wrapped in sorted(key.wrappings, key=lambda each: each.key_arn not in pool):
+            try:
+                unwrapped = (await self._kms.decrypt(wrapped, CONTEXT)).dek
+            except (KmsKeyUnusable, KmsUnavailable, IntegrityFailure) as error:
+                # What may pass another time outweighs what was refused.
+                if not isinstance(failure, KmsUnavailable):
+                    failure = error
+                continue
+            if key_id(unwrapped) == key.key_id:
+                return unwrapped
+        raise failure
+
+
+@contextmanager
+def _logged(event: str) -> Iterator[None]:
+    try:
+        yield
+    except (KmsError, NoUsableKey, IntegrityFailure) as error:
+        reason = None if isinstance(error, NoUsableKey) else error.reason
+        log.error(event, code=error.code, reason=reason)

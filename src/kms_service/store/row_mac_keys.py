@@ -1,15 +1,22 @@
-"""The `row_mac_keys` table: keys of row MACs as KMS wrapped them. Only ever inserted."""
+"""The `row_mac_keys` table: keys of row MACs, each wrapped by several KMS keys. Only ever inserted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Row, String, exists, func, select, text
+from sqlalchemy.dialects.postgresql import array, insert
 
 from kms_service.crypto.material import WrappedDek
 from kms_service.store.postgres.database import Database
-from kms_service.store.postgres.tables import row_mac_keys
+from kms_service.store.postgres.tables import rotations, row_mac_keys
+from kms_service.store.rewrap.jobs import RotationStatus
+
+# A new key makes MACs only when it is this old: by then every process has it, and can check them.
+SETTLING_SECONDS = 60
+# Somebody who may insert must not fill the memory, nor have KMS asked without end.
+MOST_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,26 +24,38 @@ class StoredMacKey:
     """A key of row MACs as it lies at rest.
 
     Attributes:
-        number: its place among all; the key with the highest makes new MACs.
-        wrapping: 1 for the first, one more for each time that it was wrapped anew.
+        number: its place among all; the last one makes new MACs.
         key_id: what rows name it by.
-        wrapped: the key under KMS.
+        wrappings: the key under one KMS key each, in the order of their coming; any of them will do.
+        next_wrapping: a number that is free for one more.
+        made_at: when it was wrapped first.
+        settled: whether it is so old that every process knows it.
     """
 
     number: int
-    wrapping: int
     key_id: UUID
-    wrapped: WrappedDek
+    wrappings: tuple[WrappedDek, ...]
+    next_wrapping: int
+    made_at: datetime
+    settled: bool
+
+    @property
+    def kms_keys(self) -> frozenset[str]:
+        """The ARNs of the KMS keys that wrap it."""
+        return frozenset(wrapped.key_arn for wrapped in self.wrappings)
 
 
-_ALL = select(
-    row_mac_keys.c.number,
-    row_mac_keys.c.wrapping,
-    row_mac_keys.c.key_id,
-    row_mac_keys.c.kms_key_id,
-    row_mac_keys.c.kms_region,
-    row_mac_keys.c.wrapped_key,
-).order_by(row_mac_keys.c.number, row_mac_keys.c.wrapping)
+_settled = row_mac_keys.c.wrapped_at <= func.clock_timestamp() - text(
+    f"interval '{SETTLING_SECONDS} seconds'"
+)
+_ALL = (
+    select(row_mac_keys, _settled.label("settled"))
+    # The first come first: what somebody puts behind them, past the limit, is not looked at.
+    .order_by(row_mac_keys.c.wrapped_at, row_mac_keys.c.number, row_mac_keys.c.wrapping)
+    .limit(MOST_ROWS)
+)
+_Arn = String(255, collation="C")
+_ENDED = (RotationStatus.COMPLETED, RotationStatus.COMPLETED_WITH_ERRORS)
 
 
 class RowMacKeyStore:
@@ -48,31 +67,51 @@ class RowMacKeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def newest(self) -> Sequence[StoredMacKey]:
-        """Every key by number, each as it was last wrapped."""
+    async def read(self) -> Sequence[StoredMacKey]:
+        """Every key, in the order of their numbers."""
         async with self._database.connection() as connection:
             rows = (await connection.execute(_ALL)).all()
-        # Keys and their wrappings are few; the last of a number is the one that counts.
-        newest = {
-            row[0]: StoredMacKey(row[0], row[1], row[2], WrappedDek(row[3], row[4], row[5])) for row in rows
-        }
-        return list(newest.values())
+        numbers = sorted({row.number for row in rows})
+        return [_key([row for row in rows if row.number == number]) for number in numbers]
 
-    async def add(self, key: StoredMacKey) -> bool:
+    async def add(self, number: int, wrapping: int, key_id: UUID, wrapped: WrappedDek) -> bool:
         """Insert a key, or a wrapping of one; False when another process was faster: nothing is written."""
         statement = (
             insert(row_mac_keys)
             .values(
-                number=key.number,
-                wrapping=key.wrapping,
-                key_id=key.key_id,
-                wrapped_key=key.wrapped.blob,
-                kms_key_id=key.wrapped.key_arn,
-                kms_region=key.wrapped.region,
-                wrapped_at=func.clock_timestamp(),
+                number=number,
+                wrapping=wrapping,
+                key_id=key_id,
+                wrapped_key=wrapped.blob,
+                kms_key_id=wrapped.key_arn,
+                kms_region=wrapped.region,
             )
             .on_conflict_do_nothing()
             .returning(row_mac_keys.c.number)
         )
         async with self._database.connection() as connection:
             return (await connection.execute(statement)).one_or_none() is not None
+
+    async def was_left(self, key: StoredMacKey) -> bool:
+        """Whether a rotation has since moved everything away from a KMS key that wraps this key."""
+        left = (
+            (rotations.c.status.in_(_ENDED))
+            & ~rotations.c.dry_run
+            & rotations.c.wrapped_before.is_(None)
+            & (rotations.c.finished_at > key.made_at)
+            & rotations.c.sources.bool_op("&&")(array(sorted(key.kms_keys), type_=_Arn))
+        )
+        async with self._database.connection() as connection:
+            return bool((await connection.execute(select(exists().where(left)))).scalar_one())
+
+
+def _key(rows: Sequence[Row[tuple[object, ...]]]) -> StoredMacKey:
+    """One key of its rows, in the order of their coming."""
+    first = rows[0]
+    # A row of another id under this number is not this key's.
+    ours = [row for row in rows if row.key_id == first.key_id]
+    wrappings = tuple(
+        WrappedDek(key_arn=row.kms_key_id, region=row.kms_region, blob=row.wrapped_key) for row in ours
+    )
+    free = min({*range(1, len(rows) + 2)} - {row.wrapping for row in rows})
+    return StoredMacKey(first.number, first.key_id, wrappings, free, first.wrapped_at, first.settled)

@@ -44,7 +44,7 @@ class _Share(click.ParamType[float]):
 )
 @click.option("--rate", type=click.FloatRange(min=0.1), help="Wallets a second, at most.")
 @click.option(
-    "--authenticate", is_flag=True, help="Give wallets of a version before MACs their MAC, once they opened."
+    "--authenticate", is_flag=True, help="Give wallets without a MAC, or with an older key's, a new one."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
@@ -66,6 +66,7 @@ async def verify(
     it says where to go on. Exits 1 if anything was found, 130 when stopped.
 
     --authenticate is for once after an upgrade from a version before MACs: without a MAC no address is told.
+    After a rotation it moves the MACs to the newest key; the older ones hold as well.
     """
     stop_on_sigterm()
     # So many places that a key's share of them is what was asked for.

@@ -7,7 +7,7 @@ Aliases are looked up here, at start and at refresh, and nowhere else: everythin
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -126,8 +126,15 @@ class KmsKeyPool:
             await self._look_at([key.alias for key in self.keys if self._needs_a_look(key)], vouch=False)
         gauges.show(self.keys)
 
-    async def wrap(self, dek: DataKey, context: Mapping[str, str]) -> Wrapped:
+    async def wrap(
+        self, dek: DataKey, context: Mapping[str, str], *, apart_from: Collection[str] = ()
+    ) -> Wrapped:
         """Have KMS encrypt a DEK under a key picked at random; another key when the first one fails.
+
+        Args:
+            dek: the data key.
+            context: the encryption context.
+            apart_from: ARNs of keys that it must not be, since they wrap it already.
 
         Raises:
             KmsThrottled: the account is throttled; siblings share its quota (invariant 6).
@@ -136,6 +143,8 @@ class KmsKeyPool:
         failed: dict[str, str] = {}
         tried = 0
         for key in self._candidates():
+            if key.key_arn in apart_from:
+                continue
             if tried == KEYS_TRIED or (failed and not deadline.allows(ATTEMPT_SECONDS)):
                 break
             try:

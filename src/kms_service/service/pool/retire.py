@@ -126,10 +126,14 @@ class KeyLifecycle:
         return Condition(False, "keys of audit chains are wrapped by it", remedy)
 
     async def _holds_no_row_mac_keys(self, key_arn: str) -> Condition:
-        if all(key.wrapped.key_arn != key_arn for key in await self._row_mac_keys.newest()):
-            return Condition(True, "no key of row MACs is wrapped by it")
-        remedy = f"kms-service rotation start --from {key_arn} --no-dry-run moves it"
-        return Condition(False, "a key of row MACs is wrapped by it: no address could be told", remedy)
+        others = {key.key_arn for key in self._pool.described if key.usable} - {key_arn}
+        for key in await self._row_mac_keys.read():
+            if key_arn in key.kms_keys and not key.kms_keys & others:
+                remedy = f"kms-service rotation start --from {key_arn} --no-dry-run moves it"
+                return Condition(
+                    False, "a key of row MACs is wrapped by it alone: no address could be told", remedy
+                )
+        return Condition(True, "no key of row MACs is wrapped by it alone")
 
     async def _is_in_no_rotation(self, key_arn: str) -> Condition:
         job = await self._rotations.find_live()

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 from kms_service.kms.aws import AwsKmsService
 from kms_service.service.row_macs import CONTEXT
-from kms_service.store.row_mac_keys import RowMacKeyStore, StoredMacKey
+from kms_service.store.row_mac_keys import RowMacKeyStore
 
 
 class RowMacKeyRewrapper:
     """Moves keys of row MACs to other KMS keys by kms:ReEncrypt (invariant 7).
 
-    Running processes keep the key that they have unwrapped: it is the same one.
+    Running processes keep the key that they have unwrapped: it is the same one. That new MACs are made under
+    another from then on is for them to see to (`RowMacs.tend`): a worker never holds such a key.
     """
 
     def __init__(self, store: RowMacKeyStore, kms: AwsKmsService) -> None:
@@ -19,7 +20,7 @@ class RowMacKeyRewrapper:
         self._kms = kms
 
     async def rewrap(self, sources: Sequence[str], destinations: Sequence[str]) -> int:
-        """Move every key that a source wraps; answers how many. Repeating it finds nothing more.
+        """Move every key that a source wraps and no destination; answers how many. Repeated, it finds none.
 
         Raises:
             IntegrityFailure: a row was changed.
@@ -27,11 +28,12 @@ class RowMacKeyRewrapper:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         moved = 0
-        for key in await self._store.newest():
-            if key.wrapped.key_arn in sources:
+        for key in await self._store.read():
+            wrapped = next((each for each in key.wrappings if each.key_arn in sources), None)
+            if wrapped is not None and not key.kms_keys.intersection(destinations):
                 destination = secrets.choice(destinations)
-                rewrapped = await self._kms.re_encrypt(key.wrapped, CONTEXT, destination, CONTEXT)
+                rewrapped = await self._kms.re_encrypt(wrapped, CONTEXT, destination, CONTEXT)
                 # False when another worker has moved it meanwhile, which is as good.
-                await self._store.add(StoredMacKey(key.number, key.wrapping + 1, key.key_id, rewrapped.dek))
+                await self._store.add(key.number, key.next_wrapping, key.key_id, rewrapped.dek)
                 moved += 1
         return moved

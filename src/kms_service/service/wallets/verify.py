@@ -97,7 +97,8 @@ class WalletVerifier:
             after: the cursor of an earlier run, or an empty string.
             at_once: wallets opened at a time; each is one kms:Decrypt and a key derivation.
             rate_per_second: wallets begun in a second, at most; None for no limit.
-            authenticate: give wallets that open and have no MAC, as those of a version before MACs, theirs.
+            authenticate: give wallets that open and have no MAC, as those of a version before MACs, theirs;
+                and those with one of an older key one of the newest.
             report: told after every stretch how far the run is, and which wallets failed in it.
 
         Raises:
@@ -215,7 +216,8 @@ class WalletVerifier:
             check(look.ring, wallet)
             if wallet.compressed_public_key != account.compressed_public_key:
                 raise IntegrityFailure("public key")
-            return
+            if not look.authenticate or (wallet.mac and wallet.mac.key_id == look.ring.making_key_id):
+                return
         # It opened under KMS's key for this user and address: that is what the MAC says from now on.
         public_key = account.compressed_public_key
         mac = look.ring.make(
