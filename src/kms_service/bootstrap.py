@@ -16,7 +16,7 @@ from kms_service.kms.keys.health import KeyHealth
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.access.authenticate import LAST_USE_SECONDS, Authenticator
 from kms_service.service.access.tokens import TokenService
-from kms_service.service.audit.log import AuditLog
+from kms_service.service.audit.log import BEGIN_SECONDS, AuditLog
 from kms_service.service.audit.outside import HeadKeeper
 from kms_service.service.audit.trail import AuditTrail
 from kms_service.service.audit.verify import AuditVerifier
@@ -174,9 +174,9 @@ def build(settings: Settings) -> Services:
     pool = KmsKeyPool(kms, settings.aliases, health)
     row_mac_key_store = RowMacKeyStore(database)
     row_macs = RowMacs(row_mac_key_store, kms, pool)
-    readiness = Readiness(database, pool, row_macs)
     outside = _heads_outside(settings)
     audit = AuditLog(AuditStore(database), pool, outside)
+    readiness = Readiness(database, pool, row_macs, audit)
     trail_store = AuditTrailStore(database)
     shared_state = SharedStatePoll(
         SharedStateStore(database),
@@ -256,6 +256,7 @@ def build(settings: Settings) -> Services:
             *_emf(settings),
             *_overviews(settings, overviews),
             Repeating("token last use", LAST_USE_SECONDS, authenticator.note_last_use),
+            Repeating("audit chain", BEGIN_SECONDS, audit.try_to_begin),
             Repeating("audit heads", settings.audit_heads_seconds, audit.tell_heads),
             Repeating("readiness", PROBE_SECONDS, readiness.probe),
             Repeating("pool refresh", settings.pool_refresh_seconds, pool.refresh),
@@ -273,8 +274,7 @@ def build(settings: Settings) -> Services:
 def _heads_outside(settings: Settings) -> HeadKeeper | None:
     if (url := settings.audit_heads_url) is None:
         return None
-    place = bucket_and_prefix(url)
-    if place is None:
+    if (place := bucket_and_prefix(url)) is None:
         return HeadKeeper(FolderOfHeads(folder_of(url)))
     # Loads boto3, which a process that serves does without otherwise.
     from kms_service.store.heads.bucket import BucketOfHeads  # noqa: PLC0415

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg
@@ -188,12 +188,16 @@ def test_no_audit_row_no_answer(own_service: Service) -> None:
 def test_without_a_key_for_its_chain_the_audit_log_lets_nothing_out(own_service: Service) -> None:
     """A replica that starts while no key wraps can open wallets, and may not hand one out."""
     own_service.create("alice")
-    with (
-        serving(own_service.services.settings, own_service.kms, own_service.token) as other,
-        own_service.kms.on("Encrypt").answer(Error("AccessDeniedException")),
-    ):
-        _is(other.call("GET", "/wallets/alice/private-key"), "audit_unavailable")
-        assert other.create("bob").status_code == 503
+    kms = own_service.kms
+    with ExitStack() as stack:
+        with kms.on("Encrypt").answer(Error("AccessDeniedException")):
+            other = stack.enter_context(serving(own_service.services.settings, kms, own_service.token))
+            ready = other.call("GET", "/readyz")
+            assert (ready.status_code, ready.json()["checks"]["audit"]) == (503, "has not opened a chain")
+            _is(other.call("GET", "/wallets/alice/private-key"), "audit_unavailable")
+            assert other.create("bob").status_code == 503
+        wait_until(lambda: other.call("GET", "/readyz").status_code == 200)
+        assert other.call("GET", "/wallets/alice/private-key").status_code == 200
     assert own_service.call("GET", "/wallets/bob").status_code == 404
 
 

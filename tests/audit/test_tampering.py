@@ -187,7 +187,43 @@ def test_a_chain_that_vanished_whole_is_named(
 def test_rows_whose_chain_vanished_are_named(services: Services, database_url: str) -> None:
     with owning(database_url) as owner:
         owner.execute("DELETE FROM audit_chains")
-    assert [finding.fault for finding in _verify(services).findings] == [Fault.CHAIN_REMOVED]
+    findings = _verify(services).findings
+    assert [finding.fault for finding in findings] == [Fault.CHAIN_REMOVED] * 2
+    assert findings[1].chain_id is not None, "whose rows lie there still"
+
+
+@pytest.mark.usefixtures("log")
+def test_a_chain_under_a_number_that_nobody_looks_at_is_walked(services: Services, database_url: str) -> None:
+    with owning(database_url) as owner:
+        owner.execute("ALTER TABLE audit_chains DROP CONSTRAINT IF EXISTS ck_audit_chains_numbers")
+        owner.execute("UPDATE audit_chains SET number = -1")
+    faults = [finding.fault for finding in _verify(services).findings]
+    assert faults == [Fault.CHAIN_REMOVED, Fault.CHAIN_CHANGED]
+
+
+@pytest.mark.usefixtures("log")
+def test_a_gap_of_a_trillion_numbers_is_one_finding(services: Services, database_url: str) -> None:
+    with owning(database_url) as owner:
+        owner.execute("UPDATE audit_chain_numbers SET last = 1000000000000")
+        (finding,) = _verify(services).findings
+        assert "chains 2 to 1000000000000 were removed" in finding.says
+        owner.execute(
+            "INSERT INTO audit_chains SELECT gen_random_uuid(), opened_at, process, wrapped_mac_key, "
+            "kms_key_id, kms_region, 1000000000000 FROM audit_chains"
+        )
+    faults = [finding.fault for finding in _verify(services).findings]
+    assert faults == [Fault.CHAIN_REMOVED, Fault.REMOVED]
+
+
+@pytest.mark.usefixtures("log")
+def test_findings_are_counted_and_the_first_thousand_kept(services: Services, database_url: str) -> None:
+    with owning(database_url) as owner:
+        owner.execute(
+            "INSERT INTO audit_chains SELECT gen_random_uuid(), opened_at, process, wrapped_mac_key, "
+            "kms_key_id, kms_region, number + 1 + step FROM audit_chains, generate_series(1, 1500) AS step"
+        )
+    report = _verify(services)
+    assert (report.found, len(report.findings), report.intact) == (1501, 1000, False)
 
 
 def test_an_empty_log_beside_tokens_is_named(services: Services, database_url: str) -> None:
@@ -233,6 +269,8 @@ def test_a_last_chain_that_vanished_shows_against_the_log_stream(
     heads = _heads(database_url, 7)
     with owning(database_url) as owner:
         owner.execute("TRUNCATE audit_events, audit_chains")
+        owner.execute("UPDATE audit_chain_numbers SET last = 0")
+    assert _verify(services).intact, "as if nothing had ever been written"
     assert [finding.fault for finding in _verify(services, heads=heads).findings] == [Fault.CHAIN_REMOVED]
 
 

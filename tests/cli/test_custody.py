@@ -36,16 +36,57 @@ def _tamper(database_url: str, statement: bytes) -> None:
 
 @pytest.mark.usefixtures("wallets")
 def test_verify_says_so_when_nothing_was_touched(run: Run) -> None:
-    done = run("audit", "verify")
+    done = run("audit", "verify", "--no-heads")
     assert (done.code, done.err) == (0, "")
     assert done.out == (
         "3 rows in 1 chains: as they were written\n"
-        "1 chains have no closing row (of processes that run or died); "
-        "--heads tells whether one was cut off at its end\n"
+        "1 chains have no closing row (of processes that run or died)\n"
+        "no head outside the database is known, so nobody can tell what was before the first row of the log, "
+        "or was cut off behind a last one\n"
     )
-    assert run("audit", "verify", "--json").facts == {
-        "intact": True, "chains": 1, "rows": 3, "unclosed": 1, "findings": [],
+    assert run("audit", "verify", "--no-heads", "--json").facts == {
+        "intact": True, "chains": 1, "rows": 3, "unclosed": 1, "heads": 0, "headsFrom": None, "found": 0,
+        "findings": [],
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("wallets")
+def test_verify_without_heads_is_not_content(run: Run) -> None:
+    done = run("audit", "verify")
+    assert (done.code, done.err) == (1, "")
+    assert "3 rows in 1 chains: as they were written" in done.out
+    assert "nobody can tell what was before the first row" in done.out
+    assert "accept it with --no-heads" in done.out
+    done = run("audit", "verify", "--json")
+    assert (done.code, done.facts["intact"], done.facts["heads"]) == (1, True, 0)
+
+
+def test_heads_and_none_exclude_each_other(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    done = run("audit", "verify", "--no-heads", "--heads", str(tmp_path / "log"))
+    assert (done.code, "exclude each other" in done.err) == (2, True)
+
+
+@pytest.mark.usefixtures("wallets")
+def test_a_log_that_was_emptied_and_begun_anew_is_named(run: Run, database_url: str) -> None:
+    _tamper(database_url, b"ALTER TABLE audit_chains DISABLE TRIGGER USER")
+    _tamper(database_url, b"TRUNCATE audit_chains, audit_events")
+    for arguments in (("--no-heads",), ()):
+        done = run("audit", "verify", *arguments)
+        assert done.code == 1
+        assert "chain 1 was removed from audit_chains: the database gave the number out" in done.out
+    assert run("token", "create", "another", "--scope", "pool:read").code == 0, "a new chain is opened"
+    assert "chain 1 was removed from audit_chains" in run("audit", "verify", "--no-heads").out
+    _tamper(database_url, b"TRUNCATE audit_chains, audit_events, audit_chain_numbers")
+    assert "audit_chain_numbers was emptied" in run("audit", "verify", "--no-heads").out
+
+
+@pytest.mark.usefixtures("wallets")
+def test_a_found_event_is_listed_under_the_same_id(run: Run, database_url: str) -> None:
+    _tamper(database_url, b"UPDATE audit_events SET outcome = 'ko' WHERE seq = 2")
+    (named,) = re.findall(r"\(event (\d+)\)", run("audit", "verify", "--no-heads").out)
+    (listed,) = run("audit", "list", "--outcome", "ko").out.splitlines()
+    assert listed.split()[0] == named
 
 
 @pytest.mark.usefixtures("wallets")
@@ -76,7 +117,7 @@ def test_verify_holds_the_table_against_the_log_stream(run: Run, database_url: s
     log.write_text(f"{older}\n{broken}2026-01-01 pod-1 {json.dumps(head)}\n")
     assert run("audit", "verify", "--heads", str(log)).code == 0
     _tamper(database_url, b"DELETE FROM audit_events WHERE seq = 3")
-    assert run("audit", "verify").code == 0
+    assert run("audit", "verify", "--no-heads").code == 0
     done = run("audit", "verify", "--heads", str(log))
     assert done.code == 1
     assert done.out.startswith(
@@ -91,7 +132,7 @@ def test_verify_holds_the_table_against_the_log_stream(run: Run, database_url: s
 @pytest.mark.parametrize("since", ["1h", "2026-01-31", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00+02:00"])
 @pytest.mark.usefixtures("wallets")
 def test_since_takes_moments_and_spans(run: Run, since: str) -> None:
-    assert run("audit", "verify", "--since", since).code == 0
+    assert run("audit", "verify", "--no-heads", "--since", since).code == 0
     assert len(run("audit", "list", "--since", since, "--json").out.splitlines()) == 3
 
 
@@ -105,7 +146,7 @@ def test_other_times_are_a_usage_error(run: Run, since: str) -> None:
 @pytest.mark.usefixtures("wallets")
 def test_list_by_filter_newest_first(run: Run) -> None:
     lines = run("audit", "list").out.splitlines()
-    assert [re.split(r"  +", line)[2:] for line in lines] == [
+    assert [re.split(r"  +", line.strip())[3:] for line in lines] == [
         ["wallet.create", "ok", "bob"],
         ["wallet.create", "ok", "alice"],
         ["audit.open", "ok", lines[2].rpartition("  ")[2].strip()],

@@ -27,6 +27,7 @@ from kms_service.store.heads.place import (
     folder_of,
 )
 from kms_service.telemetry import metrics
+from server_process import environment, free_port, serve
 from wiring import running_services, settings_for
 
 ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -186,6 +187,31 @@ def test_an_end_that_was_cut_off_is_named_without_being_told_where_heads_are(
     done = run("audit", "verify")
     assert done.code == 1
     assert "row 4 of chain 1 and all behind it were cut off" in done.out
+
+
+@pytest.mark.parametrize("level", ["WARNING", "ERROR"])
+def test_no_level_keeps_heads_from_the_log_stream(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    database_url: str,
+    kms_endpoint: KmsEndpoint,
+    level: str,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.delenv("AUDIT_HEADS_URL")
+    env = environment(
+        database_url, kms_endpoint, LOG_LEVEL=level, AUDIT_HEADS_SECONDS=1, WORKERS=2, PORT=free_port()
+    )
+    with serve(env) as server:
+        assert server.stop() == 0
+    (tmp_path / "log").write_text("\n".join(server.out))
+    assert [line["level"] for line in server.events("audit_head")]
+    assert run("audit", "verify", "--heads", str(tmp_path / "log")).code == 0
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("ALTER TABLE audit_events DISABLE TRIGGER USER")
+        owner.execute("DELETE FROM audit_events WHERE action = 'audit.close'")
+    done = run("audit", "verify", "--heads", str(tmp_path / "log"))
+    assert (done.code, "were cut off" in done.out) == (1, True)
 
 
 def test_a_place_that_is_away_stops_no_release_and_is_counted(

@@ -67,7 +67,7 @@ def day(services: Services, run: Run, kms_endpoint: KmsEndpoint) -> None:
     complete(services.canaries.add(USERS[3]))
     complete(services.wallets.get_private_key_for_user(USERS[3]))
     assert run("verify").code == 0
-    assert run("audit", "verify").code == 0
+    assert run("audit", "verify", "--no-heads").code == 0
     run("pool", "doctor")
 
 
@@ -233,7 +233,7 @@ def test_an_auditor_who_may_only_read_the_database_does_all_of_it(
         ("export", "--out", str(tmp_path / "b.zip")),
         ("reconcile", "--cloudtrail", files),
         ("report", "--month", f"{datetime.now(UTC):%Y-%m}", "--out", str(tmp_path / "r.html")),
-        ("verify",),
+        ("verify", "--no-heads"),
     ):
         done = run("audit", *arguments)
         assert done.code == 0, (arguments, done)

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from asgi_client import AsgiClient
 from calling import Service, make_token, serving
+from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
@@ -191,6 +192,7 @@ def test_a_request_costs_what_it_should(bill: Bill, cost: Cost) -> None:
 
 def test_no_route_is_built_amid_a_first_request(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     app = create_app(services, owns_process=False)
+    complete(services.audit.try_to_begin())
 
     def built(*_: object, **__: object) -> None:
         raise AssertionError("a validator is made while a caller waits")

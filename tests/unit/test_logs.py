@@ -116,6 +116,24 @@ def test_the_level_is_kept() -> None:
     assert [line["event"] for line in _lines(stream)] == ["loud"]
 
 
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_evidence_is_written_past_the_level(level: str, log_format: logs.LogFormat) -> None:
+    stream = _configured(level, log_format)
+    logs.get_evidence_logger().info("audit_head", seq=7)
+    assert "audit_head" in stream.getvalue()
+    assert "evidence" not in stream.getvalue()
+
+
+def test_a_command_has_no_evidence_on_its_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure_for_command("WARNING", "json")
+    logs.get_evidence_logger().info("audit_head", seq=7)
+    logs.get_logger().warning("loud")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert [json.loads(line)["event"] for line in printed.err.splitlines()] == ["loud"]
+
+
 def test_text_is_for_terminals_and_json_for_the_rest() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

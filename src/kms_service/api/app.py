@@ -88,6 +88,8 @@ async def serving_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
+    # Before the first request, so that ready means: what is released can be on record.
+    await services.audit.try_to_begin()
     services.start()
     tell_not_ready_first(services.readiness, services.settings.shutdown_delay_seconds)
     warm_up = None

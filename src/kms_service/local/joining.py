@@ -10,12 +10,16 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kms_service.laptop import LOCAL_FOLDER_VARIABLE
 from kms_service.local.errors import LocalError
 from kms_service.local.files import exclusive, write_private
 from kms_service.local.kms_standin import KmsEndpoint, kms_standin
 from kms_service.local.postgres import PostgresServer, postgres
+
+if TYPE_CHECKING:  # it loads pydantic, which the session begins without
+    from kms_service.settings import Settings
 
 _SESSION = "session.json"
 _BEGIN_SECONDS = 60.0
@@ -29,6 +33,19 @@ class Servers:
     folder: Path
     postgres: PostgresServer
     kms: KmsEndpoint
+
+    @property
+    def heads(self) -> Path:
+        """Where heads of audit chains are kept, out of the database."""
+        return self.folder / "heads"
+
+    def environ(self, settings: "Settings") -> dict[str, str]:
+        """The variables that lead a process to them; a secret, for they hold the database's password."""
+        return {
+            **self.kms.environ(),
+            "DATABASE_URL": settings.database_url.get_secret_value(),
+            "AUDIT_HEADS_URL": str(self.heads),
+        }
 
     def tell(self, environ: Mapping[str, str], url: str | None) -> None:
         """Let the commands of other terminals join: these variables are theirs, the service is at `url`."""
@@ -92,7 +109,7 @@ def _prepared(found: Servers) -> dict[str, str]:
     from kms_service.local.preparation import prepare  # noqa: PLC0415 - many libraries, seldom needed
 
     settings = prepare(found)
-    environ = {**found.kms.environ(), "DATABASE_URL": settings.database_url.get_secret_value()}
+    environ = found.environ(settings)
     found.tell(environ, None)
     return environ
 

@@ -6,7 +6,6 @@ Apart from `session`, because it needs many of the service's libraries: they loa
 import asyncio
 import secrets
 import socket
-import sys
 from pathlib import Path
 
 from kms_service.access import tokens
@@ -35,7 +34,7 @@ def prepare(servers: Servers) -> Settings:
     """
     servers.postgres.ensure_database(_DATABASE)
     settings = _settings(servers)
-    logs.configure("WARNING", settings.log_format, sys.stderr)
+    logs.configure_for_command("WARNING", settings.log_format)
     migrations.migrate(settings.database_url.get_secret_value())
     servers.kms.ensure_aliases(settings.aliases)
     token = servers.folder / "token"
@@ -49,6 +48,7 @@ def _settings(servers: Servers) -> Settings:
         env_file=None,
         database_url=servers.postgres.url(_DATABASE),
         aws_session_token=None,
+        audit_heads_url=str(servers.heads),
         **{name.lower(): value for name, value in servers.kms.environ().items()},
     )
 

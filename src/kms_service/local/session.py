@@ -93,7 +93,7 @@ def serving(folder: Path, say: Say) -> Iterator[Session]:
         settings = prepare(found)
         port = usable_port(settings.host, settings.port)
         settings = settings.model_copy(update={"port": port})
-        environ = {**found.kms.environ(), "DATABASE_URL": settings.database_url.get_secret_value()}
+        environ = found.environ(settings)
         say("Starting the service ...")
         with _service(folder, {**environ, "PORT": str(port)}) as service:
             session = Session(found, settings, service)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from kms_service.errors import DatabaseUnavailable, SchemaBehind
 from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.service.audit.log import AuditLog
 from kms_service.service.row_macs import RowMacs
 from kms_service.store.postgres import schema
 from kms_service.store.postgres.database import Database
@@ -34,11 +35,13 @@ class Readiness:
         database: Database,
         pool: KmsKeyPool,
         row_macs: RowMacs,
+        audit: AuditLog,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._pool = pool
         self._row_macs = row_macs
+        self._audit = audit
         self._clock = clock
         self._seen = -STALE_SECONDS
         self._answered_at = datetime.now(UTC)
@@ -77,6 +80,8 @@ class Readiness:
         if self._clock() - self._seen > STALE_SECONDS:
             checks["database"] = "does not answer"
         checks["kms"] = self._kms()
+        if not self._audit.begun:
+            checks["audit"] = "has not opened a chain"
         if self._draining:
             checks["process"] = "shutting down"
         ready = all(check == OK for check in checks.values())

@@ -9,7 +9,7 @@ import sys
 from typing import Any, Literal, TextIO
 
 import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from kms_service.telemetry import context, tracing
 
@@ -24,16 +24,20 @@ _SHUT = (
     "asyncio",
     "eth_account",
 )
+_EVIDENCE = "evidence"
 
 
 def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stdout) -> None:
-    """Send every log line of this process to `stream` in one form.
+    """Send every log line of a serving process to `stream` in one form, and its evidence past the level."""
+    _configure(level, log_format, stream, evidence=_marked)
 
-    The service logs to standard output; commands, which print facts there, log to standard error.
+
+def configure_for_command(level: str, log_format: LogFormat) -> None:
+    """Send a command's log lines to standard error, for it prints facts on standard output.
+
+    Its evidence is left out: a terminal keeps none, and AUDIT_HEADS_URL does.
     """
-    json_lines = as_json(log_format, stream)
-    _configure_structlog(level, stream, as_json=json_lines)
-    _route_foreign_loggers(level, stream, as_json=json_lines)
+    _configure(level, log_format, sys.stderr, evidence=_left_out)
 
 
 def as_json(log_format: LogFormat, stream: TextIO) -> bool:
@@ -47,9 +51,23 @@ def get_logger() -> FilteringBoundLogger:
     return logger
 
 
-def _configure_structlog(level: str, stream: TextIO, *, as_json: bool) -> None:
+def get_evidence_logger() -> FilteringBoundLogger:
+    """The logger of what must reach the log stream whatever LOG_LEVEL says, such as heads of audit chains."""
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        None, wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET), evidence=True
+    )
+    return logger
+
+
+def _configure(level: str, log_format: LogFormat, stream: TextIO, *, evidence: Processor) -> None:
+    json_lines = as_json(log_format, stream)
+    _configure_structlog(level, stream, evidence, as_json=json_lines)
+    _route_foreign_loggers(level, stream, as_json=json_lines)
+
+
+def _configure_structlog(level: str, stream: TextIO, evidence: Processor, *, as_json: bool) -> None:
     structlog.configure(
-        processors=[*_shared(), *_renderers(as_json=as_json, colors=stream.isatty())],
+        processors=[evidence, *_shared(), *_renderers(as_json=as_json, colors=stream.isatty())],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
@@ -70,6 +88,17 @@ def _route_foreign_loggers(level: str, stream: TextIO, *, as_json: bool) -> None
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name in _SHUT:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _marked(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event.pop(_EVIDENCE, None)
+    return event
+
+
+def _left_out(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    if _EVIDENCE in event:
+        raise structlog.DropEvent
+    return event
 
 
 def _shared() -> list[Any]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -20,6 +21,11 @@ from kms_service.service.audit.trail import EventView
 from kms_service.service.audit.verify import Report
 from kms_service.service.audit.walk import Finding
 from kms_service.store.audit.trail import EventFilter
+
+_UNKNOWN = (
+    "no head outside the database is known, so nobody can tell what was before the first row of the log, "
+    "or was cut off behind a last one"
+)
 
 
 @click.group()
@@ -41,22 +47,29 @@ audit.add_command(report_command)
     type=click.File(encoding="utf-8", errors="replace"),
     help="The service's JSON log (- for standard input): its audit_head events show what was cut off an end.",
 )
+@click.option(
+    "--no-heads", is_flag=True, help="Be content without any, though a log that was begun anew looks whole."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
-async def verify(since: datetime | None, log: TextIO | None, *, as_json: bool) -> None:
+async def verify(since: datetime | None, log: TextIO | None, *, no_heads: bool, as_json: bool) -> None:
     """Verify every chain of the audit log.
 
     Names the first row of each that is not what was written. Needs to read the audit tables, and kms:Decrypt
-    with the context purpose=audit-chain. Exits 1 when a row was changed, removed, inserted or reordered, or a
-    chain cannot be checked.
+    with the context purpose=audit-chain. Heads come from --heads and from the place that AUDIT_HEADS_URL
+    names. Exits 1 when a row was changed, removed, inserted or reordered, a chain cannot be checked, or no
+    head is known and --no-heads is not given.
     """
+    if no_heads and log is not None:
+        raise click.UsageError("--no-heads and --heads exclude each other")
     async with operator_services() as services:
-        heads, _ = await known_heads(services, log)
+        heads, places = ({}, None) if no_heads else await known_heads(services, log)
         total = await services.verifier.expected_rows() if since is None else None
         with row_progress("audit rows", total, quiet=as_json) as on_rows:
             report = await services.verifier.verify(since, heads, on_rows)
-    click.echo(json.dumps(_facts(report)) if as_json else _told(report, with_heads=bool(heads)))
-    if not report.intact:
+    told = _Heads(len(heads), places if heads else None, wanted=not no_heads)
+    click.echo(json.dumps(_facts(report, told)) if as_json else _told(report, told))
+    if not report.intact or told.missing:
         sys.exit(1)
 
 
@@ -81,27 +94,50 @@ async def list_events(key: str | None, limit: int, *, as_json: bool, **wanted: A
             click.echo(event_view(event).model_dump_json(by_alias=True) if as_json else _event_line(event))
 
 
-def _told(report: Report, *, with_heads: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class _Heads:
+    count: int
+    places: str | None
+    wanted: bool
+
+    @property
+    def missing(self) -> bool:
+        return self.wanted and not self.count
+
+    @property
+    def says(self) -> str:
+        if self.count:
+            return f"{self.count} heads were compared, of {self.places}"
+        advice = "; give --heads, set AUDIT_HEADS_URL, or accept it with --no-heads" if self.wanted else ""
+        return f"{_UNKNOWN}{advice}"
+
+
+def _told(report: Report, heads: _Heads) -> str:
     lines = [finding.says for finding in report.findings]
+    if report.found > len(lines):
+        lines.append(f"{report.found - len(lines)} more are not listed")
     lines.append(f"{report.rows} rows in {report.chains} chains: {_verdict(report)}")
     if report.unclosed:
-        hint = "" if with_heads else "; --heads tells whether one was cut off at its end"
-        lines.append(f"{report.unclosed} chains have no closing row (of processes that run or died){hint}")
+        lines.append(f"{report.unclosed} chains have no closing row (of processes that run or died)")
+    lines.append(heads.says)
     return "\n".join(lines)
 
 
 def _verdict(report: Report) -> str:
     if report.intact:
         return "as they were written"
-    return f"{len(report.findings)} chains are NOT as they were written"
+    return f"{report.found} chains are NOT as they were written"
 
 
-def _facts(report: Report) -> dict[str, Any]:
+def _facts(report: Report, heads: _Heads) -> dict[str, Any]:
     return {
         "intact": report.intact,
         "chains": report.chains,
         "rows": report.rows,
         "unclosed": report.unclosed,
+        "heads": heads.count,
+        "headsFrom": heads.places,
+        "found": report.found,
         "findings": [_finding_facts(finding) for finding in report.findings],
     }
 
@@ -120,4 +156,4 @@ def _finding_facts(finding: Finding) -> dict[str, Any]:
 def _event_line(event: EventView) -> str:
     at = f"{event.at:%Y-%m-%d %H:%M:%S}"
     about = event.user_id or event.detail or ""
-    return f"{at}  {event.actor:<20} {event.action:<20} {event.outcome:<18} {about}"
+    return f"{event.id:>9}  {at}  {event.actor:<20} {event.action:<20} {event.outcome:<18} {about}"

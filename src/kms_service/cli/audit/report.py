@@ -104,7 +104,7 @@ def _log_check(verified: Report) -> Check:
         "are as they were written." if verified.intact else "were read, and not all are as they were written."
     )
     findings = [finding.says for finding in verified.findings]
-    return Check(_LOG, verified.intact, says, findings[:_FINDINGS], len(findings))
+    return Check(_LOG, verified.intact, says, findings[:_FINDINGS], verified.found)
 
 
 def _cloudtrail_check(outcome: Outcome) -> Check:

@@ -46,7 +46,7 @@ async def doctor(duties: tuple[Duty, ...], adopted_from: tuple[str, ...], *, as_
     advice under each line that is not.
     """
     settings = load_settings()
-    logs.configure("ERROR", settings.log_format, sys.stderr)
+    logs.configure_for_command("ERROR", settings.log_format)
     services = build(settings)
     inspection = Inspection(ControlPlane(settings))
     identify = partial(caller_identity, settings)

@@ -2,7 +2,6 @@
 
 import os
 import pwd
-import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,7 +29,7 @@ async def operator_services(**overrides: Any) -> AsyncIterator[Services]:
         SchemaBehind: the database lacks a migration.
     """
     settings = load_settings(**overrides)
-    logs.configure("WARNING", settings.log_format, sys.stderr)
+    logs.configure_for_command("WARNING", settings.log_format)
     context.actor.set(f"cli:{_account()}@{_database_login(settings)}"[:64])
     context.request_id.set(uuid.uuid4().hex)
     services = build(settings)

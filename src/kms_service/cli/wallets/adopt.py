@@ -87,7 +87,7 @@ async def adopt(
     async with operator_services(max_in_flight=2 * at_once) as services:
         await services.pool_service.refresh()
         # Every failure is reported below, so the log's lines about the same would only be in the way.
-        logs.configure("CRITICAL", services.settings.log_format)
+        logs.configure_for_command("CRITICAL", services.settings.log_format)
         last = Adoption(0)
 
         def remember(run: Adoption, found: Sequence[Adopted]) -> None:

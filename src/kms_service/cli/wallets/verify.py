@@ -73,7 +73,7 @@ async def verify(
     async with operator_services(max_in_flight=2 * at_once) as services:
         await services.pool_service.refresh()
         # Every failure is reported below, so the log's lines about the same would only be in the way.
-        logs.configure("CRITICAL", services.settings.log_format)
+        logs.configure_for_command("CRITICAL", services.settings.log_format)
         chosen = Chosen(await key_arn(services, key), since, sample)
         last = Verification(0, after)
 

@@ -22,7 +22,7 @@ from kms_service.errors import AuditUnavailable, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.store.audit.rows import AuditRow, AuditStore, ChainRow, PlaceTaken
 from kms_service.telemetry import metrics
-from kms_service.telemetry.logs import get_logger
+from kms_service.telemetry.logs import get_evidence_logger, get_logger
 
 OK = "ok"
 CONTEXT = {"purpose": "audit-chain"}
@@ -34,6 +34,7 @@ _OPENING_ATTEMPTS = 50
 _WRITER_KEY_BYTES = 32
 
 log = get_logger()
+evidence = get_evidence_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,9 @@ class Chain:
         head = self.head
         if head is self.logged:
             return None
-        log.info("audit_head", chain=str(self.chain_id), number=self.number, seq=head.seq, mac=head.mac.hex())
+        evidence.info(
+            "audit_head", chain=str(self.chain_id), number=self.number, seq=head.seq, mac=head.mac.hex()
+        )
         self.logged = head
         return head
 
@@ -139,7 +142,22 @@ class Chains:
         self._idle: list[Chain] = []
         self._open: dict[uuid.UUID, Chain] = {}
         self._opening = asyncio.Lock()
+        self._begun = False
         self._key: tuple[DataKey, WrappedDek] | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether a chain was ever opened: from then on the MAC key is here, and another needs no KMS."""
+        return self._begun
+
+    async def begin(self) -> None:
+        """Open a chain, to be borrowed later.
+
+        Raises:
+            AuditUnavailable: no chain could be opened.
+        """
+        async with self.borrowed():
+            pass
 
     @asynccontextmanager
     async def borrowed(self) -> AsyncIterator[Chain]:
@@ -203,6 +221,7 @@ class Chains:
                 chain = await self._opened()
             except KmsServiceError as error:
                 raise AuditUnavailable from error
+        self._begun = True
         self._open[chain.chain_id] = chain
         self._tell_head(chain)
         return chain

@@ -16,10 +16,14 @@ from kms_service.service.audit.outside import HeadKeeper
 from kms_service.store.audit.rows import AuditRow, AuditStore, PlaceTaken
 from kms_service.store.wallets.find import EncryptedWallet
 from kms_service.telemetry import context
+from kms_service.telemetry.logs import get_logger
 
 __all__ = ["OK", "AuditLog", "Event"]
 
 _ATTEMPTS = 3
+BEGIN_SECONDS = 2.0
+log = get_logger()
+
 Answer = TypeVar("Answer")
 
 
@@ -36,6 +40,23 @@ class AuditLog:
         self._store = store
         self._outside = outside
         self._chains = Chains(store, pool, None if outside is None else outside.note)
+
+    @property
+    def begun(self) -> bool:
+        """Whether this process has opened a chain, so that what it releases can be on record."""
+        return self._chains.begun
+
+    async def try_to_begin(self) -> None:
+        """Open the first chain, or log why not: the process is not ready until it has one. Run regularly."""
+        if self._chains.begun:
+            return
+        try:
+            await self._chains.begin()
+            if self._outside is not None:
+                await self._outside.keep()
+        except AuditUnavailable as error:
+            cause = error.__cause__
+            log.error("audit_chain_not_opened", code=getattr(cause, "code", error.code))
 
     async def record(self, event: Event) -> None:
         """Commit one row.

@@ -16,6 +16,7 @@ from kms_service.store.audit.trail import AuditTrailStore
 
 _PAGE_CHAINS = 200
 _KEYS_KEPT = 256
+FINDINGS_KEPT = 1000
 
 
 @dataclass(slots=True)
@@ -24,18 +25,26 @@ class Report:
 
     Attributes:
         unclosed: chains without a closing row: of processes that run or died, or cut off at the end.
-        findings: the first thing wrong with each chain that has something wrong.
+        found: how many chains have something wrong.
+        findings: the first thing wrong with each of them, of the first thousand.
     """
 
     chains: int = 0
     rows: int = 0
     unclosed: int = 0
+    found: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def intact(self) -> bool:
         """Whether nothing was found."""
-        return not self.findings
+        return not self.found
+
+    def add(self, finding: Finding) -> None:
+        """Count it, and keep it while there is room."""
+        self.found += 1
+        if len(self.findings) < FINDINGS_KEPT:
+            self.findings.append(finding)
 
 
 class AuditVerifier:
@@ -74,7 +83,7 @@ class AuditVerifier:
             on_rows(rows)
 
         async for finding in self._findings(report, since, heads, count):
-            report.findings.append(finding)
+            report.add(finding)
         return report
 
     async def _findings(
@@ -118,12 +127,19 @@ class AuditVerifier:
 
     async def _chains(self) -> AsyncIterator[ChainRow | Finding]:
         number = 0
+        # Before the chains, so that none that is opened meanwhile seems to be missing.
+        given = await self._store.last_number()
         while page := await self._store.chains(after=number, limit=_PAGE_CHAINS):
             for chain in page:
                 if chain.number is not None and chain.number > number + 1:
                     yield _gap(number + 1, chain.number - 1)
                 number = chain.number or number
                 yield chain
+        if given is None:
+            says = "audit_chain_numbers was emptied, so a chain that was removed may not be missed"
+            yield Finding(Fault.CHAIN_REMOVED, None, None, None, None, says)
+        elif given > number:
+            yield _given_out(number + 1, given)
         async for found in self._unnumbered():
             yield found
 
@@ -133,13 +149,13 @@ class AuditVerifier:
             chain = await self._store.chain(chain_id)
             if chain is None:
                 yield _missing(chain_id, None)
-            elif chain.number is None:
+            elif chain.number is None or chain.number < 1:
                 yield chain
             chain_id = await self._store.chain_with_rows(after=chain_id)
 
     async def _without_log(self, report: Report) -> AsyncIterator[Finding]:
         # A token is recorded before anybody can use it.
-        if report.chains == 0 and not report.findings and await self._store.tokens_exist():
+        if report.chains == 0 and report.intact and await self._store.tokens_exist():
             says = "the audit log is empty although tokens exist"
             yield Finding(Fault.CHAIN_REMOVED, None, None, None, None, says)
 
@@ -174,6 +190,12 @@ def _gap(first: int, last: int) -> Finding:
     if first == last:
         return _missing(None, first)
     says = f"chains {first} to {last} were removed from audit_chains, or chain {last + 1} was inserted"
+    return Finding(Fault.CHAIN_REMOVED, None, first, None, None, says)
+
+
+def _given_out(first: int, last: int) -> Finding:
+    what = f"chain {first} was" if first == last else f"chains {first} to {last} were"
+    says = f"{what} removed from audit_chains: the database gave the number out"
     return Finding(Fault.CHAIN_REMOVED, None, first, None, None, says)
 
 

@@ -119,16 +119,21 @@ class CloudTrailReconciler:
         return Outcome(report, done, len(files), recorded)
 
     async def _read_rows(
-        self, ledger: Ledger, since: datetime, broken: Mapping[UUID, int], on_done: Callable[[int], None]
+        self,
+        ledger: Ledger,
+        since: datetime,
+        broken: Callable[[UUID], int | None],
+        on_done: Callable[[int], None],
     ) -> set[str]:
         """Put what rows tell of into the ledger; the keys that they name."""
         keys, waiting = set(), _Waiting(ledger)
         async for chain in all_chains(self._store):
             keys.add(chain.mac_key.key_arn)
             rows = ChainRows(self._store, chain, since, _END)
+            end = broken(chain.chain_id)
             await rows.skip()
             async for stored in rows.read(on_done):
-                if stored.row.seq >= broken.get(chain.chain_id, stored.row.seq + 1):
+                if end is not None and stored.row.seq >= end:
                     break  # what is not as it was written explains nothing
                 if stored.row.kms_key_id is not None:
                     keys.add(stored.row.kms_key_id)
@@ -160,6 +165,8 @@ class _Waiting:
         self._told, self._lost = [], []
 
 
-def _broken(report: Report) -> dict[UUID, int]:
-    """The first place of each chain that is not as it was written; 0 where that is the whole chain."""
-    return {finding.chain_id: finding.seq or 0 for finding in report.findings if finding.chain_id is not None}
+def _broken(report: Report) -> Callable[[UUID], int | None]:
+    """Answers the first place of a chain that is not as it was written; 0 where that is the whole chain."""
+    if report.found > len(report.findings):
+        return lambda _: 0  # not all are known, so none is believed
+    return {each.chain_id: each.seq or 0 for each in report.findings if each.chain_id is not None}.get

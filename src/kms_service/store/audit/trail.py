@@ -12,7 +12,7 @@ from sqlalchemy import Row, Select, exists, func, select
 from kms_service.crypto.material import WrappedDek
 from kms_service.store.audit.rows import AuditRow, ChainRow
 from kms_service.store.postgres.database import Database
-from kms_service.store.postgres.tables import audit_chains, audit_events, tokens
+from kms_service.store.postgres.tables import audit_chain_numbers, audit_chains, audit_events, tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,14 @@ class AuditTrailStore:
         )
         async with self._database.connection() as connection:
             return [_chain(row) for row in await connection.execute(statement)]
+
+    async def last_number(self) -> int | None:
+        """The last number that the database gave to a chain; None where the row that tells it was removed."""
+        async with self._database.connection() as connection:
+            last: int | None = (
+                await connection.execute(select(audit_chain_numbers.c.last))
+            ).scalar_one_or_none()
+        return last
 
     async def chain(self, chain_id: UUID) -> ChainRow | None:
         """One chain, or None."""
