@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks import adoption
 from benchmarks.driver import Load
 from benchmarks.filling import fill
 from benchmarks.hostile import TELL_SECONDS, hostile
@@ -144,6 +145,25 @@ def run_hostile(*, seconds: float, connections: int, into: Path) -> None:
     )
     if not found["held"]:
         raise click.exceptions.Exit(1)
+
+
+@main.command("adoption")
+@click.option("--wallets", type=click.IntRange(1), default=20_000, show_default=True, help="To be adopted.")
+@click.option("--here", type=click.IntRange(1), default=1_000_000, show_default=True, help="Adopted before.")
+@click.option("--latency-ms", type=float, default=FULL.latency_ms, show_default=True, help="Of KMS.")
+@_into
+def run_adoption(*, wallets: int, here: int, latency_ms: float, into: Path) -> None:
+    """Adopt wallets of the ported service, and pass over many that are here: adoption.json."""
+    at = circumstances()
+    with _progress(adoption.STEPS) as tell, rig(latency_ms) as machine:
+        found = adoption.adoption(machine, wallets, here, tell)
+    _write(into / "adoption.json", {"circumstances": at, "adoption": found})
+    for what in ("adopted", "passed_over"):
+        run = found[what]
+        click.echo(
+            f"{what.replace('_', ' ')}: {run['rows']:,} rows, {run['rows_a_second']:,} a second, "
+            f"{run['cpu_ms_a_row']} ms of CPU each, {run['peak_mib']} MiB at most"
+        )
 
 
 @main.command("micro")
