@@ -33,7 +33,7 @@ from kms_service.service.pool.materials import LOOK_SECONDS, MaterialCensus
 from kms_service.service.pool.retire import KeyLifecycle
 from kms_service.service.pool.state import PoolService
 from kms_service.service.readiness import PROBE_SECONDS, Readiness
-from kms_service.service.rewrap.chain_keys import ChainRewrapper
+from kms_service.service.rewrap.chain_keys import AuditChainRewrapper
 from kms_service.service.rewrap.jobs import RotationService
 from kms_service.service.rewrap.row_mac_keys import RowMacKeyRewrapper
 from kms_service.service.rewrap.wallets import Rewrapper
@@ -234,7 +234,7 @@ def build(settings: Settings) -> Services:
             rotation_store,
             RotationWork(database),
             Rewrapper(kms, settings.rotation_calls_in_flight),
-            (ChainRewrapper(chain_key_store, kms), RowMacKeyRewrapper(row_mac_key_store, kms)),
+            (AuditChainRewrapper(chain_key_store, kms), RowMacKeyRewrapper(row_mac_key_store, kms)),
             pool,
             audit,
         ),

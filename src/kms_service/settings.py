@@ -123,7 +123,7 @@ class Settings(DatabaseSettings):
     def _credentials_can_be_had(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if (secret is None) != (info.data.get("aws_access_key_id") is None):
             raise ValueError("set both AWS_ACCESS_KEY_ID and this, or neither to use a role or profile")
-        if secret is None and (problem := _problem_of_the_chain()):
+        if secret is None and (problem := _problem_of_credentials()):
             raise ValueError(
                 "set AWS_ACCESS_KEY_ID and this, or give the process a role, a profile or a web identity "
                 f"({problem})"
@@ -272,7 +272,7 @@ def _problem(detail: Mapping[str, Any]) -> str:
     return f"{name.upper()}: {message[0].lower()}{message[1:]}"
 
 
-def _problem_of_the_chain() -> str | None:
+def _problem_of_credentials() -> str | None:
     import botocore.session  # noqa: PLC0415 # slow to load, and static keys need none of it
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 # as above
 

@@ -189,7 +189,7 @@ def test_rows_whose_chain_vanished_are_named(services: Services, database_url: s
         owner.execute("DELETE FROM audit_chains")
     findings = _verify(services).findings
     assert [finding.fault for finding in findings] == [Fault.CHAIN_REMOVED] * 2
-    assert findings[1].chain_id is not None, "whose rows lie there still"
+    assert findings[1].audit_chain_id is not None, "whose rows lie there still"
 
 
 @pytest.mark.usefixtures("log")

@@ -34,9 +34,9 @@ from kms_service import deadline
 from kms_service.crypto.material import DataKey, WrappedDek
 from kms_service.errors import IntegrityFailure, KmsServiceError, KmsThrottled, KmsUnavailable
 from kms_service.kms.aws import AwsKmsService
-from kms_service.kms.data_plane.chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.client import KmsClient, connect
 from kms_service.kms.data_plane.credentials import Credentials
+from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.signer import AccessKeys
 from kms_service.kms.errors import KmsAccessDenied, KmsCallNotMade, KmsKeyDisabled, KmsTimedOut
 from kms_service.kms.keys.health import KeyHealth

@@ -14,9 +14,9 @@ from typing import TypeVar
 import pytest
 
 from kms_service import deadline
-from kms_service.kms.data_plane import chain, credentials
-from kms_service.kms.data_plane.chain import Loaded, NoCredentials
+from kms_service.kms.data_plane import credentials, provider_chain
 from kms_service.kms.data_plane.credentials import HANGS, Credentials, fixed
+from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.signer import AccessKeys
 
 T = TypeVar("T")
@@ -251,7 +251,7 @@ def test_the_chain_finds_what_the_environment_has(machine: Path, monkeypatch: py
     assert not machine.exists()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
-    loaded = chain.walk("eu-central-1")
+    loaded = provider_chain.walk("eu-central-1")
     assert (loaded.keys.access_key_id, loaded.keys.session_token) == ("AKIDE", None)
     assert not loaded.expire_within(1e9)
     assert "canary" not in repr(loaded)
@@ -259,7 +259,7 @@ def test_the_chain_finds_what_the_environment_has(machine: Path, monkeypatch: py
 
 def test_a_programs_credentials_expire(machine: Path) -> None:
     _program(machine, _answer(timedelta(hours=1)))
-    loaded = chain.walk("eu-central-1")
+    loaded = provider_chain.walk("eu-central-1")
     assert (loaded.keys.access_key_id, loaded.keys.session_token) == ("AKIDP", "t")
     assert (loaded.expire_within(0), loaded.expire_within(3590), loaded.expire_within(3610)) == (
         False,
@@ -269,11 +269,11 @@ def test_a_programs_credentials_expire(machine: Path) -> None:
 
 
 def test_a_program_that_hangs_is_ended(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain, "PROCESS_SECONDS", 0.3)
+    monkeypatch.setattr(provider_chain, "PROCESS_SECONDS", 0.3)
     _program(machine, "exec sleep 60")
     started = time.monotonic()
     with pytest.raises(NoCredentials, match="TimeoutExpired"):
-        chain.walk("eu-central-1")
+        provider_chain.walk("eu-central-1")
     assert time.monotonic() - started < 10
 
 
@@ -284,7 +284,7 @@ def test_a_program_that_hangs_is_ended(machine: Path, monkeypatch: pytest.Monkey
 def test_what_a_program_says_goes_nowhere(machine: Path, script: str, name: str) -> None:
     _program(machine, script)
     with pytest.raises(NoCredentials) as failure:
-        chain.walk("eu-central-1")
+        provider_chain.walk("eu-central-1")
     assert failure.value.name == name
     assert "canary" not in f"{failure.value!r}"
     assert failure.value.__suppress_context__
@@ -293,7 +293,7 @@ def test_what_a_program_says_goes_nowhere(machine: Path, script: str, name: str)
 def test_a_machine_without_any_says_so(machine: Path) -> None:
     assert not machine.exists()
     with pytest.raises(NoCredentials, match="NoCredentialsError"):
-        chain.walk("eu-central-1")
+        provider_chain.walk("eu-central-1")
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_a_wrong_configuration_is_named(
     if profile is not None:
         monkeypatch.setenv("AWS_PROFILE", profile)
     with pytest.raises(NoCredentials, match=name):
-        chain.walk("eu-central-1")
+        provider_chain.walk("eu-central-1")
 
 
 def test_an_sts_that_hangs_is_waited_for_a_few_seconds(
@@ -328,5 +328,5 @@ def test_an_sts_that_hangs_is_waited_for_a_few_seconds(
         monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/serve")
         started = time.monotonic()
         with pytest.raises(NoCredentials, match="ReadTimeoutError"):
-            chain.walk("eu-central-1")
+            provider_chain.walk("eu-central-1")
         assert time.monotonic() - started < 6

@@ -17,7 +17,7 @@ from kms_service.crypto import audit_chain
 from kms_service.crypto.material import DataKey, WrappedDek
 from kms_service.service.audit.chains import Head, covered
 from kms_service.service.evidence.bundle import BundleWriter, SigningKey, Statement
-from kms_service.store.audit.rows import AuditRow, ChainRow
+from kms_service.store.audit.rows import AuditChainRow, AuditRow
 from kms_service.store.audit.trail import StoredRow
 
 KEY_ARN = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -29,13 +29,13 @@ UNTIL = datetime(2026, 12, 1, tzinfo=UTC)
 class MadeChain:
     """A chain with its rows and its MAC key."""
 
-    chain: ChainRow
+    chain: AuditChainRow
     key: DataKey
     rows: Sequence[StoredRow]
 
     @property
     def id(self) -> str:
-        return str(self.chain.chain_id)
+        return str(self.chain.audit_chain_id)
 
     def head(self, seq: int) -> Head:
         return Head(seq, self.rows[seq - 1].row.mac)
@@ -43,7 +43,7 @@ class MadeChain:
 
 def make_chain(number: int, rows: int) -> MadeChain:
     """A chain of so many rows, one a second."""
-    chain = ChainRow(
+    chain = AuditChainRow(
         uuid.uuid5(uuid.NAMESPACE_OID, str(number)),
         number,
         START,
@@ -54,7 +54,7 @@ def make_chain(number: int, rows: int) -> MadeChain:
     made, mac = [], audit_chain.START
     for seq in range(1, rows + 1):
         row = AuditRow(
-            chain_id=chain.chain_id,
+            audit_chain_id=chain.audit_chain_id,
             seq=seq,
             at=START + timedelta(seconds=seq),
             actor="checkout",
@@ -64,7 +64,7 @@ def make_chain(number: int, rows: int) -> MadeChain:
             wallet_address=None,
             request_id="",
             kms_key_id=KEY_ARN,
-            kms_request_id=str(uuid.uuid5(chain.chain_id, str(seq))),
+            kms_request_id=str(uuid.uuid5(chain.audit_chain_id, str(seq))),
             detail="dëtail" if seq % 2 else None,
             mac=b"",
         )

@@ -236,7 +236,7 @@ def test_heads_outside_tell_of_what_was_cut_off(tmp_path: Path, chains: list[Mad
         "event 7 of chain 1, id 1007, is not the one that a head"
         in verify(write_bundle(tmp_path / "e", chains, heads=other))[1]
     )
-    gone = {str(make_chain(9, 1).chain.chain_id): Head(1, bytes(32))}
+    gone = {str(make_chain(9, 1).chain.audit_chain_id): Head(1, bytes(32))}
     assert "a head outside tells of it" in verify(write_bundle(tmp_path / "f", chains, heads=gone))[1]
 
 

@@ -77,7 +77,7 @@ def test_the_newest_of_each_chain_is_read_back(place: HeadsPlace) -> None:
     place.keep([_head(ONE, 9), _head(OTHER, 3)])
     place.keep([_head(ONE, 10)])
     place.keep([_head(ONE, 100)])
-    assert sorted(place.read(), key=lambda head: head.chain_id) == [_head(ONE, 100), _head(OTHER, 3)]
+    assert sorted(place.read(), key=lambda head: head.audit_chain_id) == [_head(ONE, 100), _head(OTHER, 3)]
 
 
 def test_each_head_is_an_object_of_its_own(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_more_chains_than_a_page(s3: Any) -> None:
     place = BucketOfHeads(lambda: s3, BUCKET, f"many-{uuid.uuid4()}")
     heads = [_head(uuid.UUID(int=number), 1) for number in range(120)]
     place.keep(heads)
-    assert sorted(place.read(), key=lambda head: head.chain_id) == heads
+    assert sorted(place.read(), key=lambda head: head.audit_chain_id) == heads
 
 
 def test_a_place_that_is_away_says_so(s3: Any, tmp_path: Path) -> None:

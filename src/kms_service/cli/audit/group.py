@@ -145,7 +145,7 @@ def _facts(report: Report, heads: _Heads) -> dict[str, Any]:
 def _finding_facts(finding: Finding) -> dict[str, Any]:
     return {
         "fault": finding.fault.value,
-        "chain": None if finding.chain_id is None else str(finding.chain_id),
+        "chain": None if finding.audit_chain_id is None else str(finding.audit_chain_id),
         "number": finding.number,
         "seq": finding.seq,
         "id": finding.row_id,

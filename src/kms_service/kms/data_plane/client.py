@@ -14,12 +14,12 @@ from kms_service import __version__, deadline
 from kms_service.errors import KmsServiceError, KmsUnavailable
 from kms_service.kms import faults
 from kms_service.kms.calls import Call
-from kms_service.kms.data_plane import chain, replies, surroundings
+from kms_service.kms.data_plane import provider_chain, replies, surroundings
 from kms_service.kms.data_plane.attempts import ATTEMPT_SECONDS, Attempts, Failure
-from kms_service.kms.data_plane.chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.connection import Answer, NoAnswer
 from kms_service.kms.data_plane.credentials import Credentials, fixed
 from kms_service.kms.data_plane.hooks import Hooks
+from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.replies import Garbled, Reply
 from kms_service.kms.data_plane.signer import AccessKeys, Signer
 from kms_service.kms.data_plane.transport import Transport
@@ -44,7 +44,7 @@ def connect(settings: Settings) -> "KmsClient":
     """
     access_key_id, secret = settings.aws_access_key_id, settings.aws_secret_access_key
     if access_key_id is None or secret is None:
-        walk: Callable[[], Loaded] = partial(chain.walk, settings.aws_region)
+        walk: Callable[[], Loaded] = partial(provider_chain.walk, settings.aws_region)
     else:
         token = settings.aws_session_token
         revealed = None if token is None else token.get_secret_value()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from kms_service import deadline
-from kms_service.kms.data_plane.chain import Loaded, NoCredentials
+from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.signer import AccessKeys
 from kms_service.telemetry.logs import get_logger
 

@@ -20,7 +20,7 @@ from kms_service.crypto import audit_chain, envelope
 from kms_service.crypto.material import DataKey, WrappedDek
 from kms_service.errors import AuditUnavailable, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
-from kms_service.store.audit.rows import AuditRow, AuditStore, ChainRow, PlaceTaken
+from kms_service.store.audit.rows import AuditChainRow, AuditRow, AuditStore, PlaceTaken
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_evidence_logger, get_logger
 
@@ -75,11 +75,11 @@ class _Clock:
         return self.at + timedelta(seconds=time.monotonic() - self.seen)
 
 
-class Chain:
+class AuditChain:
     """One chain, in the hands of one task at a time."""
 
-    def __init__(self, chain_id: uuid.UUID, number: int, key: DataKey, now: datetime) -> None:
-        self.chain_id = chain_id
+    def __init__(self, audit_chain_id: uuid.UUID, number: int, key: DataKey, now: datetime) -> None:
+        self.audit_chain_id = audit_chain_id
         self.number = number
         # The database keeps its digest, and takes rows of this chain from nobody else.
         self.writer_key = secrets.token_bytes(_WRITER_KEY_BYTES)
@@ -91,7 +91,7 @@ class Chain:
     def link(self, event: Event, *, actor: str, request_id: str | None) -> AuditRow:
         """The next row of this chain: what happened, with its place, the database's time, and its MAC."""
         row = AuditRow(
-            chain_id=self.chain_id,
+            audit_chain_id=self.audit_chain_id,
             seq=self.head.seq + 1,
             at=self._clock.now(),
             actor=actor,
@@ -120,13 +120,13 @@ class Chain:
         if head is self.logged:
             return None
         evidence.info(
-            "audit_head", chain=str(self.chain_id), number=self.number, seq=head.seq, mac=head.mac.hex()
+            "audit_head", chain=str(self.audit_chain_id), number=self.number, seq=head.seq, mac=head.mac.hex()
         )
         self.logged = head
         return head
 
 
-class Chains:
+class AuditChains:
     """The chains of one process; as many as tasks ever wrote at once.
 
     Args:
@@ -139,8 +139,8 @@ class Chains:
         self._store = store
         self._pool = pool
         self._note = note
-        self._idle: list[Chain] = []
-        self._open: dict[uuid.UUID, Chain] = {}
+        self._idle: list[AuditChain] = []
+        self._open: dict[uuid.UUID, AuditChain] = {}
         self._opening = asyncio.Lock()
         self._begun = False
         self._key: tuple[DataKey, WrappedDek] | None = None
@@ -160,7 +160,7 @@ class Chains:
             pass
 
     @asynccontextmanager
-    async def borrowed(self) -> AsyncIterator[Chain]:
+    async def borrowed(self) -> AsyncIterator[AuditChain]:
         """A chain of this task's own until the block ends.
 
         An error inside leaves unknown what the head in the database is, so the chain is left to end. So it
@@ -176,7 +176,10 @@ class Chains:
         except PlaceTaken:
             metrics.audit_foreign_rows.inc()
             log.error(
-                "audit_foreign_row", chain=str(chain.chain_id), number=chain.number, seq=chain.head.seq + 1
+                "audit_foreign_row",
+                chain=str(chain.audit_chain_id),
+                number=chain.number,
+                seq=chain.head.seq + 1,
             )
             self._abandon(chain)
             raise
@@ -201,20 +204,20 @@ class Chains:
             log.warning("audit_chains_not_closed")  # where one fails, the others would wait in vain
         self.log_heads()
 
-    def _tell_head(self, chain: Chain) -> None:
+    def _tell_head(self, chain: AuditChain) -> None:
         head = chain.log_head()
         if head is not None and self._note is not None:
-            self._note(chain.chain_id, head)
+            self._note(chain.audit_chain_id, head)
 
-    def _living(self) -> Sequence[Chain]:
+    def _living(self) -> Sequence[AuditChain]:
         return tuple(self._open.values())
 
-    def _abandon(self, chain: Chain) -> None:
-        self._open.pop(chain.chain_id, None)
-        log.warning("audit_chain_abandoned", chain=str(chain.chain_id), number=chain.number)
+    def _abandon(self, chain: AuditChain) -> None:
+        self._open.pop(chain.audit_chain_id, None)
+        log.warning("audit_chain_abandoned", chain=str(chain.audit_chain_id), number=chain.number)
         self._tell_head(chain)
 
-    async def _new(self) -> Chain:
+    async def _new(self) -> AuditChain:
         # One at a time, or the tasks of one process would race for the next number.
         async with self._opening:
             try:
@@ -222,19 +225,19 @@ class Chains:
             except KmsServiceError as error:
                 raise AuditUnavailable from error
         self._begun = True
-        self._open[chain.chain_id] = chain
+        self._open[chain.audit_chain_id] = chain
         self._tell_head(chain)
         return chain
 
-    async def _opened(self) -> Chain:
+    async def _opened(self) -> AuditChain:
         key, wrapped = await self._mac_key()
         process = f"{socket.gethostname()[:150]}:{os.getpid()}"
         for _ in range(_OPENING_ATTEMPTS):
             number, now = await self._store.next_chain()
-            chain = Chain(uuid.uuid4(), number, key, now)
+            chain = AuditChain(uuid.uuid4(), number, key, now)
             event = Event(OPENED, kms_key_id=wrapped.key_arn, detail=opening_detail(number, process))
             row = chain.link(event, actor=ACTOR, request_id=None)
-            opened = ChainRow(chain.chain_id, number, row.at, process, wrapped)
+            opened = AuditChainRow(chain.audit_chain_id, number, row.at, process, wrapped)
             if await self._store.open_chain(opened, row, chain.writer_key):
                 chain.advance(row, now)
                 return chain

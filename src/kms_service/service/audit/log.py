@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from kms_service.errors import AuditUnavailable, DatabaseUnavailable, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
-from kms_service.service.audit.chains import OK, Chain, Chains, Event
+from kms_service.service.audit.chains import OK, AuditChain, AuditChains, Event
 from kms_service.service.audit.outside import HeadKeeper
 from kms_service.store.audit.rows import AuditRow, AuditStore, PlaceTaken
 from kms_service.store.wallets.find import EncryptedWallet
@@ -39,7 +39,7 @@ class AuditLog:
     def __init__(self, store: AuditStore, pool: KmsKeyPool, outside: HeadKeeper | None) -> None:
         self._store = store
         self._outside = outside
-        self._chains = Chains(store, pool, None if outside is None else outside.note)
+        self._chains = AuditChains(store, pool, None if outside is None else outside.note)
 
     @property
     def begun(self) -> bool:
@@ -65,7 +65,7 @@ class AuditLog:
             AuditUnavailable: the row may not be there, so whatever it is about must not leave.
         """
 
-        async def write(chain: Chain) -> None:
+        async def write(chain: AuditChain) -> None:
             row = _linked(chain, event)
             chain.advance(row, await self._store.append(row, chain.writer_key))
 
@@ -93,7 +93,7 @@ class AuditLog:
             AuditUnavailable: no chain could be opened; nothing was written.
         """
 
-        async def write(chain: Chain) -> datetime | None:
+        async def write(chain: AuditChain) -> datetime | None:
             row = _linked(chain, event)
             written = await self._store.append_with_wallet(row, chain.writer_key, wallet, made_at)
             if written is None:
@@ -112,7 +112,7 @@ class AuditLog:
             AuditUnavailable: no chain could be opened; nothing was written.
         """
 
-        async def write(chain: Chain) -> datetime:
+        async def write(chain: AuditChain) -> datetime:
             row = _linked(chain, event)
             at, now = await self._store.append_with_unsealing(row, chain.writer_key)
             chain.advance(row, now)
@@ -148,7 +148,7 @@ class AuditLog:
         if self._outside is not None:
             await self._outside.keep()
 
-    async def _on_a_chain(self, write: Callable[[Chain], Awaitable[Answer]]) -> Answer:
+    async def _on_a_chain(self, write: Callable[[AuditChain], Awaitable[Answer]]) -> Answer:
         # A foreign row in one chain stops nobody: nothing was written, so the next chain takes it.
         for _ in range(_ATTEMPTS):
             with suppress(PlaceTaken):
@@ -163,5 +163,5 @@ class AuditLog:
             await self._outside.keep()
 
 
-def _linked(chain: Chain, event: Event) -> AuditRow:
+def _linked(chain: AuditChain, event: Event) -> AuditRow:
     return chain.link(event, actor=context.actor.get() or "unknown", request_id=context.request_id.get())

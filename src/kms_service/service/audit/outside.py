@@ -23,9 +23,9 @@ class HeadKeeper:
         self._place = place
         self._due: dict[UUID, KeptHead] = {}
 
-    def note(self, chain_id: UUID, head: Head) -> None:
+    def note(self, audit_chain_id: UUID, head: Head) -> None:
         """Have this head kept the next time, in place of an older one of its chain."""
-        self._due[chain_id] = KeptHead(chain_id, head.seq, head.mac)
+        self._due[audit_chain_id] = KeptHead(audit_chain_id, head.seq, head.mac)
 
     async def keep(self) -> None:
         """Keep what is due; what could not be kept stays due. Never raises."""
@@ -40,8 +40,8 @@ class HeadKeeper:
             return
         metrics.audit_heads_kept.set(time.time())
         for head in due:
-            if self._due.get(head.chain_id) is head:
-                del self._due[head.chain_id]
+            if self._due.get(head.audit_chain_id) is head:
+                del self._due[head.audit_chain_id]
 
     async def read(self) -> dict[UUID, Head]:
         """The newest head of each chain.
@@ -49,4 +49,7 @@ class HeadKeeper:
         Raises:
             HeadsUnavailable: they cannot be read, so nobody can say whether an end was cut off.
         """
-        return {head.chain_id: Head(head.seq, head.mac) for head in await asyncio.to_thread(self._place.read)}
+        return {
+            head.audit_chain_id: Head(head.seq, head.mac)
+            for head in await asyncio.to_thread(self._place.read)
+        }

@@ -9,9 +9,9 @@ from kms_service.crypto.material import DataKey
 from kms_service.errors import IntegrityFailure, KmsKeyUnusable
 from kms_service.kms.aws import AwsKmsService
 from kms_service.service.audit.chains import CONTEXT, Head
-from kms_service.service.audit.walk import ChainWalk, Fault, Finding
+from kms_service.service.audit.walk import AuditChainWalk, Fault, Finding
 from kms_service.store.audit.chain_keys import AuditChainKeyStore
-from kms_service.store.audit.rows import ChainRow
+from kms_service.store.audit.rows import AuditChainRow
 from kms_service.store.audit.trail import AuditTrailStore
 
 _PAGE_CHAINS = 200
@@ -98,7 +98,7 @@ class AuditVerifier:
                 yield chain
                 continue
             report.chains += 1
-            finding = await self._walk(report, chain, since, heads.get(chain.chain_id), on_rows)
+            finding = await self._walk(report, chain, since, heads.get(chain.audit_chain_id), on_rows)
             if finding is not None:
                 yield finding
         async for missing in self._without_log(report):
@@ -109,7 +109,7 @@ class AuditVerifier:
     async def _walk(
         self,
         report: Report,
-        chain: ChainRow,
+        chain: AuditChainRow,
         since: datetime | None,
         logged: Head | None,
         on_rows: Callable[[int], None],
@@ -120,12 +120,12 @@ class AuditVerifier:
             return _about(chain, Fault.CHAIN_CHANGED, "does not open: its row in audit_chains was changed")
         except KmsKeyUnusable as error:
             return _about(chain, Fault.CHAIN_UNCHECKED, f"cannot be checked: KMS says {error.reason}")
-        walk = ChainWalk(self._store, chain, key, on_rows)
+        walk = AuditChainWalk(self._store, chain, key, on_rows)
         finding = await walk.run(since, logged)
         report.unclosed += not walk.closed
         return finding
 
-    async def _chains(self) -> AsyncIterator[ChainRow | Finding]:
+    async def _chains(self) -> AsyncIterator[AuditChainRow | Finding]:
         number = 0
         # Before the chains, so that none that is opened meanwhile seems to be missing.
         given = await self._store.last_number()
@@ -143,15 +143,15 @@ class AuditVerifier:
         async for found in self._unnumbered():
             yield found
 
-    async def _unnumbered(self) -> AsyncIterator[ChainRow | Finding]:
-        chain_id = await self._store.chain_with_rows(after=None)
-        while chain_id is not None:
-            chain = await self._store.chain(chain_id)
+    async def _unnumbered(self) -> AsyncIterator[AuditChainRow | Finding]:
+        audit_chain_id = await self._store.chain_with_rows(after=None)
+        while audit_chain_id is not None:
+            chain = await self._store.chain(audit_chain_id)
             if chain is None:
-                yield _missing(chain_id, None)
+                yield _missing(audit_chain_id, None)
             elif chain.number is None or chain.number < 1:
                 yield chain
-            chain_id = await self._store.chain_with_rows(after=chain_id)
+            audit_chain_id = await self._store.chain_with_rows(after=audit_chain_id)
 
     async def _without_log(self, report: Report) -> AsyncIterator[Finding]:
         # A token is recorded before anybody can use it.
@@ -160,19 +160,19 @@ class AuditVerifier:
             yield Finding(Fault.CHAIN_REMOVED, None, None, None, None, says)
 
     async def _logged_only(self, heads: Mapping[uuid.UUID, Head]) -> AsyncIterator[Finding]:
-        for chain_id in heads:
-            if await self._store.chain(chain_id) is None:
-                says = f"chain {chain_id} was removed: the log stream tells of it"
-                yield Finding(Fault.CHAIN_REMOVED, chain_id, None, None, None, says)
+        for audit_chain_id in heads:
+            if await self._store.chain(audit_chain_id) is None:
+                says = f"chain {audit_chain_id} was removed: the log stream tells of it"
+                yield Finding(Fault.CHAIN_REMOVED, audit_chain_id, None, None, None, says)
 
-    async def key(self, chain: ChainRow) -> DataKey:
+    async def key(self, chain: AuditChainRow) -> DataKey:
         """The MAC key of a chain, a secret of the caller, as it is wrapped now.
 
         Raises:
             IntegrityFailure: it does not open: the row of the chain was changed.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable, DatabaseUnavailable: it cannot be had.
         """
-        wrapped = await self._chain_keys.newest(chain.chain_id) or chain.mac_key
+        wrapped = await self._chain_keys.newest(chain.audit_chain_id) or chain.mac_key
         if wrapped.blob not in self._keys:
             if len(self._keys) >= _KEYS_KEPT:
                 self._keys.clear()
@@ -180,9 +180,11 @@ class AuditVerifier:
         return self._keys[wrapped.blob]
 
 
-def _missing(chain_id: uuid.UUID | None, number: int | None) -> Finding:
-    name = f"chain {number}" if number else f"the chain of rows with chain_id {chain_id}"
-    return Finding(Fault.CHAIN_REMOVED, chain_id, number, None, None, f"{name} was removed from audit_chains")
+def _missing(audit_chain_id: uuid.UUID | None, number: int | None) -> Finding:
+    name = f"chain {number}" if number else f"the chain of rows with chain_id {audit_chain_id}"
+    return Finding(
+        Fault.CHAIN_REMOVED, audit_chain_id, number, None, None, f"{name} was removed from audit_chains"
+    )
 
 
 def _gap(first: int, last: int) -> Finding:
@@ -199,5 +201,5 @@ def _given_out(first: int, last: int) -> Finding:
     return Finding(Fault.CHAIN_REMOVED, None, first, None, None, says)
 
 
-def _about(chain: ChainRow, fault: Fault, says: str) -> Finding:
-    return Finding(fault, chain.chain_id, chain.number, None, None, f"chain {chain.number} {says}")
+def _about(chain: AuditChainRow, fault: Fault, says: str) -> Finding:
+    return Finding(fault, chain.audit_chain_id, chain.number, None, None, f"chain {chain.number} {says}")

@@ -10,7 +10,7 @@ from kms_service.crypto import audit_chain
 from kms_service.crypto.audit_chain import BrokenLink
 from kms_service.crypto.material import DataKey
 from kms_service.service.audit.chains import CLOSED, OPENED, Head, covered, opening_detail
-from kms_service.store.audit.rows import AuditRow, ChainRow
+from kms_service.store.audit.rows import AuditChainRow, AuditRow
 from kms_service.store.audit.trail import AuditTrailStore, StoredRow
 
 PAGE_ROWS = 1000
@@ -42,14 +42,14 @@ class Finding:
     """
 
     fault: Fault
-    chain_id: uuid.UUID | None
+    audit_chain_id: uuid.UUID | None
     number: int | None
     seq: int | None
     row_id: int | None
     says: str
 
 
-class ChainWalk:
+class AuditChainWalk:
     """One walk along one chain, in pages, so that memory does not grow with the chain.
 
     Attributes:
@@ -58,7 +58,7 @@ class ChainWalk:
     """
 
     def __init__(
-        self, store: AuditTrailStore, chain: ChainRow, key: DataKey, on_rows: Callable[[int], None]
+        self, store: AuditTrailStore, chain: AuditChainRow, key: DataKey, on_rows: Callable[[int], None]
     ) -> None:
         self._store = store
         self._chain = chain
@@ -82,10 +82,10 @@ class ChainWalk:
         return missing or await self._first_fault(logged) or self._cut(logged)
 
     async def _skip_to(self, since: datetime) -> Finding | None:
-        trusted = await self._store.last_before(self._chain.chain_id, since) - 1
+        trusted = await self._store.last_before(self._chain.audit_chain_id, since) - 1
         if trusted < 1:
             return None
-        found = await self._store.rows(self._chain.chain_id, after=trusted - 1, limit=1)
+        found = await self._store.rows(self._chain.audit_chain_id, after=trusted - 1, limit=1)
         if not found or found[0].row.seq != trusted:
             return self._finding(Fault.REMOVED, trusted, None)
         self.head, self._last_id = Head(trusted, found[0].row.mac), found[0].id
@@ -111,7 +111,7 @@ class ChainWalk:
         return None
 
     async def _rows(self, after: int, on_rows: Callable[[int], None]) -> AsyncIterator[StoredRow]:
-        while page := await self._store.rows(self._chain.chain_id, after=after, limit=PAGE_ROWS):
+        while page := await self._store.rows(self._chain.audit_chain_id, after=after, limit=PAGE_ROWS):
             on_rows(len(page))
             for stored in page:
                 yield stored
@@ -136,7 +136,7 @@ class ChainWalk:
             before = await self._mac_before(displaced.seq, displaced.mac)
             genuine = self._follows(before, replace(row, seq=displaced.seq))
             return Fault.REORDERED if genuine else Fault.INSERTED
-        last = not await self._store.rows(self._chain.chain_id, after=row.seq, limit=1)
+        last = not await self._store.rows(self._chain.audit_chain_id, after=row.seq, limit=1)
         return Fault.CHANGED_OR_INSERTED if last else Fault.CHANGED
 
     async def _displaced(self) -> AuditRow | None:
@@ -150,7 +150,7 @@ class ChainWalk:
     async def _mac_before(self, seq: int, otherwise: bytes) -> bytes:
         if seq == self.head.seq + 2:
             return otherwise
-        found = await self._store.rows(self._chain.chain_id, after=seq - 2, limit=1)
+        found = await self._store.rows(self._chain.audit_chain_id, after=seq - 2, limit=1)
         return found[0].row.mac if found else otherwise
 
     def _follows(self, previous: bytes, row: AuditRow) -> bool:
@@ -164,14 +164,14 @@ class ChainWalk:
         chain = self._chain
         event = "" if row_id is None else f" (event {row_id})"
         says = f"row {seq} of chain {chain.number}{event} {_SAYS[fault]}"
-        return Finding(fault, chain.chain_id, chain.number, seq, row_id, says)
+        return Finding(fault, chain.audit_chain_id, chain.number, seq, row_id, says)
 
 
 def _silent(_rows: int) -> None:
     """Rows that are read once more are not counted again."""
 
 
-def _opens(chain: ChainRow, first: AuditRow) -> bool:
+def _opens(chain: AuditChainRow, first: AuditRow) -> bool:
     if chain.number is None:
         return first.action != OPENED
     told = (first.action, first.detail, first.at, first.kms_key_id)

@@ -13,7 +13,7 @@ from kms_service.service.audit.verify import AuditVerifier, Report
 from kms_service.service.evidence.cloudtrail import files_in, read_calls
 from kms_service.service.evidence.ledger import Ledger, LostAnswer, ToldRequest
 from kms_service.service.evidence.reconcile import Reconciliation, Window, reconcile
-from kms_service.service.evidence.rows import ChainRows, all_chains
+from kms_service.service.evidence.rows import AuditChainReader, all_chains
 from kms_service.service.evidence.told import told_by
 from kms_service.store.audit.trail import AuditTrailStore, StoredRow
 
@@ -129,8 +129,8 @@ class CloudTrailReconciler:
         keys, waiting = set(), _Waiting(ledger)
         async for chain in all_chains(self._store):
             keys.add(chain.mac_key.key_arn)
-            rows = ChainRows(self._store, chain, since, _END)
-            end = broken(chain.chain_id)
+            rows = AuditChainReader(self._store, chain, since, _END)
+            end = broken(chain.audit_chain_id)
             await rows.skip()
             async for stored in rows.read(on_done):
                 if end is not None and stored.row.seq >= end:
@@ -169,4 +169,6 @@ def _broken(report: Report) -> Callable[[UUID], int | None]:
     """Answers the first place of a chain that is not as it was written; 0 where that is the whole chain."""
     if report.found > len(report.findings):
         return lambda _: 0  # not all are known, so none is believed
-    return {each.chain_id: each.seq or 0 for each in report.findings if each.chain_id is not None}.get
+    return {
+        each.audit_chain_id: each.seq or 0 for each in report.findings if each.audit_chain_id is not None
+    }.get

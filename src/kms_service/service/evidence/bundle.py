@@ -17,7 +17,7 @@ from typing import IO, Any
 from kms_service.crypto.audit_chain import START
 from kms_service.crypto.material import WrappedDek
 from kms_service.service.audit.chains import CLOSED, Head, covered
-from kms_service.store.audit.rows import ChainRow
+from kms_service.store.audit.rows import AuditChainRow
 from kms_service.store.audit.trail import StoredRow
 
 FORMAT = "kms-service-evidence/1"
@@ -90,7 +90,7 @@ class Statement:
 class _Part:
     """A chain under way: the hash and the head of what was written of it."""
 
-    chain: ChainRow
+    chain: AuditChainRow
     wrapped: WrappedDek
     before: Head
     last: int
@@ -109,7 +109,7 @@ class _Part:
     def facts(self, *, continues: bool) -> dict[str, Any]:
         """The chain's line in chains.jsonl."""
         return {
-            "chain": str(self.chain.chain_id),
+            "chain": str(self.chain.audit_chain_id),
             "number": self.chain.number,
             "openedAt": self.chain.opened_at.isoformat(timespec="microseconds"),
             "process": self.chain.process,
@@ -141,7 +141,7 @@ class BundleWriter:
         self._events = 0
         self._stream = _Member(self._archive, "events.jsonl")
 
-    def begin_chain(self, chain: ChainRow, wrapped: WrappedDek, before: Head) -> None:
+    def begin_chain(self, chain: AuditChainRow, wrapped: WrappedDek, before: Head) -> None:
         """Let the events that follow be of this chain.
 
         Args:

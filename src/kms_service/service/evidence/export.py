@@ -16,7 +16,7 @@ from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.audit.verify import AuditVerifier
 from kms_service.service.evidence import verify as verifier
 from kms_service.service.evidence.bundle import BundleWriter, SigningKey, Statement
-from kms_service.service.evidence.rows import ChainRows, all_chains
+from kms_service.service.evidence.rows import AuditChainReader, all_chains
 from kms_service.store.audit.chain_keys import AuditChainKeyStore
 from kms_service.store.audit.trail import AuditTrailStore
 
@@ -130,7 +130,7 @@ class EvidenceExport:
         """
         await self._audit.record(Event("audit.release_mac_keys", detail=reason))
         return {
-            str(chain.chain_id): (await self._verifier.key(chain)).reveal().hex()
+            str(chain.audit_chain_id): (await self._verifier.key(chain)).reveal().hex()
             async for chain in all_chains(self._store)
         }
 
@@ -140,8 +140,8 @@ class EvidenceExport:
         events = chains = 0
         async for chain in all_chains(self._store):
             chains += 1
-            rows = ChainRows(self._store, chain, wanted.since, wanted.until)
-            wrapped = await self._chain_keys.newest(chain.chain_id) or chain.mac_key
+            rows = AuditChainReader(self._store, chain, wanted.since, wanted.until)
+            wrapped = await self._chain_keys.newest(chain.audit_chain_id) or chain.mac_key
             writer.begin_chain(chain, wrapped, await rows.skip())
             async for stored in rows.read(on_rows):
                 writer.add(stored)

@@ -5,29 +5,29 @@ from datetime import datetime
 
 from kms_service.crypto.audit_chain import START
 from kms_service.service.audit.chains import Head
-from kms_service.store.audit.rows import ChainRow
+from kms_service.store.audit.rows import AuditChainRow
 from kms_service.store.audit.trail import AuditTrailStore, StoredRow
 
 _PAGE_CHAINS = 200
 _PAGE_ROWS = 1000
 
 
-async def all_chains(store: AuditTrailStore) -> AsyncIterator[ChainRow]:
+async def all_chains(store: AuditTrailStore) -> AsyncIterator[AuditChainRow]:
     """Every chain that has a row in `audit_chains`: by number, then those of the version before numbers."""
     number = 0
     while page := await store.chains(after=number, limit=_PAGE_CHAINS):
         for chain in page:
             number = chain.number or number
             yield chain
-    chain_id = await store.chain_with_rows(after=None)
-    while chain_id is not None:
-        found = await store.chain(chain_id)
+    audit_chain_id = await store.chain_with_rows(after=None)
+    while audit_chain_id is not None:
+        found = await store.chain(audit_chain_id)
         if found is not None and found.number is None:
             yield found
-        chain_id = await store.chain_with_rows(after=chain_id)
+        audit_chain_id = await store.chain_with_rows(after=audit_chain_id)
 
 
-class ChainRows:
+class AuditChainReader:
     """The rows of one chain from `since` on and before `until`.
 
     Attributes:
@@ -35,10 +35,10 @@ class ChainRows:
     """
 
     def __init__(
-        self, store: AuditTrailStore, chain: ChainRow, since: datetime | None, until: datetime
+        self, store: AuditTrailStore, chain: AuditChainRow, since: datetime | None, until: datetime
     ) -> None:
         self._store = store
-        self._chain_id = chain.chain_id
+        self._audit_chain_id = chain.audit_chain_id
         self._since = since
         self._until = until
         self._before = Head(0, START)
@@ -46,8 +46,8 @@ class ChainRows:
 
     async def skip(self) -> Head:
         """Pass over the rows before `since`, and answer the last of them; place 0 where there is none."""
-        place = 0 if self._since is None else await self._store.last_before(self._chain_id, self._since)
-        found = await self._store.rows(self._chain_id, after=place - 1, limit=1) if place else ()
+        place = 0 if self._since is None else await self._store.last_before(self._audit_chain_id, self._since)
+        found = await self._store.rows(self._audit_chain_id, after=place - 1, limit=1) if place else ()
         if found:
             self._before = Head(found[0].row.seq, found[0].row.mac)
         return self._before
@@ -55,7 +55,7 @@ class ChainRows:
     async def read(self, on_rows: Callable[[int], None]) -> AsyncIterator[StoredRow]:
         """The rows in order of their place; `on_rows` is told how many were read just now."""
         after = self._before.seq
-        while page := await self._store.rows(self._chain_id, after=after, limit=_PAGE_ROWS):
+        while page := await self._store.rows(self._audit_chain_id, after=after, limit=_PAGE_ROWS):
             on_rows(len(page))
             for stored in page:
                 if stored.row.at >= self._until:

@@ -154,7 +154,7 @@ def encoded(field: object) -> bytes:
     return b"\x01" + len(data).to_bytes(4, "big") + data
 
 
-class Chain:
+class ExportedChain:
     """One chain on its way through events.jsonl."""
 
     def __init__(self, told: Json, key: bytes | None) -> None:
@@ -226,11 +226,11 @@ def lines(folder: Path, name: str, findings: Findings) -> Iterator[Json]:
                 findings.add(f"{name} line {number} cannot be read", name)
 
 
-def read_chains(folder: Path, keys: dict[str, bytes] | None, findings: Findings) -> dict[str, Chain]:
+def read_chains(folder: Path, keys: dict[str, bytes] | None, findings: Findings) -> dict[str, ExportedChain]:
     """The chains by id, with the heads that were kept outside, and with MAC keys if there are any."""
     chains = {}
     for told in lines(folder, "chains.jsonl", findings):
-        chain = chains[told["chain"]] = Chain(told, None if keys is None else keys.get(told["chain"]))
+        chain = chains[told["chain"]] = ExportedChain(told, None if keys is None else keys.get(told["chain"]))
         if keys is not None and chain.key is None:
             findings.add(f"{chain.name} has no key among the MAC keys", chain.name)
     for head in lines(folder, "heads.jsonl", findings):
@@ -241,7 +241,7 @@ def read_chains(folder: Path, keys: dict[str, bytes] | None, findings: Findings)
     return chains
 
 
-def check_events(folder: Path, chains: dict[str, Chain], findings: Findings) -> int:
+def check_events(folder: Path, chains: dict[str, ExportedChain], findings: Findings) -> int:
     """Do steps 3 and 4, and answer how many events there are."""
     events = 0
     for events, event in enumerate(lines(folder, "events.jsonl", findings), 1):

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from kms_service.kms.aws import AwsKmsService
 from kms_service.service.audit.chains import CONTEXT
-from kms_service.store.audit.chain_keys import AuditChainKeyStore, ChainKey
+from kms_service.store.audit.chain_keys import AuditChainKey, AuditChainKeyStore
 
 
-class ChainRewrapper:
+class AuditChainRewrapper:
     """Moves chains' MAC keys to other KMS keys by kms:ReEncrypt (invariant 7)."""
 
     def __init__(self, store: AuditChainKeyStore, kms: AwsKmsService) -> None:
@@ -30,6 +30,6 @@ class ChainRewrapper:
             for key in page:
                 destination = secrets.choice(destinations)
                 rewrapped = await self._kms.re_encrypt(key.wrapped, CONTEXT, destination, CONTEXT)
-                await self._store.add(ChainKey(key.chain_id, rewrapped.dek))
+                await self._store.add(AuditChainKey(key.audit_chain_id, rewrapped.dek))
                 moved += 1
         return moved

@@ -15,7 +15,7 @@ from contextlib import suppress
 from kms_service.errors import AuditUnavailable, IntegrityFailure, KmsError, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
-from kms_service.service.rewrap.chain_keys import ChainRewrapper
+from kms_service.service.rewrap.chain_keys import AuditChainRewrapper
 from kms_service.service.rewrap.row_mac_keys import RowMacKeyRewrapper
 from kms_service.service.rewrap.wallets import Rewrapper, Rewrapping
 from kms_service.store.rewrap.batches import Batch, DueWallet, FailedWallet, LeaseLost, Round
@@ -45,7 +45,7 @@ class RotationWorker:
         store: RotationStore,
         work: RotationWork,
         rewrapper: Rewrapper,
-        mac_keys: Sequence[ChainRewrapper | RowMacKeyRewrapper],
+        mac_keys: Sequence[AuditChainRewrapper | RowMacKeyRewrapper],
         pool: KmsKeyPool,
         audit: AuditLog,
     ) -> None:

@@ -30,10 +30,10 @@ _FIRST = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
-class ChainKey:
+class AuditChainKey:
     """A chain's MAC key as it is wrapped now."""
 
-    chain_id: UUID
+    audit_chain_id: UUID
     wrapped: WrappedDek
 
 
@@ -46,21 +46,23 @@ class AuditChainKeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def under(self, keys: Sequence[str], *, after: UUID = _FIRST, limit: int = 100) -> list[ChainKey]:
+    async def under(
+        self, keys: Sequence[str], *, after: UUID = _FIRST, limit: int = 100
+    ) -> list[AuditChainKey]:
         """MAC keys that one of these key ARNs wraps now, in order of chain id, those behind `after`."""
         parameters = {"keys": list(keys), "after": after, "limit": limit}
         async with self._database.connection() as connection:
             return [
-                ChainKey(row[0], WrappedDek(row[1], row[2], row[3]))
+                AuditChainKey(row[0], WrappedDek(row[1], row[2], row[3]))
                 for row in await connection.execute(_UNDER, parameters)
             ]
 
-    async def newest(self, chain_id: UUID) -> WrappedDek | None:
+    async def newest(self, audit_chain_id: UUID) -> WrappedDek | None:
         """The chain's MAC key as it was last wrapped anew, or None."""
         columns = audit_chain_keys.c
         statement = (
             select(columns.kms_key_id, columns.kms_region, columns.wrapped_mac_key)
-            .where(columns.chain_id == chain_id)
+            .where(columns.audit_chain_id == audit_chain_id)
             .order_by(columns.wrapped_at.desc())
             .limit(1)
         )
@@ -68,10 +70,10 @@ class AuditChainKeyStore:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else WrappedDek(row[0], row[1], row[2])
 
-    async def add(self, key: ChainKey) -> None:
+    async def add(self, key: AuditChainKey) -> None:
         """Have this wrapped key stand in for the chain's from now on."""
         statement = insert(audit_chain_keys).values(
-            chain_id=key.chain_id,
+            audit_chain_id=key.audit_chain_id,
             wrapped_at=func.clock_timestamp(),
             wrapped_mac_key=key.wrapped.blob,
             kms_key_id=key.wrapped.key_arn,

@@ -23,7 +23,7 @@ from kms_service.store.wallets.find import EncryptedWallet
 class AuditRow:
     """One link of a chain, complete with its MAC; `at` is UTC."""
 
-    chain_id: UUID
+    audit_chain_id: UUID
     seq: int
     at: datetime
     actor: str
@@ -43,13 +43,13 @@ class PlaceTaken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class ChainRow:
+class AuditChainRow:
     """A chain: its place among all, who writes it, and its MAC key under KMS.
 
     `number` is None for chains of the version before numbers.
     """
 
-    chain_id: UUID
+    audit_chain_id: UUID
     number: int | None
     opened_at: datetime
     process: str
@@ -72,7 +72,7 @@ class AuditStore:
             number, now = (await connection.execute(_NEXT_CHAIN)).one()
         return number, now
 
-    async def open_chain(self, chain: ChainRow, first: AuditRow, writer_key: bytes) -> bool:
+    async def open_chain(self, chain: AuditChainRow, first: AuditRow, writer_key: bytes) -> bool:
         """Insert a chain and its first row together; False when another took its number."""
         parameters = {
             **_columns(first, writer_key),

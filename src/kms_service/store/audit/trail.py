@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Row, Select, exists, func, select
 
 from kms_service.crypto.material import WrappedDek
-from kms_service.store.audit.rows import AuditRow, ChainRow
+from kms_service.store.audit.rows import AuditChainRow, AuditRow
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import audit_chain_numbers, audit_chains, audit_events, tokens
 
@@ -53,7 +53,7 @@ class AuditTrailStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def chains(self, *, after: int, limit: int) -> Sequence[ChainRow]:
+    async def chains(self, *, after: int, limit: int) -> Sequence[AuditChainRow]:
         """Numbered chains in order of their number, those behind number `after`."""
         statement = (
             select(audit_chains)
@@ -72,30 +72,32 @@ class AuditTrailStore:
             ).scalar_one_or_none()
         return last
 
-    async def chain(self, chain_id: UUID) -> ChainRow | None:
+    async def chain(self, audit_chain_id: UUID) -> AuditChainRow | None:
         """One chain, or None."""
         async with self._database.connection() as connection:
             row = (
-                await connection.execute(select(audit_chains).where(audit_chains.c.chain_id == chain_id))
+                await connection.execute(
+                    select(audit_chains).where(audit_chains.c.audit_chain_id == audit_chain_id)
+                )
             ).one_or_none()
         return None if row is None else _chain(row)
 
-    async def rows(self, chain_id: UUID, *, after: int, limit: int) -> Sequence[StoredRow]:
+    async def rows(self, audit_chain_id: UUID, *, after: int, limit: int) -> Sequence[StoredRow]:
         """Rows of a chain in order of their place, those behind place `after`."""
         statement = (
             select(audit_events.c.id, *_ROW)
-            .where(audit_events.c.chain_id == chain_id, audit_events.c.seq > after)
+            .where(audit_events.c.audit_chain_id == audit_chain_id, audit_events.c.seq > after)
             .order_by(audit_events.c.seq)
             .limit(limit)
         )
         async with self._database.connection() as connection:
             return [_stored(row) for row in await connection.execute(statement)]
 
-    async def last_before(self, chain_id: UUID, since: datetime) -> int:
+    async def last_before(self, audit_chain_id: UUID, since: datetime) -> int:
         """The place of the last row of a chain that is older than `since`; 0 when none is."""
         statement = (
             select(audit_events.c.seq)
-            .where(audit_events.c.chain_id == chain_id, audit_events.c.at < since)
+            .where(audit_events.c.audit_chain_id == audit_chain_id, audit_events.c.at < since)
             .order_by(audit_events.c.seq.desc())
             .limit(1)
         )
@@ -104,9 +106,9 @@ class AuditTrailStore:
 
     async def chain_with_rows(self, *, after: UUID | None) -> UUID | None:
         """The next chain id that has rows, in order of ids; one index probe, however many rows it has."""
-        statement = select(audit_events.c.chain_id).order_by(audit_events.c.chain_id).limit(1)
+        statement = select(audit_events.c.audit_chain_id).order_by(audit_events.c.audit_chain_id).limit(1)
         if after is not None:
-            statement = statement.where(audit_events.c.chain_id > after)
+            statement = statement.where(audit_events.c.audit_chain_id > after)
         async with self._database.connection() as connection:
             return (await connection.execute(statement)).scalar_one_or_none()
 
@@ -151,6 +153,6 @@ def _stored(row: Row[Any]) -> StoredRow:
     return StoredRow(row.id, AuditRow(*(getattr(row, name) for name in _ROW_FIELDS)))
 
 
-def _chain(row: Row[Any]) -> ChainRow:
+def _chain(row: Row[Any]) -> AuditChainRow:
     wrapped = WrappedDek(row.kms_key_id, row.kms_region, row.wrapped_mac_key)
-    return ChainRow(row.chain_id, row.number, row.opened_at, row.process, wrapped)
+    return AuditChainRow(row.audit_chain_id, row.number, row.opened_at, row.process, wrapped)

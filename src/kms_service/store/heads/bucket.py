@@ -32,7 +32,7 @@ class BucketOfHeads:
     def keep(self, heads: Sequence[KeptHead]) -> None:
         """As `HeadsPlace.keep`."""
         for head in heads:
-            key = f"{self._prefix}{head.chain_id}/{head.name}"
+            key = f"{self._prefix}{head.audit_chain_id}/{head.name}"
             self._ask("put_object", Key=key, Body=head.body, ContentType="application/json")
 
     def read(self) -> list[KeptHead]:

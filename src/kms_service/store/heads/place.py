@@ -26,7 +26,7 @@ class HeadsUnavailable(KmsServiceError):
 class KeptHead:
     """The last row of a chain that was known to be committed: its place, and its MAC of 32 bytes."""
 
-    chain_id: UUID
+    audit_chain_id: UUID
     seq: int
     mac: bytes
 
@@ -38,7 +38,12 @@ class KeptHead:
     @property
     def body(self) -> bytes:
         """The same as JSON, for people."""
-        told = {"event": "audit_head", "chain": str(self.chain_id), "seq": self.seq, "mac": self.mac.hex()}
+        told = {
+            "event": "audit_head",
+            "chain": str(self.audit_chain_id),
+            "seq": self.seq,
+            "mac": self.mac.hex(),
+        }
         return json.dumps(told).encode()
 
 
@@ -79,7 +84,7 @@ class FolderOfHeads:
         """As `HeadsPlace.keep`."""
         try:
             for head in heads:
-                path = self._folder / str(head.chain_id) / head.name
+                path = self._folder / str(head.audit_chain_id) / head.name
                 path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 if not path.exists():
                     path.write_bytes(head.body)

@@ -86,7 +86,7 @@ wallet_imports = Table(
 audit_chains = Table(
     "audit_chains",
     metadata,
-    Column("chain_id", Uuid, primary_key=True),
+    Column("chain_id", Uuid, key="audit_chain_id", primary_key=True),
     Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("process", String(200), nullable=False),
     Column("wrapped_mac_key", LargeBinary, nullable=False),
@@ -112,7 +112,7 @@ audit_events = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     # No foreign key: its check would lock the chain's row at every insert, and the MAC binds harder.
-    Column("chain_id", Uuid, nullable=False),
+    Column("chain_id", Uuid, key="audit_chain_id", nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
     Column("actor", String(64), nullable=False),
@@ -125,7 +125,7 @@ audit_events = Table(
     Column("kms_request_id", String(128)),
     Column("detail", String(1024)),
     Column("mac", LargeBinary, nullable=False),
-    UniqueConstraint("chain_id", "seq"),
+    UniqueConstraint("audit_chain_id", "seq"),
     Index("ix_audit_events_user_id_id", "user_id", "id"),
     Index("ix_audit_events_actor_id", "actor", "id"),
     Index("ix_audit_events_at", "at", postgresql_using="brin"),
@@ -243,7 +243,7 @@ key_materials = Table(
 audit_chain_keys = Table(
     "audit_chain_keys",
     metadata,
-    Column("chain_id", Uuid, primary_key=True),
+    Column("chain_id", Uuid, key="audit_chain_id", primary_key=True),
     Column("wrapped_at", DateTime(timezone=True), primary_key=True),
     Column("wrapped_mac_key", LargeBinary, nullable=False),
     Column("kms_key_id", String(255, collation="C"), nullable=False),

@@ -113,7 +113,7 @@ WalletsField = Annotated[
     PlainValidator(_wallets),
     WithJsonSchema({"anyOf": [{"const": ANY}, _object_schema("userIds"), _object_schema("prefixes")]}),
 ]
-Chains = Annotated[
+ChainIds = Annotated[
     Anything | frozenset[int], PlainValidator(_set_of(_chain)), WithJsonSchema(_list_schema(_CHAIN))
 ]
 Addresses = Annotated[

@@ -10,7 +10,7 @@ from kms_service.service.policies.language.calls import Call, ConstraintField, C
 from kms_service.service.policies.language.constraints import ANY
 from kms_service.service.policies.language.lists import (
     Addresses,
-    Chains,
+    ChainIds,
     MaxBytes,
     MessagePrefixes,
     Recipients,
@@ -56,7 +56,7 @@ class Domain(Criteria):
 
     name: Texts
     version: Texts = ANY
-    chain_id: Chains
+    chain_id: ChainIds
     verifying_contract: Addresses
 
 
@@ -79,7 +79,7 @@ class TransactionRule(_Rule):
     """Transactions on some chains to some recipients, with bounds on value, fee and what is called."""
 
     action: Literal["sign.transaction"]
-    chain_ids: Chains
+    chain_ids: ChainIds
     to: Recipients
     value: ConstraintField
     fee: ConstraintField
@@ -104,7 +104,7 @@ class AuthorizationRule(_CountingRule):
     """EIP-7702 authorisations of some delegates on some chains; chain 0 is all chains at once."""
 
     action: Literal["sign.authorization"]
-    chain_ids: Chains
+    chain_ids: ChainIds
     delegates: Addresses
 
 
