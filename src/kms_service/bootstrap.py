@@ -11,9 +11,10 @@ from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.control_plane.administration import KeyAdministration
 from kms_service.kms.control_plane.client import ControlPlane, s3_client
 from kms_service.kms.control_plane.signing import KmsSigner
-from kms_service.kms.data_plane.client import connect
 from kms_service.kms.keys.health import KeyHealth
 from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.regions.routes import connect_regions
+from kms_service.kms.regions.watch import WATCH_SECONDS, RegionWatch
 from kms_service.service.access.authenticate import LAST_USE_SECONDS, Authenticator
 from kms_service.service.access.tokens import TokenService
 from kms_service.service.audit.log import BEGIN_SECONDS, AuditLog
@@ -169,8 +170,8 @@ class Services:
 def build(settings: Settings) -> Services:
     """All objects of a process, wired; no I/O yet."""
     database = open_database(settings, connections=settings.database_connections)
-    health = KeyHealth(_calls_under_one_key(settings))
-    kms = AwsKmsService(connect(settings), settings.aws_region, health)
+    health = KeyHealth(settings.calls_under_one_key)
+    kms = AwsKmsService(connect_regions(settings), health)
     pool = KmsKeyPool(kms, settings.aliases, health)
     row_mac_key_store = RowMacKeyStore(database)
     row_macs = RowMacs(row_mac_key_store, kms, pool)
@@ -261,6 +262,7 @@ def build(settings: Settings) -> Services:
             Repeating("readiness", PROBE_SECONDS, readiness.probe),
             Repeating("pool refresh", settings.pool_refresh_seconds, pool.refresh),
             Repeating("pool healing", HEALING_SECONDS, pool.heal),
+            Repeating("regions", WATCH_SECONDS, RegionWatch(kms.regions, settings.aliases[0]).look),
             Repeating("row MAC keys", ROW_MAC_SECONDS, row_macs.heal),
             Repeating("row MAC key care", TENDING_SECONDS, row_macs.tend),
             Repeating("shared state", POLL_SECONDS, shared_state.poll),
@@ -293,8 +295,3 @@ def _emf(settings: Settings) -> tuple[Repeating, ...]:
 def _overviews(settings: Settings, overviews: Overviews) -> tuple[Repeating, ...]:
     # Also while nobody looks: what is shown when something is away has to be known before.
     return (Repeating("overview", READ_SECONDS, overviews.read),) if settings.console_enabled else ()
-
-
-def _calls_under_one_key(settings: Settings) -> int:
-    # Half of the places, rounded down, stay for the other keys when one hangs; a lone key has no others.
-    return settings.max_in_flight if settings.kms_key_pool_size == 1 else (settings.max_in_flight + 1) // 2

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -23,41 +22,24 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from kms_service.aws_settings import problems_of_botocore
 from kms_service.database_settings import DatabaseSettings
 from kms_service.errors import SettingsError
+from kms_service.kms_settings import KmsSettings, http_url
 from kms_service.laptop import LOCAL_FOLDER_VARIABLE
-from kms_service.loopback import is_loopback
 from kms_service.tls import makes_a_server
 
 # Of a stop, past the longest request.
 GRACE_SECONDS = 2
+# An attempt in each Region takes three at most, and the database has to answer before and after.
+LEAST_SECONDS_WITH_FALLBACK = 8
 USER_ID = r"^[A-Za-z0-9._:@-]{1,128}$"
 _ADVICE = "Set them in the environment or in .env; .env.example explains every setting."
 
-_REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
 _PLACE = re.compile(r"(file://)?/[^\0]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\0]*)?", re.ASCII)
-_HOST = re.compile(r"[A-Za-z0-9:._-]+", re.ASCII)
-
-
-def _endpoint(url: str) -> str:
-    parts = _split(url)
-    if parts is None or parts.scheme not in {"http", "https"} or not _HOST.fullmatch(parts.hostname or ""):
-        raise ValueError("must be an http(s) URL")
-    return url
 
 
 def _place(url: str) -> str:
     if not _PLACE.fullmatch(url):
         raise ValueError("must be an absolute path, or s3://bucket/prefix")
     return url
-
-
-def _split(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 # it is parsed when it is read
-    except ValueError:
-        # The parser's own words quote the URL, password and all.
-        return None
-    return parts
 
 
 def _readable(path: Path | None) -> Path | None:
@@ -69,23 +51,14 @@ def _readable(path: Path | None) -> Path | None:
     return path
 
 
-def _region(name: str) -> str:
-    if not _REGION.fullmatch(name):
-        raise ValueError("must be a Region's name, such as eu-central-1")
-    return name
-
-
-class Settings(DatabaseSettings):
+class Settings(KmsSettings):
     """Everything that can be set; each field's variable is its name in capitals, each default is below."""
 
-    aws_region: Annotated[str, AfterValidator(_region)]
     aws_access_key_id: str | None = None
     aws_secret_access_key: Annotated[SecretStr | None, Field(validate_default=True)] = None
     aws_session_token: SecretStr | None = None
-    aws_endpoint_url_kms: Annotated[str, AfterValidator(_endpoint)] | None = None
-    aws_endpoint_url_s3: Annotated[str, AfterValidator(_endpoint)] | None = None
-    aws_endpoint_url_sts: Annotated[str, AfterValidator(_endpoint)] | None = None
-    kms_endpoint_allow_http: Annotated[bool, Field(validate_default=True)] = False
+    aws_endpoint_url_s3: Annotated[str, AfterValidator(http_url)] | None = None
+    aws_endpoint_url_sts: Annotated[str, AfterValidator(http_url)] | None = None
     kms_key_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
     kms_key_alias_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9/_-]{1,200}$")] = "Empressa-wallet-key"
     host: Annotated[str, Field(validation_alias=AliasChoices("host", "kms_service_host"))] = "127.0.0.1"
@@ -101,7 +74,7 @@ class Settings(DatabaseSettings):
     audit_heads_seconds: Annotated[float, Field(ge=1, le=3600)] = 30
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
     keep_alive_seconds: Annotated[float, Field(ge=1, le=3600)] = 75
-    request_deadline_seconds: Annotated[float, Field(ge=4, le=120)] = 10
+    request_deadline_seconds: Annotated[float, Field(ge=4, le=120, validate_default=True)] = 10
     rotation_worker_enabled: bool = True
     rotation_calls_in_flight: Annotated[int, Field(ge=1, le=256)] = 16
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
@@ -130,22 +103,15 @@ class Settings(DatabaseSettings):
             )
         return secret
 
-    @field_validator("kms_endpoint_allow_http")
+    @field_validator("request_deadline_seconds")
     @classmethod
-    def _plain_http_stays_on_this_machine(cls, allowed: bool, info: ValidationInfo) -> bool:
-        url = urlsplit(info.data.get("aws_endpoint_url_kms") or "https://")
-        if url.scheme == "http" and not allowed and not is_loopback(url.hostname or ""):
+    def _two_regions_need_time(cls, seconds: float, info: ValidationInfo) -> float:
+        if info.data.get("kms_fallback_region") is not None and seconds < LEAST_SECONDS_WITH_FALLBACK:
             raise ValueError(
-                "plain http in AWS_ENDPOINT_URL_KMS would carry DEKs over the network; "
-                "use https there, or set this to true for a stand-in"
+                f"must be at least {LEAST_SECONDS_WITH_FALLBACK} with KMS_FALLBACK_REGION: one Region is "
+                "waited for before the other is asked"
             )
-        return allowed
-
-    @property
-    def uses_kms_stand_in(self) -> bool:
-        """Whether the KMS endpoint is on this machine: no AWS account is behind it, and no key policy."""
-        host = urlsplit(self.aws_endpoint_url_kms or "").hostname
-        return host is not None and is_loopback(host)
+        return seconds
 
     @field_validator("metrics_port")
     @classmethod
@@ -182,6 +148,14 @@ class Settings(DatabaseSettings):
     def finish_seconds(self) -> float:
         """How long the requests under way may take to end once a stop has begun: past the longest."""
         return self.request_deadline_seconds + GRACE_SECONDS
+
+    @property
+    def calls_under_one_key(self) -> int:
+        """How many calls under one key may be in flight.
+
+        Half of the places, rounded down, stay for the other keys when one hangs; a lone key has no others.
+        """
+        return self.max_in_flight if self.kms_key_pool_size == 1 else (self.max_in_flight + 1) // 2
 
     @property
     def aliases(self) -> tuple[str, ...]:

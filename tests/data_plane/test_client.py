@@ -38,14 +38,26 @@ from kms_service.kms.data_plane.client import KmsClient, connect
 from kms_service.kms.data_plane.credentials import Credentials
 from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.signer import AccessKeys
-from kms_service.kms.errors import KmsAccessDenied, KmsCallNotMade, KmsKeyDisabled, KmsTimedOut
+from kms_service.kms.errors import (
+    KmsAccessDenied,
+    KmsCallNotMade,
+    KmsKeyDisabled,
+    KmsRegionFault,
+    KmsTimedOut,
+)
 from kms_service.kms.keys.health import KeyHealth
+from kms_service.kms.regions.region import Region
+from kms_service.kms.regions.routes import Regions, connect_regions
 from kms_service.telemetry import logs, metrics
 from wiring import settings_for
 
 T = TypeVar("T")
 CONTEXT = {"purpose": "wallet-dek", "wallet_address": "0x0"}
 DEK = bytes(range(200, 232))
+
+
+def _regions(client: KmsClient) -> Regions:
+    return Regions(Region(client), None, when_throttled=False, hedge=None)
 
 
 @dataclass
@@ -65,7 +77,7 @@ class Setting:
     ) -> T:
         async def scenario() -> T:
             settings = settings_for("postgresql://localhost/none", self.kms)
-            aws = AwsKmsService(client or connect(settings), settings.aws_region, KeyHealth(self.width))
+            aws = AwsKmsService(_regions(client or connect(settings)), KeyHealth(self.width))
             try:
                 return await act(aws)
             finally:
@@ -115,13 +127,13 @@ def test_a_dek_goes_there_and_back(setting: Setting) -> None:
 # fault: (error of a Decrypt, its requests), (error of an Encrypt, its requests)
 Outcome = tuple[type[Exception], str, int]
 OUTCOMES: list[tuple[Fault, Outcome, Outcome]] = [
-    (Status(500), (KmsUnavailable, "500", 3), (KmsUnavailable, "500", 1)),
-    (Status(503), (KmsUnavailable, "503", 3), (KmsUnavailable, "503", 1)),
+    (Status(500), (KmsRegionFault, "500", 3), (KmsRegionFault, "500", 1)),
+    (Status(503), (KmsRegionFault, "503", 3), (KmsRegionFault, "503", 1)),
     (Status(302), (KmsUnavailable, "302", 1), (KmsUnavailable, "302", 1)),
     (Status(429), (KmsThrottled, "429", 3), (KmsThrottled, "429", 3)),
-    (Reset(), (KmsUnavailable, "ConnectionClosedError", 3), (KmsUnavailable, "ConnectionClosedError", 1)),
-    (LostReply(), (KmsUnavailable, "ConnectionClosedError", 3), (KmsUnavailable, "ConnectionClosedError", 1)),
-    (Truncated(), (KmsUnavailable, "ConnectionClosedError", 3), (KmsUnavailable, "ConnectionClosedError", 1)),
+    (Reset(), (KmsRegionFault, "ConnectionClosedError", 3), (KmsRegionFault, "ConnectionClosedError", 1)),
+    (LostReply(), (KmsRegionFault, "ConnectionClosedError", 3), (KmsRegionFault, "ConnectionClosedError", 1)),
+    (Truncated(), (KmsRegionFault, "ConnectionClosedError", 3), (KmsRegionFault, "ConnectionClosedError", 1)),
     (Hang(), (KmsTimedOut, "ReadTimeoutError", 1), (KmsTimedOut, "ReadTimeoutError", 1)),
     (Garbage(), (KmsUnavailable, "garbled reply", 1), (KmsUnavailable, "garbled reply", 1)),
     (Empty(), (KmsUnavailable, "garbled reply", 1), (KmsUnavailable, "garbled reply", 1)),
@@ -132,8 +144,8 @@ OUTCOMES: list[tuple[Fault, Outcome, Outcome]] = [
     ),
     (
         Error("KMSInternalException"),
-        (KmsUnavailable, "KMSInternalException", 3),
-        (KmsUnavailable, "KMSInternalException", 1),
+        (KmsRegionFault, "KMSInternalException", 3),
+        (KmsRegionFault, "KMSInternalException", 1),
     ),
     (
         Error("AccessDeniedException"),
@@ -325,7 +337,7 @@ def test_connections_are_kept(setting: Setting) -> None:
     async def act(aws: AwsKmsService) -> int:
         for _ in range(20):
             await aws.decrypt(dek, CONTEXT)
-        line = aws._client._line
+        line = aws.regions.home._client._line
         assert line is not None
         return len(line.transport._idle)
 
@@ -441,7 +453,7 @@ def test_no_dek_is_logged_whatever_happens_in_debug_mode(setting: Setting) -> No
         loop.slow_callback_duration = 0.0
         loop.set_exception_handler(lambda _loop, context: said.append(repr(context)))
         settings = settings_for("postgresql://localhost/none", setting.kms)
-        aws = AwsKmsService(connect(settings), settings.aws_region, KeyHealth(8))
+        aws = AwsKmsService(connect_regions(settings), KeyHealth(8))
         faults: list[Fault] = [FlippedPlaintext(), ShortPlaintext(), *(each[0] for each in OUTCOMES)]
         for fault in faults:
             if isinstance(fault, Hang):

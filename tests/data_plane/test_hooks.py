@@ -13,11 +13,11 @@ from pydantic import SecretStr
 
 from kms_service.crypto import envelope
 from kms_service.kms.aws import AwsKmsService
-from kms_service.kms.data_plane.client import connect
 from kms_service.kms.data_plane.hooks import Hooks
 from kms_service.kms.errors import KmsKeyMissing
 from kms_service.kms.keys.health import KeyHealth
 from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.regions.routes import connect_regions
 from kms_service.settings import Settings
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ SETTINGS = Settings(
 def _with_kms(act: Callable[[AwsKmsService, KmsKeyPool], Awaitable[T]]) -> T:
     async def run() -> T:
         health = KeyHealth(4)
-        kms = AwsKmsService(connect(SETTINGS), SETTINGS.aws_region, health)
+        kms = AwsKmsService(connect_regions(SETTINGS), health)
         try:
             return await act(kms, KmsKeyPool(kms, SETTINGS.aliases, health))
         finally:

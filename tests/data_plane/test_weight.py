@@ -6,12 +6,12 @@ import sys
 _PROGRAM = """
 import asyncio, sys
 from pydantic import SecretStr
+from kms_service.kms.regions.routes import connect_regions
 from kms_service.crypto.material import WrappedDek
 from kms_service.errors import KmsUnavailable
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.control_plane.administration import KeyAdministration
 from kms_service.kms.control_plane.client import ControlPlane
-from kms_service.kms.data_plane.client import connect
 from kms_service.kms.keys.health import KeyHealth
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.settings import Settings
@@ -24,7 +24,7 @@ async def serve():
     )
     KeyAdministration(ControlPlane(settings))
     health = KeyHealth(4)
-    kms = AwsKmsService(connect(settings), settings.aws_region, health)
+    kms = AwsKmsService(connect_regions(settings), health)
     await KmsKeyPool(kms, settings.aliases, health).refresh()
     arn = "arn:aws:kms:eu-central-1:111122223333:key/a"
     try:

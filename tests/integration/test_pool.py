@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import pytest
@@ -16,7 +16,6 @@ from kms_service.crypto.material import WrappedDek
 from kms_service.deadline import within
 from kms_service.errors import KmsKeyUnusable, KmsThrottled, KmsUnavailable, NoUsableKey
 from kms_service.kms.aws import AwsKmsService, Rotation
-from kms_service.kms.data_plane.client import connect
 from kms_service.kms.keys.circuit import CircuitState
 from kms_service.kms.keys.health import KeyHealth
 from kms_service.kms.keys.pool import (
@@ -28,6 +27,9 @@ from kms_service.kms.keys.pool import (
     KmsKeyPool,
     UnknownKey,
 )
+from kms_service.kms.regions.routes import connect_regions
+from kms_service.local.kms.faults import Exchange
+from kms_service.local.kms.protocol import Reply
 from wiring import settings_for
 
 CONTEXT = {"purpose": "wallet-dek", "wallet_address": "0x0"}
@@ -73,7 +75,7 @@ def _pool(size: int) -> Iterator[Pool]:
         kms.add_pool("Empressa-wallet-key", size)
         settings = settings_for("postgresql://localhost/none", kms)
         health = KeyHealth(4, clock)
-        aws = AwsKmsService(connect(settings), settings.aws_region, health)
+        aws = AwsKmsService(connect_regions(settings), health)
         try:
             pool = KmsKeyPool(aws, settings.aliases[:size], health, clock)
             complete(pool.refresh())
@@ -244,7 +246,7 @@ def test_a_key_that_was_missing_at_start_is_found_later(three: Pool) -> None:
     with KmsEndpoint() as kms:
         settings = settings_for("postgresql://localhost/none", kms)
         health = KeyHealth(4, three.clock)
-        aws = AwsKmsService(connect(settings), settings.aws_region, health)
+        aws = AwsKmsService(connect_regions(settings), health)
         pool = KmsKeyPool(aws, (FIRST,), health, three.clock)
         complete(pool.refresh())
         assert pool.reasons == {FIRST: "NotFoundException"}
@@ -302,12 +304,17 @@ def test_a_key_in_another_state_does_not(three: Pool, state: str) -> None:
     assert (three.key().status, three.key().reason) == (KeyStatus.UNAVAILABLE, state)
 
 
+async def _of_another_region(exchange: Exchange) -> Reply:
+    reply = exchange.perform()
+    return replace(reply, body=reply.body.replace(b":eu-central-1:", b":us-east-1:"))
+
+
 def test_a_key_of_another_region_is_refused_by_name_before_anything_is_wrapped() -> None:
-    with KmsEndpoint(region="us-east-1") as kms:
+    with KmsEndpoint() as kms, kms.on("DescribeKey").answer(_of_another_region):
         kms.add_pool("Empressa-wallet-key", 1)
         settings = settings_for("postgresql://localhost/none", kms, kms_key_pool_size=1)
         health = KeyHealth(4)
-        aws = AwsKmsService(connect(settings), "eu-central-1", health)
+        aws = AwsKmsService(connect_regions(settings), health)
         pool = KmsKeyPool(aws, settings.aliases, health)
         complete(pool.refresh())
         assert pool.reasons == {FIRST: "is a key of us-east-1, not of eu-central-1"}

@@ -13,6 +13,7 @@ from kms_service.api.console.words import age, ago, clock, listed, rate, span
 from kms_service.kms.aws import Rotation as KeyRotation
 from kms_service.kms.keys.circuit import CircuitState
 from kms_service.kms.keys.pool import DescribedKey, KeyMode, KeyStatus
+from kms_service.kms.regions.routes import RegionRole, RegionState
 from kms_service.service.overview import Overview, Part
 from kms_service.service.pool.state import PoolKey, PoolState
 from kms_service.store.pool.census import KeyCensus
@@ -24,6 +25,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)  # a day that is never today
 WELL = DescribedKey(
     "alias/pool-1", "arn:1", KeyStatus.ACTIVE, "", NOW, rotation=KeyRotation(True, 365, NOW), told_at=NOW
 )
+HOME = [RegionState("eu-central-1", RegionRole.PRIMARY, CircuitState.CLOSED, "", None)]
 QUIET = Recent(300, Counts(100, 0), {}, Counts(100, 0), {}, {}, frozenset(), 0, 0, [])
 JOB = Rotation(
     uuid4(), RotationStatus.COMPLETED, False, ["arn:1"], None, ["arn:2"], 10, "night-call", NOW, NOW, NOW,
@@ -38,7 +40,8 @@ def _overview(*infos: DescribedKey, of_each: int = 10, **changes: Any) -> Overvi
             NOW,
             "host",
             keys,
-            Part(PoolState(keys, []), NOW),
+            HOME,
+            Part(PoolState(keys, [], HOME), NOW),
             Part(None, NOW),
             Part(None, NOW),
             Part([], NOW),
@@ -62,7 +65,16 @@ UNUSABLE = replace(WELL, alias="alias/pool-2", status=KeyStatus.PENDING_DELETION
 DENIED = replace(
     WELL, status=KeyStatus.UNAVAILABLE, reason="AccessDeniedException", circuit=CircuitState.OPEN
 )
+AWAY = [
+    RegionState("eu-central-1", RegionRole.PRIMARY, CircuitState.OPEN, "ReadTimeoutError", NOW),
+    RegionState("eu-west-1", RegionRole.FALLBACK, CircuitState.CLOSED, "", None),
+]
 TELLING: dict[str, tuple[Overview, Level, str]] = {
+    "a Region away": (
+        _overview(regions=AWAY),
+        Level.WARN,
+        "KMS in eu-central-1 (the primary Region) does not serve since",
+    ),
     "database away": (_overview(database_away_since=NOW), Level.BAD, "The database has not answered since"),
     "schema": (_overview(schema_behind=True), Level.BAD, "The schema is behind this version."),
     "sealed": (
@@ -98,7 +110,7 @@ TELLING: dict[str, tuple[Overview, Level, str]] = {
         "pool-1 was pointed at another key; before, it was arn:0.",
     ),
     "outside": (
-        _overview(wallets=Part(PoolState([], [KeyCensus("arn:9", None, 7, None, None)]), NOW)),
+        _overview(wallets=Part(PoolState([], [KeyCensus("arn:9", None, 7, None, None)], HOME), NOW)),
         Level.WARN,
         "7 wallets are under keys outside the pool.",
     ),

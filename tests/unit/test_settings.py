@@ -305,3 +305,27 @@ def test_a_good_config_file_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
     monkeypatch.setenv("AWS_PROFILE", "custody")
     load_settings(None)
+
+
+def test_a_second_region_is_off_unless_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(None).kms_fallback_region is None
+    monkeypatch.setenv("KMS_FALLBACK_REGION", "eu-west-1")
+    monkeypatch.setenv("KMS_FALLBACK_ENDPOINT_URL", "https://kms.eu-west-1.internal")
+    settings = load_settings(None)
+    assert (settings.kms_fallback_region, settings.kms_hedging) == ("eu-west-1", False)
+
+
+def test_a_second_region_is_another_one_and_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KMS_FALLBACK_REGION", "eu-central-1")
+    assert _names() == ["KMS_FALLBACK_REGION"]
+    monkeypatch.setenv("KMS_FALLBACK_REGION", "eu-west-1")
+    monkeypatch.setenv("REQUEST_DEADLINE_SECONDS", "6")
+    assert _names() == ["REQUEST_DEADLINE_SECONDS"]
+    monkeypatch.setenv("KMS_FALLBACK_ENDPOINT_URL", "http://kms.internal")
+    assert _names() == ["KMS_ENDPOINT_ALLOW_HTTP", "REQUEST_DEADLINE_SECONDS"]
+
+
+@pytest.mark.parametrize("name", ["KMS_HEDGING", "KMS_FALLBACK_WHEN_THROTTLED"])
+def test_what_is_about_a_second_region_needs_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "true")
+    assert _names() == [name]

@@ -16,9 +16,16 @@ class Wrapped:
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
-    """A plaintext DEK, a secret of the caller's frame (invariant 1), and the KMS request that opened it."""
+    """A plaintext DEK, a secret of the caller's frame (invariant 1), and what opened it.
+
+    Attributes:
+        dek: the secret.
+        key_arn: of the key, in the Region that answered.
+        request_id: the KMS request.
+    """
 
     dek: DataKey
+    key_arn: str
     request_id: str | None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from kms_service.crypto.material import DEK_BYTES, DataKey, WrappedDek
-from kms_service.errors import IntegrityFailure, KmsUnavailable
+from kms_service.errors import IntegrityFailure, KmsKeyUnusable, KmsUnavailable
 from kms_service.kms import calls
 from kms_service.kms.answers import (
     UNSUPPORTED_ROTATION,
@@ -20,11 +20,12 @@ from kms_service.kms.answers import (
     Wrapped,
 )
 from kms_service.kms.calls import Call
-from kms_service.kms.data_plane.client import GARBLED, KmsClient
+from kms_service.kms.data_plane.client import GARBLED
 from kms_service.kms.data_plane.replies import Garbled
 from kms_service.kms.errors import KmsCallNotMade, KmsUnsupported
 from kms_service.kms.keys import arn
 from kms_service.kms.keys.health import KeyHealth
+from kms_service.kms.regions.routes import Regions, Served
 from kms_service.telemetry.metrics import OTHER
 
 __all__ = [
@@ -45,29 +46,31 @@ _OPENING = frozenset({"Decrypt", "ReEncrypt"})
 
 
 class AwsKmsService:
-    """The KMS calls of one process. Belongs to one event loop, and owns the client.
+    """The KMS calls of one process. Belongs to one event loop, and owns the Regions.
 
     A call ends within the request's deadline: no attempt starts that could outlive it. Throttling is retried
     with botocore's standard back-off. A call that timed out is not: others would wait behind it. An Encrypt
     that fails otherwise is not either, since the pool has nine other keys to try. `health` learns from every
     Encrypt and Decrypt, and may refuse one that would only wait.
+
+    A multi-Region key is one key to all of this, whichever Region an ARN of it names, and whichever answers.
     """
 
-    def __init__(self, client: KmsClient, region: str, health: KeyHealth) -> None:
-        self._client = client
-        self._region = region
+    def __init__(self, regions: Regions, health: KeyHealth) -> None:
+        self.regions = regions
+        """Those that are asked."""
         self._health = health
         self._labels: dict[str, str] = {}
 
     @property
     def region(self) -> str:
-        """The Region of all keys that this process uses."""
-        return self._region
+        """The Region that is asked first; the keys of the pool are known by their ARNs in it."""
+        return self.regions.home.name
 
     @property
     def credentials_problem(self) -> str | None:
         """Why there are no valid credentials, so that no call is made; None while there are."""
-        return self._client.credentials_problem
+        return self.regions.credentials_problem
 
     def label(self, key_arn: str, alias: str) -> None:
         """Call this key by its alias in metrics from now on."""
@@ -75,7 +78,7 @@ class AwsKmsService:
 
     async def close(self) -> None:
         """End all connections, for good."""
-        await self._client.close()
+        await self.regions.close()
 
     async def encrypt(self, key_arn: str, dek: DataKey, context: Mapping[str, str]) -> Wrapped:
         """Wrap a DEK under exactly this key (kms:Encrypt).
@@ -84,21 +87,22 @@ class AwsKmsService:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: nothing was wrapped that anybody keeps.
         """
         # A create checks all that an opening will.
-        if arn.region(key_arn) != self._region:
+        if arn.region(key_arn) != self.region:
             raise KmsCallNotMade("key of another Region", key_arn)
         async with self._health.wrapping(key_arn):
             with self._call("Encrypt", key_arn, context["purpose"]) as call:
-                reply = await self._client.ask(
+                served = await self.regions.ask(
                     call,
                     key_arn,
                     {"KeyId": key_arn, "Plaintext": _text(dek.reveal()), "EncryptionContext": dict(context)},
                 )
+                reply, used = served.reply, _used(key_arn, served)
                 blob = reply.blob("CiphertextBlob")
-                if reply.text("KeyId") != key_arn:
+                if reply.text("KeyId") != used:
                     raise KmsUnavailable("reply names another key", key_arn, reply.request_id)
                 if not 0 < len(blob) <= MAX_BLOB_BYTES:
                     raise KmsUnavailable("reply holds no ciphertext", key_arn, reply.request_id)
-        return Wrapped(WrappedDek(key_arn, self._region, blob), reply.request_id)
+        return Wrapped(WrappedDek(used, served.region, blob), reply.request_id)
 
     async def decrypt(self, wrapped: WrappedDek, context: Mapping[str, str]) -> Unwrapped:
         """Unwrap a DEK, naming its key, and distrust the reply (kms:Decrypt; invariant 4).
@@ -106,14 +110,15 @@ class AwsKmsService:
         Raises:
             IntegrityFailure: the stored key id is no ARN of the stored Region, the blob is empty or too long,
                 KMS says it was not made by this key and context, or the reply names another key or has not
-                32 bytes.
+                32 bytes. The ARN in it may differ from the row's in the Region alone, and only where that is
+                the Region asked and the key a multi-Region one.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
         _check_stored(wrapped)
-        key_arn = wrapped.key_arn
+        key_arn = arn.in_region(wrapped.key_arn, self.region)
         async with self._health.opening(key_arn):
             with self._call("Decrypt", key_arn, context["purpose"]) as call:
-                reply = await self._client.ask(
+                served = await self.regions.ask(
                     call,
                     key_arn,
                     {
@@ -122,12 +127,13 @@ class AwsKmsService:
                         "EncryptionContext": dict(context),
                     },
                 )
-                if reply.text("KeyId") != key_arn:
+                reply, used = served.reply, _used(key_arn, served)
+                if reply.text("KeyId") != used:
                     raise IntegrityFailure("reply names another key", reply.request_id)
                 plaintext = reply.blob("Plaintext")
                 if len(plaintext) != DEK_BYTES:
                     raise IntegrityFailure("dek length", reply.request_id)
-        return Unwrapped(DataKey(plaintext), reply.request_id)
+        return Unwrapped(DataKey(plaintext), used, reply.request_id)
 
     async def re_encrypt(
         self,
@@ -149,7 +155,7 @@ class AwsKmsService:
         """
         _check_stored(wrapped)
         with self._call("ReEncrypt", wrapped.key_arn, source_context["purpose"]) as call:
-            reply = await self._client.ask(
+            served = await self.regions.ask(
                 call,
                 wrapped.key_arn,
                 {
@@ -160,25 +166,40 @@ class AwsKmsService:
                     "DestinationEncryptionContext": dict(destination_context),
                 },
             )
-            if (reply.text("SourceKeyId"), reply.text("KeyId")) != (wrapped.key_arn, destination_key_arn):
+            reply, source = served.reply, _used(wrapped.key_arn, served)
+            destination = _used(destination_key_arn, served)
+            if (reply.text("SourceKeyId"), reply.text("KeyId")) != (source, destination):
                 raise IntegrityFailure("reply names other keys", reply.request_id)
             blob = reply.blob("CiphertextBlob")
             if not 0 < len(blob) <= MAX_BLOB_BYTES or blob == wrapped.blob:
                 raise IntegrityFailure("reply holds no new ciphertext", reply.request_id)
             material = reply.text_or_none("DestinationKeyMaterialId")
-        return Rewrapped(WrappedDek(destination_key_arn, self._region, blob), material, reply.request_id)
+        return Rewrapped(WrappedDek(destination, served.region, blob), material, reply.request_id)
 
     async def describe(self, key: str) -> KeyMetadata:
-        """What KMS says of an ARN or `alias/…` (kms:DescribeKey).
+        """What KMS says of an ARN or `alias/…` (kms:DescribeKey), as a key of the first Region.
+
+        Where the second Region answers in its place, only a replica's word counts, and no refusal: an alias
+        that is missing there says nothing of the key here.
 
         Raises:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
         with self._call("DescribeKey", key) as call:
-            reply = (await self._client.ask(call, key, {"KeyId": key})).within("KeyMetadata")
+            try:
+                served = await self.regions.ask(call, key, {"KeyId": key})
+            except KmsKeyUnusable as error:
+                if call.region != self.region and not key.startswith("arn:"):
+                    raise KmsUnavailable(f"{error.reason} in {call.region}", key, call.request_id) from None
+                raise
+            reply = served.reply.within("KeyMetadata")
             key_arn = reply.text("Arn")
             if not arn.is_key(key_arn):
                 raise KmsUnavailable("reply describes no key", key, reply.request_id)
+            if served.region != self.region:
+                if not arn.is_multi_region(key_arn):
+                    raise KmsUnavailable(f"another key in {served.region}", key, reply.request_id)
+                key_arn = arn.in_region(key_arn, self.region)
             return KeyMetadata(
                 key_arn,
                 state=reply.text("KeyState"),
@@ -196,7 +217,7 @@ class AwsKmsService:
         """
         try:
             with self._call("GetKeyRotationStatus", key_arn) as call:
-                reply = await self._client.ask(call, key_arn, {"KeyId": key_arn})
+                reply = (await self.regions.ask(call, key_arn, {"KeyId": key_arn})).reply
                 return Rotation(
                     reply.flag("KeyRotationEnabled"),
                     reply.number("RotationPeriodInDays"),
@@ -215,7 +236,7 @@ class AwsKmsService:
         dated: list[KeyMaterial] = []
         with self._call("ListKeyRotations", key_arn) as call:
             while True:
-                page = await self._client.ask(call, key_arn, members)
+                page = (await self.regions.ask(call, key_arn, members)).reply
                 dated += [
                     KeyMaterial(each.text_or_none("KeyMaterialId"), each.time("RotationDate"))
                     for each in page.each("Rotations")
@@ -227,9 +248,12 @@ class AwsKmsService:
         later = [each for each in dated if each.current_since is not None]
         return first[:1] + sorted(later, key=lambda each: str(each.current_since))
 
+    def _label(self, key: str) -> str:
+        return self._labels.get(arn.in_region(key, self.region), OTHER)
+
     @contextmanager
     def _call(self, operation: str, key: str, purpose: str = calls.ADMINISTRATION) -> Iterator[Call]:
-        with calls.measured(operation, self._labels.get(key, OTHER), purpose) as call:
+        with calls.measured(operation, self._label(key), purpose) as call:
             try:
                 yield call
             except Garbled:
@@ -239,6 +263,11 @@ class AwsKmsService:
                     raise
                 # There is no stored ciphertext that could be at fault.
                 raise KmsUnavailable(error.reason, key, error.kms_request_id) from None
+
+
+def _used(key_arn: str, served: Served) -> str:
+    """The one ARN that a reply may name for this key."""
+    return arn.in_region(key_arn, served.region)
 
 
 def _check_stored(wrapped: WrappedDek) -> None:

@@ -24,7 +24,7 @@ CANCELLED = "cancelled"
 
 @dataclass(slots=True)
 class Call:
-    """A call under way: how many HTTP requests it has sent, and the id that KMS gave the last one."""
+    """A call under way: how many HTTP requests it has sent, the id that KMS gave the last one, and where."""
 
     operation: str
     key: str
@@ -32,6 +32,7 @@ class Call:
     started: float = field(default_factory=time.perf_counter)
     requests: int = 0
     request_id: str | None = None
+    region: str | None = None
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -69,6 +70,8 @@ def measured(operation: str, key: str, purpose: str) -> Iterator[Call]:
             _count(call, outcome)
             if span is not None and call.request_id is not None:
                 span.set_attribute("aws.request_id", call.request_id)
+            if span is not None and call.region is not None:
+                span.set_attribute("cloud.region", call.region)
 
 
 def _count(call: Call, outcome: str) -> None:

@@ -4,7 +4,9 @@ They are kinds of `errors.KmsUnavailable` and `errors.KmsKeyUnusable`, and are a
 
 KmsUnavailable
 ├── KmsCallNotMade     nothing was sent, so nothing happened
-└── KmsTimedOut        no answer in time
+│   └── KmsNoCredentials   there are no valid ones to sign with
+├── KmsTimedOut        no answer in time
+└── KmsRegionFault     no connection, a broken one, or a 5xx
 KmsKeyUnusable
 ├── KmsAccessDenied    a policy refuses it
 ├── KmsKeyDisabled     until somebody enables it
@@ -19,8 +21,16 @@ class KmsCallNotMade(KmsUnavailable):
     """This process did not send the call: no credentials, no time, or earlier calls hang."""
 
 
+class KmsNoCredentials(KmsCallNotMade):
+    """The Region's credentials cannot be had; those of another Region may."""
+
+
 class KmsTimedOut(KmsUnavailable):
     """KMS did not answer in time; whether it did what was asked is unknown."""
+
+
+class KmsRegionFault(KmsUnavailable):
+    """No connection, a broken one, or a 5xx: the Region is at fault, not what was asked of it."""
 
 
 class KmsAccessDenied(KmsKeyUnusable):

@@ -45,7 +45,7 @@ class ForeignKeys:
             if len(plaintext) != DEK_BYTES:
                 raise IntegrityFailure("dek length", reply.request_id)
             self.used.add(answered)
-        return Unwrapped(DataKey(plaintext), reply.request_id)
+        return Unwrapped(DataKey(plaintext), answered, reply.request_id)
 
     async def close(self) -> None:
         """End all connections, for good."""

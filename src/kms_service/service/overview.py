@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from kms_service.errors import KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyInfo, KmsKeyPool
+from kms_service.kms.regions.routes import RegionState
 from kms_service.service.audit.trail import AuditTrail, EventView
 from kms_service.service.pool.state import PoolKey, PoolService, PoolState
 from kms_service.service.readiness import Readiness
@@ -53,6 +54,7 @@ class Overview:
     Attributes:
         host: which machine or container tells this.
         keys: the pool; the wallets and last uses in it are those of `wallets`.
+        regions: where its keys are, the one that is asked first before the other.
         wallets: what the database tells of the keys.
         seal: the last change; a value of None is in `Part.taken_at`: nobody ever sealed.
         rotation: the live job, or else the last one that was no dry run.
@@ -63,6 +65,7 @@ class Overview:
     at: datetime
     host: str
     keys: Sequence[PoolKey]
+    regions: Sequence[RegionState]
     wallets: Part[PoolState]
     seal: Part[SealChange | None]
     rotation: Part[Rotation | None]
@@ -125,6 +128,7 @@ class Overviews:
             at=datetime.now(UTC),
             host=socket.gethostname(),
             keys=_joined(self._pool.keys, self._wallets.value),
+            regions=self._pool.regions,
             wallets=self._wallets,
             seal=self._seal,
             rotation=self._rotation,

@@ -24,7 +24,8 @@ class Health:
 
     ready: bool
     checks: dict[str, str]
-    """Of these, `releases` tells of the seal and does not count: wallets are created all the same."""
+    """Of these, `releases` tells of the seal and does not count: wallets are created all the same. Nor does
+    `regions`, which is there where a second one is set: the other one serves."""
 
 
 class Readiness:
@@ -85,7 +86,14 @@ class Readiness:
         if self._draining:
             checks["process"] = "shutting down"
         ready = all(check == OK for check in checks.values())
-        return Health(ready, {**checks, "releases": "sealed" if self._sealed else OK})
+        return Health(ready, {**checks, "releases": "sealed" if self._sealed else OK, **self._regions()})
+
+    def _regions(self) -> dict[str, str]:
+        states = self._pool.regions
+        if len(states) == 1:
+            return {}
+        troubles = [f"{each.name} does not serve ({each.reason})" for each in states if each.reason]
+        return {"regions": "; ".join(troubles) or OK}
 
     def _kms(self) -> str:
         problem = self._pool.credentials_problem

@@ -64,6 +64,26 @@ kms_retries = Counter(
     "HTTP requests to AWS KMS that repeated a failed one.",
     ["operation"],
 )
+region_requests = Counter(
+    "kms_service_region_requests_total",
+    "Calls to AWS KMS by the Region that was asked; a call that fails over is one in each.",
+    ["region", "operation", "outcome"],
+)
+region_failovers = Counter(
+    "kms_service_region_failovers_total",
+    "Calls that KMS_FALLBACK_REGION was asked in place of AWS_REGION, by what became of them.",
+    ["operation", "outcome"],
+)
+region_hedges = Counter(
+    "kms_service_region_hedges_total",
+    "Decrypts that both Regions were asked, since the first was slow: one request more each.",
+)
+region_circuit_open = Gauge(
+    "kms_service_region_circuit_open",
+    "1 while calls keep away from the KMS of this Region, since it does not answer.",
+    ["region"],
+    multiprocess_mode="livemax",
+)
 pool_keys = Gauge(
     "kms_service_pool_keys", "Keys of the pool by status.", ["status"], multiprocess_mode="livemostrecent"
 )

@@ -41,6 +41,7 @@ def notices(overview: Overview) -> list[Notice]:
     """Everything that needs somebody, the worst first; empty when all is well."""
     found = [
         *_service(overview),
+        *_regions(overview),
         *_keys(overview),
         *_traffic(overview),
         *_rotation(overview),
@@ -74,6 +75,16 @@ def _service(overview: Overview) -> Iterator[Notice]:
         )
     if overview.draining:
         yield Notice(Level.WARN, "This process is shutting down.", "")
+
+
+def _regions(overview: Overview) -> Iterator[Notice]:
+    if len(overview.regions) == 1:
+        return
+    for region in overview.regions:
+        if region.reason:
+            since = "" if region.away_since is None else f" since {clock(region.away_since)}"
+            what = f"KMS in {region.name} (the {region.role} Region) does not serve{since}: {region.reason}."
+            yield Notice(Level.WARN, what, "Runbook: KMS Region down")
 
 
 def _keys(overview: Overview) -> Iterator[Notice]:

@@ -63,6 +63,9 @@ _POOL = {
     "currentActiveKeys": [KEY],
     "rotationSchedule": {"automatic": True, "periodInDays": 90, "enabled": True, "intervalMonths": 3},
     "otherKeys": [],
+    "regions": [
+        {"region": "eu-central-1", "role": "primary", "circuit": "closed", "reason": "", "awaySince": None}
+    ],
 }
 _JOB = {
     "rotationId": _ROTATION,

@@ -11,6 +11,7 @@ from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.kms.keys.pool import DescribedKey, KeyMode, KeyStatus
+from kms_service.kms.regions.routes import RegionRole
 from kms_service.service.pool.materials import behind
 from kms_service.service.pool.state import PoolKey, PoolState
 
@@ -93,6 +94,16 @@ class RotationSchedule(AnswerModel):
     interval_months: int | None = Field(description="`periodInDays` in whole months")
 
 
+class RegionView(AnswerModel):
+    """A Region whose KMS opens the wallets, as this process meets it."""
+
+    region: str
+    role: RegionRole = Field(description="the fallback is asked what the primary does not answer")
+    circuit: str = Field(description="closed, open or half-open; anything but closed keeps calls away")
+    reason: str = Field(description="what it did last, where that was no answer")
+    away_since: Time | None
+
+
 class PoolView(AnswerModel):
     """The key pool; `currentActiveKeys` are the ARNs that take new wallets now."""
 
@@ -100,6 +111,7 @@ class PoolView(AnswerModel):
     current_active_keys: list[str]
     rotation_schedule: RotationSchedule
     other_keys: list[OtherKeyView]
+    regions: list[RegionView]
 
 
 # The second path is the ported service's: one handler.
@@ -148,6 +160,16 @@ def pool_view(state: PoolState) -> PoolView:
                 key_id=other.kms_key_id, wallets=other.wallets or 0, last_used_date=other.last_used_at
             )
             for other in state.others
+        ],
+        regions=[
+            RegionView(
+                region=each.name,
+                role=each.role,
+                circuit=each.circuit,
+                reason=each.reason,
+                away_since=each.away_since,
+            )
+            for each in state.regions
         ],
     )
 

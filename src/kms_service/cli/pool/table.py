@@ -69,6 +69,11 @@ def _notes(state: PoolState) -> list[Text]:
     active = sum(key.info.wraps for key in state.keys)
     notes = [Text(f"\n{active} of {len(state.keys)} keys take new wallets; {wallets:,} wallets in all.")]
     notes += [
+        Text(f"{each.name}, the {each.role} Region, does not serve: {each.reason}", "red")
+        for each in state.regions
+        if each.reason
+    ]
+    notes += [
         Text(f"{key.info.name} is {key.info.key_arn}", "red")
         for key in state.keys
         if not key.info.usable and key.info.key_arn is not None

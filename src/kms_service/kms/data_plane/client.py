@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 
 from kms_service import __version__, deadline
 from kms_service.errors import KmsServiceError, KmsUnavailable
@@ -23,7 +24,7 @@ from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.replies import Garbled, Reply
 from kms_service.kms.data_plane.signer import AccessKeys, Signer
 from kms_service.kms.data_plane.transport import Transport
-from kms_service.kms.errors import KmsCallNotMade, KmsTimedOut
+from kms_service.kms.errors import KmsCallNotMade, KmsNoCredentials, KmsRegionFault, KmsTimedOut
 from kms_service.settings import Settings
 
 TOO_LATE = "TooLate"
@@ -42,14 +43,27 @@ def connect(settings: Settings) -> "KmsClient":
     Args:
         settings: Region, endpoint, and static credentials if there are any.
     """
+    return _client(settings, settings.aws_region, settings.aws_endpoint_url_kms)
+
+
+def connect_fallback(settings: Settings) -> "KmsClient | None":
+    """The process's client of KMS in KMS_FALLBACK_REGION, likewise; None where that is not set.
+
+    It gets its credentials by itself: where a Region is away, its STS may be too.
+    """
+    region = settings.kms_fallback_region
+    return None if region is None else _client(settings, region, settings.kms_fallback_endpoint_url)
+
+
+def _client(settings: Settings, region: str, endpoint: str | None) -> "KmsClient":
     access_key_id, secret = settings.aws_access_key_id, settings.aws_secret_access_key
     if access_key_id is None or secret is None:
-        walk: Callable[[], Loaded] = partial(provider_chain.walk, settings.aws_region)
+        walk: Callable[[], Loaded] = partial(provider_chain.walk, region)
     else:
         token = settings.aws_session_token
         revealed = None if token is None else token.get_secret_value()
         walk = fixed(AccessKeys(access_key_id, secret.get_secret_value(), revealed))
-    return KmsClient(settings.aws_endpoint_url_kms, settings.aws_region, Credentials(walk))
+    return KmsClient(endpoint, region, Credentials(walk))
 
 
 class KmsClient:
@@ -70,6 +84,11 @@ class KmsClient:
         self._opening = asyncio.Lock()
         self._line: _Line | None = None
         self._closed = False
+
+    @property
+    def region(self) -> str:
+        """The Region that it asks."""
+        return self._region
 
     @property
     def credentials_problem(self) -> str | None:
@@ -120,7 +139,7 @@ class KmsClient:
         try:
             keys = await self._credentials.current()
         except NoCredentials as error:
-            raise KmsCallNotMade(error.name, key) from None
+            raise KmsNoCredentials(error.name, key) from None
         line = self._line or await self._open(key)
         if not deadline.allows(ATTEMPT_SECONDS):
             raise KmsCallNotMade(TOO_LATE, key)
@@ -152,8 +171,11 @@ class KmsClient:
         if failure.timed_out:
             return KmsTimedOut(failure.code, key)
         if failure.status is None:
-            return KmsUnavailable(failure.code, key)
-        return faults.from_code(failure.code, key, call.request_id)
+            return KmsRegionFault(failure.code, key)
+        error = faults.from_code(failure.code, key, call.request_id)
+        if isinstance(error, KmsUnavailable) and failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return KmsRegionFault(failure.code, key, call.request_id)
+        return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import re
 
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:([a-z0-9-]+):\d{12}:key/[A-Za-z0-9-]+", re.ASCII)
+_MULTI_REGION = ":key/mrk-"
 MAX_LENGTH = 255
 
 
@@ -15,3 +16,24 @@ def region(value: str) -> str | None:
     """The Region of a key ARN; None when it is no key ARN."""
     match = _KEY_ARN.fullmatch(value)
     return None if match is None else match[1]
+
+
+def is_multi_region(value: str) -> bool:
+    """Whether `value` is the ARN of a key that may have the same material in other Regions."""
+    return is_key(value) and _MULTI_REGION in value
+
+
+def in_region(value: str, name: str) -> str:
+    """The ARN of the same key in the Region `name`: of a multi-Region key's replica there, else as it is.
+
+    Only the Region differs: partition, account and key id are those of `value`. What is no ARN stays.
+    """
+    if not is_multi_region(value):
+        return value
+    arn, partition, service, _, rest = value.split(":", 4)
+    return ":".join((arn, partition, service, name, rest))
+
+
+def is_same_key(one: str, other: str) -> bool:
+    """Whether two ARNs name one key: a multi-Region key's may differ in their Region, others in nothing."""
+    return in_region(one, "any") == in_region(other, "any")

@@ -29,6 +29,7 @@ from kms_service.kms.keys.info import (
     UnknownKey,
     status_of,
 )
+from kms_service.kms.regions.routes import RegionState
 from kms_service.telemetry.logs import get_logger
 
 __all__ = ["KEYS_TRIED", "DescribedKey", "KeyMode", "KeyStatus", "KmsKeyInfo", "KmsKeyPool", "UnknownKey"]
@@ -78,6 +79,11 @@ class KmsKeyPool:
     def reasons(self) -> dict[str, str]:
         """Why each key that takes no new wallets does not, by alias."""
         return {key.alias: key.reason or key.mode for key in self.keys if not key.wraps}
+
+    @property
+    def regions(self) -> tuple[RegionState, ...]:
+        """The Regions that its keys are in, the one that is asked first before the other."""
+        return self._kms.regions.states
 
     @property
     def credentials_problem(self) -> str | None:

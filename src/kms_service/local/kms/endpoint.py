@@ -16,8 +16,10 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from kms_service.local.iam import allows
 from kms_service.local.kms.faults import Error, Rule, Script, When
@@ -58,26 +60,47 @@ class KmsEndpoint:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kms-endpoint")
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._server.start(self._listener), self._loop).result()
+        self._run(self._server.start(self._listener))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.clear()
-        asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result()
+        self._run(self._server.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
+    @contextmanager
+    def refusing_connections(self) -> Iterator[None]:
+        """Nobody listens at `url` inside, and what was connected is not any more."""
+        host, port = self._listener.getsockname()
+        self._run(self._server.stop())
+        try:
+            yield
+        finally:
+            self._listener = socket.create_server((host, port), backlog=512)
+            self._run(self._server.start(self._listener))
+
     # Keys, straight from the test, leaving no trace in `requests`.
 
-    def add_pool(self, prefix: str, size: int) -> list[str]:
+    def add_pool(self, prefix: str, size: int, *, multi_region: bool = False) -> list[str]:
         """Make keys with the aliases `alias/<prefix>-1` … `-<size>`; the ARNs in that order."""
-        keys = [self.store.create(f"{prefix} {number}") for number in range(1, size + 1)]
+        keys = [
+            self.store.create(f"{prefix} {number}", multi_region=multi_region)
+            for number in range(1, size + 1)
+        ]
         for number, key in enumerate(keys, 1):
             self.store.set_alias(f"alias/{prefix}-{number}", key)
         return [key.arn for key in keys]
+
+    def replicate_to(self, other: "KmsEndpoint") -> None:
+        """Make a replica of each multi-Region key in another Region, with policy, tags and aliases."""
+        for key in [key for key in self.store.keys.values() if key.kept.multi_region]:
+            replica = other.store.replicate(key, key.description, key.policy, key.tags)
+            for alias in [name for name, arn in self.store.aliases.items() if arn == key.arn]:
+                other.store.set_alias(alias, replica)
 
     def key(self, identifier: str) -> Key:
         """The key of an id, ARN or alias, to look at or to change (`.state = "Disabled"`)."""
@@ -130,6 +153,9 @@ class KmsEndpoint:
             while self.count(operation) < number:
                 if not self._changed.wait(deadline - time.monotonic()):
                     raise TimeoutError(f"{self.count(operation)} of {number} requests came")
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _answer(self, call: Call) -> Reply:
         received = Received(call, keys_named(self.store, call.params), self.principal)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from kms_service.errors import KeyNotFound, LastActiveKey
 from kms_service.kms.keys.pool import KeyMode, KmsKeyInfo, KmsKeyPool
+from kms_service.kms.regions.routes import RegionState
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.pool.census import Census
 from kms_service.service.pool.materials import SHARE_WHEN_ASKED, MaterialCensus
@@ -34,10 +35,11 @@ class PoolKey:
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """The pool's keys in the order of their numbers, and other keys that have wallets or had a use."""
+    """The pool's keys by number, other keys that have wallets or had a use, and the Regions of all."""
 
     keys: Sequence[PoolKey]
     others: Sequence[KeyCensus]
+    regions: Sequence[RegionState]
 
 
 class PoolService:
@@ -74,7 +76,7 @@ class PoolService:
             )
             for info in self._pool.keys
         ]
-        return PoolState(keys, [census[arn] for arn in sorted(census)])
+        return PoolState(keys, [census[arn] for arn in sorted(census)], self._pool.regions)
 
     async def refresh(self) -> PoolState:
         """The pool after describing every alias again."""

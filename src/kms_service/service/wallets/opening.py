@@ -22,10 +22,18 @@ def encryption_context(wallet_address: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An opened wallet, a secret of the caller's frame, and the KMS request that opened it."""
+    """An opened wallet, a secret of the caller's frame, and what opened it.
+
+    Attributes:
+        account: of the private key.
+        contents: of the envelope.
+        kms_key_id: the ARN of the key, in the Region that answered.
+        kms_request_id: the KMS request.
+    """
 
     account: Account
     contents: PhraseSecret | WalletSecret
+    kms_key_id: str
     kms_request_id: str | None
 
 
@@ -75,7 +83,7 @@ class WalletOpener:
                 wallet_address=wallet.wallet_address,
             )
             account = _matching(account_in(contents), wallet.wallet_address)
-            return Opened(account, contents, unwrapped.request_id)
+            return Opened(account, contents, unwrapped.key_arn, unwrapped.request_id)
         except IntegrityFailure as error:
             error.kms_request_id = unwrapped.request_id
             raise

@@ -92,7 +92,10 @@ class Releases:
             await self._policies.take(judged, use.operation)
             opened = await self._opener.open(wallet)
             answer, detail = use.perform(opened.account)
-        event = replace(event, kms_request_id=opened.kms_request_id, detail=detail)
+        # The ARN names the Region that answered.
+        event = replace(
+            event, kms_key_id=opened.kms_key_id, kms_request_id=opened.kms_request_id, detail=detail
+        )
         async with self._audit.refusals(event):
             await self._guard.check_seal()
         await self._audit.record(event)

@@ -1,0 +1,126 @@
+"""A second Region asked beside the first, once a Decrypt has taken longer than all but the slowest hundredth.
+
+Off unless KMS_HEDGING is set: one Decrypt in a hundred costs twice, and its second request is one more in
+CloudTrail. Both go under the same key, so either answer opens the wallet.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from kms_service.errors import KmsServiceError
+from kms_service.telemetry import metrics
+
+KEPT = 1000
+ENOUGH = 100
+_EVERY = 50
+_SHARE = 0.99
+
+Answer = TypeVar("Answer")
+Asked = Coroutine[Any, Any, Answer]
+
+
+class Slowest:
+    """The p99 of the last thousand Decrypts of one process in one Region."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=KEPT)
+        self._since = 0
+        self._p99: float | None = None
+
+    @property
+    def p99(self) -> float | None:
+        """Seconds; None before there were a hundred."""
+        return self._p99
+
+    def add(self, seconds: float) -> None:
+        """Take one more into account; sorted anew at every fiftieth."""
+        self._seconds.append(seconds)
+        self._since += 1
+        if len(self._seconds) >= ENOUGH and (self._since >= _EVERY or self._p99 is None):
+            self._since = 0
+            ordered = sorted(self._seconds)
+            self._p99 = ordered[int(_SHARE * (len(ordered) - 1))]
+
+
+class Hedge:
+    """Asks two Regions where one is slow. Belongs to one event loop.
+
+    Whichever comes too late goes on by itself, so that its Region's circuit learns how it ended.
+    """
+
+    def __init__(self) -> None:
+        self._slowest = Slowest()
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def first_of(
+        self,
+        home: Asked[Answer],
+        beside: Callable[[], Asked[Answer] | None],
+        *,
+        settles: Callable[[KmsServiceError], bool],
+    ) -> Answer:
+        """The first good answer.
+
+        Args:
+            home: the first Region's.
+            beside: begins to ask the second; None where that is not worth it.
+            settles: whether an error of the first Region ends the matter, as a refusal does.
+
+        Raises:
+            What the first Region raised, where the second has no answer either.
+        """
+        first = self._begin(self._timed(home))
+        other = beside() if await self._is_slow(first) else None
+        if other is None:
+            return await first
+        metrics.region_hedges.inc()
+        second = self._begin(other)
+        await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
+        if not first.done() and not _went_well(second):
+            await asyncio.wait({first})
+        if first.done() and not (_went_well(first) or _settled(first, settles)):
+            await asyncio.wait({second})
+        if first.done() and (_went_well(first) or _settled(first, settles) or not _went_well(second)):
+            return first.result()
+        return second.result()
+
+    def close(self) -> None:
+        """End what is under way."""
+        for task in self._under_way:
+            task.cancel()
+
+    async def _is_slow(self, first: "asyncio.Task[Answer]") -> bool:
+        p99 = self._slowest.p99
+        if p99 is None:
+            return False
+        done, _ = await asyncio.wait({first}, timeout=p99)
+        return not done
+
+    async def _timed(self, asked: Asked[Answer]) -> Answer:
+        started = time.monotonic()
+        answer = await asked
+        self._slowest.add(time.monotonic() - started)
+        return answer
+
+    def _begin(self, asked: Asked[Answer]) -> "asyncio.Task[Answer]":
+        task = asyncio.create_task(asked)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # read, or asyncio complains that nobody did
+
+
+def _went_well(task: "asyncio.Task[Any]") -> bool:
+    return not task.cancelled() and task.exception() is None
+
+
+def _settled(task: "asyncio.Task[Any]", settles: Callable[[KmsServiceError], bool]) -> bool:
+    error = None if task.cancelled() else task.exception()
+    return not isinstance(error, KmsServiceError) or settles(error)

@@ -1,0 +1,146 @@
+"""KMS of one Region: its client, and a circuit that spares requests the waiting where the Region is away."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from kms_service.errors import KmsServiceError, KmsThrottled
+from kms_service.kms.calls import OK, Call
+from kms_service.kms.data_plane.client import KmsClient
+from kms_service.kms.data_plane.replies import Reply
+from kms_service.kms.errors import KmsCallNotMade, KmsNoCredentials, KmsRegionFault, KmsTimedOut
+from kms_service.kms.keys import arn
+from kms_service.kms.keys.circuit import Circuit, CircuitState, Fault, Permit
+from kms_service.telemetry import metrics
+from kms_service.telemetry.logs import get_logger
+
+KEY_MEMBERS = ("KeyId", "SourceKeyId", "DestinationKeyId")
+
+log = get_logger()
+
+
+class Region:
+    """A Region as this process meets it. Belongs to one event loop, and owns the client.
+
+    Its circuit learns from calls that another Region could serve as well, and from no others: what a Region
+    refuses shows that it is there, and what the other cannot do is asked of this one in any case.
+
+    Args:
+        client: of this Region.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, client: KmsClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._circuit = Circuit(clock)
+        self.away_since: datetime | None = None
+        """Since when its circuit is not closed, UTC; None while it is."""
+        self.trouble = ""
+        """What the last trial met that was made for its own sake, in a word; empty where it went well."""
+
+    @property
+    def name(self) -> str:
+        """AWS's name of it, such as `eu-central-1`."""
+        return self._client.region
+
+    @property
+    def state(self) -> CircuitState:
+        """Of its circuit."""
+        return self._circuit.state
+
+    @property
+    def reason(self) -> str:
+        """What opened the circuit, in a word; empty while it is closed."""
+        return "" if self.state is CircuitState.CLOSED else self._circuit.reason
+
+    @property
+    def answers(self) -> bool:
+        """Whether calls go to it, as far as is known."""
+        return self.state is CircuitState.CLOSED and not self.trouble
+
+    @property
+    def credentials_problem(self) -> str | None:
+        """Why there are no valid credentials for it, in one word; None while there are."""
+        return self._client.credentials_problem
+
+    def permit(self) -> Permit | None:
+        """Leave to make one call; None where it would only wait."""
+        return self._circuit.permit()
+
+    async def ask(self, call: Call, key: str, members: Mapping[str, object], permit: Permit | None) -> Reply:
+        """Have this Region's KMS do one operation, under the keys of these names here.
+
+        Args:
+            call: the operation, and where its requests are counted.
+            key: ARN or alias, for errors.
+            members: the request; the ARNs of multi-Region keys in it are made those of this Region.
+            permit: of this Region; None for a call that its circuit learns nothing from.
+
+        Raises:
+            As `KmsClient.ask`.
+        """
+        call.region = self.name
+        try:
+            reply = await self._client.ask(call, key, self._here(members))
+        except BaseException as error:
+            self._conclude(permit, error)
+            outcome = error.code if isinstance(error, KmsServiceError) else "cancelled"
+            metrics.region_requests.labels(self.name, call.operation, outcome).inc()
+            raise
+        self._conclude(permit, None)
+        metrics.region_requests.labels(self.name, call.operation, OK).inc()
+        return reply
+
+    async def close(self) -> None:
+        """End all connections, for good."""
+        await self._client.close()
+
+    def show(self) -> None:
+        """Set the gauge of its circuit."""
+        metrics.region_circuit_open.labels(self.name).set(self.state is not CircuitState.CLOSED)
+
+    def _here(self, members: Mapping[str, object]) -> dict[str, object]:
+        named = {name: value for name in KEY_MEMBERS if isinstance(value := members.get(name), str)}
+        return {**members, **{name: arn.in_region(value, self.name) for name, value in named.items()}}
+
+    def _conclude(self, permit: Permit | None, error: BaseException | None) -> None:
+        if permit is None:
+            return
+        fault = _fault(error)
+        if fault is not None:
+            self._circuit.failed(permit, fault, getattr(error, "reason", ""))
+        elif error is None or (isinstance(error, KmsServiceError) and not isinstance(error, KmsCallNotMade)):
+            self._circuit.succeeded(permit)
+        else:
+            self._circuit.left_open(permit)
+        self._note()
+
+    def _note(self) -> None:
+        closed = self.state is CircuitState.CLOSED
+        if closed and self.away_since is not None:
+            log.info("region_back", region=self.name, since=self.away_since.isoformat())
+            self.away_since = None
+        elif not closed and self.away_since is None:
+            log.warning("region_away", region=self.name, reason=self._circuit.reason)
+            self.away_since = datetime.now(UTC)
+        self.show()
+
+
+def is_absent(error: KmsServiceError, *, when_throttled: bool) -> bool:
+    """Whether another Region is worth asking: this one did not answer, or nobody could sign for it.
+
+    A refusal never is: it would be the same there, or must not be got round.
+
+    Args:
+        error: of a call to one Region.
+        when_throttled: whether throttling counts, whose quota each Region has to itself.
+    """
+    if isinstance(error, KmsThrottled):
+        return when_throttled
+    return isinstance(error, KmsTimedOut | KmsRegionFault | KmsNoCredentials)
+
+
+def _fault(error: BaseException | None) -> Fault | None:
+    if isinstance(error, KmsTimedOut):
+        return Fault.TIMEOUT
+    return Fault.ERROR if isinstance(error, KmsRegionFault) else None
