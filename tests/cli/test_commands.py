@@ -148,6 +148,16 @@ def test_migrating_twice_is_fine(run: Run) -> None:
     assert run("migrate").out == run("migrate").out == "The schema is up to date.\n"
 
 
+def test_what_caused_an_error_is_told_once(run: Run, kms_endpoint: KmsEndpoint) -> None:
+    kms_endpoint.on("DescribeKey").answer(Error("AccessDeniedException"))
+    done = run("token", "create", "app", "--scope", "wallets:read")
+    assert (done.code, done.out) == (75, "")
+    assert done.err.endswith(
+        "kms-service: The audit log cannot be written, so nothing was released. "
+        "No key of the pool can be used: all 10: AccessDeniedException\n"
+    )
+
+
 @pytest.mark.parametrize("command", [("serve",), ("migrate",), ("token", "list")])
 def test_an_unreachable_database_is_told_without_its_password(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]

@@ -11,7 +11,7 @@ import click
 
 from kms_service import __version__
 from kms_service.cli.local import joined
-from kms_service.errors import CallerError, DatabaseUnavailable, KmsServiceError, StartupError
+from kms_service.errors import CallerError, DatabaseUnavailable, KmsError, KmsServiceError, StartupError
 from kms_service.laptop import LOCAL_FOLDER_VARIABLE
 from kms_service.lasting import lasting
 
@@ -98,9 +98,22 @@ def main() -> None:
 
 
 def told(error: KmsServiceError) -> str:
-    """What an operator is told of it; callers of the API are told less."""
-    reason = error.reason if isinstance(error, DatabaseUnavailable) else ""
-    return f"{error} {reason}".rstrip()
+    """What an operator is told of it, with what caused it; callers of the API are told less."""
+    message, cause = f"{error} {_reason(error)}".rstrip(), error.__cause__
+    if not isinstance(cause, KmsServiceError):
+        return message
+    # What wraps an error of its own kind says nothing that this one does not.
+    return told(cause) if type(cause) is type(error) else f"{message} {told(cause)}"
+
+
+def _reason(error: KmsServiceError) -> str:
+    match error:
+        case DatabaseUnavailable():
+            return error.reason
+        case KmsError():
+            return f"{error.key}: {error.reason}"
+        case _:
+            return ""
 
 
 def exit_code(error: KmsServiceError) -> int:

@@ -43,6 +43,8 @@ class NoUsableKey(KmsServiceError):
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         listed = "; ".join(f"{key}: {reason}" for key, reason in sorted(reasons.items()))
+        if len(reasons) > 1 and len(set(reasons.values())) == 1:
+            listed = f"all {len(reasons)}: {next(iter(reasons.values()))}"
         super().__init__(f"No key of the pool can be used: {listed}")
         self.reasons = dict(reasons)
 
