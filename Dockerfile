@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 # Two stages: the first installs with hashes required, the second holds neither pip's cache nor a compiler.
 
+# scripts/release.sh prints the arguments that label an image with its version, commit and the commit's time.
 # The newest patches of this Python and of Debian; name an image by its digest to build the same again.
 ARG BASE=python:3.13-slim-trixie
 
@@ -33,13 +34,21 @@ ENV PATH=/opt/kms-service/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 EXPOSE 4566
+ARG VERSION=unreleased
+ARG REVISION=unknown
+ARG CREATED=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="kms-service stand-in" \
+      org.opencontainers.image.description="A stand-in for AWS KMS, for laptops and tests" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}"
 ENTRYPOINT ["python", "-I", "-m", "kms_service.local.kms.server"]
 CMD ["--keys", "/data/keys.json", "--host", "0.0.0.0", "--port", "4566"]
 
 FROM ${BASE} AS service
-LABEL org.opencontainers.image.title="kms-service" \
-      org.opencontainers.image.description="Custody of Ethereum wallets in front of AWS KMS and PostgreSQL" \
-      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/kms-service /opt/kms-service
 # A number, so that Kubernetes' runAsNonRoot can see that it is not root.
 USER 10001:10001
@@ -51,6 +60,18 @@ ENV PATH=/opt/kms-service/bin:$PATH \
     PORT=3001 \
     LOG_FORMAT=json
 EXPOSE 3001
+# Here, after what is costly: other labels build nothing anew.
+ARG VERSION=unreleased
+ARG REVISION=unknown
+ARG CREATED=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="kms-service" \
+      org.opencontainers.image.description="Custody of Ethereum wallets in front of AWS KMS and PostgreSQL" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}"
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['PORT']}/livez\", timeout=2)"]
 ENTRYPOINT ["kms-service"]

@@ -102,3 +102,12 @@ def test_the_build_context_is_a_list_of_what_may_enter() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert lines[0] == "*"
     assert not {"!.env", "!.git", "!.local"} & set(lines)
+
+
+@pytest.mark.parametrize("stage", ["service", "kms-stand-in"])
+def test_what_is_released_says_from_which_commit_it_was_made(stage: str) -> None:
+    text = DOCKERFILE.split(f" AS {stage}\n")[1].split("\nFROM ")[0]
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]+)"', text))
+    for argument in ("VERSION", "REVISION", "CREATED", "SOURCE"):
+        assert labels[argument.lower()] == f"${{{argument}}}"
+        assert f"\nARG {argument}=" in text

@@ -1,27 +1,13 @@
 """The lock files: complete, exact, hashed, and the same where they overlap."""
 
-import re
 import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
-PROJECT = Path(__file__).resolve().parents[2]
-PINNED = re.compile(
-    r"^([A-Za-z0-9._-]+)==([^ ;\\]+)(?: ; ([^\\]+?))? \\$((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)",
-    re.MULTILINE,
-)
-
-
-def locked(name: str) -> dict[str, set[Version]]:
-    found: dict[str, set[Version]] = {}
-    for package, version, _, _ in PINNED.findall((PROJECT / "locks" / name).read_text()):
-        found.setdefault(canonicalize_name(package), set()).add(Version(version))
-    return found
+from lock_files import PINNED, PROJECT, locked
 
 
 def declared(extras: Sequence[str], groups: Sequence[str], *, service: bool = True) -> list[Requirement]:
