@@ -9,18 +9,18 @@ from event_loop import complete
 from kms_endpoint import KmsEndpoint, Received
 from kms_service.bootstrap import Services
 from kms_service.kms.keys.pool import KeyMode
-from kms_service.service.rewrap.jobs import RotationRequest
-from kms_service.store.rewrap.jobs import Rotation, RotationStatus
+from kms_service.service.rewrap.jobs import RewrapRequest
+from kms_service.store.rewrap.jobs import RewrapJob, RewrapStatus
 from waiting import wait_until
 
 PREFIX = "Empressa-wallet-key"
 SOURCE = f"{PREFIX}-1"
 SIZE = 24
 ENDED = {
-    RotationStatus.COMPLETED,
-    RotationStatus.COMPLETED_WITH_ERRORS,
-    RotationStatus.CANCELLED,
-    RotationStatus.FAILED,
+    RewrapStatus.COMPLETED,
+    RewrapStatus.COMPLETED_WITH_ERRORS,
+    RewrapStatus.CANCELLED,
+    RewrapStatus.FAILED,
 }
 
 
@@ -46,7 +46,7 @@ class Fleet:
             self.addresses[name] = complete(self.services.wallets.create_wallet(name)).wallet_address
         complete(self.services.shared_state.poll())
 
-    def start(self, **changes: object) -> Rotation:
+    def start(self, **changes: object) -> RewrapJob:
         """Start a rotation away from the source key."""
         asked: dict[str, object] = {
             "sources": [SOURCE],
@@ -55,13 +55,13 @@ class Fleet:
             "dry_run": False,
             "rate_per_second": 10_000.0,
         }
-        return complete(self.services.rotations.start(RotationRequest(**(asked | changes))))  # type: ignore[arg-type]
+        return complete(self.services.rewrap_jobs.start(RewrapRequest(**(asked | changes))))  # type: ignore[arg-type]
 
-    def job(self, rotation: Rotation) -> Rotation:
+    def job(self, rotation: RewrapJob) -> RewrapJob:
         """The job as it is now."""
-        return complete(self.services.rotations.find(rotation.rotation_id))
+        return complete(self.services.rewrap_jobs.find(rotation.rotation_id))
 
-    def ended(self, rotation: Rotation, within: float = 120) -> Rotation:
+    def ended(self, rotation: RewrapJob, within: float = 120) -> RewrapJob:
         """The job once it has ended."""
         wait_until(lambda: self.job(rotation).status in ENDED, within)
         return self.job(rotation)

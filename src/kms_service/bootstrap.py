@@ -35,10 +35,10 @@ from kms_service.service.pool.retire import KeyLifecycle
 from kms_service.service.pool.state import PoolService
 from kms_service.service.readiness import PROBE_SECONDS, Readiness
 from kms_service.service.rewrap.chain_keys import AuditChainRewrapper
-from kms_service.service.rewrap.jobs import RotationService
+from kms_service.service.rewrap.jobs import RewrapJobs
 from kms_service.service.rewrap.row_mac_keys import RowMacKeyRewrapper
 from kms_service.service.rewrap.wallets import Rewrapper
-from kms_service.service.rewrap.worker import RotationWorker
+from kms_service.service.rewrap.worker import RewrapWorker
 from kms_service.service.row_macs import ROW_MAC_SECONDS, TENDING_SECONDS, RowMacs
 from kms_service.service.switches.canaries import CanaryService
 from kms_service.service.switches.poll import POLL_SECONDS, SharedStatePoll
@@ -68,8 +68,8 @@ from kms_service.store.pool.materials import KeyMaterialStore
 from kms_service.store.pool.modes import PoolKeyStore
 from kms_service.store.postgres import schema
 from kms_service.store.postgres.database import USAGE_SECONDS, Database, open_database
-from kms_service.store.rewrap.jobs import RotationStore
-from kms_service.store.rewrap.work import RotationWork
+from kms_service.store.rewrap.jobs import RewrapJobStore
+from kms_service.store.rewrap.work import RewrapWork
 from kms_service.store.row_mac_keys import RowMacKeyStore
 from kms_service.store.switches.canaries import CanaryStore
 from kms_service.store.switches.seal import SealStore
@@ -115,8 +115,8 @@ class Services:
     policies: PolicyService
     wallet_verifier: WalletVerifier
     dek_restorer: DekRestorer
-    rotations: RotationService
-    rotation_worker: RotationWorker
+    rewrap_jobs: RewrapJobs
+    rewrap_worker: RewrapWorker
     key_lifecycle: KeyLifecycle
     authenticator: Authenticator
     seal: SealService
@@ -154,11 +154,11 @@ class Services:
         for work in self.background:
             work.start()
         if self.settings.rotation_worker_enabled:
-            self.rotation_worker.start()
+            self.rewrap_worker.start()
 
     async def close(self) -> None:
         """Stop the background work, end the audit chains, and close all connections."""
-        await self.rotation_worker.stop()
+        await self.rewrap_worker.stop()
         for work in self.background:
             await work.stop()
         await self.authenticator.note_last_use()
@@ -195,17 +195,17 @@ def build(settings: Settings) -> Services:
     policy_windows = PolicyWindowStore(database)
     policy_guard = PolicyGuard(PoliciesInForce(policy_store, row_macs.keyring), policy_windows)
     releases = Releases(authentic_wallets, opener, audit, guard, policy_guard)
-    rotation_store = RotationStore(database)
+    rewrap_store = RewrapJobStore(database)
     chain_key_store = AuditChainKeyStore(database)
     materials = MaterialCensus(KeyMaterialStore(database), kms, pool)
     pool_service = PoolService(pool, PoolKeyStore(database), census, materials, shared_state, audit)
     seal = SealService(SealStore(database), shared_state, audit)
-    rotations = RotationService(rotation_store, kms, pool, audit, settings.aws_region)
+    rewrap_jobs = RewrapJobs(rewrap_store, kms, pool, audit, settings.aws_region)
     trail = AuditTrail(trail_store)
     verifier = AuditVerifier(trail_store, chain_key_store, kms)
     control = ControlPlane(settings)
     signer = None if settings.audit_signing_key is None else KmsSigner(control, settings.audit_signing_key)
-    overviews = Overviews(pool, pool_service, seal, rotations, trail, readiness, History())
+    overviews = Overviews(pool, pool_service, seal, rewrap_jobs, trail, readiness, History())
     return Services(
         settings=settings,
         database=database,
@@ -230,10 +230,10 @@ def build(settings: Settings) -> Services:
         policies=PolicyService(policy_store, policy_windows, row_macs.keyring, audit),
         dek_restorer=DekRestorer(DekHistoryStore(database), wallet_store, opener, audit),
         wallet_verifier=WalletVerifier(WalletWalk(database), opener, row_macs, audit),
-        rotations=rotations,
-        rotation_worker=RotationWorker(
-            rotation_store,
-            RotationWork(database),
+        rewrap_jobs=rewrap_jobs,
+        rewrap_worker=RewrapWorker(
+            rewrap_store,
+            RewrapWork(database),
             Rewrapper(kms, settings.rotation_calls_in_flight),
             (AuditChainRewrapper(chain_key_store, kms), RowMacKeyRewrapper(row_mac_key_store, kms)),
             pool,
@@ -245,7 +245,7 @@ def build(settings: Settings) -> Services:
             census,
             chain_key_store,
             row_mac_key_store,
-            rotation_store,
+            rewrap_store,
             audit,
         ),
         authenticator=authenticator,

@@ -18,7 +18,7 @@ from kms_service.access.scopes import Scope
 from kms_service.local.postgres import PostgresServer
 from kms_service.service.access.authenticate import REMEMBERED_SECONDS
 from kms_service.service.audit.log import Event
-from kms_service.service.rewrap.jobs import RotationRequest
+from kms_service.service.rewrap.jobs import RewrapRequest
 from kms_service.telemetry import context
 
 HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(2)>"
@@ -177,8 +177,8 @@ def test_broken_and_draining_keys_stand_out(console: Service, look: Look) -> Non
 
 def test_a_rotation_shows_how_far_it_is(console: Service, look: Look) -> None:
     assert "None yet." in look.text()
-    request = RotationRequest(["Empressa-wallet-key-1"], None, None, dry_run=False, rate_per_second=10.0)
-    job = complete(console.services.rotations.start(request))
+    request = RewrapRequest(["Empressa-wallet-key-1"], None, None, dry_run=False, rate_per_second=10.0)
+    job = complete(console.services.rewrap_jobs.start(request))
     with entered(console.owner.connection()) as connection:
         complete(
             connection.exec_driver_sql(
@@ -192,7 +192,7 @@ def test_a_rotation_shows_how_far_it_is(console: Service, look: Look) -> None:
         assert "10 failed · from Empressa-wallet-key-1" in text
         assert "The rotation could not move 10 wallets." in text
     finally:
-        complete(console.services.rotations.cancel(job.rotation_id))
+        complete(console.services.rewrap_jobs.cancel(job.rotation_id))
     assert re.search(r"cancelled 240 wallets moved, ended \d s ago", look.text())
 
 

@@ -15,7 +15,7 @@ from kms_service.crypto import envelope
 from kms_service.crypto.material import WrappedDek
 from kms_service.deadline import within
 from kms_service.errors import KmsKeyUnusable, KmsThrottled, KmsUnavailable, NoUsableKey
-from kms_service.kms.aws import AwsKmsService, Rotation
+from kms_service.kms.aws import AwsKmsService, KeyRotation
 from kms_service.kms.keys.circuit import CircuitState
 from kms_service.kms.keys.health import KeyHealth
 from kms_service.kms.keys.pool import (
@@ -286,7 +286,7 @@ def test_a_key_that_cannot_rotate_serves_and_is_shown_so(three: Pool) -> None:
     """Imported material, custom key stores."""
     three.kms.on("GetKeyRotationStatus", key=FIRST).answer(Error("UnsupportedOperationException"))
     complete(three.pool.refresh())
-    assert three.key().rotation == Rotation(False, None, None, supported=False)
+    assert three.key().rotation == KeyRotation(False, None, None, supported=False)
     assert three.key().wraps
 
 

@@ -9,15 +9,15 @@ from event_loop import on_loop
 from fleet import SIZE, Fleet
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
-from kms_service.service.rewrap import worker as rotation_worker
+from kms_service.service.rewrap import worker as rewrap_worker
 from kms_service.settings import Settings
 from wiring import running_services
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rotation_worker, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(rotation_worker, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(rewrap_worker, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(rewrap_worker, "WAIT_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def worker(settings: Settings) -> Iterator[Callable[[], Services]]:
 
         def start() -> Services:
             services = stack.enter_context(running_services(settings))
-            on_loop(services.rotation_worker.start)
+            on_loop(services.rewrap_worker.start)
             return services
 
         yield start

@@ -10,9 +10,9 @@ from event_loop import complete
 from fleet import SIZE, SOURCE, Fleet
 from kms_endpoint import Error, OtherKeyId
 from kms_service.bootstrap import Services
-from kms_service.errors import InvalidRequest, NoUsableKey, RotationRunning
+from kms_service.errors import InvalidRequest, NoUsableKey, RewrapJobRunning
 from kms_service.kms.keys.pool import KeyMode
-from kms_service.store.rewrap.jobs import RotationStatus
+from kms_service.store.rewrap.jobs import RewrapStatus
 from waiting import wait_until
 
 Worker = Callable[[], Services]
@@ -27,7 +27,7 @@ def test_wallets_move_by_re_encrypt_alone_and_their_seeds_stay(fleet: Fleet, wor
     job = fleet.ended(fleet.start())
 
     assert (job.status, job.total, job.done, job.failed, job.skipped) == (
-        RotationStatus.COMPLETED,
+        RewrapStatus.COMPLETED,
         SIZE,
         SIZE,
         0,
@@ -79,10 +79,10 @@ def test_time_and_key_material_of_the_wrapping_are_kept(fleet: Fleet, worker: Wo
 def test_a_dry_run_counts_and_changes_nothing(fleet: Fleet, worker: Worker) -> None:
     worker()
     job = fleet.start(dry_run=True)
-    assert (job.status, job.total, job.done) == (RotationStatus.COMPLETED, SIZE, 0)
+    assert (job.status, job.total, job.done) == (RewrapStatus.COMPLETED, SIZE, 0)
     assert fleet.by_key() == {fleet.source: SIZE}
     assert fleet.kms.count("ReEncrypt") == 0
-    assert complete(fleet.services.rotations.find_live()) is None
+    assert complete(fleet.services.rewrap_jobs.find_live()) is None
 
 
 def test_stale_wallets_move_whatever_their_key(fleet: Fleet, worker: Worker) -> None:
@@ -91,7 +91,7 @@ def test_stale_wallets_move_whatever_their_key(fleet: Fleet, worker: Worker) -> 
     worker()
     long_ago = datetime.now(UTC) - timedelta(days=365)
     job = fleet.ended(fleet.start(sources=None, wrapped_before=long_ago))
-    assert (job.status, job.total, job.done) == (RotationStatus.COMPLETED, 15, 15)
+    assert (job.status, job.total, job.done) == (RewrapStatus.COMPLETED, 15, 15)
     moved = fleet.query(
         "SELECT min(user_id), max(user_id), count(*) FROM wallets WHERE kms_key_material_id <> ''"
     )
@@ -102,7 +102,7 @@ def test_stale_wallets_move_whatever_their_key(fleet: Fleet, worker: Worker) -> 
 def test_stale_wallets_may_stay_under_their_key(fleet: Fleet, worker: Worker) -> None:
     worker()
     job = fleet.ended(fleet.start(sources=None, wrapped_before=datetime.now(UTC), destinations=[SOURCE]))
-    assert (job.status, job.done) == (RotationStatus.COMPLETED, SIZE)
+    assert (job.status, job.done) == (RewrapStatus.COMPLETED, SIZE)
     assert fleet.by_key() == {fleet.source: SIZE}
     fleet.all_open()
 
@@ -112,7 +112,7 @@ def test_wallets_made_meanwhile_under_the_source_move_too(fleet: Fleet, worker: 
     worker()
     fleet.grow(["aaa", "user-0105", "zzz"])
     ended = fleet.ended(job)
-    assert (ended.status, ended.done) == (RotationStatus.COMPLETED, SIZE + 3)
+    assert (ended.status, ended.done) == (RewrapStatus.COMPLETED, SIZE + 3)
     assert fleet.source not in fleet.by_key()
 
 
@@ -130,8 +130,8 @@ def test_a_wallet_that_does_not_open_is_listed_and_the_rest_moves(
     fleet.query(f"UPDATE wallets SET {damage} WHERE user_id = 'user-010'")  # noqa: S608 # a test's own words
     worker()
     job = fleet.ended(fleet.start())
-    assert (job.status, job.done, job.failed) == (RotationStatus.COMPLETED_WITH_ERRORS, SIZE - 1, 1)
-    (failure,) = complete(fleet.services.rotations.failures(job.rotation_id, limit=10, after=""))
+    assert (job.status, job.done, job.failed) == (RewrapStatus.COMPLETED_WITH_ERRORS, SIZE - 1, 1)
+    (failure,) = complete(fleet.services.rewrap_jobs.failures(job.rotation_id, limit=10, after=""))
     assert (failure.user_id, failure.code, failure.reason) == ("user-010", "integrity_failure", reason)
     assert fleet.by_key()[fleet.source] == 1
 
@@ -142,7 +142,7 @@ def test_a_lying_reply_is_not_stored(fleet: Fleet, worker: Worker) -> None:
     fleet.kms.on("ReEncrypt").times(2).answer(OtherKeyId(other))
     worker()
     job = fleet.ended(fleet.start(destinations=["Empressa-wallet-key-2"]))
-    assert (job.status, job.done, job.failed) == (RotationStatus.COMPLETED_WITH_ERRORS, SIZE - 2, 2)
+    assert (job.status, job.done, job.failed) == (RewrapStatus.COMPLETED_WITH_ERRORS, SIZE - 2, 2)
     fleet.all_open()
 
 
@@ -151,7 +151,7 @@ def test_throttling_slows_the_job_and_fails_nothing(fleet: Fleet, worker: Worker
     fleet.kms.on("ReEncrypt").times(25).answer(Error("ThrottlingException"))
     worker()
     job = fleet.ended(fleet.start(rate_per_second=100))
-    assert (job.status, job.done, job.failed) == (RotationStatus.COMPLETED, SIZE, 0)
+    assert (job.status, job.done, job.failed) == (RewrapStatus.COMPLETED, SIZE, 0)
     assert job.kms_calls == SIZE + 25
     assert job.last_error == "kms_throttled: ThrottlingException"
     ((slowed,),) = fleet.query("SELECT slowed_rate FROM rotations")
@@ -162,7 +162,7 @@ def test_kms_being_away_is_waited_out(fleet: Fleet, worker: Worker) -> None:
     fleet.kms.on("ReEncrypt").times(21).answer(Error("KMSInternalException"))
     worker()
     job = fleet.ended(fleet.start())
-    assert (job.status, job.done, job.failed) == (RotationStatus.COMPLETED, SIZE, 0)
+    assert (job.status, job.done, job.failed) == (RewrapStatus.COMPLETED, SIZE, 0)
     assert job.last_error == "kms_unavailable: KMSInternalException"
 
 
@@ -175,29 +175,29 @@ def test_a_source_that_refuses_ends_the_job_as_failed(fleet: Fleet, worker: Work
     before = _ended_as_failed()
     worker()
     job = fleet.ended(fleet.start())
-    assert job.status is RotationStatus.FAILED
+    assert job.status is RewrapStatus.FAILED
     assert job.last_error is not None
     assert job.last_error.startswith("kms_key_unusable: DisabledException")
     wait_until(lambda: _ended_as_failed() == before + 1)  # counted once it is written
     # One round, with three destinations tried for each wallet of it.
     assert job.kms_calls <= 3 * SIZE
     fleet.kms.key(fleet.source).state = "Enabled"
-    assert fleet.ended(fleet.start()).status is RotationStatus.COMPLETED
+    assert fleet.ended(fleet.start()).status is RewrapStatus.COMPLETED
 
 
 def test_a_destination_that_refuses_is_passed_over(fleet: Fleet, worker: Worker) -> None:
     fleet.kms.deny("alias/Empressa-wallet-key-4", "ReEncrypt")
     worker()
     job = fleet.ended(fleet.start())
-    assert (job.status, job.done) == (RotationStatus.COMPLETED, SIZE)
+    assert (job.status, job.done) == (RewrapStatus.COMPLETED, SIZE)
     assert fleet.kms.key("alias/Empressa-wallet-key-4").arn not in fleet.by_key()
 
 
 def test_one_job_runs_at_a_time(fleet: Fleet) -> None:
     first = fleet.start()
-    with pytest.raises(RotationRunning):
+    with pytest.raises(RewrapJobRunning):
         fleet.start()
-    complete(fleet.services.rotations.cancel(first.rotation_id))
+    complete(fleet.services.rewrap_jobs.cancel(first.rotation_id))
     assert fleet.start().rotation_id != first.rotation_id
 
 
@@ -218,7 +218,7 @@ def test_a_job_that_makes_no_sense_is_refused(fleet: Fleet, changes: dict[str, o
     with pytest.raises(InvalidRequest) as refused:
         fleet.start(**changes)
     assert refused.value.field == field
-    assert complete(fleet.services.rotations.find_live()) is None
+    assert complete(fleet.services.rewrap_jobs.find_live()) is None
 
 
 def test_wallets_need_somewhere_to_go(fleet: Fleet) -> None:

@@ -17,11 +17,11 @@ from event_loop import complete
 from fleet import SIZE, Fleet
 from kms_endpoint import Delay, Hang
 from kms_service.bootstrap import Services
-from kms_service.errors import RotationFinished
+from kms_service.errors import RewrapJobFinished
 from kms_service.settings import Settings
 from kms_service.store.rewrap import batches as rotation_batches
 from kms_service.store.rewrap import work as rotation_work
-from kms_service.store.rewrap.jobs import RotationStatus
+from kms_service.store.rewrap.jobs import RewrapStatus
 from waiting import wait_until
 
 Worker = Callable[[], Services]
@@ -37,7 +37,7 @@ def test_two_workers_share_a_job(fleet: Fleet, worker: Worker) -> None:
     worker()
     worker()
     job = fleet.ended(fleet.start())
-    assert (job.status, job.done, job.skipped) == (RotationStatus.COMPLETED, SIZE, 0)
+    assert (job.status, job.done, job.skipped) == (RewrapStatus.COMPLETED, SIZE, 0)
     # Nothing was done twice.
     assert len(fleet.moves()) == SIZE
     fleet.all_open()
@@ -47,13 +47,13 @@ def test_pause_acts_at_once_and_resume_loses_nothing(fleet: Fleet, worker: Worke
     job = fleet.start(rate_per_second=8)
     worker()
     wait_until(lambda: fleet.job(job).done > 0)
-    assert complete(fleet.services.rotations.pause(job.rotation_id)).status is RotationStatus.PAUSED
+    assert complete(fleet.services.rewrap_jobs.pause(job.rotation_id)).status is RewrapStatus.PAUSED
     wait_until(lambda: _rests(fleet))
     assert fleet.job(job).done == fleet.kms.count("ReEncrypt") < SIZE
 
-    assert complete(fleet.services.rotations.resume(job.rotation_id)).status is RotationStatus.RUNNING
+    assert complete(fleet.services.rewrap_jobs.resume(job.rotation_id)).status is RewrapStatus.RUNNING
     ended = fleet.ended(job)
-    assert (ended.status, ended.done, ended.kms_calls) == (RotationStatus.COMPLETED, SIZE, SIZE)
+    assert (ended.status, ended.done, ended.kms_calls) == (RewrapStatus.COMPLETED, SIZE, SIZE)
 
 
 def _rests(fleet: Fleet) -> bool:
@@ -67,13 +67,13 @@ def test_cancel_ends_the_job_and_what_moved_stays_moved(fleet: Fleet, worker: Wo
     job = fleet.start(rate_per_second=8)
     worker()
     wait_until(lambda: fleet.job(job).done > 0)
-    assert complete(fleet.services.rotations.cancel(job.rotation_id)).status is RotationStatus.CANCELLED
+    assert complete(fleet.services.rewrap_jobs.cancel(job.rotation_id)).status is RewrapStatus.CANCELLED
     time.sleep(0.5)
     ended = fleet.job(job)
     assert 0 < ended.done < SIZE
     assert fleet.by_key()[fleet.source] == SIZE - ended.done
-    with pytest.raises(RotationFinished):
-        complete(fleet.services.rotations.resume(job.rotation_id))
+    with pytest.raises(RewrapJobFinished):
+        complete(fleet.services.rewrap_jobs.resume(job.rotation_id))
     fleet.all_open()
 
 
@@ -98,7 +98,7 @@ def test_a_wallet_that_changed_meanwhile_is_left_alone(fleet: Fleet, worker: Wor
     wait_until(lambda: fleet.job(job).skipped == 1)
     assert fleet.query("SELECT encrypted_dek FROM wallets") == [(b"\x01",)]
     # The next sweep finds it as it is now, and KMS does not know it.
-    assert fleet.ended(job).status is RotationStatus.COMPLETED_WITH_ERRORS
+    assert fleet.ended(job).status is RewrapStatus.COMPLETED_WITH_ERRORS
 
 
 def test_reads_creations_and_signatures_go_on(fleet: Fleet, worker: Worker) -> None:
@@ -126,7 +126,7 @@ def test_reads_creations_and_signatures_go_on(fleet: Fleet, worker: Worker) -> N
     for reader in readers:
         reader.join()
     assert not failures
-    assert job.status is RotationStatus.COMPLETED
+    assert job.status is RewrapStatus.COMPLETED
     assert made.wallet_address
 
 
@@ -145,7 +145,7 @@ def test_a_killed_worker_loses_nothing(
     with _worker_process(settings) as second:
         ended = fleet.ended(job)
         assert second.wait(60) == 0
-    assert (ended.status, ended.done, ended.failed, ended.skipped) == (RotationStatus.COMPLETED, SIZE, 0, 0)
+    assert (ended.status, ended.done, ended.failed, ended.skipped) == (RewrapStatus.COMPLETED, SIZE, 0, 0)
     fleet.all_open()
 
 
@@ -163,7 +163,7 @@ def test_a_stopped_worker_lets_its_batch_go(fleet: Fleet, settings: Settings) ->
 def test_a_lease_runs_out_by_itself(fleet: Fleet, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotation_batches, "LEASE_SECONDS", 1)
     job = fleet.start()
-    dead = rotation_work.RotationWork(fleet.services.database)
+    dead = rotation_work.RewrapWork(fleet.services.database)
     complete(dead.begin(job.rotation_id))
     batch = complete(dead.claim(fleet.job(job), "dead"))
     assert batch is not None

@@ -16,7 +16,7 @@ from event_loop import complete, on_loop
 from hpke import open_
 from kms_service.api.app import create_app
 from kms_service.bootstrap import Services
-from kms_service.service.rewrap import worker as rotation_worker
+from kms_service.service.rewrap import worker as rewrap_worker
 from kms_service.settings import Settings
 from waiting import wait_until
 from wiring import running_services
@@ -35,7 +35,7 @@ class Application:
 @pytest.fixture
 def application(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
     """The application on two keys, each made by a bare `create_key()`."""
-    monkeypatch.setattr(rotation_worker, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(rewrap_worker, "IDLE_SECONDS", 0.05)
     with mock_aws():
         kms = boto3.client("kms", region_name=REGION)
         keys = [kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2)]
@@ -81,9 +81,9 @@ def test_it_moves_wallets_to_another_key(application: Application) -> None:
     alias = f"Empressa-wallet-key-{application.keys.index(source) + 1}"
     assert client.put(f"/kms/pool/keys/{alias}", json={"mode": "draining"}).status_code == 200
     job = client.post("/rotations", json={"from": [source], "dryRun": False}).json()
-    on_loop(services.rotation_worker.start)
+    on_loop(services.rewrap_worker.start)
     wait_until(lambda: client.get(f"/rotations/{job['rotationId']}").json()["status"] == "completed")
-    complete(services.rotation_worker.stop())
+    complete(services.rewrap_worker.stop())
     assert (
         client.get("/wallets/alice").json()["kmsKeyId"]
         == application.keys[1 - application.keys.index(source)]

@@ -10,14 +10,14 @@ import pytest
 from kms_service.api.console.attention import Level, notices, worst
 from kms_service.api.console.drawing import HEIGHT, sparks
 from kms_service.api.console.words import age, ago, clock, listed, rate, span
-from kms_service.kms.aws import Rotation as KeyRotation
+from kms_service.kms.aws import KeyRotation
 from kms_service.kms.keys.circuit import CircuitState
 from kms_service.kms.keys.pool import DescribedKey, KeyMode, KeyStatus
 from kms_service.kms.regions.routes import RegionRole, RegionState
 from kms_service.service.overview import Overview, Part
 from kms_service.service.pool.state import PoolKey, PoolState
 from kms_service.store.pool.census import KeyCensus
-from kms_service.store.rewrap.jobs import Rotation, RotationStatus
+from kms_service.store.rewrap.jobs import RewrapJob, RewrapStatus
 from kms_service.store.switches.seal import SealChange
 from kms_service.telemetry.recent import Counts, Minute, Recent
 
@@ -27,8 +27,8 @@ WELL = DescribedKey(
 )
 HOME = [RegionState("eu-central-1", RegionRole.PRIMARY, CircuitState.CLOSED, "", None)]
 QUIET = Recent(300, Counts(100, 0), {}, Counts(100, 0), {}, {}, frozenset(), 0, 0, [])
-JOB = Rotation(
-    uuid4(), RotationStatus.COMPLETED, False, ["arn:1"], None, ["arn:2"], 10, "night-call", NOW, NOW, NOW,
+JOB = RewrapJob(
+    uuid4(), RewrapStatus.COMPLETED, False, ["arn:1"], None, ["arn:2"], 10, "night-call", NOW, NOW, NOW,
     100, 100, 0, 0, 100, None, 1, 0, "", 0.0,
 )  # fmt: skip
 
@@ -140,7 +140,7 @@ TELLING: dict[str, tuple[Overview, Level, str]] = {
         "pool-1: more than one call to KMS in twenty fails.",
     ),
     "rotation failed": (
-        _overview(rotation=Part(replace(JOB, status=RotationStatus.FAILED, last_error="denied"), NOW)),
+        _overview(rotation=Part(replace(JOB, status=RewrapStatus.FAILED, last_error="denied"), NOW)),
         Level.WARN,
         "The last rotation failed: denied.",
     ),

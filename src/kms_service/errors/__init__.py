@@ -18,13 +18,13 @@ KmsServiceError
 │   │   ├── KeyNotFound           no key of the pool has this alias
 │   │   ├── TokenNotFound
 │   │   ├── PolicyNotFound
-│   │   └── RotationNotFound
+│   │   └── RewrapJobNotFound
 │   ├── MayNotUnseal              the login of this process closes the seal and does not open it
 │   ├── LastActiveKey             draining it would leave no key for new wallets
 │   ├── TokenExists
 │   ├── PolicySetElsewhere        somebody else set a version at the same moment
-│   ├── RotationRunning           one rotation at a time
-│   └── RotationFinished
+│   ├── RewrapJobRunning          one job at a time
+│   └── RewrapJobFinished
 ├── IntegrityFailure              stored bytes do not open, or open to something else
 │   └── PolicyIntegrityFailure    a policy is missing, or not as an operator wrote it
 ├── KmsError                      a KMS call failed
@@ -53,9 +53,9 @@ from kms_service.errors.callers import (
     PolicyNotFound,
     PolicySetElsewhere,
     RateLimited,
-    RotationFinished,
-    RotationNotFound,
-    RotationRunning,
+    RewrapJobFinished,
+    RewrapJobNotFound,
+    RewrapJobRunning,
     TokenExists,
     TokenNotFound,
     WalletExists,
@@ -109,9 +109,9 @@ __all__ = [
     "PolicyNotFound",
     "PolicySetElsewhere",
     "RateLimited",
-    "RotationFinished",
-    "RotationNotFound",
-    "RotationRunning",
+    "RewrapJobFinished",
+    "RewrapJobNotFound",
+    "RewrapJobRunning",
     "SchemaBehind",
     "Sealed",
     "SettingsError",

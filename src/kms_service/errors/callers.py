@@ -141,19 +141,19 @@ class PolicySetElsewhere(CallerError):
     code = "policy_set_elsewhere"
 
 
-class RotationNotFound(NotFound):
+class RewrapJobNotFound(NotFound):
     """No rotation has this id."""
 
     code = "rotation_not_found"
 
 
-class RotationRunning(CallerError):
+class RewrapJobRunning(CallerError):
     """Another rotation is pending, running or paused."""
 
     code = "rotation_running"
 
 
-class RotationFinished(CallerError):
+class RewrapJobFinished(CallerError):
     """The rotation has ended, so it can be neither paused nor resumed nor cancelled."""
 
     code = "rotation_finished"

@@ -45,7 +45,7 @@ class Rewrapped:
 
 
 @dataclass(frozen=True, slots=True)
-class Rotation:
+class KeyRotation:
     """Automatic rotation of a key: every so many days, next at a UTC time; both None while it is off.
 
     `supported` is False for keys that KMS cannot rotate by itself: imported material, custom key stores.
@@ -62,7 +62,7 @@ class Rotation:
         return self.supported and not self.enabled
 
 
-UNSUPPORTED_ROTATION = Rotation(False, None, None, supported=False)
+UNSUPPORTED_ROTATION = KeyRotation(False, None, None, supported=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from kms_service.kms.answers import (
     UNSUPPORTED_ROTATION,
     KeyMaterial,
     KeyMetadata,
+    KeyRotation,
     Rewrapped,
-    Rotation,
     Unwrapped,
     Wrapped,
 )
@@ -33,8 +33,8 @@ __all__ = [
     "AwsKmsService",
     "KeyMaterial",
     "KeyMetadata",
+    "KeyRotation",
     "Rewrapped",
-    "Rotation",
     "Unwrapped",
     "Wrapped",
 ]
@@ -209,7 +209,7 @@ class AwsKmsService:
                 created_at=reply.time("CreationDate"),
             )
 
-    async def rotation(self, key_arn: str) -> Rotation:
+    async def rotation(self, key_arn: str) -> KeyRotation:
         """Automatic rotation of a key, also of one that has none (kms:GetKeyRotationStatus).
 
         Raises:
@@ -218,7 +218,7 @@ class AwsKmsService:
         try:
             with self._call("GetKeyRotationStatus", key_arn) as call:
                 reply = (await self.regions.ask(call, key_arn, {"KeyId": key_arn})).reply
-                return Rotation(
+                return KeyRotation(
                     reply.flag("KeyRotationEnabled"),
                     reply.number("RotationPeriodInDays"),
                     reply.time("NextRotationDate"),

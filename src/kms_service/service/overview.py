@@ -17,10 +17,10 @@ from kms_service.kms.regions.routes import RegionState
 from kms_service.service.audit.trail import AuditTrail, EventView
 from kms_service.service.pool.state import PoolKey, PoolService, PoolState
 from kms_service.service.readiness import Readiness
-from kms_service.service.rewrap.jobs import RotationService
+from kms_service.service.rewrap.jobs import RewrapJobs
 from kms_service.service.switches.seal import SealService
 from kms_service.store.audit.trail import EventFilter
-from kms_service.store.rewrap.jobs import Rotation
+from kms_service.store.rewrap.jobs import RewrapJob
 from kms_service.store.switches.seal import SealChange
 from kms_service.telemetry.recent import SAMPLE_SECONDS, History, Recent
 
@@ -68,7 +68,7 @@ class Overview:
     regions: Sequence[RegionState]
     wallets: Part[PoolState]
     seal: Part[SealChange | None]
-    rotation: Part[Rotation | None]
+    rotation: Part[RewrapJob | None]
     events: Part[Sequence[EventView]]
     recent: Recent | None
     database_away_since: datetime | None
@@ -84,7 +84,7 @@ class Overviews:
         pool: KmsKeyPool,
         pool_service: PoolService,
         seal: SealService,
-        rotations: RotationService,
+        rewrap_jobs: RewrapJobs,
         trail: AuditTrail,
         readiness: Readiness,
         history: History,
@@ -92,14 +92,14 @@ class Overviews:
         self._pool = pool
         self._pool_service = pool_service
         self._seal_service = seal
-        self._rotations = rotations
+        self._rewrap_jobs = rewrap_jobs
         self._trail = trail
         self._readiness = readiness
         self._history = history
         self._lock = asyncio.Lock()
         self._wallets: Part[PoolState] = Part()
         self._seal: Part[SealChange | None] = Part()
-        self._rotation: Part[Rotation | None] = Part()
+        self._rotation: Part[RewrapJob | None] = Part()
         self._events: Part[Sequence[EventView]] = Part()
 
     async def read(self) -> None:
@@ -148,9 +148,9 @@ class Overviews:
         except KmsServiceError:  # logged and counted where it happened
             return Part(before.value, before.taken_at, before.lost_since or datetime.now(UTC))
 
-    async def _latest_rotation(self) -> Rotation | None:
-        live = await self._rotations.find_live()
-        return live or next((job for job in await self._rotations.newest(_JOBS) if not job.dry_run), None)
+    async def _latest_rotation(self) -> RewrapJob | None:
+        live = await self._rewrap_jobs.find_live()
+        return live or next((job for job in await self._rewrap_jobs.newest(_JOBS) if not job.dry_run), None)
 
     async def _newest_events(self) -> Sequence[EventView]:
         return (await self._trail.page(EventFilter(without_canaries=True), before=None, limit=EVENTS)).events

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import array, insert
 from kms_service.crypto.material import WrappedDek
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import rotations, row_mac_keys
-from kms_service.store.rewrap.jobs import RotationStatus
+from kms_service.store.rewrap.jobs import RewrapStatus
 
 # A new key makes MACs only when it is this old: by then every process has it, and can check them.
 SETTLING_SECONDS = 60
@@ -55,7 +55,7 @@ _ALL = (
     .limit(MOST_ROWS)
 )
 _Arn = String(255, collation="C")
-_ENDED = (RotationStatus.COMPLETED, RotationStatus.COMPLETED_WITH_ERRORS)
+_ENDED = (RewrapStatus.COMPLETED, RewrapStatus.COMPLETED_WITH_ERRORS)
 
 
 class RowMacKeyStore:

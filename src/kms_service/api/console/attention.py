@@ -11,7 +11,7 @@ from kms_service.kms.keys.circuit import CircuitState
 from kms_service.kms.keys.pool import KeyMode, KeyStatus
 from kms_service.service.overview import Overview, Part
 from kms_service.service.pool.state import PoolKey
-from kms_service.store.rewrap.jobs import RotationStatus
+from kms_service.store.rewrap.jobs import RewrapStatus
 from kms_service.telemetry.recent import Counts
 
 # As the alert "high error rate": more than one in twenty, of enough to tell.
@@ -180,7 +180,7 @@ def _rotation(overview: Overview) -> Iterator[Notice]:
     job = overview.rotation.value
     if job is None:
         return
-    if job.status in {RotationStatus.FAILED, RotationStatus.COMPLETED_WITH_ERRORS}:
+    if job.status in {RewrapStatus.FAILED, RewrapStatus.COMPLETED_WITH_ERRORS}:
         words = str(job.status).replace("_", " ")
         why = f": {job.last_error}" if job.last_error else ""
         yield Notice(

@@ -105,12 +105,12 @@ BY_NAME: Mapping[str, _Errors] = {
     "get_policy": (errors.PolicyNotFound, *_READS_POLICIES),
     "get_usage": (errors.PolicyNotFound,),
     "put_key": (errors.KeyNotFound, errors.LastActiveKey),
-    "start_rotation": (errors.RotationRunning,),
-    "get_rotation": (errors.RotationNotFound,),
-    "list_failures": (errors.RotationNotFound,),
-    "pause_rotation": (errors.RotationNotFound, errors.RotationFinished),
-    "resume_rotation": (errors.RotationNotFound, errors.RotationFinished),
-    "cancel_rotation": (errors.RotationNotFound, errors.RotationFinished),
+    "start_rotation": (errors.RewrapJobRunning,),
+    "get_rotation": (errors.RewrapJobNotFound,),
+    "list_failures": (errors.RewrapJobNotFound,),
+    "pause_rotation": (errors.RewrapJobNotFound, errors.RewrapJobFinished),
+    "resume_rotation": (errors.RewrapJobNotFound, errors.RewrapJobFinished),
+    "cancel_rotation": (errors.RewrapJobNotFound, errors.RewrapJobFinished),
 }
 _OF_A_BODY = (400, 408, 413, 415)
 

@@ -12,8 +12,8 @@ from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.kms.control_plane import pricing
-from kms_service.service.rewrap.jobs import DEFAULT_RATE, MAX_RATE, RotationRequest
-from kms_service.store.rewrap.jobs import Rotation, RotationFailure, RotationStatus
+from kms_service.service.rewrap.jobs import DEFAULT_RATE, MAX_RATE, RewrapRequest
+from kms_service.store.rewrap.jobs import RewrapFailure, RewrapJob, RewrapStatus
 
 MAX_KEYS = 100
 FAILURES_SHOWN = 20
@@ -69,7 +69,7 @@ class RotationJob(AnswerModel):
     """A job and how far it is."""
 
     rotation_id: UUID
-    status: RotationStatus
+    status: RewrapStatus
     dry_run: bool
     from_: Annotated[list[str], Field(alias="from", description="ARNs of the keys it empties or refreshes")]
     wrapped_before: Time | None
@@ -127,14 +127,14 @@ class Failures(AnswerModel):
 )
 async def start_rotation(request: Request, body: NewRotation, response: Response) -> RotationJob:
     """Start a job for the workers, one at a time; or only count with `dryRun`, which is the default."""
-    asked = RotationRequest(
+    asked = RewrapRequest(
         sources=body.from_,
         wrapped_before=None if body.stale is None else body.stale.wrapped_before,
         destinations=body.to,
         dry_run=body.dry_run,
         rate_per_second=body.rate_per_second,
     )
-    job = await in_time(request, services(request).rotations.start, asked)
+    job = await in_time(request, services(request).rewrap_jobs.start, asked)
     response.headers["Location"] = f"/rotations/{job.rotation_id}"
     return job_view(job)
 
@@ -142,14 +142,14 @@ async def start_rotation(request: Request, body: NewRotation, response: Response
 @router.get("", openapi_extra=needs(Scope.ROTATIONS_READ))
 async def list_rotations(request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> RotationJobs:
     """The last jobs, dry runs too, newest first."""
-    jobs = await in_time(request, services(request).rotations.newest, limit)
+    jobs = await in_time(request, services(request).rewrap_jobs.newest, limit)
     return RotationJobs(rotations=[job_view(job) for job in jobs])
 
 
 @router.get("/{id}", openapi_extra=needs(Scope.ROTATIONS_READ), responses={404: {"model": Problem}})
 async def get_rotation(request: Request, rotation_id: RotationId) -> RotationDetails:
     """A job, how far it is, and the first wallets that it could not move."""
-    service = services(request).rotations
+    service = services(request).rewrap_jobs
     job = await in_time(request, service.find, rotation_id)
     failures = await in_time(request, service.failures, rotation_id, limit=FAILURES_SHOWN, after="")
     return details_view(job, failures)
@@ -163,7 +163,7 @@ async def list_failures(
     cursor: Annotated[str, Query(max_length=128, pattern=r"^[A-Za-z0-9._:@-]*$")] = "",
 ) -> Failures:
     """All wallets that a job could not move; `cursor` is the user id to continue behind."""
-    service = services(request).rotations
+    service = services(request).rewrap_jobs
     failures = await in_time(request, service.failures, rotation_id, limit=limit + 1, after=cursor)
     more = len(failures) > limit
     shown = [failure_view(failure) for failure in failures[:limit]]
@@ -179,32 +179,32 @@ _STEERED: dict[int | str, dict[str, Any]] = {
 @router.post("/{id}/pause", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
 async def pause_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
     """Have the workers stop within seconds; nothing is lost."""
-    return job_view(await in_time(request, services(request).rotations.pause, rotation_id))
+    return job_view(await in_time(request, services(request).rewrap_jobs.pause, rotation_id))
 
 
 @router.post("/{id}/resume", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
 async def resume_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
     """Have the workers go on where they stopped."""
-    return job_view(await in_time(request, services(request).rotations.resume, rotation_id))
+    return job_view(await in_time(request, services(request).rewrap_jobs.resume, rotation_id))
 
 
 @router.post("/{id}/cancel", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
 async def cancel_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
     """End the job; what has moved stays moved."""
-    return job_view(await in_time(request, services(request).rotations.cancel, rotation_id))
+    return job_view(await in_time(request, services(request).rewrap_jobs.cancel, rotation_id))
 
 
-def job_view(job: Rotation) -> RotationJob:
+def job_view(job: RewrapJob) -> RotationJob:
     """A job in the shape of the contract."""
     return RotationJob(**_members(job))
 
 
-def details_view(job: Rotation, failures: list[RotationFailure]) -> RotationDetails:
+def details_view(job: RewrapJob, failures: list[RewrapFailure]) -> RotationDetails:
     """A job with some of its failures."""
     return RotationDetails(**_members(job), failures=[failure_view(failure) for failure in failures])
 
 
-def failure_view(failure: RotationFailure) -> FailureView:
+def failure_view(failure: RewrapFailure) -> FailureView:
     """One failure."""
     return FailureView(
         user_id=failure.user_id,
@@ -215,7 +215,7 @@ def failure_view(failure: RotationFailure) -> FailureView:
     )
 
 
-def _members(job: Rotation) -> dict[str, Any]:
+def _members(job: RewrapJob) -> dict[str, Any]:
     return {
         "rotation_id": job.rotation_id,
         "status": job.status,

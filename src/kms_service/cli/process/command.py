@@ -48,7 +48,7 @@ async def key_arn(services: Services, key: str | None) -> str | None:
         KmsThrottled, KmsUnavailable: the alias could not be looked up.
     """
     try:
-        return None if key is None else await services.rotations.key_arn(key)
+        return None if key is None else await services.rewrap_jobs.key_arn(key)
     except InvalidRequest as error:
         raise click.ClickException(f"{key} {error}") from None
 

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kms_service.cli.screen import progress_screen
 from kms_service.errors import DatabaseUnavailable
-from kms_service.service.rewrap.jobs import RotationService
-from kms_service.store.rewrap.jobs import Rotation
+from kms_service.service.rewrap.jobs import RewrapJobs
+from kms_service.store.rewrap.jobs import RewrapJob
 
 _LOOK_SECONDS = 0.5
 _LINE_SECONDS = 5.0
@@ -19,19 +19,19 @@ _SECONDS_A_MINUTE = 60
 _MINUTES_AN_HOUR = 60
 
 
-async def follow(rotations: RotationService, job: Rotation) -> Rotation:
+async def follow(jobs: RewrapJobs, job: RewrapJob) -> RewrapJob:
     """Show a job on standard error until it has ended; the ended job.
 
     The database being away for a while is waited out.
     """
     latest = job
     with (_bar if progress_screen().is_terminal else _lines)(job) as show:
-        async for latest in _looks(rotations, job):
+        async for latest in _looks(jobs, job):
             show(latest)
     return latest
 
 
-def summary(job: Rotation) -> str:
+def summary(job: RewrapJob) -> str:
     """A job in one line."""
     parts = [f"{job.status}: {job.done:,} of {max(job.total, job.processed):,} wallets moved"]
     if job.dry_run:
@@ -49,7 +49,7 @@ def summary(job: Rotation) -> str:
 
 
 @contextmanager
-def _bar(job: Rotation) -> Iterator[Callable[[Rotation], None]]:
+def _bar(job: RewrapJob) -> Iterator[Callable[[RewrapJob], None]]:
     columns = (
         TextColumn("{task.fields[status]}"),
         BarColumn(),
@@ -60,7 +60,7 @@ def _bar(job: Rotation) -> Iterator[Callable[[Rotation], None]]:
     with Progress(*columns, console=progress_screen(), transient=True) as progress:
         task = progress.add_task("", total=job.total, status=job.status, pace="")
 
-        def show(now: Rotation) -> None:
+        def show(now: RewrapJob) -> None:
             total = max(now.total, now.processed, 1)
             progress.update(task, total=total, completed=now.processed, status=now.status, pace=_pace(now))
 
@@ -68,10 +68,10 @@ def _bar(job: Rotation) -> Iterator[Callable[[Rotation], None]]:
 
 
 @contextmanager
-def _lines(_job: Rotation) -> Iterator[Callable[[Rotation], None]]:
+def _lines(_job: RewrapJob) -> Iterator[Callable[[RewrapJob], None]]:
     due = 0.0
 
-    def show(now: Rotation) -> None:
+    def show(now: RewrapJob) -> None:
         nonlocal due
         if time.monotonic() >= due:
             click.echo(summary(now), err=True)
@@ -80,16 +80,16 @@ def _lines(_job: Rotation) -> Iterator[Callable[[Rotation], None]]:
     yield show
 
 
-async def _looks(rotations: RotationService, job: Rotation) -> AsyncIterator[Rotation]:
+async def _looks(jobs: RewrapJobs, job: RewrapJob) -> AsyncIterator[RewrapJob]:
     yield job
     while job.live:
         await asyncio.sleep(_LOOK_SECONDS)
         with suppress(DatabaseUnavailable):
-            job = await rotations.find(job.rotation_id)
+            job = await jobs.find(job.rotation_id)
         yield job
 
 
-def _pace(job: Rotation) -> str:
+def _pace(job: RewrapJob) -> str:
     failed = f"{job.failed:,} failed  " if job.failed else ""
     left = "" if job.eta_seconds is None else f"{_span(job.eta_seconds)} left"
     return f"{failed}{job.rate:,.0f}/s  {left}"

@@ -12,9 +12,9 @@ from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop, stop_on_sigterm
 from kms_service.cli.rewrap.progress import follow, summary
 from kms_service.cli.times import Moment
-from kms_service.errors import RotationNotFound
-from kms_service.service.rewrap.jobs import DEFAULT_RATE, MAX_RATE, RotationRequest
-from kms_service.store.rewrap.jobs import Rotation, RotationStatus
+from kms_service.errors import RewrapJobNotFound
+from kms_service.service.rewrap.jobs import DEFAULT_RATE, MAX_RATE, RewrapRequest
+from kms_service.store.rewrap.jobs import RewrapJob, RewrapStatus
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, in the shape of GET /rotations.")
 _rotation_id = click.argument("rotation_id", required=False, type=click.UUID)
@@ -61,10 +61,10 @@ async def start(
     """
     if bool(sources) == (wrapped_before is not None):
         raise click.UsageError("Give either --from or --wrapped-before.")
-    asked = RotationRequest(sources or None, wrapped_before, destinations or None, dry_run, rate)
+    asked = RewrapRequest(sources or None, wrapped_before, destinations or None, dry_run, rate)
     async with operator_services() as services:
         await services.pool_service.refresh()
-        _print(await services.rotations.start(asked), as_json=as_json)
+        _print(await services.rewrap_jobs.start(asked), as_json=as_json)
 
 
 @rotation.command(name="list")
@@ -74,7 +74,7 @@ async def start(
 async def list_rotations(limit: int, *, as_json: bool) -> None:
     """List the last rotations, newest first."""
     async with operator_services() as services:
-        jobs = await services.rotations.newest(limit)
+        jobs = await services.rewrap_jobs.newest(limit)
     if as_json:
         click.echo(json.dumps([job_view(job).model_dump(by_alias=True, mode="json") for job in jobs]))
         return
@@ -95,8 +95,8 @@ async def status(rotation_id: UUID | None, *, watch: bool, as_json: bool) -> Non
     async with operator_services() as services:
         job = await _chosen(services, rotation_id)
         if watch:
-            job = await follow(services.rotations, job)
-        failures = await services.rotations.failures(job.rotation_id, limit=FAILURES_SHOWN, after="")
+            job = await follow(services.rewrap_jobs, job)
+        failures = await services.rewrap_jobs.failures(job.rotation_id, limit=FAILURES_SHOWN, after="")
     if as_json:
         click.echo(details_view(job, failures).model_dump_json(by_alias=True))
         return
@@ -114,7 +114,7 @@ async def pause(rotation_id: UUID | None, *, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
         _print(
-            await services.rotations.pause((await _chosen(services, rotation_id)).rotation_id),
+            await services.rewrap_jobs.pause((await _chosen(services, rotation_id)).rotation_id),
             as_json=as_json,
         )
 
@@ -128,7 +128,7 @@ async def resume(rotation_id: UUID | None, *, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
         _print(
-            await services.rotations.resume((await _chosen(services, rotation_id)).rotation_id),
+            await services.rewrap_jobs.resume((await _chosen(services, rotation_id)).rotation_id),
             as_json=as_json,
         )
 
@@ -142,7 +142,7 @@ async def cancel(rotation_id: UUID | None, *, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
         _print(
-            await services.rotations.cancel((await _chosen(services, rotation_id)).rotation_id),
+            await services.rewrap_jobs.cancel((await _chosen(services, rotation_id)).rotation_id),
             as_json=as_json,
         )
 
@@ -162,27 +162,27 @@ async def run(at_once: int, *, as_json: bool) -> None:
     """
     stop_on_sigterm()
     async with operator_services(rotation_worker_enabled=True, rotation_calls_in_flight=at_once) as services:
-        job = await services.rotations.find_live()
+        job = await services.rewrap_jobs.find_live()
         if job is None:
-            raise RotationNotFound("no rotation is live; kms-service rotation start --no-dry-run makes one")
+            raise RewrapJobNotFound("no rotation is live; kms-service rotation start --no-dry-run makes one")
         await services.pool_service.refresh()
         services.start()
-        job = await follow(services.rotations, job)
+        job = await follow(services.rewrap_jobs, job)
     _print(job, as_json=as_json)
-    if job.status is not RotationStatus.COMPLETED:
+    if job.status is not RewrapStatus.COMPLETED:
         raise click.exceptions.Exit(1)
 
 
-async def _chosen(services: Services, rotation_id: UUID | None) -> Rotation:
+async def _chosen(services: Services, rotation_id: UUID | None) -> RewrapJob:
     if rotation_id is not None:
-        return await services.rotations.find(rotation_id)
-    job = await services.rotations.find_live() or next(iter(await services.rotations.newest(1)), None)
+        return await services.rewrap_jobs.find(rotation_id)
+    job = await services.rewrap_jobs.find_live() or next(iter(await services.rewrap_jobs.newest(1)), None)
     if job is None:
-        raise RotationNotFound("there is no rotation yet")
+        raise RewrapJobNotFound("there is no rotation yet")
     return job
 
 
-def _print(job: Rotation, *, as_json: bool) -> None:
+def _print(job: RewrapJob, *, as_json: bool) -> None:
     if as_json:
         click.echo(job_view(job).model_dump_json(by_alias=True))
     else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kms_service.kms.answers import UNSUPPORTED_ROTATION, KeyMetadata, Rotation
+from kms_service.kms.answers import UNSUPPORTED_ROTATION, KeyMetadata, KeyRotation
 from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.failure import AdministrationFailed
 from kms_service.kms.keys.info import KeyStatus, status_of
@@ -21,7 +21,7 @@ class FoundKey:
     key_arn: str
     status: KeyStatus
     reason: str
-    rotation: Rotation
+    rotation: KeyRotation
     policy: dict[str, Any]
     tags: dict[str, str]
     description: str
@@ -135,7 +135,7 @@ class KeyAdministration:
         )
         return reply.get("KeyLastUsage", {}).get("Timestamp")
 
-    async def _rotation(self, key_id: str) -> Rotation:
+    async def _rotation(self, key_id: str) -> KeyRotation:
         try:
             return await self._kms.ask(
                 "GetKeyRotationStatus",
@@ -176,7 +176,7 @@ def _described(metadata: Mapping[str, Any]) -> tuple[KeyMetadata, str]:
     return described, metadata.get("Description", "")
 
 
-def _rotation(reply: Mapping[str, Any]) -> Rotation:
-    return Rotation(
+def _rotation(reply: Mapping[str, Any]) -> KeyRotation:
+    return KeyRotation(
         reply["KeyRotationEnabled"], reply.get("RotationPeriodInDays"), reply.get("NextRotationDate")
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from kms_service.kms.answers import KeyMetadata, Rotation
+from kms_service.kms.answers import KeyMetadata, KeyRotation
 from kms_service.kms.keys import arn
 from kms_service.kms.keys.circuit import CircuitState
 
@@ -51,7 +51,7 @@ class DescribedKey:
     created_at: datetime | None
     mode: KeyMode = KeyMode.ACTIVE
     circuit: CircuitState = CircuitState.CLOSED
-    rotation: Rotation | None = None
+    rotation: KeyRotation | None = None
     moved_from: str | None = None
     told_at: datetime | None = None
     silent_since: datetime | None = None

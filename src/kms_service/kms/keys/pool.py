@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from kms_service import deadline
 from kms_service.crypto.material import DataKey
 from kms_service.errors import KmsError, KmsKeyUnusable, KmsUnavailable, NoUsableKey
-from kms_service.kms.answers import KeyMetadata, Rotation, Wrapped
+from kms_service.kms.answers import KeyMetadata, KeyRotation, Wrapped
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.data_plane.attempts import ATTEMPT_SECONDS
 from kms_service.kms.errors import KmsAccessDenied, KmsCallNotMade, KmsKeyMissing
@@ -248,7 +248,7 @@ class KmsKeyPool:
     def _pause_is_over(self, key: DescribedKey) -> bool:
         return self._health.circuit(key.key_arn)[0] is not CircuitState.OPEN
 
-    async def _rotation(self, key_arn: str) -> Rotation | None:
+    async def _rotation(self, key_arn: str) -> KeyRotation | None:
         try:
             return await self._kms.rotation(key_arn)
         except KmsError as error:

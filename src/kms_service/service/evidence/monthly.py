@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from kms_service import __version__
-from kms_service.kms.answers import Rotation
+from kms_service.kms.answers import KeyRotation
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.evidence.report import Check, Day, Happening, KeyLine, Month, MonthlyReport, Uses
 from kms_service.service.pool.census import Census
@@ -82,7 +82,7 @@ class MonthlyReports:
         return told
 
 
-def _rotated(rotation: Rotation | None) -> str:
+def _rotated(rotation: KeyRotation | None) -> str:
     if rotation is None:
         return "not told"
     return f"every {rotation.period_in_days} days" if rotation.enabled else "off"

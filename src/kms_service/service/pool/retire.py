@@ -10,7 +10,7 @@ from kms_service.kms.keys.pool import DescribedKey, KeyMode, KmsKeyInfo, KmsKeyP
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.pool.census import Census
 from kms_service.store.audit.chain_keys import AuditChainKeyStore
-from kms_service.store.rewrap.jobs import RotationStore
+from kms_service.store.rewrap.jobs import RewrapJobStore
 from kms_service.store.row_mac_keys import RowMacKeyStore
 
 
@@ -50,7 +50,7 @@ class KeyLifecycle:
         census: Census,
         chain_keys: AuditChainKeyStore,
         row_mac_keys: RowMacKeyStore,
-        rotations: RotationStore,
+        jobs: RewrapJobStore,
         audit: AuditLog,
     ) -> None:
         self._pool = pool
@@ -58,7 +58,7 @@ class KeyLifecycle:
         self._census = census
         self._chain_keys = chain_keys
         self._row_mac_keys = row_mac_keys
-        self._rotations = rotations
+        self._jobs = jobs
         self._audit = audit
 
     async def retirement(self, name: str, *, unused_for: timedelta) -> Retirement:
@@ -110,7 +110,7 @@ class KeyLifecycle:
         return Condition(False, "takes new wallets", f"kms-service pool drain {key.name}")
 
     async def _holds_no_wallets(self, key_arn: str) -> Condition:
-        wallets = await self._rotations.count_due([key_arn], None)
+        wallets = await self._jobs.count_due([key_arn], None)
         if not wallets:
             return Condition(True, "no wallet lies under it")
         remedy = f"kms-service rotation start --from {key_arn} --no-dry-run"
@@ -136,7 +136,7 @@ class KeyLifecycle:
         return Condition(True, "no key of row MACs is wrapped by it alone")
 
     async def _is_in_no_rotation(self, key_arn: str) -> Condition:
-        job = await self._rotations.find_live()
+        job = await self._jobs.find_live()
         if job is None or key_arn not in {*job.sources, *job.destinations}:
             return Condition(True, "no rotation is moving wallets from or to it")
         return Condition(False, f"rotation {job.rotation_id} moves wallets from or to it", "wait for its end")

@@ -10,9 +10,9 @@ from kms_service.errors import (
     InvalidRequest,
     KmsKeyUnusable,
     NoUsableKey,
-    RotationFinished,
-    RotationNotFound,
-    RotationRunning,
+    RewrapJobFinished,
+    RewrapJobNotFound,
+    RewrapJobRunning,
 )
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.keys import arn
@@ -20,11 +20,11 @@ from kms_service.kms.keys.pool import DescribedKey, KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.store.rewrap.jobs import (
     LIVE,
-    NewRotation,
-    Rotation,
-    RotationFailure,
-    RotationStatus,
-    RotationStore,
+    NewRewrapJob,
+    RewrapFailure,
+    RewrapJob,
+    RewrapJobStore,
+    RewrapStatus,
 )
 from kms_service.telemetry import context
 
@@ -33,7 +33,7 @@ MAX_RATE = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class RotationRequest:
+class RewrapRequest:
     """What an operator asks for; exactly one of `sources` and `wrapped_before` is set.
 
     Attributes:
@@ -51,7 +51,7 @@ class RotationRequest:
     rate_per_second: float
 
 
-class RotationService:
+class RewrapJobs:
     """Starts, shows and steers rotations; workers do them.
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer; those that change something raise
@@ -59,7 +59,7 @@ class RotationService:
     """
 
     def __init__(
-        self, store: RotationStore, kms: AwsKmsService, pool: KmsKeyPool, audit: AuditLog, region: str
+        self, store: RewrapJobStore, kms: AwsKmsService, pool: KmsKeyPool, audit: AuditLog, region: str
     ) -> None:
         self._store = store
         self._kms = kms
@@ -67,49 +67,49 @@ class RotationService:
         self._audit = audit
         self._region = region
 
-    async def start(self, request: RotationRequest) -> Rotation:
+    async def start(self, request: RewrapRequest) -> RewrapJob:
         """Store a job for the workers, or count only when it is a dry run.
 
         Raises:
             InvalidRequest: a key or time is none that can be used; names the field.
             NoUsableKey: no key of the pool could take the wallets.
-            RotationRunning: another job is live.
+            RewrapJobRunning: another job is live.
             KmsThrottled, KmsUnavailable: an alias outside the pool could not be looked up.
         """
         rotation_id = uuid4()
         async with self._audit.refusals(Event("rotation.start", detail=str(rotation_id))):
             if not request.dry_run and await self._store.find_live() is not None:
-                raise RotationRunning(_RUNNING)
+                raise RewrapJobRunning(_RUNNING)
             job = await self._store.insert(await self._resolved(rotation_id, request))
             if job is None:
-                raise RotationRunning(_RUNNING)
+                raise RewrapJobRunning(_RUNNING)
         await self._record_start(job)
         return job
 
-    async def newest(self, limit: int) -> list[Rotation]:
+    async def newest(self, limit: int) -> list[RewrapJob]:
         """The last `limit` jobs, newest first."""
         return await self._store.newest(limit)
 
-    async def find(self, rotation_id: UUID) -> Rotation:
+    async def find(self, rotation_id: UUID) -> RewrapJob:
         """The job.
 
         Raises:
-            RotationNotFound: no job has this id.
+            RewrapJobNotFound: no job has this id.
         """
         job = await self._store.find(rotation_id)
         if job is None:
-            raise RotationNotFound("There is no such rotation.")
+            raise RewrapJobNotFound("There is no such rotation.")
         return job
 
-    async def find_live(self) -> Rotation | None:
+    async def find_live(self) -> RewrapJob | None:
         """The job that is pending, running or paused."""
         return await self._store.find_live()
 
-    async def failures(self, rotation_id: UUID, *, limit: int, after: str) -> list[RotationFailure]:
+    async def failures(self, rotation_id: UUID, *, limit: int, after: str) -> list[RewrapFailure]:
         """Up to `limit` wallets that a job could not move, in order of user id, those behind `after`.
 
         Raises:
-            RotationNotFound: no job has this id.
+            RewrapJobNotFound: no job has this id.
         """
         return await self._store.failures(
             (await self.find(rotation_id)).rotation_id, limit=limit, after=after
@@ -136,46 +136,46 @@ class RotationService:
                 "names no key that KMS knows or that the role may describe; its ARN would do", "body.from"
             ) from None
 
-    async def pause(self, rotation_id: UUID) -> Rotation:
+    async def pause(self, rotation_id: UUID) -> RewrapJob:
         """Have the workers stop after the rounds under way; repeating it changes nothing.
 
         Raises:
-            RotationNotFound: no job has this id.
-            RotationFinished: the job has ended.
+            RewrapJobNotFound: no job has this id.
+            RewrapJobFinished: the job has ended.
         """
-        return await self._steer("rotation.pause", rotation_id, RotationStatus.PAUSED)
+        return await self._steer("rotation.pause", rotation_id, RewrapStatus.PAUSED)
 
-    async def resume(self, rotation_id: UUID) -> Rotation:
+    async def resume(self, rotation_id: UUID) -> RewrapJob:
         """Have the workers go on; repeating it changes nothing. Raises as `pause`."""
-        return await self._steer("rotation.resume", rotation_id, RotationStatus.RUNNING)
+        return await self._steer("rotation.resume", rotation_id, RewrapStatus.RUNNING)
 
-    async def cancel(self, rotation_id: UUID) -> Rotation:
+    async def cancel(self, rotation_id: UUID) -> RewrapJob:
         """End the job; what has moved stays moved. Raises as `pause`, for jobs not cancelled before."""
-        return await self._steer("rotation.cancel", rotation_id, RotationStatus.CANCELLED)
+        return await self._steer("rotation.cancel", rotation_id, RewrapStatus.CANCELLED)
 
-    async def _steer(self, action: str, rotation_id: UUID, to: RotationStatus) -> Rotation:
+    async def _steer(self, action: str, rotation_id: UUID, to: RewrapStatus) -> RewrapJob:
         event = Event(action, detail=str(rotation_id))
         async with self._audit.refusals(event):
             job = await self._store.transition(rotation_id, to, only_from=_FROM[to]) or await self.find(
                 rotation_id
             )
             if not job.live and job.status is not to:
-                raise RotationFinished(f"The rotation has ended: {job.status}.")
+                raise RewrapJobFinished(f"The rotation has ended: {job.status}.")
         # Recorded afterwards: stopping a job must not wait for the audit log.
         await self._audit.record(event)
         return job
 
-    async def _record_start(self, job: Rotation) -> None:
+    async def _record_start(self, job: RewrapJob) -> None:
         try:
             await self._audit.record(Event("rotation.start", detail=_summary(job)))
         except AuditUnavailable:
-            await self._store.transition(job.rotation_id, RotationStatus.CANCELLED, only_from=LIVE)
+            await self._store.transition(job.rotation_id, RewrapStatus.CANCELLED, only_from=LIVE)
             raise
 
-    async def _resolved(self, rotation_id: UUID, request: RotationRequest) -> NewRotation:
+    async def _resolved(self, rotation_id: UUID, request: RewrapRequest) -> NewRewrapJob:
         sources = await self._sources(request)
         destinations = self._destinations(request, sources)
-        return NewRotation(
+        return NewRewrapJob(
             rotation_id=rotation_id,
             dry_run=request.dry_run,
             sources=sources,
@@ -186,7 +186,7 @@ class RotationService:
             total=await self._store.count_due(sources, request.wrapped_before),
         )
 
-    async def _sources(self, request: RotationRequest) -> tuple[str, ...]:
+    async def _sources(self, request: RewrapRequest) -> tuple[str, ...]:
         if request.sources is not None:
             return tuple(dict.fromkeys([await self.key_arn(name) for name in request.sources]))
         if request.wrapped_before is None or request.wrapped_before > datetime.now(UTC):
@@ -194,7 +194,7 @@ class RotationService:
         in_use = await self._store.keys_in_use()
         return tuple(each for each in in_use if arn.region(each) in {None, self._region})
 
-    def _destinations(self, request: RotationRequest, sources: Sequence[str]) -> tuple[str, ...]:
+    def _destinations(self, request: RewrapRequest, sources: Sequence[str]) -> tuple[str, ...]:
         emptied = frozenset(() if request.sources is None else sources)
         if request.destinations is None:
             found = [key.key_arn for key in self._pool.wrapping if key.key_arn not in emptied]
@@ -221,13 +221,13 @@ class RotationService:
 
 _RUNNING = "Another rotation is pending, running or paused; one runs at a time."
 _FROM = {
-    RotationStatus.PAUSED: (RotationStatus.PENDING, RotationStatus.RUNNING),
-    RotationStatus.RUNNING: (RotationStatus.PAUSED,),
-    RotationStatus.CANCELLED: LIVE,
+    RewrapStatus.PAUSED: (RewrapStatus.PENDING, RewrapStatus.RUNNING),
+    RewrapStatus.RUNNING: (RewrapStatus.PAUSED,),
+    RewrapStatus.CANCELLED: LIVE,
 }
 
 
-def _summary(job: Rotation) -> str:
+def _summary(job: RewrapJob) -> str:
     what = "dry run of" if job.dry_run else "moving"
     since = "" if job.wrapped_before is None else f" wrapped before {job.wrapped_before.isoformat()}"
     keys = f"from {' '.join(job.sources)} to {len(job.destinations)} keys"

@@ -19,8 +19,8 @@ from kms_service.service.rewrap.chain_keys import AuditChainRewrapper
 from kms_service.service.rewrap.row_mac_keys import RowMacKeyRewrapper
 from kms_service.service.rewrap.wallets import Rewrapper, Rewrapping
 from kms_service.store.rewrap.batches import Batch, DueWallet, FailedWallet, LeaseLost, Round
-from kms_service.store.rewrap.jobs import Rotation, RotationStatus, RotationStore
-from kms_service.store.rewrap.work import RotationWork
+from kms_service.store.rewrap.jobs import RewrapJob, RewrapJobStore, RewrapStatus
+from kms_service.store.rewrap.work import RewrapWork
 from kms_service.telemetry import context, metrics
 from kms_service.telemetry.logs import get_logger
 
@@ -37,13 +37,13 @@ ACTOR = "rotation-worker"
 log = get_logger()
 
 
-class RotationWorker:
+class RewrapWorker:
     """One worker, in a task of its own from `start` to `stop`."""
 
     def __init__(
         self,
-        store: RotationStore,
-        work: RotationWork,
+        store: RewrapJobStore,
+        work: RewrapWork,
         rewrapper: Rewrapper,
         mac_keys: Sequence[AuditChainRewrapper | RowMacKeyRewrapper],
         pool: KmsKeyPool,
@@ -95,9 +95,9 @@ class RotationWorker:
         """Work through one batch, or take one step towards it; answers the seconds until the next."""
         job = await self._store.find_live()
         metrics.rotation_remaining.set(0 if job is None else max(0, job.total - job.processed))
-        if job is None or job.status is RotationStatus.PAUSED:
+        if job is None or job.status is RewrapStatus.PAUSED:
             return IDLE_SECONDS
-        if job.status is RotationStatus.PENDING:
+        if job.status is RewrapStatus.PENDING:
             await self._work.begin(job.rotation_id)
             return 0
         batch = await self._work.take_over(job.rotation_id, self._name)
@@ -112,7 +112,7 @@ class RotationWorker:
             await self._work_off(job, batch)
         return 0
 
-    async def _rewrap_mac_keys(self, job: Rotation) -> None:
+    async def _rewrap_mac_keys(self, job: RewrapJob) -> None:
         destinations = self._usable(job)
         if job.wrapped_before is not None or not destinations:
             return
@@ -124,7 +124,7 @@ class RotationWorker:
             log.warning("mac_keys_left", rotation=str(job.rotation_id), reason=error.reason)
             await self._work.note(job, f"MAC keys: {error.code}: {error.reason}")
 
-    async def _work_off(self, job: Rotation, batch: Batch) -> None:
+    async def _work_off(self, job: RewrapJob, batch: Batch) -> None:
         finished = False
         try:
             finished = await self._rewrap_all(job, batch)
@@ -134,7 +134,7 @@ class RotationWorker:
             # A batch that is let go is taken by the next worker at once, by this one too.
             await (self._work.finish_batch if finished else self._work.release)(batch)
 
-    async def _rewrap_all(self, job: Rotation, batch: Batch) -> bool:
+    async def _rewrap_all(self, job: RewrapJob, batch: Batch) -> bool:
         """Whether every wallet of the batch was dealt with.
 
         Raises:
@@ -159,21 +159,21 @@ class RotationWorker:
         return not left
 
     async def _round(
-        self, job: Rotation, batch: Batch, left: deque[DueWallet], calls: int, destinations: list[str]
+        self, job: RewrapJob, batch: Batch, left: deque[DueWallet], calls: int, destinations: list[str]
     ) -> Rewrapping:
         outcome = await self._rewrapper.rewrap([left.popleft() for _ in range(calls)], destinations)
         await self._commit(job, batch, outcome.round)
         left.extendleft(each.wallet for each in outcome.delayed)
         return outcome
 
-    async def _commit(self, job: Rotation, batch: Batch, round_: Round) -> None:
+    async def _commit(self, job: RewrapJob, batch: Batch, round_: Round) -> None:
         done = await self._work.commit(job, batch, round_)
         metrics.rotation_wallets.labels("moved").inc(done)
         metrics.rotation_wallets.labels("skipped").inc(len(round_.moved) - done)
         metrics.rotation_wallets.labels("failed").inc(len(round_.failed))
 
     async def _react(
-        self, job: Rotation, batch: Batch, left: deque[DueWallet], outcome: Rewrapping, fruitless: int
+        self, job: RewrapJob, batch: Batch, left: deque[DueWallet], outcome: Rewrapping, fruitless: int
     ) -> None:
         if outcome.throttled is not None:
             await self._work.slow_down(job, f"{outcome.throttled.code}: {outcome.throttled.reason}")
@@ -193,15 +193,15 @@ class RotationWorker:
             elif fruitless:
                 await self._wait(min(MAX_WAIT_SECONDS, 0.5 * 2**fruitless))
 
-    def _usable(self, job: Rotation) -> list[str]:
+    def _usable(self, job: RewrapJob) -> list[str]:
         usable = {key.key_arn for key in self._pool.keys if key.wraps}
         return [arn for arn in job.destinations if arn in usable]
 
-    async def _fail(self, job: Rotation, error: str) -> None:
+    async def _fail(self, job: RewrapJob, error: str) -> None:
         if await self._work.fail(job, error[:200]):
             await self._report_end(job)
 
-    async def _report_end(self, job: Rotation) -> None:
+    async def _report_end(self, job: RewrapJob) -> None:
         ended = await self._store.find(job.rotation_id) or job
         counts = f"done={ended.done} failed={ended.failed} skipped={ended.skipped}"
         metrics.rotations_ended.labels(ended.status).inc()

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kms_service.crypto.material import WrappedDek
 from kms_service.store.postgres.tables import rotation_batches, rotation_failures, rotations, wallets
-from kms_service.store.rewrap.jobs import Rotation, RotationStatus, due
+from kms_service.store.rewrap.jobs import RewrapJob, RewrapStatus, due
 
 BATCH_WALLETS = 1000
 LEASE_SECONDS = 60
@@ -95,7 +95,7 @@ def has_failed(rotation_id: UUID) -> ColumnElement[bool]:
     )
 
 
-async def stretch(connection: AsyncConnection, job: Rotation) -> tuple[str | None, int]:
+async def stretch(connection: AsyncConnection, job: RewrapJob) -> tuple[str | None, int]:
     """The next stretch behind the job's cursor, whatever is due in it: its last user and how many are due.
 
     Its length is fixed and so is its cost, however few wallets of the key a job is about.
@@ -115,7 +115,7 @@ async def stretch(connection: AsyncConnection, job: Rotation) -> tuple[str | Non
     return row[0], row[1]
 
 
-async def advance(connection: AsyncConnection, job: Rotation, last: str | None, found: int) -> bool:
+async def advance(connection: AsyncConnection, job: RewrapJob, last: str | None, found: int) -> bool:
     """Move the cursor behind `last`, or to the next key when None; whether no other worker was faster."""
     values = {
         "cursor_source": job.cursor_source + (last is None),
@@ -128,7 +128,7 @@ async def advance(connection: AsyncConnection, job: Rotation, last: str | None, 
         update(rotations)
         .where(
             rotations.c.rotation_id == job.rotation_id,
-            rotations.c.status == RotationStatus.RUNNING,
+            rotations.c.status == RewrapStatus.RUNNING,
             rotations.c.sweep == job.sweep,
             rotations.c.cursor_source == job.cursor_source,
             rotations.c.cursor_user_id == job.cursor_user_id,
@@ -138,7 +138,7 @@ async def advance(connection: AsyncConnection, job: Rotation, last: str | None, 
     return (await connection.execute(statement)).rowcount == 1
 
 
-async def lease(connection: AsyncConnection, job: Rotation, batch: Batch, worker: str) -> None:
+async def lease(connection: AsyncConnection, job: RewrapJob, batch: Batch, worker: str) -> None:
     """Record a new batch as this worker's."""
     values = {
         "rotation_id": job.rotation_id,
@@ -153,7 +153,7 @@ async def lease(connection: AsyncConnection, job: Rotation, batch: Batch, worker
     await connection.execute(insert(rotation_batches).values(values))
 
 
-async def renew(connection: AsyncConnection, batch: Batch, *, statuses: Sequence[RotationStatus]) -> None:
+async def renew(connection: AsyncConnection, batch: Batch, *, statuses: Sequence[RewrapStatus]) -> None:
     """Hold the batch for another while, and until this transaction ends in any case.
 
     Raises:

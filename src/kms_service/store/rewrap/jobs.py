@@ -14,7 +14,7 @@ from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import rotation_failures, rotations, wallets
 
 
-class RotationStatus(StrEnum):
+class RewrapStatus(StrEnum):
     """Where a job stands."""
 
     PENDING = "pending"
@@ -26,14 +26,14 @@ class RotationStatus(StrEnum):
     FAILED = "failed"
 
 
-LIVE = (RotationStatus.PENDING, RotationStatus.RUNNING, RotationStatus.PAUSED)
-WORKABLE = (RotationStatus.PENDING, RotationStatus.RUNNING)
+LIVE = (RewrapStatus.PENDING, RewrapStatus.RUNNING, RewrapStatus.PAUSED)
+WORKABLE = (RewrapStatus.PENDING, RewrapStatus.RUNNING)
 COUNT_SECONDS = 120
 _SAMPLE_AGE = "interval '10 seconds'"
 
 
 @dataclass(frozen=True, slots=True)
-class NewRotation:
+class NewRewrapJob:
     """A job as it is asked for, with every alias already resolved to an ARN.
 
     Attributes:
@@ -55,7 +55,7 @@ class NewRotation:
 
 
 @dataclass(frozen=True, slots=True)
-class Rotation:
+class RewrapJob:
     """A job; times are UTC.
 
     Attributes:
@@ -67,7 +67,7 @@ class Rotation:
     """
 
     rotation_id: UUID
-    status: RotationStatus
+    status: RewrapStatus
     dry_run: bool
     sources: Sequence[str]
     wrapped_before: datetime | None
@@ -106,7 +106,7 @@ class Rotation:
 
 
 @dataclass(frozen=True, slots=True)
-class RotationFailure:
+class RewrapFailure:
     """A wallet that could not be moved: `code` is an error code, `reason` words of KMS or of this source."""
 
     user_id: str
@@ -119,7 +119,7 @@ class RotationFailure:
 _PROCESSED = rotations.c.done + rotations.c.failed + rotations.c.skipped
 _SAMPLE_SECONDS = func.greatest(func.extract("epoch", func.clock_timestamp() - rotations.c.sampled_at), 0.001)
 _RATE: ColumnElement[float] = case(
-    (rotations.c.status != RotationStatus.RUNNING, 0.0),
+    (rotations.c.status != RewrapStatus.RUNNING, 0.0),
     (
         rotations.c.sampled_rate.is_not(None)
         & (rotations.c.sampled_at > func.clock_timestamp() - text(_SAMPLE_AGE)),
@@ -128,7 +128,7 @@ _RATE: ColumnElement[float] = case(
     else_=func.coalesce((_PROCESSED - rotations.c.sampled_processed) / _SAMPLE_SECONDS, 0.0),
 ).label("rate")
 _COLUMNS = (
-    *(rotations.c[field.name] for field in fields(Rotation) if field.name != "rate"),
+    *(rotations.c[field.name] for field in fields(RewrapJob) if field.name != "rate"),
     _RATE,
 )
 _FAILURE = (
@@ -152,7 +152,7 @@ _KEYS_IN_USE = text(
 )
 
 
-class RotationStore:
+class RewrapJobStore:
     """Statements of those who start, watch and steer jobs.
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer.
@@ -173,35 +173,35 @@ class RotationStore:
             await connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
             return int((await connection.execute(statement)).scalar_one())
 
-    async def insert(self, new: NewRotation) -> Rotation | None:
+    async def insert(self, new: NewRewrapJob) -> RewrapJob | None:
         """Store a job, `pending`, or already `completed` when it is a dry run; None when one is live."""
         values = {field.name: getattr(new, field.name) for field in fields(new)}
         values |= {"sources": list(new.sources), "destinations": list(new.destinations)}
-        values["status"] = RotationStatus.PENDING
+        values["status"] = RewrapStatus.PENDING
         if new.dry_run:
             values |= {
-                "status": RotationStatus.COMPLETED,
+                "status": RewrapStatus.COMPLETED,
                 "started_at": func.now(),
                 "finished_at": func.now(),
             }
         statement = insert(rotations).values(values).on_conflict_do_nothing().returning(*_COLUMNS)
         return await self._one(statement)
 
-    async def find(self, rotation_id: UUID) -> Rotation | None:
+    async def find(self, rotation_id: UUID) -> RewrapJob | None:
         """The job, or None."""
         return await self._one(select(*_COLUMNS).where(rotations.c.rotation_id == rotation_id))
 
-    async def find_live(self) -> Rotation | None:
+    async def find_live(self) -> RewrapJob | None:
         """The job that is pending, running or paused; there is at most one."""
         return await self._one(select(*_COLUMNS).where(rotations.c.status.in_(LIVE)))
 
-    async def newest(self, limit: int) -> list[Rotation]:
+    async def newest(self, limit: int) -> list[RewrapJob]:
         """The last `limit` jobs, newest first."""
         statement = select(*_COLUMNS).order_by(rotations.c.created_at.desc()).limit(limit)
         async with self._database.connection() as connection:
             return [_rotation(row) for row in await connection.execute(statement)]
 
-    async def failures(self, rotation_id: UUID, *, limit: int, after: str) -> list[RotationFailure]:
+    async def failures(self, rotation_id: UUID, *, limit: int, after: str) -> list[RewrapFailure]:
         """Up to `limit` failures of a job in order of user id, those behind `after`."""
         statement = (
             select(*_FAILURE)
@@ -210,18 +210,18 @@ class RotationStore:
             .limit(limit)
         )
         async with self._database.connection() as connection:
-            return [RotationFailure(*row) for row in await connection.execute(statement)]
+            return [RewrapFailure(*row) for row in await connection.execute(statement)]
 
     async def transition(
-        self, rotation_id: UUID, to: RotationStatus, *, only_from: Sequence[RotationStatus]
-    ) -> Rotation | None:
+        self, rotation_id: UUID, to: RewrapStatus, *, only_from: Sequence[RewrapStatus]
+    ) -> RewrapJob | None:
         """Change a job's status in one compare-and-set; None when it was in none of `only_from`."""
         values: dict[str, Any] = {"status": to}
         if to not in LIVE:
             values["finished_at"] = func.clock_timestamp()
-        elif to is RotationStatus.RUNNING:
+        elif to is RewrapStatus.RUNNING:
             # A job that no worker has begun goes back to waiting for one.
-            values["status"] = case((rotations.c.started_at.is_(None), RotationStatus.PENDING), else_=to)
+            values["status"] = case((rotations.c.started_at.is_(None), RewrapStatus.PENDING), else_=to)
             values |= _restarted_sample()
         statement = (
             update(rotations)
@@ -231,7 +231,7 @@ class RotationStore:
         )
         return await self._one(statement)
 
-    async def _one(self, statement: Any) -> Rotation | None:
+    async def _one(self, statement: Any) -> RewrapJob | None:
         async with self._database.connection() as connection:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else _rotation(row)
@@ -249,6 +249,6 @@ def _restarted_sample() -> Mapping[str, Any]:
     return {"sampled_at": func.clock_timestamp(), "sampled_processed": _PROCESSED, "sampled_rate": None}
 
 
-def _rotation(row: Row[*tuple[Any, ...]]) -> Rotation:
+def _rotation(row: Row[*tuple[Any, ...]]) -> RewrapJob:
     values = dict(row._mapping)  # noqa: SLF001 # SQLAlchemy's documented name for a row as a mapping
-    return Rotation(**{**values, "status": RotationStatus(values["status"]), "rate": float(values["rate"])})
+    return RewrapJob(**{**values, "status": RewrapStatus(values["status"]), "rate": float(values["rate"])})

@@ -14,14 +14,14 @@ from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import rotation_batches, rotations, wallets
 from kms_service.store.rewrap import batches, pace
 from kms_service.store.rewrap.batches import Batch, DueWallet, Round
-from kms_service.store.rewrap.jobs import WORKABLE, Rotation, RotationStatus, due
+from kms_service.store.rewrap.jobs import WORKABLE, RewrapJob, RewrapStatus, due
 from kms_service.store.rewrap.pace import Grant
 
 MAX_SWEEPS = 20
 SOURCE_IN_USE = "source_still_in_use"
 
 
-class RotationWork:
+class RewrapWork:
     """Statements of the workers.
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer.
@@ -34,8 +34,8 @@ class RotationWork:
         """Mark a pending job as running."""
         await self._update(
             rotation_id,
-            RotationStatus.PENDING,
-            status=RotationStatus.RUNNING,
+            RewrapStatus.PENDING,
+            status=RewrapStatus.RUNNING,
             started_at=func.clock_timestamp(),
             sampled_at=func.clock_timestamp(),
             refilled_at=func.clock_timestamp(),
@@ -69,7 +69,7 @@ class RotationWork:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else Batch(*row)
 
-    async def claim(self, job: Rotation, worker: str) -> Batch | None:
+    async def claim(self, job: RewrapJob, worker: str) -> Batch | None:
         """The next stretch behind the job's cursor, leased to this worker.
 
         Returns:
@@ -85,7 +85,7 @@ class RotationWork:
             await batches.lease(connection, job, batch, worker)
         return batch
 
-    async def due_wallets(self, job: Rotation, batch: Batch) -> list[DueWallet]:
+    async def due_wallets(self, job: RewrapJob, batch: Batch) -> list[DueWallet]:
         """The batch's wallets that still have to be moved, in order of user id."""
         statement = (
             select(
@@ -107,32 +107,32 @@ class RotationWork:
             rows = (await connection.execute(statement)).all()
         return [DueWallet(row[0], row[1], WrappedDek(row[2], row[3], row[4])) for row in rows]
 
-    async def take(self, job: Rotation, batch: Batch, wanted: int) -> Grant:
+    async def take(self, job: RewrapJob, batch: Batch, wanted: int) -> Grant:
         """Renew the lease, and take up to `wanted` calls from the bucket of all workers.
 
         Raises:
             LeaseLost: the batch or the job is no longer to be worked on.
         """
         async with self._database.transaction() as connection:
-            await batches.renew(connection, batch, statuses=[RotationStatus.RUNNING])
+            await batches.renew(connection, batch, statuses=[RewrapStatus.RUNNING])
             return await pace.take(connection, job.rotation_id, wanted)
 
-    async def slow_down(self, job: Rotation, error: str) -> None:
+    async def slow_down(self, job: RewrapJob, error: str) -> None:
         """Halve the pace of all workers; it grows back within a minute."""
         await pace.slow_down(self._database, job.rotation_id, error)
 
-    async def note(self, job: Rotation, error: str) -> None:
+    async def note(self, job: RewrapJob, error: str) -> None:
         """Show an error that fails no wallet, such as KMS being away."""
         await self._update(job.rotation_id, *WORKABLE, last_error=error)
 
-    async def commit(self, job: Rotation, batch: Batch, round_: Round) -> int:
+    async def commit(self, job: RewrapJob, batch: Batch, round_: Round) -> int:
         """Write what a round came to, in one transaction with the job's counts; answers how many moved.
 
         Raises:
             LeaseLost: another worker has the batch; nothing was written.
         """
         async with self._database.transaction() as connection:
-            await batches.renew(connection, batch, statuses=list(RotationStatus))
+            await batches.renew(connection, batch, statuses=list(RewrapStatus))
             done = await batches.move(connection, batch.source, round_.moved)
             failed = await batches.list_failures(connection, job.rotation_id, round_.failed)
             await batches.count(connection, job.rotation_id, round_, done, failed)
@@ -154,7 +154,7 @@ class RotationWork:
         async with self._database.connection() as connection:
             await connection.execute(statement)
 
-    async def finish_sweep(self, job: Rotation) -> bool:
+    async def finish_sweep(self, job: RewrapJob) -> bool:
         """End the job if its sweep found nothing to move, else begin the next; when no batch is out.
 
         Wallets that came under a source meanwhile, and those of batches given up, are met by the next sweep.
@@ -167,13 +167,13 @@ class RotationWork:
         over = ~unfinished | (rotations.c.sweep >= MAX_SWEEPS)
         with_errors = or_(rotations.c.failed > 0, unfinished)
         ended = case(
-            (with_errors, RotationStatus.COMPLETED_WITH_ERRORS.value), else_=RotationStatus.COMPLETED.value
+            (with_errors, RewrapStatus.COMPLETED_WITH_ERRORS.value), else_=RewrapStatus.COMPLETED.value
         )
         statement = (
             update(rotations)
             .where(
                 rotations.c.rotation_id == job.rotation_id,
-                rotations.c.status == RotationStatus.RUNNING,
+                rotations.c.status == RewrapStatus.RUNNING,
                 rotations.c.sweep == job.sweep,
                 rotations.c.cursor_source >= func.cardinality(rotations.c.sources),
                 ~leftover,
@@ -193,17 +193,17 @@ class RotationWork:
             row = (await connection.execute(statement)).one_or_none()
         return row is not None and row.finished_at is not None
 
-    async def fail(self, job: Rotation, error: str) -> bool:
+    async def fail(self, job: RewrapJob, error: str) -> bool:
         """End a job that cannot go on; whether it was this call that did."""
         return await self._update(
             job.rotation_id,
-            RotationStatus.RUNNING,
-            status=RotationStatus.FAILED,
+            RewrapStatus.RUNNING,
+            status=RewrapStatus.FAILED,
             finished_at=func.clock_timestamp(),
             last_error=error,
         )
 
-    async def _update(self, rotation_id: UUID, *only_from: RotationStatus, **values: object) -> bool:
+    async def _update(self, rotation_id: UUID, *only_from: RewrapStatus, **values: object) -> bool:
         statement = (
             update(rotations)
             .where(rotations.c.rotation_id == rotation_id, rotations.c.status.in_(only_from))
