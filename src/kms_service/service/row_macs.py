@@ -15,6 +15,7 @@ from kms_service.crypto.material import DataKey
 from kms_service.crypto.row_mac import RowMacKeyring, key_id
 from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, KmsUnavailable, NoUsableKey
 from kms_service.kms.aws import AwsKmsService
+from kms_service.kms.keys import arn
 from kms_service.kms.keys.pool import KeyMode, KmsKeyPool
 from kms_service.store.row_mac_keys import RowMacKeyStore, StoredMacKey
 from kms_service.telemetry.logs import get_logger
@@ -92,7 +93,7 @@ class RowMacs:
             stored = await self._store.read()
             self._ring = await self._learn(stored)
             held = [key for key in stored if key.key_id in self._keys]
-            if await self._store.was_left(held[-1]):
+            if await self._store.was_left(wrapped_by(held[-1], self._kms.region), held[-1].made_at):
                 await self._make([key.number for key in stored], behind=held[-1].number)
             for key in held:
                 await self._wrap_by_others(key)
@@ -121,15 +122,15 @@ class RowMacs:
             return
         staying = {each.key_arn for each in self._pool.described if each.mode is KeyMode.ACTIVE}
         possible = {each.key_arn for each in self._pool.wrapping}
-        wrapped_by = set(key.kms_keys)
+        holding = set(wrapped_by(key, self._kms.region))
         for wrapping in count(key.next_wrapping):
-            enough = min(WRAPPED_BY, len(possible | (wrapped_by & staying)))
-            if len(wrapped_by & staying) >= enough:
+            enough = min(WRAPPED_BY, len(possible | (holding & staying)))
+            if len(holding & staying) >= enough:
                 return
-            wrapped = await self._pool.wrap(self._keys[key.key_id], CONTEXT, apart_from=wrapped_by)
+            wrapped = await self._pool.wrap(self._keys[key.key_id], CONTEXT, apart_from=holding)
             if not await self._store.add(key.number, wrapping, key.key_id, wrapped.dek):
                 return  # another process does the same
-            wrapped_by.add(wrapped.dek.key_arn)
+            holding.add(arn.in_region(wrapped.dek.key_arn, self._kms.region))
 
     async def _learn(self, stored: Sequence[StoredMacKey]) -> RowMacKeyring:
         """Unwrap the keys that are new here, and choose the one that makes MACs."""
@@ -164,8 +165,10 @@ class RowMacs:
             KmsKeyUnusable, IntegrityFailure: every one of them refused, or it is another key.
         """
         failure: KmsError | IntegrityFailure = IntegrityFailure("not the key that its id tells of")
-        pool = {each.key_arn for each in self._pool.described}
-        for wrapped in sorted(key.wrappings, key=lambda each: each.key_arn not in pool):
+        pool, region = {each.key_arn for each in self._pool.described}, self._kms.region
+        for wrapped in sorted(
+            key.wrappings, key=lambda each: arn.in_region(each.key_arn, region) not in pool
+        ):
             try:
                 unwrapped = (await self._kms.decrypt(wrapped, CONTEXT)).dek
             except (KmsKeyUnusable, KmsUnavailable, IntegrityFailure) as error:
@@ -176,6 +179,11 @@ class RowMacs:
             if key_id(unwrapped) == key.key_id:
                 return unwrapped
         raise failure
+
+
+def wrapped_by(key: StoredMacKey, region: str) -> frozenset[str]:
+    """The KMS keys that wrap a key, by their ARNs in this Region, whichever Region's KMS did it."""
+    return frozenset(arn.in_region(wrapped.key_arn, region) for wrapped in key.wrappings)
 
 
 @contextmanager

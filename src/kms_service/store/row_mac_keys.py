@@ -1,6 +1,6 @@
 """The `row_mac_keys` table: keys of row MACs, each wrapped by several KMS keys. Only ever inserted."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -38,11 +38,6 @@ class StoredMacKey:
     next_wrapping: int
     made_at: datetime
     settled: bool
-
-    @property
-    def kms_keys(self) -> frozenset[str]:
-        """The ARNs of the KMS keys that wrap it."""
-        return frozenset(wrapped.key_arn for wrapped in self.wrappings)
 
 
 _settled = row_mac_keys.c.wrapped_at <= func.clock_timestamp() - text(
@@ -92,14 +87,14 @@ class RowMacKeyStore:
         async with self._database.connection() as connection:
             return (await connection.execute(statement)).one_or_none() is not None
 
-    async def was_left(self, key: StoredMacKey) -> bool:
-        """Whether a rotation has since moved everything away from a KMS key that wraps this key."""
+    async def was_left(self, kms_keys: Collection[str], since: datetime) -> bool:
+        """Whether a rotation has since then moved everything away from one of these KMS keys."""
         left = (
             (rotations.c.status.in_(_ENDED))
             & ~rotations.c.dry_run
             & rotations.c.wrapped_before.is_(None)
-            & (rotations.c.finished_at > key.made_at)
-            & rotations.c.sources.bool_op("&&")(array(sorted(key.kms_keys), type_=_Arn))
+            & (rotations.c.finished_at > since)
+            & rotations.c.sources.bool_op("&&")(array(sorted(kms_keys), type_=_Arn))
         )
         async with self._database.connection() as connection:
             return bool((await connection.execute(select(exists().where(left)))).scalar_one())

@@ -9,6 +9,7 @@ from kms_service.kms.keys import arn
 from kms_service.kms.keys.pool import DescribedKey, KeyMode, KmsKeyInfo, KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.pool.census import Census
+from kms_service.service.row_macs import wrapped_by
 from kms_service.store.audit.chain_keys import AuditChainKeyStore
 from kms_service.store.rewrap.jobs import RewrapJobStore
 from kms_service.store.row_mac_keys import RowMacKeyStore
@@ -128,7 +129,8 @@ class KeyLifecycle:
     async def _holds_no_row_mac_keys(self, key_arn: str) -> Condition:
         others = {key.key_arn for key in self._pool.described if key.usable} - {key_arn}
         for key in await self._row_mac_keys.read():
-            if key_arn in key.kms_keys and not key.kms_keys & others:
+            holding = wrapped_by(key, self._pool.regions[0].name)
+            if key_arn in holding and not holding & others:
                 remedy = f"kms-service rotation start --from {key_arn} --no-dry-run moves it"
                 return Condition(
                     False, "a key of row MACs is wrapped by it alone: no address could be told", remedy

@@ -4,7 +4,8 @@ import secrets
 from collections.abc import Sequence
 
 from kms_service.kms.aws import AwsKmsService
-from kms_service.service.row_macs import CONTEXT
+from kms_service.kms.keys import arn
+from kms_service.service.row_macs import CONTEXT, wrapped_by
 from kms_service.store.row_mac_keys import RowMacKeyStore
 
 
@@ -29,8 +30,11 @@ class RowMacKeyRewrapper:
         """
         moved = 0
         for key in await self._store.read():
-            wrapped = next((each for each in key.wrappings if each.key_arn in sources), None)
-            if wrapped is not None and not key.kms_keys.intersection(destinations):
+            region = self._kms.region
+            wrapped = next(
+                (each for each in key.wrappings if arn.in_region(each.key_arn, region) in sources), None
+            )
+            if wrapped is not None and not wrapped_by(key, region).intersection(destinations):
                 destination = secrets.choice(destinations)
                 rewrapped = await self._kms.re_encrypt(wrapped, CONTEXT, destination, CONTEXT)
                 # False when another worker has moved it meanwhile, which is as good.
