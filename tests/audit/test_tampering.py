@@ -13,8 +13,8 @@ from kms_service.bootstrap import Services
 from kms_service.errors import AuditUnavailable, KmsUnavailable
 from kms_service.service.audit.chains import Head
 from kms_service.service.audit.log import Event
-from kms_service.service.audit.verify import Report
-from kms_service.service.audit.walk import PAGE_ROWS, Fault
+from kms_service.service.audit.verify import AuditReport
+from kms_service.service.audit.walk import PAGE_ROWS, Tampering
 from kms_service.settings import Settings
 from wiring import FreshDatabase, running_services
 
@@ -64,7 +64,7 @@ def log(settings: Settings) -> None:
             )
 
 
-def _verify(services: Services, **kwargs: Any) -> Report:
+def _verify(services: Services, **kwargs: Any) -> AuditReport:
     return complete(services.verifier.verify(kwargs.get("since"), kwargs.get("heads", {}), lambda _: None))
 
 
@@ -98,31 +98,32 @@ def _do(statement: str) -> Callable[[Owner], object]:
     return lambda owner: owner.execute(statement)
 
 
-TAMPERING: dict[str, tuple[Callable[[Owner], object], Fault, int]] = {
+TAMPERING: dict[str, tuple[Callable[[Owner], object], Tampering, int]] = {
     "update a user": (
-        _do("UPDATE audit_events SET user_id = 'mallory' WHERE seq = 4"), Fault.CHANGED, 4),
-    "update an actor": (_do("UPDATE audit_events SET actor = 'mallory' WHERE seq = 2"), Fault.CHANGED, 2),
-    "update an outcome": (_do("UPDATE audit_events SET outcome = 'ko' WHERE seq = 5"), Fault.CHANGED, 5),
+        _do("UPDATE audit_events SET user_id = 'mallory' WHERE seq = 4"), Tampering.CHANGED, 4),
+    "update an actor": (_do("UPDATE audit_events SET actor = 'mallory' WHERE seq = 2"), Tampering.CHANGED, 2),
+    "update an outcome": (_do("UPDATE audit_events SET outcome = 'ko' WHERE seq = 5"), Tampering.CHANGED, 5),
     "update a time": (
-        _do("UPDATE audit_events SET at = at + '1 microsecond' WHERE seq = 5"), Fault.CHANGED, 5),
-    "null for empty": (_do("UPDATE audit_events SET request_id = '' WHERE seq = 5"), Fault.CHANGED, 5),
-    "update a mac": (_do("UPDATE audit_events SET mac = sha256(mac) WHERE seq = 5"), Fault.CHANGED, 5),
-    "update the opening row": (_do("UPDATE audit_events SET detail = '' WHERE seq = 1"), Fault.CHANGED, 1),
+        _do("UPDATE audit_events SET at = at + '1 microsecond' WHERE seq = 5"), Tampering.CHANGED, 5),
+    "null for empty": (_do("UPDATE audit_events SET request_id = '' WHERE seq = 5"), Tampering.CHANGED, 5),
+    "update a mac": (_do("UPDATE audit_events SET mac = sha256(mac) WHERE seq = 5"), Tampering.CHANGED, 5),
+    "update the opening row": (
+        _do("UPDATE audit_events SET detail = '' WHERE seq = 1"), Tampering.CHANGED, 1),
     "update the last row": (
-        _do("UPDATE audit_events SET actor = 'x' WHERE seq = 8"), Fault.CHANGED_OR_INSERTED, 8),
-    "delete the first": (_do("DELETE FROM audit_events WHERE seq = 1"), Fault.REMOVED, 1),
-    "delete one": (_do("DELETE FROM audit_events WHERE seq = 4"), Fault.REMOVED, 4),
-    "delete several": (_do("DELETE FROM audit_events WHERE seq IN (3, 4, 6)"), Fault.REMOVED, 3),
-    "insert in the middle": (lambda owner: _insert(owner, 4), Fault.INSERTED, 4),
-    "insert at the beginning": (lambda owner: _insert(owner, 1), Fault.INSERTED, 1),
-    "insert behind the end": (lambda owner: _copy(owner, 9, of=4), Fault.INSERTED, 9),
-    "swap neighbours": (lambda owner: _swap(owner, 4, 5), Fault.REORDERED, 4),
-    "swap others": (lambda owner: _swap(owner, 3, 6), Fault.REORDERED, 3),
+        _do("UPDATE audit_events SET actor = 'x' WHERE seq = 8"), Tampering.CHANGED_OR_INSERTED, 8),
+    "delete the first": (_do("DELETE FROM audit_events WHERE seq = 1"), Tampering.REMOVED, 1),
+    "delete one": (_do("DELETE FROM audit_events WHERE seq = 4"), Tampering.REMOVED, 4),
+    "delete several": (_do("DELETE FROM audit_events WHERE seq IN (3, 4, 6)"), Tampering.REMOVED, 3),
+    "insert in the middle": (lambda owner: _insert(owner, 4), Tampering.INSERTED, 4),
+    "insert at the beginning": (lambda owner: _insert(owner, 1), Tampering.INSERTED, 1),
+    "insert behind the end": (lambda owner: _copy(owner, 9, of=4), Tampering.INSERTED, 9),
+    "swap neighbours": (lambda owner: _swap(owner, 4, 5), Tampering.REORDERED, 4),
+    "swap others": (lambda owner: _swap(owner, 3, 6), Tampering.REORDERED, 3),
     "move one behind the end": (
-        _do("UPDATE audit_events SET seq = 99 WHERE seq = 4"), Fault.REORDERED, 4),
+        _do("UPDATE audit_events SET seq = 99 WHERE seq = 4"), Tampering.REORDERED, 4),
     "swap ids": (
-        _do("UPDATE audit_events SET id = 1000000 - id WHERE seq IN (4, 5)"), Fault.REORDERED, 5),
-    "truncate": (_do("TRUNCATE audit_events"), Fault.REMOVED, 1),
+        _do("UPDATE audit_events SET id = 1000000 - id WHERE seq IN (4, 5)"), Tampering.REORDERED, 5),
+    "truncate": (_do("TRUNCATE audit_events"), Tampering.REMOVED, 1),
 }  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def test_the_first_row_is_named(services: Services, database_url: str, case: str
     with owning(database_url) as owner:
         tamper(owner)
     findings = _verify(services).findings
-    assert [(finding.fault, finding.number, finding.seq) for finding in findings] == [(fault, 1, seq)]
+    assert [(finding.kind, finding.number, finding.seq) for finding in findings] == [(fault, 1, seq)]
     assert findings[0].says.startswith(f"row {seq} of chain 1 ")
 
 
@@ -150,7 +151,7 @@ def test_the_first_row_is_named(services: Services, database_url: str, case: str
 def test_a_changed_chain_is_named(services: Services, database_url: str, change: str) -> None:
     with owning(database_url) as owner:
         owner.execute(change)
-    assert [finding.fault for finding in _verify(services).findings] == [Fault.CHAIN_CHANGED]
+    assert [finding.kind for finding in _verify(services).findings] == [Tampering.CHAIN_CHANGED]
 
 
 def test_a_row_cannot_move_to_another_chain(
@@ -163,8 +164,8 @@ def test_a_row_cannot_move_to_another_chain(
         chains = [row[0] for row in owner.execute("SELECT chain_id FROM audit_chains ORDER BY number")]
         owner.execute("DELETE FROM audit_events WHERE chain_id = %s AND seq = 2", (chains[1],))
         owner.execute("UPDATE audit_events SET chain_id = %s WHERE chain_id = %s AND seq = 2", chains[::-1])
-    found = [(finding.fault, finding.number, finding.seq) for finding in _verify(services).findings]
-    assert found == [(Fault.REMOVED, 1, 2), (Fault.CHANGED, 2, 2)]
+    found = [(finding.kind, finding.number, finding.seq) for finding in _verify(services).findings]
+    assert found == [(Tampering.REMOVED, 1, 2), (Tampering.CHANGED, 2, 2)]
 
 
 def test_a_chain_that_vanished_whole_is_named(
@@ -179,8 +180,8 @@ def test_a_chain_that_vanished_whole_is_named(
             "AND c.number = 2"
         )
         owner.execute("DELETE FROM audit_chains WHERE number = 2")
-    found = [(finding.fault, finding.number) for finding in _verify(services).findings]
-    assert found == [(Fault.CHAIN_REMOVED, 2)]
+    found = [(finding.kind, finding.number) for finding in _verify(services).findings]
+    assert found == [(Tampering.CHAIN_REMOVED, 2)]
 
 
 @pytest.mark.usefixtures("log")
@@ -188,7 +189,7 @@ def test_rows_whose_chain_vanished_are_named(services: Services, database_url: s
     with owning(database_url) as owner:
         owner.execute("DELETE FROM audit_chains")
     findings = _verify(services).findings
-    assert [finding.fault for finding in findings] == [Fault.CHAIN_REMOVED] * 2
+    assert [finding.kind for finding in findings] == [Tampering.CHAIN_REMOVED] * 2
     assert findings[1].audit_chain_id is not None, "whose rows lie there still"
 
 
@@ -197,8 +198,8 @@ def test_a_chain_under_a_number_that_nobody_looks_at_is_walked(services: Service
     with owning(database_url) as owner:
         owner.execute("ALTER TABLE audit_chains DROP CONSTRAINT IF EXISTS ck_audit_chains_numbers")
         owner.execute("UPDATE audit_chains SET number = -1")
-    faults = [finding.fault for finding in _verify(services).findings]
-    assert faults == [Fault.CHAIN_REMOVED, Fault.CHAIN_CHANGED]
+    faults = [finding.kind for finding in _verify(services).findings]
+    assert faults == [Tampering.CHAIN_REMOVED, Tampering.CHAIN_CHANGED]
 
 
 @pytest.mark.usefixtures("log")
@@ -211,8 +212,8 @@ def test_a_gap_of_a_trillion_numbers_is_one_finding(services: Services, database
             "INSERT INTO audit_chains SELECT gen_random_uuid(), opened_at, process, wrapped_mac_key, "
             "kms_key_id, kms_region, 1000000000000 FROM audit_chains"
         )
-    faults = [finding.fault for finding in _verify(services).findings]
-    assert faults == [Fault.CHAIN_REMOVED, Fault.REMOVED]
+    faults = [finding.kind for finding in _verify(services).findings]
+    assert faults == [Tampering.CHAIN_REMOVED, Tampering.REMOVED]
 
 
 @pytest.mark.usefixtures("log")
@@ -241,7 +242,7 @@ def test_an_empty_log_beside_tokens_is_named(services: Services, database_url: s
     assert _verify(services).intact
     with owning(database_url) as owner:
         owner.execute("TRUNCATE audit_events, audit_chains")
-    assert [finding.fault for finding in _verify(services).findings] == [Fault.CHAIN_REMOVED]
+    assert [finding.kind for finding in _verify(services).findings] == [Tampering.CHAIN_REMOVED]
 
 
 def _heads(database_url: str, seq: int) -> dict[Any, Head]:
@@ -258,8 +259,8 @@ def test_a_cut_off_end_shows_against_the_log_stream(services: Services, database
         owner.execute("DELETE FROM audit_events WHERE seq > 5")
     unaided = _verify(services)
     assert (unaided.intact, unaided.unclosed) == (True, 1)
-    found = [(finding.fault, finding.seq) for finding in _verify(services, heads=heads).findings]
-    assert found == [(Fault.CUT_OFF, 6)]
+    found = [(finding.kind, finding.seq) for finding in _verify(services, heads=heads).findings]
+    assert found == [(Tampering.CUT_OFF, 6)]
 
 
 @pytest.mark.usefixtures("log")
@@ -271,14 +272,14 @@ def test_a_last_chain_that_vanished_shows_against_the_log_stream(
         owner.execute("TRUNCATE audit_events, audit_chains")
         owner.execute("UPDATE audit_chain_numbers SET last = 0")
     assert _verify(services).intact, "as if nothing had ever been written"
-    assert [finding.fault for finding in _verify(services, heads=heads).findings] == [Fault.CHAIN_REMOVED]
+    assert [finding.kind for finding in _verify(services, heads=heads).findings] == [Tampering.CHAIN_REMOVED]
 
 
 @pytest.mark.usefixtures("log")
 def test_a_head_that_the_table_does_not_bear_out_is_named(services: Services, database_url: str) -> None:
     heads = {chain_id: Head(head.seq, bytes(32)) for chain_id, head in _heads(database_url, 6).items()}
-    found = [(finding.fault, finding.seq) for finding in _verify(services, heads=heads).findings]
-    assert found == [(Fault.CHANGED, 6)]
+    found = [(finding.kind, finding.seq) for finding in _verify(services, heads=heads).findings]
+    assert found == [(Tampering.CHANGED, 6)]
 
 
 @pytest.mark.usefixtures("log")
@@ -289,8 +290,8 @@ def test_since_walks_only_what_is_newer(services: Services, database_url: str) -
         owner.execute("UPDATE audit_events SET actor = 'mallory' WHERE seq = 3")
         assert _verify(services, since=since).intact
         owner.execute("UPDATE audit_events SET actor = 'mallory', at = at - interval '1 day' WHERE seq = 7")
-    found = [(finding.fault, finding.seq) for finding in _verify(services, since=since).findings]
-    assert found == [(Fault.CHANGED, 7)]
+    found = [(finding.kind, finding.seq) for finding in _verify(services, since=since).findings]
+    assert found == [(Tampering.CHANGED, 7)]
 
 
 @pytest.mark.usefixtures("log")
@@ -317,7 +318,7 @@ def test_a_chain_longer_than_a_page(services: Services, database_url: str) -> No
 def test_a_chain_under_a_lost_key_counts_as_a_finding(services: Services, kms_endpoint: KmsEndpoint) -> None:
     with kms_endpoint.on("Decrypt").answer(Error("DisabledException")):
         findings = _verify(services).findings
-    assert [finding.fault for finding in findings] == [Fault.CHAIN_UNCHECKED]
+    assert [finding.kind for finding in findings] == [Tampering.CHAIN_UNCHECKED]
 
 
 @pytest.mark.usefixtures("log")

@@ -18,7 +18,7 @@ from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.identity import Identity
 from kms_service.kms.control_plane.inspection import Inspection
 from kms_service.kms.control_plane.key_policy import Roles, key_policy
-from kms_service.service.pool.doctor import Check, Doctor, Duty, Finding
+from kms_service.service.pool.doctor import Check, CheckResult, Doctor, Duty
 from kms_service.settings import Settings
 
 ADOPTION = Path(__file__).parents[2] / "deploy/iam/adoption.json"
@@ -65,7 +65,7 @@ class Patient:
             complete(services.close())
 
     def bad(self) -> dict[str, Check]:
-        return {name: check for name, check in self.examined().items() if check.finding is Finding.BAD}
+        return {name: check for name, check in self.examined().items() if check.result is CheckResult.BAD}
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def _set_policy(kms: KmsEndpoint, roles: Roles, *numbers: int) -> None:
 
 def test_all_is_well(patient: Patient) -> None:
     checks = patient.examined()
-    assert {check.finding for check in checks.values()} == {Finding.GOOD}
+    assert {check.result for check in checks.values()} == {CheckResult.GOOD}
     assert ROLE in checks["credentials"].detail
     assert len(checks) == 1 + 1 + 2 + 10 + 2 + 4 + 1
 
@@ -164,7 +164,7 @@ def test_a_key_that_cannot_rotate_is_no_fault(patient: Patient) -> None:
         Error("UnsupportedOperationException")
     )
     check = patient.examined()[f"{NAME}-1"]
-    assert check.finding is Finding.GOOD
+    assert check.result is CheckResult.GOOD
     assert "no automatic rotation (imported material or a custom key store)" in check.detail
 
 
@@ -176,7 +176,7 @@ def test_credentials_that_are_missing(patient: Patient) -> None:
 def test_an_endpoint_that_does_not_answer(patient: Patient) -> None:
     patient.kms.on("DescribeKey").answer(Reset())
     checks = patient.examined()
-    assert checks["endpoint"].finding is Finding.BAD
+    assert checks["endpoint"].result is CheckResult.BAD
     assert set(checks) == {"credentials", "proxy", "endpoint", "database"}
 
 
@@ -204,7 +204,7 @@ def test_an_adoption_that_is_over_may_unwrap_no_more(patient: Patient) -> None:
     old = patient.kms.store.create("theirs")
     old.kept.policy = json.dumps(key_policy("arn:aws:iam::111122223333:root", Roles(create=[ROLE])))
     patient.adopted_from = [old.arn]
-    assert patient.examined()["adoption is over"].finding is Finding.GOOD
+    assert patient.examined()["adoption is over"].result is CheckResult.GOOD
     statement = json.loads(ADOPTION.read_text())["Statement"][0]
     granted = {
         "Sid": "Adoption",
@@ -260,18 +260,18 @@ def test_the_command_exits_1_with_advice(command: Callable[..., tuple[int, str]]
 @pytest.mark.parametrize(
     ("proxy", "finding", "detail"),
     [
-        ("", Finding.GOOD, "KMS is asked directly"),
-        ("http://user:canary@proxy.internal:3128", Finding.GOOD, "through proxy.internal:3128"),
-        ("socks5://canary:1080", Finding.BAD, "HTTPS_PROXY is no http:// URL"),
+        ("", CheckResult.GOOD, "KMS is asked directly"),
+        ("http://user:canary@proxy.internal:3128", CheckResult.GOOD, "through proxy.internal:3128"),
+        ("socks5://canary:1080", CheckResult.BAD, "HTTPS_PROXY is no http:// URL"),
     ],
 )
 def test_the_proxy_is_shown_without_its_password(
-    patient: Patient, monkeypatch: pytest.MonkeyPatch, proxy: str, finding: Finding, detail: str
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, proxy: str, finding: CheckResult, detail: str
 ) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     check = patient.examined()["proxy"]
-    assert check.finding is finding
+    assert check.result is finding
     assert detail in check.detail
     assert "canary" not in check.detail

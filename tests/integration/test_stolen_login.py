@@ -11,7 +11,7 @@ from psycopg.errors import CheckViolation, InsufficientPrivilege
 from event_loop import complete
 from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure, MayNotUnseal, WalletNotFound
-from kms_service.service.audit.walk import Fault
+from kms_service.service.audit.walk import Tampering
 from kms_service.settings import Settings
 from wiring import ROLES, as_role, running_services, with_role
 
@@ -136,7 +136,7 @@ def test_a_chain_of_the_thief_is_named_and_stops_nobody(
     with running_services(serving.settings) as another:
         complete(another.wallets.create_wallet("bob"))
         findings = complete(another.verifier.verify(None, {}, lambda _: None)).findings
-    assert [(finding.number, finding.fault) for finding in findings] == [(2, Fault.CHAIN_CHANGED)]
+    assert [(finding.number, finding.kind) for finding in findings] == [(2, Tampering.CHAIN_CHANGED)]
 
 
 def test_a_planted_wallet_has_a_row_of_the_log(serving: Services, thief: psycopg.Connection[Any]) -> None:
@@ -184,8 +184,8 @@ def test_a_foreign_row_in_a_live_chain_stops_no_request(
     complete(serving.wallets.get_private_key_for_user("alice"))
     owner.execute(_EVENT, _live_chain(owner))
     complete(serving.wallets.create_wallet("bob"))
-    faults = [f.fault for f in complete(serving.verifier.verify(None, {}, lambda _: None)).findings]
-    assert faults == [Fault.CHANGED_OR_INSERTED] * 2
+    faults = [f.kind for f in complete(serving.verifier.verify(None, {}, lambda _: None)).findings]
+    assert faults == [Tampering.CHANGED_OR_INSERTED] * 2
 
 
 @pytest.mark.parametrize("number", [LARGEST, 1 << 53, 2, 3])

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from kms_service.local.errors import LocalError
-from kms_service.local.kms_standin import REGION, KmsEndpoint, kms_standin
+from kms_service.local.kms_standin import REGION, KmsStandin, kms_standin
 from kms_service.service.evidence.cloudtrail import files_in, read_calls
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ DEK = bytes(range(32))
 VECTORS = Path(__file__).parents[1] / "vectors"
 
 
-def client(endpoint: KmsEndpoint, region: str = REGION) -> "KMSClient":
+def client(endpoint: KmsStandin, region: str = REGION) -> "KMSClient":
     return boto3.client(
         "kms",
         region_name=region,
@@ -227,7 +227,7 @@ def test_latency_is_what_each_answer_takes(tmp_path: Path) -> None:
     words += ["--latency-ms", "150"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
         assert process.stdout is not None
-        endpoint = KmsEndpoint(process.stdout.readline().strip(), process.pid)
+        endpoint = KmsStandin(process.stdout.readline().strip(), process.pid)
         started = time.monotonic()
         client(endpoint).list_keys()
         took = time.monotonic() - started
@@ -380,7 +380,7 @@ def test_unsigned_requests_are_refused_and_liveness_answers(tmp_path: Path) -> N
 
 
 def test_endpoint_names_the_variables_that_point_boto3_at_it() -> None:
-    endpoint = KmsEndpoint("http://127.0.0.1:1", pid=1)
+    endpoint = KmsStandin("http://127.0.0.1:1", pid=1)
     assert endpoint.environ()["AWS_ENDPOINT_URL_KMS"] == "http://127.0.0.1:1"
     assert endpoint.environ()["AWS_REGION"] == REGION
 

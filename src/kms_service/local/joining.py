@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from kms_service.laptop import LOCAL_FOLDER_VARIABLE
 from kms_service.local.errors import LocalError
 from kms_service.local.files import exclusive, write_private
-from kms_service.local.kms_standin import KmsEndpoint, kms_standin
+from kms_service.local.kms_standin import KmsStandin, kms_standin
 from kms_service.local.postgres import PostgresServer, postgres
 
 if TYPE_CHECKING:  # it loads pydantic, which the session begins without
@@ -32,7 +32,7 @@ class Servers:
 
     folder: Path
     postgres: PostgresServer
-    kms: KmsEndpoint
+    kms: KmsStandin
 
     @property
     def heads(self) -> Path:

@@ -22,7 +22,7 @@ _STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class KmsEndpoint:
+class KmsStandin:
     """A running stand-in."""
 
     url: str
@@ -63,7 +63,7 @@ class KmsEndpoint:
 
 
 @contextlib.contextmanager
-def kms_standin(folder: Path) -> Iterator[KmsEndpoint]:
+def kms_standin(folder: Path) -> Iterator[KmsStandin]:
     """Run a stand-in on loopback, on a free port, for as long as the context lasts.
 
     Its keys are in `folder/kms-keys.json` (mode 0600) and outlast it; `folder/cloudtrail` gets files as
@@ -88,7 +88,7 @@ def kms_standin(folder: Path) -> Iterator[KmsEndpoint]:
     )
     with process:
         try:
-            yield KmsEndpoint(_announced_url(process), process.pid)
+            yield KmsStandin(_announced_url(process), process.pid)
         finally:
             _stop(process)
 

@@ -18,7 +18,7 @@ from kms_service.cli.process.command import key_arn, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Moment
 from kms_service.service.audit.trail import EventView
-from kms_service.service.audit.verify import Report
+from kms_service.service.audit.verify import AuditReport
 from kms_service.service.audit.walk import Finding
 from kms_service.store.audit.trail import EventFilter
 
@@ -112,7 +112,7 @@ class _Heads:
         return f"{_UNKNOWN}{advice}"
 
 
-def _told(report: Report, heads: _Heads) -> str:
+def _told(report: AuditReport, heads: _Heads) -> str:
     lines = [finding.says for finding in report.findings]
     if report.found > len(lines):
         lines.append(f"{report.found - len(lines)} more are not listed")
@@ -123,13 +123,13 @@ def _told(report: Report, heads: _Heads) -> str:
     return "\n".join(lines)
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: AuditReport) -> str:
     if report.intact:
         return "as they were written"
     return f"{report.found} chains are NOT as they were written"
 
 
-def _facts(report: Report, heads: _Heads) -> dict[str, Any]:
+def _facts(report: AuditReport, heads: _Heads) -> dict[str, Any]:
     return {
         "intact": report.intact,
         "chains": report.chains,
@@ -144,7 +144,7 @@ def _facts(report: Report, heads: _Heads) -> dict[str, Any]:
 
 def _finding_facts(finding: Finding) -> dict[str, Any]:
     return {
-        "fault": finding.fault.value,
+        "fault": finding.kind.value,
         "chain": None if finding.audit_chain_id is None else str(finding.audit_chain_id),
         "number": finding.number,
         "seq": finding.seq,

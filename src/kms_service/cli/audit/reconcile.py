@@ -16,7 +16,7 @@ from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Moment, Span
 from kms_service.service.evidence.against_cloudtrail import Compared, Outcome
-from kms_service.service.evidence.reconcile import Finding
+from kms_service.service.evidence.reconcile import Unexplained
 
 _SHOWN = 50
 
@@ -121,7 +121,7 @@ def reconciliation_facts(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _finding_facts(finding: Finding) -> dict[str, Any]:
+def _finding_facts(finding: Unexplained) -> dict[str, Any]:
     call, row = finding.call, finding.row
     return {
         "trouble": finding.trouble.value,

@@ -15,7 +15,7 @@ from kms_service.cli.audit.progress import row_progress
 from kms_service.cli.audit.reconcile import known_keys
 from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop
-from kms_service.service.audit.verify import Report
+from kms_service.service.audit.verify import AuditReport
 from kms_service.service.evidence.against_cloudtrail import Compared, Outcome
 from kms_service.service.evidence.report import Check, Month, html, month_of
 from kms_service.telemetry import context
@@ -98,7 +98,7 @@ async def _page(services: Services, month: Month, checks: Sequence[Check]) -> st
     return html(await services.monthly_reports.collect(month, checks, context.actor.get() or "unknown"))
 
 
-def _log_check(verified: Report) -> Check:
+def _log_check(verified: AuditReport) -> Check:
     says = f"{verified.rows:,} rows in {verified.chains:,} chains "
     says += (
         "are as they were written." if verified.intact else "were read, and not all are as they were written."

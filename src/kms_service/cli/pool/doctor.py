@@ -13,11 +13,11 @@ from kms_service.cli.screen import screen
 from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.identity import caller_identity
 from kms_service.kms.control_plane.inspection import Inspection
-from kms_service.service.pool.doctor import Check, Doctor, Duty, Finding
+from kms_service.service.pool.doctor import Check, CheckResult, Doctor, Duty
 from kms_service.settings import load_settings
 from kms_service.telemetry import logs
 
-_MARKS = {Finding.GOOD: ("✓", "green"), Finding.BAD: ("✗", "red"), Finding.SKIPPED: ("-", "dim")}
+_MARKS = {CheckResult.GOOD: ("✓", "green"), CheckResult.BAD: ("✗", "red"), CheckResult.SKIPPED: ("-", "dim")}
 
 
 @click.command()
@@ -63,12 +63,12 @@ async def doctor(duties: tuple[Duty, ...], adopted_from: tuple[str, ...], *, as_
         await services.close()
     if as_json:
         click.echo(json.dumps([_facts(check) for check in checks]))
-    if any(check.finding is Finding.BAD for check in checks):
+    if any(check.result is CheckResult.BAD for check in checks):
         sys.exit(1)
 
 
 def _show(check: Check) -> None:
-    mark, color = _MARKS[check.finding]
+    mark, color = _MARKS[check.result]
     console = screen()
     console.print(Text.assemble((mark, color), f" {check.name:<28} ", check.detail), soft_wrap=True)
     if check.advice:
@@ -76,4 +76,4 @@ def _show(check: Check) -> None:
 
 
 def _facts(check: Check) -> dict[str, str]:
-    return {"name": check.name, "finding": check.finding, "detail": check.detail, "advice": check.advice}
+    return {"name": check.name, "finding": check.result, "detail": check.detail, "advice": check.advice}

@@ -15,7 +15,7 @@ from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop, stop_on_sigterm
 from kms_service.cli.screen import progress_screen
 from kms_service.crypto.material import DEK_BYTES, DataKey
-from kms_service.service.adoption.adopt import CAN_BE_ADOPTED, Adopted, Adoption, Outcome, Report
+from kms_service.service.adoption.adopt import CAN_BE_ADOPTED, Adopted, Adoption, Outcome, ShowAdoption
 from kms_service.service.adoption.encrypted_phrase import Layout
 from kms_service.service.adoption.session import adopting
 from kms_service.store.adoption.source import source_table
@@ -159,14 +159,14 @@ def _facts(run: Adoption, *, dry_run: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _shown() -> Iterator[Report]:
+def _shown() -> Iterator[ShowAdoption]:
     screen = progress_screen()
     with _bar() if screen.is_terminal else _lines() as report:
         yield report
 
 
 @contextmanager
-def _bar() -> Iterator[Report]:
+def _bar() -> Iterator[ShowAdoption]:
     columns = (
         TextColumn("adopting"),
         BarColumn(),
@@ -188,7 +188,7 @@ def _bar() -> Iterator[Report]:
 
 
 @contextmanager
-def _lines() -> Iterator[Report]:
+def _lines() -> Iterator[ShowAdoption]:
     started = due = time.monotonic()
 
     def report(run: Adoption, found: Sequence[Adopted]) -> None:

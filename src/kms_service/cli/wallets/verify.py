@@ -16,7 +16,7 @@ from kms_service.cli.process.command import key_arn, operator_services
 from kms_service.cli.process.loop import on_loop, stop_on_sigterm
 from kms_service.cli.screen import progress_screen
 from kms_service.cli.times import Moment
-from kms_service.service.wallets.verify import Report, Verification, WalletFailure
+from kms_service.service.wallets.verify import ShowVerification, Verification, WalletFailure
 from kms_service.store.wallets.walk import Chosen
 from kms_service.telemetry import logs
 
@@ -131,7 +131,7 @@ def _facts(run: Verification) -> dict[str, Any]:
 
 
 @contextmanager
-def _shown() -> Iterator[Report]:
+def _shown() -> Iterator[ShowVerification]:
     screen = progress_screen()
     show = _bar() if screen.is_terminal else _lines()
     with show as report:
@@ -139,7 +139,7 @@ def _shown() -> Iterator[Report]:
 
 
 @contextmanager
-def _bar() -> Iterator[Report]:
+def _bar() -> Iterator[ShowVerification]:
     columns = (
         TextColumn("verifying"),
         BarColumn(),
@@ -162,7 +162,7 @@ def _bar() -> Iterator[Report]:
 
 
 @contextmanager
-def _lines() -> Iterator[Report]:
+def _lines() -> Iterator[ShowVerification]:
     started = due = time.monotonic()
 
     def report(run: Verification, failures: Sequence[WalletFailure]) -> None:

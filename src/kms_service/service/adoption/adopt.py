@@ -75,7 +75,7 @@ class Adoption:
         return self.complete and not any(self.counts[outcome] for outcome in wrong)
 
 
-Report = Callable[[Adoption, Sequence[Adopted]], None]
+ShowAdoption = Callable[[Adoption, Sequence[Adopted]], None]
 
 
 class Adopter:
@@ -94,7 +94,7 @@ class Adopter:
         at_once: int,
         rate_per_second: float | None,
         dry_run: bool,
-        report: Report,
+        report: ShowAdoption,
     ) -> Adoption:
         """Adopt every wallet behind user `after` that is not here; no secret leaves this method.
 

@@ -9,7 +9,7 @@ from kms_service.crypto.material import DataKey
 from kms_service.errors import IntegrityFailure, KmsKeyUnusable
 from kms_service.kms.aws import AwsKmsService
 from kms_service.service.audit.chains import CONTEXT, Head
-from kms_service.service.audit.walk import AuditChainWalk, Fault, Finding
+from kms_service.service.audit.walk import AuditChainWalk, Finding, Tampering
 from kms_service.store.audit.chain_keys import AuditChainKeyStore
 from kms_service.store.audit.rows import AuditChainRow
 from kms_service.store.audit.trail import AuditTrailStore
@@ -20,7 +20,7 @@ FINDINGS_KEPT = 1000
 
 
 @dataclass(slots=True)
-class Report:
+class AuditReport:
     """What a verification has seen.
 
     Attributes:
@@ -65,7 +65,7 @@ class AuditVerifier:
 
     async def verify(
         self, since: datetime | None, heads: Mapping[uuid.UUID, Head], on_rows: Callable[[int], None]
-    ) -> Report:
+    ) -> AuditReport:
         """Walk every chain.
 
         Args:
@@ -76,7 +76,7 @@ class AuditVerifier:
         Raises:
             KmsThrottled, KmsUnavailable, DatabaseUnavailable: not everything could be looked at.
         """
-        report = Report()
+        report = AuditReport()
 
         def count(rows: int) -> None:
             report.rows += rows
@@ -88,7 +88,7 @@ class AuditVerifier:
 
     async def _findings(
         self,
-        report: Report,
+        report: AuditReport,
         since: datetime | None,
         heads: Mapping[uuid.UUID, Head],
         on_rows: Callable[[int], None],
@@ -108,7 +108,7 @@ class AuditVerifier:
 
     async def _walk(
         self,
-        report: Report,
+        report: AuditReport,
         chain: AuditChainRow,
         since: datetime | None,
         logged: Head | None,
@@ -117,9 +117,11 @@ class AuditVerifier:
         try:
             key = await self.key(chain)
         except IntegrityFailure:
-            return _about(chain, Fault.CHAIN_CHANGED, "does not open: its row in audit_chains was changed")
+            return _about(
+                chain, Tampering.CHAIN_CHANGED, "does not open: its row in audit_chains was changed"
+            )
         except KmsKeyUnusable as error:
-            return _about(chain, Fault.CHAIN_UNCHECKED, f"cannot be checked: KMS says {error.reason}")
+            return _about(chain, Tampering.CHAIN_UNCHECKED, f"cannot be checked: KMS says {error.reason}")
         walk = AuditChainWalk(self._store, chain, key, on_rows)
         finding = await walk.run(since, logged)
         report.unclosed += not walk.closed
@@ -137,7 +139,7 @@ class AuditVerifier:
                 yield chain
         if given is None:
             says = "audit_chain_numbers was emptied, so a chain that was removed may not be missed"
-            yield Finding(Fault.CHAIN_REMOVED, None, None, None, None, says)
+            yield Finding(Tampering.CHAIN_REMOVED, None, None, None, None, says)
         elif given > number:
             yield _given_out(number + 1, given)
         async for found in self._unnumbered():
@@ -153,17 +155,17 @@ class AuditVerifier:
                 yield chain
             audit_chain_id = await self._store.chain_with_rows(after=audit_chain_id)
 
-    async def _without_log(self, report: Report) -> AsyncIterator[Finding]:
+    async def _without_log(self, report: AuditReport) -> AsyncIterator[Finding]:
         # A token is recorded before anybody can use it.
         if report.chains == 0 and report.intact and await self._store.tokens_exist():
             says = "the audit log is empty although tokens exist"
-            yield Finding(Fault.CHAIN_REMOVED, None, None, None, None, says)
+            yield Finding(Tampering.CHAIN_REMOVED, None, None, None, None, says)
 
     async def _logged_only(self, heads: Mapping[uuid.UUID, Head]) -> AsyncIterator[Finding]:
         for audit_chain_id in heads:
             if await self._store.chain(audit_chain_id) is None:
                 says = f"chain {audit_chain_id} was removed: the log stream tells of it"
-                yield Finding(Fault.CHAIN_REMOVED, audit_chain_id, None, None, None, says)
+                yield Finding(Tampering.CHAIN_REMOVED, audit_chain_id, None, None, None, says)
 
     async def key(self, chain: AuditChainRow) -> DataKey:
         """The MAC key of a chain, a secret of the caller, as it is wrapped now.
@@ -183,7 +185,7 @@ class AuditVerifier:
 def _missing(audit_chain_id: uuid.UUID | None, number: int | None) -> Finding:
     name = f"chain {number}" if number else f"the chain of rows with chain_id {audit_chain_id}"
     return Finding(
-        Fault.CHAIN_REMOVED, audit_chain_id, number, None, None, f"{name} was removed from audit_chains"
+        Tampering.CHAIN_REMOVED, audit_chain_id, number, None, None, f"{name} was removed from audit_chains"
     )
 
 
@@ -192,14 +194,14 @@ def _gap(first: int, last: int) -> Finding:
     if first == last:
         return _missing(None, first)
     says = f"chains {first} to {last} were removed from audit_chains, or chain {last + 1} was inserted"
-    return Finding(Fault.CHAIN_REMOVED, None, first, None, None, says)
+    return Finding(Tampering.CHAIN_REMOVED, None, first, None, None, says)
 
 
 def _given_out(first: int, last: int) -> Finding:
     what = f"chain {first} was" if first == last else f"chains {first} to {last} were"
     says = f"{what} removed from audit_chains: the database gave the number out"
-    return Finding(Fault.CHAIN_REMOVED, None, first, None, None, says)
+    return Finding(Tampering.CHAIN_REMOVED, None, first, None, None, says)
 
 
-def _about(chain: AuditChainRow, fault: Fault, says: str) -> Finding:
-    return Finding(fault, chain.audit_chain_id, chain.number, None, None, f"chain {chain.number} {says}")
+def _about(chain: AuditChainRow, kind: Tampering, says: str) -> Finding:
+    return Finding(kind, chain.audit_chain_id, chain.number, None, None, f"chain {chain.number} {says}")

@@ -16,7 +16,7 @@ from kms_service.store.audit.trail import AuditTrailStore, StoredRow
 PAGE_ROWS = 1000
 
 
-class Fault(StrEnum):
+class Tampering(StrEnum):
     """What became of a row or a chain."""
 
     CHANGED = "changed"
@@ -41,7 +41,7 @@ class Finding:
         says: one sentence for people.
     """
 
-    fault: Fault
+    kind: Tampering
     audit_chain_id: uuid.UUID | None
     number: int | None
     seq: int | None
@@ -79,7 +79,7 @@ class AuditChainWalk:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         missing = None if since is None else await self._skip_to(since)
-        return missing or await self._first_fault(logged) or self._cut(logged)
+        return missing or await self._first_tampering(logged) or self._cut(logged)
 
     async def _skip_to(self, since: datetime) -> Finding | None:
         trusted = await self._store.last_before(self._chain.audit_chain_id, since) - 1
@@ -87,27 +87,27 @@ class AuditChainWalk:
             return None
         found = await self._store.rows(self._chain.audit_chain_id, after=trusted - 1, limit=1)
         if not found or found[0].row.seq != trusted:
-            return self._finding(Fault.REMOVED, trusted, None)
+            return self._finding(Tampering.REMOVED, trusted, None)
         self.head, self._last_id = Head(trusted, found[0].row.mac), found[0].id
         return None
 
-    async def _first_fault(self, logged: Head | None) -> Finding | None:
+    async def _first_tampering(self, logged: Head | None) -> Finding | None:
         async for stored in self._rows(self.head.seq, self._on_rows):
-            fault = await self._fault(stored)
-            if fault is not None:
+            kind = await self._tampering(stored)
+            if kind is not None:
                 at = stored.id if stored.row.seq == self.head.seq + 1 else None
-                return self._finding(fault, self.head.seq + 1, at)
+                return self._finding(kind, self.head.seq + 1, at)
             if logged is not None and logged.seq == stored.row.seq and logged.mac != stored.row.mac:
-                return self._finding(Fault.CHANGED, logged.seq, stored.id)
+                return self._finding(Tampering.CHANGED, logged.seq, stored.id)
             self.head, self._last_id = Head(stored.row.seq, stored.row.mac), stored.id
             self.closed = stored.row.action == CLOSED
         return None
 
     def _cut(self, logged: Head | None) -> Finding | None:
         if self.head.seq == 0:
-            return self._finding(Fault.REMOVED, 1, None)
+            return self._finding(Tampering.REMOVED, 1, None)
         if logged is not None and logged.seq > self.head.seq:
-            return self._finding(Fault.CUT_OFF, self.head.seq + 1, None)
+            return self._finding(Tampering.CUT_OFF, self.head.seq + 1, None)
         return None
 
     async def _rows(self, after: int, on_rows: Callable[[int], None]) -> AsyncIterator[StoredRow]:
@@ -117,27 +117,27 @@ class AuditChainWalk:
                 yield stored
             after = page[-1].row.seq
 
-    async def _fault(self, stored: StoredRow) -> Fault | None:
+    async def _tampering(self, stored: StoredRow) -> Tampering | None:
         row = stored.row
         if row.seq != self.head.seq + 1:
-            return Fault.REORDERED if await self._displaced() else Fault.REMOVED
+            return Tampering.REORDERED if await self._displaced() else Tampering.REMOVED
         if not self._follows(self.head.mac, row):
             return await self._diagnosis(row)
         if stored.id <= self._last_id:
-            return Fault.REORDERED
-        return None if row.seq > 1 or _opens(self._chain, row) else Fault.CHAIN_CHANGED
+            return Tampering.REORDERED
+        return None if row.seq > 1 or _opens(self._chain, row) else Tampering.CHAIN_CHANGED
 
-    async def _diagnosis(self, row: AuditRow) -> Fault:
+    async def _diagnosis(self, row: AuditRow) -> Tampering:
         """What a row is that lies in the next place and does not belong there."""
         if self.closed:
-            return Fault.INSERTED
+            return Tampering.INSERTED
         displaced = await self._displaced()
         if displaced is not None:
             before = await self._mac_before(displaced.seq, displaced.mac)
             genuine = self._follows(before, replace(row, seq=displaced.seq))
-            return Fault.REORDERED if genuine else Fault.INSERTED
+            return Tampering.REORDERED if genuine else Tampering.INSERTED
         last = not await self._store.rows(self._chain.audit_chain_id, after=row.seq, limit=1)
-        return Fault.CHANGED_OR_INSERTED if last else Fault.CHANGED
+        return Tampering.CHANGED_OR_INSERTED if last else Tampering.CHANGED
 
     async def _displaced(self) -> AuditRow | None:
         """The row that was written for the next place, if it lies in a later one."""
@@ -160,11 +160,11 @@ class AuditChainWalk:
             return False
         return True
 
-    def _finding(self, fault: Fault, seq: int, row_id: int | None) -> Finding:
+    def _finding(self, kind: Tampering, seq: int, row_id: int | None) -> Finding:
         chain = self._chain
         event = "" if row_id is None else f" (event {row_id})"
-        says = f"row {seq} of chain {chain.number}{event} {_SAYS[fault]}"
-        return Finding(fault, chain.audit_chain_id, chain.number, seq, row_id, says)
+        says = f"row {seq} of chain {chain.number}{event} {_SAYS[kind]}"
+        return Finding(kind, chain.audit_chain_id, chain.number, seq, row_id, says)
 
 
 def _silent(_rows: int) -> None:
@@ -184,11 +184,11 @@ def _opens(chain: AuditChainRow, first: AuditRow) -> bool:
 
 
 _SAYS = {
-    Fault.CHANGED: "was changed",
-    Fault.CHANGED_OR_INSERTED: "was changed, or inserted behind the last one",
-    Fault.REMOVED: "was removed",
-    Fault.INSERTED: "was inserted",
-    Fault.REORDERED: "was reordered",
-    Fault.CUT_OFF: "and all behind it were cut off: the log stream tells of them",
-    Fault.CHAIN_CHANGED: "tells of another chain: the row in audit_chains was changed",
+    Tampering.CHANGED: "was changed",
+    Tampering.CHANGED_OR_INSERTED: "was changed, or inserted behind the last one",
+    Tampering.REMOVED: "was removed",
+    Tampering.INSERTED: "was inserted",
+    Tampering.REORDERED: "was reordered",
+    Tampering.CUT_OFF: "and all behind it were cut off: the log stream tells of them",
+    Tampering.CHAIN_CHANGED: "tells of another chain: the row in audit_chains was changed",
 }

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from kms_service.errors import InvalidRequest
 from kms_service.service.audit.chains import Head
-from kms_service.service.audit.verify import AuditVerifier, Report
+from kms_service.service.audit.verify import AuditReport, AuditVerifier
 from kms_service.service.evidence.cloudtrail import files_in, read_calls
 from kms_service.service.evidence.ledger import Ledger, LostAnswer, ToldRequest
 from kms_service.service.evidence.reconcile import Reconciliation, Window, reconcile
@@ -57,7 +57,7 @@ class Outcome:
         recorded: calls to KMS in them, of anybody, each counted once.
     """
 
-    verification: Report
+    verification: AuditReport
     reconciliation: Reconciliation
     files: int
     recorded: int
@@ -165,7 +165,7 @@ class _Waiting:
         self._told, self._lost = [], []
 
 
-def _broken(report: Report) -> Callable[[UUID], int | None]:
+def _broken(report: AuditReport) -> Callable[[UUID], int | None]:
     """Answers the first place of a chain that is not as it was written; 0 where that is the whole chain."""
     if report.found > len(report.findings):
         return lambda _: 0  # not all are known, so none is believed

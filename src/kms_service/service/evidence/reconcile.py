@@ -68,7 +68,7 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Unexplained:
     """Something that nothing explains: a call, a row, or both.
 
     Attributes:
@@ -110,9 +110,9 @@ class Reconciliation:
     rows: int = 0
     found: int = 0
     explained: Counter[Explained] = field(default_factory=Counter)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Unexplained] = field(default_factory=list)
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: Unexplained) -> None:
         """Count a finding, and keep it while there is room."""
         self.found += 1
         if len(self.findings) < FINDINGS_KEPT:
@@ -149,7 +149,7 @@ def reconcile(
             continue
         done.calls += 1
         verdict = judge.judge(call, told)
-        if isinstance(verdict, Finding):
+        if isinstance(verdict, Unexplained):
             done.add(verdict)
         else:
             done.explained[verdict] += 1
@@ -158,16 +158,16 @@ def reconcile(
     return done
 
 
-def _rows_alone(ledger: Ledger, window: Window) -> Iterator[Finding]:
+def _rows_alone(ledger: Ledger, window: Window) -> Iterator[Unexplained]:
     for row in ledger.unanswered(window.since, window.rows_until):
         if row.outcome == "ok" or row.listed:
             says = (
                 f"row {row.id} ({row.action} by {row.actor}) tells of a request that CloudTrail does not have"
             )
-            yield Finding(Trouble.NOT_IN_CLOUDTRAIL, says, row=row)
+            yield Unexplained(Trouble.NOT_IN_CLOUDTRAIL, says, row=row)
     for row in ledger.repeated():
         says = f"row {row.id} ({row.action} by {row.actor}) tells of the request of an earlier row"
-        yield Finding(Trouble.TOLD_TWICE, says, row=row)
+        yield Unexplained(Trouble.TOLD_TWICE, says, row=row)
 
 
 class _Judge:
@@ -188,7 +188,7 @@ class _Judge:
         ours = self._is_ours(call.key) or self._is_ours(call.destination) or call.purpose in _PURPOSES
         return ours and call.operation in _LOOKED_AT
 
-    def judge(self, call: LedgerCall, told: ToldRequest | None) -> Explained | Finding:
+    def judge(self, call: LedgerCall, told: ToldRequest | None) -> Explained | Unexplained:
         """What explains this call, or what is to be said of it."""
         if call.operation in _GRANTS:
             return self._granted(call)
@@ -201,12 +201,12 @@ class _Judge:
             return _agreement(call, told)
         return self._without_row(call)
 
-    def _granted(self, call: LedgerCall) -> Explained | Finding:
+    def _granted(self, call: LedgerCall) -> Explained | Unexplained:
         if call.error is not None or _matches(call.principal, self._administrators):
             return Explained.NOT_DONE if call.error is not None else Explained.PURPOSE
         return _finding(Trouble.NEVER_DONE, call, "which changes who may use the key", None)
 
-    def _without_row(self, call: LedgerCall) -> Explained | Finding:
+    def _without_row(self, call: LedgerCall) -> Explained | Unexplained:
         if call.operation == "ReEncrypt":
             return self._moved(call)
         if call.operation not in (_OPENING, "Encrypt"):
@@ -219,7 +219,7 @@ class _Judge:
             return Explained.SENT_AGAIN
         return _finding(Trouble.UNEXPLAINED, call, "and no audit row tells of it", None)
 
-    def _moved(self, call: LedgerCall) -> Explained | Finding:
+    def _moved(self, call: LedgerCall) -> Explained | Unexplained:
         if call.same_context and self._is_ours(call.key) and self._is_ours(call.destination):
             return Explained.PURPOSE
         where = f"to {call.destination or 'a key that CloudTrail does not tell'}"
@@ -240,7 +240,7 @@ class _Judge:
         return bool(key) and (key_name(key) in self._keys or ("/" not in key and key in self._key_ids))
 
 
-def _agreement(call: LedgerCall, told: ToldRequest) -> Explained | Finding:
+def _agreement(call: LedgerCall, told: ToldRequest) -> Explained | Unexplained:
     if told.listed:
         return Explained.LISTED
     wanted = "Encrypt" if told.action in _MADE_BY_ENCRYPT else _OPENING
@@ -256,7 +256,7 @@ def _matches(principal: str, patterns: Collection[str]) -> bool:
     return any(fnmatchcase(principal, pattern) for pattern in patterns)
 
 
-def _finding(trouble: Trouble, call: LedgerCall, about: str, row: ToldRequest | None) -> Finding:
+def _finding(trouble: Trouble, call: LedgerCall, about: str, row: ToldRequest | None) -> Unexplained:
     what = f"{call.operation} of {call.wallet_address}" if call.wallet_address else call.operation
     whose = f"by {call.session} from {call.source_ip or 'an unknown address'}"
-    return Finding(trouble, f"{call.at:%Y-%m-%dT%H:%M:%SZ} {what} {whose}, {about}", call, row)
+    return Unexplained(trouble, f"{call.at:%Y-%m-%dT%H:%M:%SZ} {what} {whose}, {about}", call, row)

@@ -21,7 +21,7 @@ from kms_service.store.postgres.database import Database
 MOST_SKEW_SECONDS = 30.0
 
 
-class Finding(StrEnum):
+class CheckResult(StrEnum):
     """How a check ended."""
 
     GOOD = "good"
@@ -34,7 +34,7 @@ class Check:
     """One check: what it was about, what it found, and for a bad one what to do."""
 
     name: str
-    finding: Finding
+    result: CheckResult
     detail: str
     advice: str = ""
 
@@ -85,7 +85,7 @@ class Doctor:
         endpoint = await self._endpoint()
         for check in endpoint:
             yield check
-        if endpoint[0].finding is Finding.GOOD:
+        if endpoint[0].result is CheckResult.GOOD:
             await self._pool.refresh()
             for key in self._pool.keys:
                 yield self._key(key)
@@ -98,17 +98,17 @@ class Doctor:
     async def _credentials(self) -> Check:
         name = "credentials"
         if self._settings.uses_kms_stand_in and self._settings.aws_endpoint_url_sts is None:
-            return Check(name, Finding.SKIPPED, "the KMS endpoint is a stand-in: STS does not know it")
+            return Check(name, CheckResult.SKIPPED, "the KMS endpoint is a stand-in: STS does not know it")
         try:
             identity = await self._identify()
         except AdministrationFailed as error:
             return Check(
                 name,
-                Finding.BAD,
+                CheckResult.BAD,
                 error.reason,
                 "Give the process a role, or set AWS_ACCESS_KEY_ID and its pair.",
             )
-        return Check(name, Finding.GOOD, f"{identity.arn}, account {identity.account}")
+        return Check(name, CheckResult.GOOD, f"{identity.arn}, account {identity.account}")
 
     def _proxy(self) -> Check:
         name = "proxy"
@@ -116,13 +116,15 @@ class Doctor:
         try:
             proxy = proxy_for(url)
         except Unreachable as error:
-            return Check(name, Finding.BAD, error.name, "Set HTTPS_PROXY to an http:// URL, or leave it out.")
+            return Check(
+                name, CheckResult.BAD, error.name, "Set HTTPS_PROXY to an http:// URL, or leave it out."
+            )
         if proxy is None:
-            return Check(name, Finding.GOOD, "KMS is asked directly")
+            return Check(name, CheckResult.GOOD, "KMS is asked directly")
         # Its user and password are not shown.
         parts = urlsplit(proxy)
         where = f"{parts.hostname}:{parts.port or 80}"
-        return Check(name, Finding.GOOD, f"KMS is asked through {where}, by HTTPS_PROXY")
+        return Check(name, CheckResult.GOOD, f"KMS is asked through {where}, by HTTPS_PROXY")
 
     async def _endpoint(self) -> Sequence[Check]:
         where = self._settings.aws_endpoint_url_kms or f"AWS KMS in {self._settings.aws_region}"
@@ -130,28 +132,30 @@ class Doctor:
             reply = await self._inspection.reach(self._settings.aliases[0])
         except AdministrationFailed as error:
             advice = "Check AWS_REGION, AWS_ENDPOINT_URL_KMS, DNS, and the security group of a VPC endpoint."
-            return [Check("endpoint", Finding.BAD, f"{where}: {error.reason}", advice)]
+            return [Check("endpoint", CheckResult.BAD, f"{where}: {error.reason}", advice)]
         answered = f"{where} answered in {reply.seconds * 1000:.0f} ms"
-        return [Check("endpoint", Finding.GOOD, answered), _clock("clock against KMS", reply.at)]
+        return [Check("endpoint", CheckResult.GOOD, answered), _clock("clock against KMS", reply.at)]
 
     def _key(self, key: KmsKeyInfo) -> Check:
         detail = f"{key.status}, {_rotation(key)}"
         if key.status is not KeyStatus.ACTIVE:
-            return Check(key.name, Finding.BAD, f"{key.status}: {key.reason}", _advice(key))
+            return Check(key.name, CheckResult.BAD, f"{key.status}: {key.reason}", _advice(key))
         if key.rotation is None:
             return Check(
-                key.name, Finding.BAD, detail, "Allow kms:GetKeyRotationStatus to see whether it rotates."
+                key.name, CheckResult.BAD, detail, "Allow kms:GetKeyRotationStatus to see whether it rotates."
             )
         if key.rotation.off:
-            return Check(key.name, Finding.BAD, detail, f"aws kms enable-key-rotation --key-id {key.key_arn}")
-        return Check(key.name, Finding.GOOD, f"{detail}, {key.key_arn}")
+            return Check(
+                key.name, CheckResult.BAD, detail, f"aws kms enable-key-rotation --key-id {key.key_arn}"
+            )
+        return Check(key.name, CheckResult.GOOD, f"{detail}, {key.key_arn}")
 
     async def _permissions(self) -> AsyncIterator[Check]:
         keys = [key for key in self._pool.described if key.usable]
         for action in self._needed:
             yield await self._permission(action, keys, wanted=Verdict.ALLOWED)
         if self._settings.uses_kms_stand_in:
-            yield Check("nothing more", Finding.SKIPPED, "a stand-in enforces no policies")
+            yield Check("nothing more", CheckResult.SKIPPED, "a stand-in enforces no policies")
             return
         for action in [*(each for each in _NEEDS.values() if each not in self._needed), *_NEVER]:
             yield await self._permission(action, keys, wanted=Verdict.DENIED)
@@ -160,11 +164,11 @@ class Doctor:
         name = "adoption is over"
         verdict, reason = await self._inspection.asks(Action.DECRYPT_WITHOUT_CONTEXT, key_arn)
         if verdict is Verdict.DENIED:
-            return Check(name, Finding.GOOD, f"nothing more can be unwrapped under {key_arn}")
+            return Check(name, CheckResult.GOOD, f"nothing more can be unwrapped under {key_arn}")
         if verdict is Verdict.UNKNOWN:
-            return Check(name, Finding.BAD, f"{key_arn}: {reason}", _UNKNOWN_ADVICE)
+            return Check(name, CheckResult.BAD, f"{key_arn}: {reason}", _UNKNOWN_ADVICE)
         advice = "Detach the policy of deploy/iam/adoption.json from this role."
-        return Check(name, Finding.BAD, f"this role still unwraps under {key_arn}", advice)
+        return Check(name, CheckResult.BAD, f"this role still unwraps under {key_arn}", advice)
 
     async def _permission(self, action: Action, keys: Sequence[DescribedKey], *, wanted: Verdict) -> Check:
         name = f"may {action}" if wanted is Verdict.ALLOWED else f"may not {action}"
@@ -173,14 +177,14 @@ class Doctor:
             found.setdefault(await self._inspection.asks(action, key.key_arn), []).append(key.name)
         wrong = {said: names for said, names in found.items() if said[0] is not wanted}
         if not wrong:
-            return Check(name, Finding.GOOD, f"{wanted} by all {len(keys)} usable keys")
+            return Check(name, CheckResult.GOOD, f"{wanted} by all {len(keys)} usable keys")
         detail = "; ".join(
             f"{verdict}{reason and ': ' + reason} by {_some(names)}"
             for (verdict, reason), names in wrong.items()
         )
         unknown = any(verdict is Verdict.UNKNOWN for verdict, _ in wrong)
         return Check(
-            name, Finding.BAD, detail, _UNKNOWN_ADVICE if unknown else _policy_advice(action, wanted)
+            name, CheckResult.BAD, detail, _UNKNOWN_ADVICE if unknown else _policy_advice(action, wanted)
         )
 
     async def _database_answers(self) -> Check:
@@ -191,32 +195,32 @@ class Doctor:
         except DatabaseUnavailable as error:
             return Check(
                 name,
-                Finding.BAD,
+                CheckResult.BAD,
                 error.reason or "does not answer",
                 "Check DATABASE_URL and that PostgreSQL accepts connections.",
             )
         except SchemaBehind as error:
-            return Check(name, Finding.BAD, str(error), "kms-service migrate")
+            return Check(name, CheckResult.BAD, str(error), "kms-service migrate")
         clock = _clock(name, now)
-        if clock.finding is Finding.BAD:
+        if clock.result is CheckResult.BAD:
             return clock
-        return Check(name, Finding.GOOD, f"answers, schema up to date, {clock.detail}")
+        return Check(name, CheckResult.GOOD, f"answers, schema up to date, {clock.detail}")
 
 
 def _clock(name: str, at: datetime | None) -> Check:
     if at is None:
-        return Check(name, Finding.SKIPPED, "the endpoint tells no time")
+        return Check(name, CheckResult.SKIPPED, "the endpoint tells no time")
     skew = abs((datetime.now(UTC) - at).total_seconds())
     # An HTTP date has whole seconds.
     detail = f"clocks agree within {max(1, round(skew))} s"
     if skew > MOST_SKEW_SECONDS:
         return Check(
             name,
-            Finding.BAD,
+            CheckResult.BAD,
             f"this machine's clock is {skew:.0f} s off",
             "Synchronise it, with chrony for one.",
         )
-    return Check(name, Finding.GOOD, detail)
+    return Check(name, CheckResult.GOOD, detail)
 
 
 def _rotation(key: KmsKeyInfo) -> str:

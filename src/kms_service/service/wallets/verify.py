@@ -64,7 +64,7 @@ class Verification:
     complete: bool = False
 
 
-Report = Callable[[Verification, Sequence[WalletFailure]], None]
+ShowVerification = Callable[[Verification, Sequence[WalletFailure]], None]
 
 
 class WalletVerifier:
@@ -84,7 +84,7 @@ class WalletVerifier:
         at_once: int,
         rate_per_second: float | None,
         authenticate: bool,
-        report: Report,
+        report: ShowVerification,
     ) -> Verification:
         """Open every chosen wallet behind user id `after`, check its MAC and its place in the audit log.
 
