@@ -13,6 +13,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from clock import Clock
 from documented import hold_to_document
 from event_loop import complete, loop
 from kms_endpoint import KmsEndpoint
@@ -51,7 +52,7 @@ class Service:
     """A running service, and a caller who holds every scope unless told otherwise.
 
     The process has the database rights of `kms_serve`, and no others; tokens and canaries are an operator's.
-    `owner` is the same database with every right.
+    `owner` is the same database with every right. What the process remembers ages by `clock`.
     """
 
     services: Services
@@ -61,6 +62,7 @@ class Service:
     client: httpx.Client
     token: str = field(repr=False)
     operator: Services = field(repr=False)
+    clock: Clock
 
     def call(self, method: str, path: str, *, token: str | None = None, **content: Any) -> httpx.Response:
         """One request, with the all-powerful token or another; an empty one sends no header at all."""
@@ -82,19 +84,23 @@ class Service:
 
 
 @contextmanager
-def serving(settings: Settings, endpoint: KmsEndpoint, token: str | None = None) -> Iterator[Service]:
+def serving(
+    settings: Settings, endpoint: KmsEndpoint, token: str | None = None, *, clock: Clock | None = None
+) -> Iterator[Service]:
     """The whole application with its background work, on a loopback port of its own.
 
     Args:
         settings: with the database as its owner reaches it.
         endpoint: the KMS of these settings.
         token: the caller's, if the database has one already; else it is made here.
+        clock: another service's, if both are to age together.
     """
+    clock = clock or Clock()
     logs.configure("INFO", "json", io.StringIO())
     owner = open_database(settings, connections=2)
     with (
         running_services(with_role(settings, "kms_operate")) as operator,
-        running_services(with_role(settings, "kms_serve")) as serving,
+        running_services(with_role(settings, "kms_serve"), clock) as serving,
     ):
         app = create_app(serving, owns_process=False)
         if token is None:
@@ -110,7 +116,7 @@ def serving(settings: Settings, endpoint: KmsEndpoint, token: str | None = None)
         )
         with _server(app) as url, httpx.Client(base_url=url, timeout=60, limits=_NO_LIMITS) as client:
             made = token or make_token(services, *ALL)
-            yield Service(services, owner, endpoint, app, client, made, operator)
+            yield Service(services, owner, endpoint, app, client, made, operator, clock)
     complete(owner.close())
 
 

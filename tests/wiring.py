@@ -1,5 +1,6 @@
 """The service put together on a test's own database and KMS, for fixtures of any scope."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -65,9 +66,9 @@ def with_role(settings: Settings, role: str) -> Settings:
 
 
 @contextmanager
-def running_services(settings: Settings) -> Iterator[Services]:
+def running_services(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Iterator[Services]:
     """A process's services, checked as at start, without their background work."""
-    services = build(settings)
+    services = build(settings, clock)
     try:
         complete(services.check())
         yield services

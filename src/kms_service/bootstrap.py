@@ -1,6 +1,7 @@
 """The one place where objects are built and wired; nothing else makes a client, an engine or a service."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -167,25 +168,26 @@ class Services:
         await self.database.close()
 
 
-def build(settings: Settings) -> Services:
-    """All objects of a process, wired; no I/O yet."""
+def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Services:
+    """All objects of a process, wired; no I/O yet. What it remembers ages by `clock`, monotonic seconds."""
     database = open_database(settings, connections=settings.database_connections)
-    health = KeyHealth(settings.calls_under_one_key)
+    health = KeyHealth(settings.calls_under_one_key, clock)
     kms = AwsKmsService(connect_regions(settings), health)
-    pool = KmsKeyPool(kms, settings.aliases, health)
+    pool = KmsKeyPool(kms, settings.aliases, health, clock)
     row_mac_key_store = RowMacKeyStore(database)
     row_macs = RowMacs(row_mac_key_store, kms, pool)
     outside = _heads_outside(settings)
     audit = AuditLog(AuditStore(database), pool, outside)
-    readiness = Readiness(database, pool, row_macs, audit)
+    readiness = Readiness(database, pool, row_macs, audit, clock)
     trail_store = AuditTrailStore(database)
     shared_state = SharedStatePoll(
         SharedStateStore(database),
         [lambda state: pool.set_draining(state.draining), readiness.show_seal, show_seal],
+        clock,
     )
     census = Census(KeyCensusStore(database), health, pool)
     token_store = TokenStore(database)
-    authenticator = Authenticator(token_store)
+    authenticator = Authenticator(token_store, clock)
     wallet_store = WalletStore(database)
     guard = ReleaseGuard(shared_state, TokenUseStore(database), audit)
     opener = WalletOpener(kms)
@@ -193,7 +195,7 @@ def build(settings: Settings) -> Services:
     keeper = WalletKeeper(authentic_wallets, pool, audit)
     policy_store = PolicyStore(database)
     policy_windows = PolicyWindowStore(database)
-    policy_guard = PolicyGuard(PoliciesInForce(policy_store, row_macs.keyring), policy_windows)
+    policy_guard = PolicyGuard(PoliciesInForce(policy_store, row_macs.keyring, clock), policy_windows)
     releases = Releases(authentic_wallets, opener, audit, guard, policy_guard)
     rewrap_store = RewrapJobStore(database)
     chain_key_store = AuditChainKeyStore(database)
@@ -205,7 +207,7 @@ def build(settings: Settings) -> Services:
     verifier = AuditVerifier(trail_store, chain_key_store, kms)
     control = ControlPlane(settings)
     signer = None if settings.audit_signing_key is None else KmsSigner(control, settings.audit_signing_key)
-    overviews = Overviews(pool, pool_service, seal, rewrap_jobs, trail, readiness, History())
+    overviews = Overviews(pool, pool_service, seal, rewrap_jobs, trail, readiness, History(clock))
     return Services(
         settings=settings,
         database=database,

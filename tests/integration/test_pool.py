@@ -9,6 +9,7 @@ from statistics import median
 
 import pytest
 
+from clock import Clock
 from event_loop import complete
 from kms_endpoint import Error, Garbage, Hang, KmsEndpoint, OtherKeyId, Reset, Status
 from kms_service.crypto import envelope
@@ -34,16 +35,6 @@ from wiring import settings_for
 
 CONTEXT = {"purpose": "wallet-dek", "wallet_address": "0x0"}
 FIRST = "alias/Empressa-wallet-key-1"
-
-
-class Clock:
-    """Seconds that pass when told to, on top of those that pass by themselves."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.monotonic() + self.ahead
 
 
 @dataclass
@@ -185,7 +176,7 @@ def test_a_request_tries_the_key_again_after_the_pause(three: Pool) -> None:
     _disable(three.kms)
     _circuit_opens(three)
     three.kms.key(FIRST).state = "Enabled"
-    three.clock.ahead += 2.1
+    three.clock.pass_by(2.1)
     _until(lambda: three.key().wraps, three.wrap)
     assert three.kms.count("Encrypt", key=FIRST, outcome="ok") == 1
 
@@ -196,7 +187,7 @@ def test_an_idle_key_is_described_and_vouched_for(three: Pool) -> None:
     complete(three.pool.heal())
     assert three.key().reason == "Disabled"
     three.kms.key(FIRST).state = "Enabled"
-    three.clock.ahead += 10.1
+    three.clock.pass_by(10.1)
     complete(three.pool.heal())
     assert three.key().wraps
 
@@ -225,7 +216,7 @@ def test_what_kms_last_told_of_a_key_stays_and_since_when_it_tells_nothing(three
         assert (three.key().told_at, three.key().silent_since, three.key().wraps) == (told, since, True)
     complete(three.pool.heal())
     assert three.key().silent_since is not None, "asked again before its time"
-    three.clock.ahead += 10.1
+    three.clock.pass_by(10.1)
     complete(three.pool.heal())
     assert three.key().silent_since is None
     assert three.key().told_at != told
@@ -254,7 +245,7 @@ def test_a_key_that_was_missing_at_start_is_found_later(three: Pool) -> None:
         assert isinstance(key, UnknownKey)
         assert (key.missing, key.denied, pool.described) == (True, False, ())
         kms.add_pool("Empressa-wallet-key", 1)
-        three.clock.ahead += 10.1
+        three.clock.pass_by(10.1)
         complete(pool.heal())
         assert pool.reasons == {}
         assert [key.name for key in pool.wrapping] == ["Empressa-wallet-key-1"]
@@ -349,7 +340,7 @@ def test_a_pool_is_described_as_a_whole_at_a_bounded_rate() -> None:
         # Once all ten, and then each key whose circuit has opened since.
         assert ten.kms.count("DescribeKey") <= described + 10 + 9
         # Later, when others fail, again.
-        ten.clock.ahead += WHOLE_POOL_SECONDS
+        ten.clock.pass_by(WHOLE_POOL_SECONDS)
         with ten.kms.on("Encrypt").answer(Error("DisabledException")), suppress(NoUsableKey):
             ten.wrap()
         described = ten.kms.count("DescribeKey")
@@ -421,7 +412,7 @@ def test_decrypts_of_a_hanging_key_hold_half_of_the_places_and_then_none(three: 
         # Most of them, since a busy machine may hold up any one.
         assert median(threads.map(seconds, [hanging] * 20)) < 0.4
         assert median(threads.map(seconds, [other] * 20)) < 1
-    three.clock.ahead += 2.1
+    three.clock.pass_by(2.1)
     assert seconds(hanging) < 2
     assert three.key().circuit is CircuitState.CLOSED
 

@@ -5,7 +5,6 @@ none but its recipients.
 """
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -196,7 +195,7 @@ def test_a_rewritten_policy_allows_nothing(
     name = _policy_of(service, token, shopper)
     wide = checkout.decode().replace(MERCHANT, STRANGER)
     _as_owner(service, "UPDATE policies SET document = %s WHERE name = %s", (wide, name))
-    _forget()
+    _forget(service)
     refused = ask(service, token, shopper, "sign.transaction", transaction(to=STRANGER))
     assert (refused.status_code, refused.json()["code"]) == (500, "integrity_failure")
     assert ask(service, token, shopper, "sign.transaction", transaction()).status_code == 500
@@ -226,7 +225,7 @@ def test_a_row_that_was_moved_allows_nothing(
     token = bound(name)
     assert ask(service, token, shopper, "sign.transaction", transaction(to=STRANGER)).status_code == 403
     _as_owner(service, change, {"name": name, "other": other})
-    _forget()
+    _forget(service)
     for recipient in (STRANGER, MERCHANT):
         answer = ask(service, token, shopper, "sign.transaction", transaction(to=recipient))
         assert (answer.status_code, answer.json()["code"]) == (500, "integrity_failure")
@@ -265,6 +264,6 @@ def _as_owner(service: Service, statement: str, parameters: Any) -> None:
         connection.execute("ALTER TABLE policies ENABLE TRIGGER USER")
 
 
-def _forget() -> None:
-    """Wait until no process remembers what it has read."""
-    time.sleep(REMEMBERED_SECONDS + 0.1)
+def _forget(service: Service) -> None:
+    """Let pass for how long a process remembers what it has read."""
+    service.clock.pass_by(REMEMBERED_SECONDS)

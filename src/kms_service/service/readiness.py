@@ -1,6 +1,5 @@
 """Whether this process can serve, told from what happened lately and never by a paid KMS call."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,7 +36,7 @@ class Readiness:
         pool: KmsKeyPool,
         row_macs: RowMacs,
         audit: AuditLog,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._pool = pool

@@ -1,6 +1,5 @@
 """From a bearer token to the caller who holds it."""
 
-import time
 from collections.abc import Callable
 
 from kms_service.access import tokens
@@ -19,7 +18,7 @@ LAST_USE_SECONDS = 30.0
 class Authenticator:
     """Looks tokens up by digest, and remembers each answer for two seconds."""
 
-    def __init__(self, store: TokenStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: TokenStore, clock: Callable[[], float]) -> None:
         self._store = store
         self._clock = clock
         self._used: set[str] = set()

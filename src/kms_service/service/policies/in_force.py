@@ -1,7 +1,6 @@
 """Which version of a policy is in force: the newest, with a right MAC, none older than one seen before."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 from kms_service.crypto.row_mac import RowLabel, RowMac, RowMacKeyring
@@ -31,9 +30,7 @@ class PoliciesInForce:
     goes back behind a version that it has seen, and asks the audit log before it takes its first.
     """
 
-    def __init__(
-        self, store: PolicyStore, keyring: Keyring, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, store: PolicyStore, keyring: Keyring, clock: Callable[[], float]) -> None:
         self._store = store
         self._keyring = keyring
         self._clock = clock

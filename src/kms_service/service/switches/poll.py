@@ -1,6 +1,5 @@
 """Makes this process obey what operators set for all replicas, a second or so after they set it."""
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -17,7 +16,7 @@ class SharedStatePoll:
         self,
         store: SharedStateStore,
         obeying: Sequence[Callable[[SharedState], None]],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._clock = clock
