@@ -19,6 +19,7 @@ import pytest
 from botocore.config import Config
 from botocore.loaders import create_loader
 
+import scratch
 import speed
 from kms_endpoint import KmsEndpoint
 from kms_service.access import limits
@@ -39,10 +40,17 @@ POOL_SIZE = 10
 _TEMPLATE = "migrated"
 _RECURSION_LIMIT = 1000  # Python's own
 # Nothing here has to survive a power cut.
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
+_FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "max_wal_size": "128MB",
+}
 
 
 gc.disable()  # until all tests are collected
+scratch.keep_in_memory()
 
 
 def pytest_configure(config: pytest.Config) -> None:
