@@ -22,13 +22,13 @@ from botocore.loaders import create_loader
 import scratch
 import speed
 from kms_endpoint import KmsEndpoint
+from kms_service import context
 from kms_service.access import limits
 from kms_service.access.scopes import Caller
 from kms_service.bootstrap import Services
 from kms_service.local.postgres import PostgresServer, postgres
 from kms_service.settings import Settings
 from kms_service.store.postgres.migrations import migrate
-from kms_service.telemetry import context
 from wiring import FreshDatabase, grant_roles, running_services, settings_for
 
 if TYPE_CHECKING:

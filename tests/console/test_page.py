@@ -13,12 +13,12 @@ from httpx import Response
 from calling import Service, make_token
 from event_loop import complete, entered
 from kms_endpoint import Reset
+from kms_service import context
 from kms_service.access.scopes import Scope
 from kms_service.local.postgres import PostgresServer
 from kms_service.service.access.authenticate import REMEMBERED_SECONDS
 from kms_service.service.audit.log import Event
 from kms_service.service.rewrap.jobs import RewrapRequest
-from kms_service.telemetry import context
 
 HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(2)>"
 

@@ -17,7 +17,7 @@ from botocore.retries.standard import (
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kms_service import deadline
+from kms_service import context
 from kms_service.kms import faults
 from kms_service.kms.data_plane.attempts import ATTEMPT_SECONDS, ATTEMPTS, Attempts, Failure
 
@@ -114,17 +114,17 @@ def test_no_attempt_begins_that_could_outlive_the_deadline(
     number: int, failure: Failure, scale: float
 ) -> None:
     longest = scale * 2 ** (number - 1)
-    with deadline.within(longest + ATTEMPT_SECONDS + 0.5):
+    with context.deadline(longest + ATTEMPT_SECONDS + 0.5):
         assert Attempts(lambda: 0.1).pause("Decrypt", number, failure) is not None
-    with deadline.within(longest + ATTEMPT_SECONDS - 0.01):
+    with context.deadline(longest + ATTEMPT_SECONDS - 0.01):
         assert Attempts(lambda: 0.1).pause("Decrypt", number, failure) is None
 
 
 def test_a_wait_that_kms_asks_for_must_fit_too() -> None:
     failure = Failure("ThrottlingException", 400, retry_after=4.0)
-    with deadline.within(10):
+    with context.deadline(10):
         assert Attempts(lambda: 0.0).pause("Decrypt", 1, failure) == 4.0
-    with deadline.within(6):
+    with context.deadline(6):
         assert Attempts(lambda: 0.0).pause("Decrypt", 1, failure) is None
 
 

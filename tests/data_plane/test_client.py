@@ -30,7 +30,7 @@ from kms_endpoint import (
     Status,
     Truncated,
 )
-from kms_service import deadline
+from kms_service import context
 from kms_service.crypto.material import DataKey, WrappedDek
 from kms_service.errors import IntegrityFailure, KmsServiceError, KmsThrottled, KmsUnavailable
 from kms_service.kms.aws import AwsKmsService
@@ -240,12 +240,12 @@ def test_no_attempt_begins_without_time_for_it(setting: Setting) -> None:
     dek = setting.wrapped()
 
     async def act(aws: AwsKmsService) -> None:
-        with deadline.within(2.9), pytest.raises(KmsCallNotMade) as failure:
+        with context.deadline(2.9), pytest.raises(KmsCallNotMade) as failure:
             await aws.decrypt(dek, CONTEXT)
         assert failure.value.reason == "TooLate"
         setting.kms.on("Decrypt").answer(Status(500))
         started = time.monotonic()
-        with deadline.within(3.02), pytest.raises(KmsUnavailable) as broken:
+        with context.deadline(3.02), pytest.raises(KmsUnavailable) as broken:
             await aws.decrypt(dek, CONTEXT)
         # Why the first attempt failed is not hidden by there being no second.
         assert broken.value.reason == "500"

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pytest
 
-from kms_service import deadline
+from kms_service import context
 from kms_service.kms.data_plane import credentials, provider_chain
 from kms_service.kms.data_plane.credentials import HANGS, Credentials, fixed
 from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
@@ -184,7 +184,7 @@ def test_whoever_waits_for_the_first_keeps_to_the_deadline(source: Source) -> No
 
     async def act(made: Credentials) -> float:
         started = time.monotonic()
-        with deadline.within(0.2), pytest.raises(NoCredentials, match=HANGS):
+        with context.deadline(0.2), pytest.raises(NoCredentials, match=HANGS):
             await made.current()
         return time.monotonic() - started
 

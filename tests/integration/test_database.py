@@ -13,7 +13,7 @@ from sqlalchemy.pool import QueuePool
 
 from event_loop import complete, entered, loop
 from kms_endpoint import Hang, KmsEndpoint
-from kms_service import deadline
+from kms_service import context
 from kms_service.bootstrap import Services
 from kms_service.errors import DatabaseUnavailable
 from kms_service.settings import Settings
@@ -92,7 +92,7 @@ def test_a_connection_in_use_is_closed_when_its_statement_is_done(
 
 
 def test_a_checkout_waits_no_longer_than_the_deadline(database: Database) -> None:
-    with deadline.within(-1), pytest.raises(DatabaseUnavailable), entered(database.connection()):
+    with context.deadline(-1), pytest.raises(DatabaseUnavailable), entered(database.connection()):
         pass
 
 

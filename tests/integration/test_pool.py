@@ -12,9 +12,9 @@ import pytest
 from clock import Clock
 from event_loop import complete
 from kms_endpoint import Error, Garbage, Hang, KmsEndpoint, OtherKeyId, Reset, Status
+from kms_service import context
 from kms_service.crypto import envelope
 from kms_service.crypto.material import WrappedDek
-from kms_service.deadline import within
 from kms_service.errors import KmsKeyUnusable, KmsThrottled, KmsUnavailable, NoUsableKey
 from kms_service.kms.aws import AwsKmsService, KeyRotation
 from kms_service.kms.keys.circuit import CircuitState
@@ -138,7 +138,7 @@ def test_a_key_that_fails_is_left_at_once_and_then_not_asked(three: Pool, name: 
 def test_throttling_moves_to_no_sibling_and_opens_nothing(three: Pool) -> None:
     three.kms.on("Encrypt").answer(Error("ThrottlingException"))
     for _ in range(3):
-        with within(3.5), pytest.raises(KmsThrottled):
+        with context.deadline(3.5), pytest.raises(KmsThrottled):
             three.wrap()
     asked = [each.key_id for each in three.kms.received("Encrypt")]
     assert all(key.circuit is CircuitState.CLOSED and key.wraps for key in three.pool.keys)
@@ -418,7 +418,7 @@ def test_decrypts_of_a_hanging_key_hold_half_of_the_places_and_then_none(three: 
 
 
 def test_a_create_on_a_hanging_key_ends_on_another(three: Pool) -> None:
-    with three.kms.on("Encrypt", key=FIRST).answer(Hang()), within(60):
+    with three.kms.on("Encrypt", key=FIRST).answer(Hang()), context.deadline(60):
         _circuit_opens(three)
         assert three.kms.count("Encrypt", key=FIRST) == 3
         three.wrap(10)

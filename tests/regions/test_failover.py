@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 from kms_endpoint import Delay, Error, Fault, Garbage, Hang, KmsEndpoint, OtherKeyId, Reset, Status
-from kms_service import deadline
+from kms_service import context
 from kms_service.crypto.material import DataKey, WrappedDek
 from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, KmsThrottled, KmsUnavailable
 from kms_service.kms.aws import AwsKmsService
@@ -163,9 +163,9 @@ def test_a_refusal_is_never_got_round(pair: Pair, code: str) -> None:
     dek = pair.wrapped(pair.arn)
     fault: Fault = Status(429) if code == "429" else Error(code)
     with pair.home.on().answer(fault):
-        with deadline.within(4), pytest.raises((KmsError, IntegrityFailure)):
+        with context.deadline(4), pytest.raises((KmsError, IntegrityFailure)):
             pair.opened(dek)
-        with deadline.within(4), pytest.raises(KmsError):
+        with context.deadline(4), pytest.raises(KmsError):
             pair.wrapped(pair.arn)
     assert pair.fallback.requests == []
 
@@ -180,7 +180,7 @@ def test_an_answer_that_is_none_is_not_taken_elsewhere(pair: Pair) -> None:
 def test_throttling_fails_over_only_where_it_is_said_to(pair: Pair) -> None:
     dek = pair.wrapped(pair.arn)
     with pair.home.on().answer(Error("ThrottlingException")):
-        with deadline.within(4), pytest.raises(KmsThrottled):
+        with context.deadline(4), pytest.raises(KmsThrottled):
             pair.opened(dek)
         pair.when_throttled = True
         assert pair.opened(dek) == there(pair.arn)
@@ -286,7 +286,7 @@ def test_the_second_region_has_its_time_within_the_deadline(pair: Pair) -> None:
     dek = pair.wrapped(pair.arn)
 
     async def act(aws: AwsKmsService) -> str:
-        with deadline.within(8):
+        with context.deadline(8):
             return (await aws.decrypt(dek, CONTEXT)).key_arn
 
     # Without a reserve, three attempts of nearly two seconds each would leave too little.

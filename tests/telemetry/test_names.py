@@ -6,7 +6,8 @@ import pytest
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from kms_service.telemetry import context, metrics
+from kms_service import context
+from kms_service.telemetry import metrics
 
 OURS = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
 BOUNDED_LABELS = {

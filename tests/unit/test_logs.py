@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import structlog
 
-from kms_service.telemetry import context, logs
+from kms_service import context
+from kms_service.telemetry import logs
 
 FOREIGN = (
     "boto3.resources", "botocore", "botocore.endpoint", "botocore.parsers", "botocore.auth",

@@ -10,9 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from kms_service import errors
+from kms_service import context, errors
 from kms_service.service.wallets.importing import AddressExists, ImportExpired
-from kms_service.telemetry import context, metrics
+from kms_service.telemetry import metrics
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2

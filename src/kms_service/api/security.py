@@ -8,13 +8,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from kms_service import context
 from kms_service.access import limits
 from kms_service.access.scopes import Caller, Scope
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.asgi.json_body import StrictJsonRequest
 from kms_service.errors import NotAuthenticated, NotAuthorized
 from kms_service.service.audit.log import Event
-from kms_service.telemetry import context
 
 SCHEME = "bearerToken"
 SECURITY_SCHEMES = {

@@ -8,6 +8,7 @@ import secrets
 import socket
 from pathlib import Path
 
+from kms_service import context
 from kms_service.access import tokens
 from kms_service.access.scopes import Scope
 from kms_service.local.errors import LocalError
@@ -17,7 +18,7 @@ from kms_service.settings import Settings, load_settings
 from kms_service.store.access.tokens import TokenRow, TokenStore
 from kms_service.store.postgres import migrations
 from kms_service.store.postgres.database import open_database
-from kms_service.telemetry import context, logs
+from kms_service.telemetry import logs
 
 _DATABASE = "kms_service"
 

@@ -11,7 +11,8 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from kms_service.telemetry import context, tracing
+from kms_service import context
+from kms_service.telemetry import tracing
 
 LogFormat = Literal["auto", "json", "text"]
 _SHUT = (

@@ -7,8 +7,7 @@ import platform
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from kms_service import __version__
-from kms_service.telemetry import context
+from kms_service import __version__, context
 
 LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CALLERS = 100

@@ -6,7 +6,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from fastapi import Request
 
-from kms_service import deadline
+from kms_service import context
 from kms_service.bootstrap import Services
 from kms_service.errors import Overloaded, TimedOut
 from kms_service.telemetry import metrics
@@ -47,7 +47,7 @@ class InFlight:
         self._tasks.add(task)
         metrics.in_flight.inc()
         task.add_done_callback(self._leave)
-        await asyncio.wait({task}, timeout=max(0.0, deadline.remaining(self._seconds)))
+        await asyncio.wait({task}, timeout=max(0.0, context.time_left(self._seconds)))
         if task.done():
             return task.result()
         metrics.timed_out.inc()

@@ -9,9 +9,9 @@ from functools import partial
 from starlette.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from kms_service import context
 from kms_service.api import problems
 from kms_service.errors import Overloaded
-from kms_service.telemetry import context
 
 
 @dataclass(frozen=True, slots=True)

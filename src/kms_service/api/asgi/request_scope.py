@@ -10,9 +10,9 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kms_service import deadline
+from kms_service import context
 from kms_service.api import problems
-from kms_service.telemetry import context, metrics
+from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
 MAX_BODY_BYTES = 64 * 1024
@@ -61,7 +61,7 @@ class RequestScope:
         context.request_id.set(_request_id(scope["headers"]))
         context.actor.set(None)
         answer = _Answer(send)
-        with deadline.within(self._seconds):
+        with context.deadline(self._seconds):
             try:
                 await self._serve(scope, receive, answer)
             finally:
@@ -122,7 +122,7 @@ def _capped(scope: Scope, receive: Receive, seconds: float) -> Receive:
         if whole:
             return await receive()  # of which only the caller's leaving can come
         try:
-            async with asyncio.timeout(deadline.remaining(seconds) - _ANSWER_SECONDS):
+            async with asyncio.timeout(context.time_left(seconds) - _ANSWER_SECONDS):
                 message = await receive()
         except TimeoutError:
             raise BodyLate from None

@@ -8,7 +8,8 @@ from opentelemetry.trace import Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kms_service.telemetry import context, tracing
+from kms_service import context
+from kms_service.telemetry import tracing
 
 FRAMEWORK_TELEMETRY_OFF: TelemetryConfig = {
     "tracing": False,

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from kms_service import deadline
+from kms_service import context
 from kms_service.api import problems
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.console import page, policies, visitors
@@ -56,7 +56,7 @@ async def about_policies(request: Request) -> HTMLResponse:
         return await _door(request)
     try:
         visitor = await _visitors(request).admit(request)
-        with deadline.within(_READ_SECONDS):
+        with context.deadline(_READ_SECONDS):
             now = await in_time(request, policies.read, services(request))
     except KmsServiceError as error:
         return await _refused(request, error)
@@ -100,7 +100,7 @@ def _visitors(request: Request) -> Visitors:
 
 async def _overview(request: Request, visitor: Visitor, *, paused: bool) -> HTMLResponse:
     overviews = services(request).overviews
-    with suppress(Overloaded, TimedOut), deadline.within(_READ_SECONDS):
+    with suppress(Overloaded, TimedOut), context.deadline(_READ_SECONDS):
         await in_time(request, overviews.read)
     refresh = None if paused else REFRESH_SECONDS
     answer = await asyncio.to_thread(

@@ -14,13 +14,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from fastapi import Request, Response
 
-from kms_service import deadline
+from kms_service import context
 from kms_service.access import tokens
 from kms_service.access.scopes import Caller, Scope
 from kms_service.api.asgi.in_flight import services
 from kms_service.api.security import authenticated, authorize, bearer_token
 from kms_service.errors import DatabaseUnavailable, NotAuthenticated, Overloaded, TimedOut
-from kms_service.telemetry import context
 
 PATH = "/console"
 COOKIE = "kms-console"
@@ -61,7 +60,7 @@ class Visitors:
 
     async def enter(self, request: Request, token: str | None) -> Caller:
         """The holder of a token given in the form; raises as `admit`, and knows nobody by heart."""
-        with deadline.within(PATIENCE_SECONDS):
+        with context.deadline(PATIENCE_SECONDS):
             caller = await authenticated(request, token)
         await authorize(request, caller, Scope.POOL_READ, PATH)
         return caller
@@ -73,7 +72,7 @@ class Visitors:
             context.actor.set(known.name)
             return known, False
         try:
-            with deadline.within(PATIENCE_SECONDS):
+            with context.deadline(PATIENCE_SECONDS):
                 caller = await authenticated(request, token)
         except NotAuthenticated:
             self._known.pop(digest or b"", None)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, PlainSerializer, TypeAdapter, ValidationError
 
+from kms_service import context
 from kms_service.access.scopes import Scope
 from kms_service.api import problems
 from kms_service.api.asgi.in_flight import in_time, services
@@ -16,7 +17,7 @@ from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.errors import IntegrityFailure, InvalidRequest, KmsServiceError, WalletNotFound
 from kms_service.service.wallets.wallets import Ensured
 from kms_service.store.wallets.find import WalletRow
-from kms_service.telemetry import context, metrics
+from kms_service.telemetry import metrics
 
 BATCH_USERS = 100
 PAGE_WALLETS = 500

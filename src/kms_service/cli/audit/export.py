@@ -11,6 +11,7 @@ from typing import IO, Any, TextIO
 
 import click
 
+from kms_service import context
 from kms_service.bootstrap import Services
 from kms_service.cli.audit.heads import known_heads
 from kms_service.cli.audit.progress import row_progress
@@ -19,7 +20,6 @@ from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Moment, shown
 from kms_service.errors import InvalidRequest
 from kms_service.service.evidence.export import Exported, Wanted
-from kms_service.telemetry import context
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _PASSES = 2  # every row is verified, and then written

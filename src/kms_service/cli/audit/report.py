@@ -8,6 +8,7 @@ from typing import TextIO
 
 import click
 
+from kms_service import context
 from kms_service.bootstrap import Services
 from kms_service.cli.audit.export import written
 from kms_service.cli.audit.heads import known_heads
@@ -18,7 +19,6 @@ from kms_service.cli.process.loop import on_loop
 from kms_service.service.audit.verify import AuditReport
 from kms_service.service.evidence.against_cloudtrail import Compared, Outcome
 from kms_service.service.evidence.report import Check, Month, html, month_of
-from kms_service.telemetry import context
 
 _DELIVERY = timedelta(minutes=15)
 _FINDINGS = 20

@@ -10,11 +10,12 @@ from typing import Any
 import click
 from sqlalchemy import make_url
 
+from kms_service import context
 from kms_service.bootstrap import Services, build
 from kms_service.errors import InvalidRequest
 from kms_service.settings import Settings, load_settings
 from kms_service.store.postgres import schema
-from kms_service.telemetry import context, logs
+from kms_service.telemetry import logs
 
 
 @asynccontextmanager

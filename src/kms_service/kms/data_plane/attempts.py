@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from kms_service import deadline
+from kms_service import context
 from kms_service.kms.faults import THROTTLING
 
 CONNECT_SECONDS = 1.0
@@ -88,7 +88,7 @@ class Attempts:
         pause = self._chance() * longest
         if failure.retry_after is not None:
             pause = max(pause, min(failure.retry_after, pause + MOST_ASKED_SECONDS))
-        if not deadline.allows(max(longest, pause) + ATTEMPT_SECONDS):
+        if not context.has_time_for(max(longest, pause) + ATTEMPT_SECONDS):
             return None
         return pause if self._take(_cost(failure)) else None
 

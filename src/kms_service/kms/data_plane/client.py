@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
-from kms_service import __version__, deadline
+from kms_service import __version__
+from kms_service.context import has_time_for
 from kms_service.errors import KmsServiceError, KmsUnavailable
 from kms_service.kms import faults
 from kms_service.kms.calls import Call
@@ -141,7 +142,7 @@ class KmsClient:
         except NoCredentials as error:
             raise KmsNoCredentials(error.name, key) from None
         line = self._line or await self._open(key)
-        if not deadline.allows(ATTEMPT_SECONDS):
+        if not has_time_for(ATTEMPT_SECONDS):
             raise KmsCallNotMade(TOO_LATE, key)
         headers = line.signer.sign(keys, call.operation, body, time.time())
         headers["user-agent"] = _USER_AGENT

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from kms_service import deadline
+from kms_service import context
 from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.signer import AccessKeys
 from kms_service.telemetry.logs import get_logger
@@ -64,7 +64,7 @@ class Credentials:
         if loaded is None and self._failure is None and self._walking is not None:
             # Shielded: others wait for the same walk.
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._walking), deadline.remaining(WALK_SECONDS))
+                await asyncio.wait_for(asyncio.shield(self._walking), context.time_left(WALK_SECONDS))
             loaded = self._valid()
         if loaded is None:
             raise NoCredentials(self._failure or HANGS)

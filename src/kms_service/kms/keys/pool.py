@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from kms_service import deadline
+from kms_service.context import has_time_for
 from kms_service.crypto.material import DataKey
 from kms_service.errors import KmsError, KmsKeyUnusable, KmsUnavailable, NoUsableKey
 from kms_service.kms.answers import KeyMetadata, KeyRotation, Wrapped
@@ -151,7 +151,7 @@ class KmsKeyPool:
         for key in self._candidates():
             if key.key_arn in apart_from:
                 continue
-            if tried == KEYS_TRIED or (failed and not deadline.allows(ATTEMPT_SECONDS)):
+            if tried == KEYS_TRIED or (failed and not has_time_for(ATTEMPT_SECONDS)):
                 break
             try:
                 return await self._kms.encrypt(key.key_arn, dek, context)

@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from kms_service import deadline
+from kms_service import context
 from kms_service.errors import KmsServiceError
 from kms_service.kms.calls import OK, Call
 from kms_service.kms.data_plane.attempts import ATTEMPT_SECONDS
@@ -214,11 +214,11 @@ def connect_regions(settings: Settings) -> Regions:
 @contextmanager
 def _leaving_time() -> Iterator[None]:
     """Inside, calls end early enough for another Region to be asked; not where there is no time for both."""
-    left = deadline.remaining(_LONG_SECONDS)
+    left = context.time_left(_LONG_SECONDS)
     if left < 2 * ATTEMPT_SECONDS:
         yield
         return
-    with deadline.within(left - ATTEMPT_SECONDS):
+    with context.deadline(left - ATTEMPT_SECONDS):
         yield
 
 

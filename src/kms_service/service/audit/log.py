@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
+from kms_service import context
 from kms_service.errors import AuditUnavailable, DatabaseUnavailable, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.chains import OK, AuditChain, AuditChains, Event
 from kms_service.service.audit.outside import HeadKeeper
 from kms_service.store.audit.rows import AuditRow, AuditStore, PlaceTaken
 from kms_service.store.wallets.find import EncryptedWallet
-from kms_service.telemetry import context
 from kms_service.telemetry.logs import get_logger
 
 __all__ = ["OK", "AuditLog", "Event"]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kms_service import context
 from kms_service.access import tokens
 from kms_service.crypto.row_mac import RowLabel, RowMacKeyring
 from kms_service.errors import InvalidRequest, PolicyIntegrityFailure, PolicyNotFound, PolicySetElsewhere
@@ -12,7 +13,6 @@ from kms_service.service.policies.language.document import parse
 from kms_service.service.policies.records import fields, record, recorded_version
 from kms_service.store.policies.versions import POLICY_SET, PolicyRow, PolicyStore
 from kms_service.store.policies.windows import PolicyWindowStore, WindowUse
-from kms_service.telemetry import context
 
 MAX_HISTORY = 1000
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+from kms_service import context
 from kms_service.errors import (
     AuditUnavailable,
     InvalidRequest,
@@ -26,7 +27,6 @@ from kms_service.store.rewrap.jobs import (
     RewrapJobStore,
     RewrapStatus,
 )
-from kms_service.telemetry import context
 
 DEFAULT_RATE = 500.0
 MAX_RATE = 10_000.0

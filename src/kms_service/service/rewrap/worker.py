@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
+from kms_service import context
 from kms_service.errors import AuditUnavailable, IntegrityFailure, KmsError, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
@@ -21,7 +22,7 @@ from kms_service.service.rewrap.wallets import Rewrapper, Rewrapping
 from kms_service.store.rewrap.batches import Batch, DueWallet, FailedWallet, LeaseLost, Round
 from kms_service.store.rewrap.jobs import RewrapJob, RewrapJobStore, RewrapStatus
 from kms_service.store.rewrap.work import RewrapWork
-from kms_service.telemetry import context, metrics
+from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
 IDLE_SECONDS = 2.0

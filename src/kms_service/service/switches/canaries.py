@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from kms_service import context
 from kms_service.errors import InvalidRequest, WalletNotFound
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.switches.poll import SharedStatePoll
 from kms_service.store.switches.canaries import Canary, CanaryStore
 from kms_service.store.wallets.find import WalletStore
-from kms_service.telemetry import context
 
 # Every replica keeps them all in memory and reads them every second.
 MOST = 1000

@@ -1,10 +1,10 @@
 """The seal: an operator stops every release and signature on all replicas; wallets are still created."""
 
+from kms_service import context
 from kms_service.errors import DatabaseRefused, InvalidRequest, MayNotUnseal
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.switches.poll import SharedStatePoll
 from kms_service.store.switches.seal import SealChange, SealStore
-from kms_service.telemetry import context
 from kms_service.telemetry.logs import get_logger
 
 REASON_CHARACTERS = 500

@@ -1,12 +1,13 @@
 """What stands before every release: the seal, the caller's limit, and the canaries."""
 
+from kms_service import context
 from kms_service.access.limits import WORDS, LimitedUse, caller, limit_of
 from kms_service.errors import RateLimited, Sealed
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.switches.poll import SharedStatePoll
 from kms_service.store.access.uses import TokenUseStore
 from kms_service.store.switches.shared_state import SharedState
-from kms_service.telemetry import context, metrics
+from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
 # With the poll every second this costs no statement; without it, the database is asked.

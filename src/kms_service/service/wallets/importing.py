@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from kms_service import ethereum
+from kms_service import context, ethereum
 from kms_service.crypto import wallet_import
 from kms_service.crypto.envelope import WalletSecret
 from kms_service.crypto.material import Mnemonic, PrivateKey
@@ -22,7 +22,6 @@ from kms_service.service.wallets.authenticity import AuthenticWallets
 from kms_service.service.wallets.keeping import WalletKeeper
 from kms_service.store.wallets.find import WalletRow
 from kms_service.store.wallets.imports import ImportKeyRow, WalletImportStore
-from kms_service.telemetry import context
 
 ACTION = "wallet.import"
 KEY_ACTION = "wallet.import_key"

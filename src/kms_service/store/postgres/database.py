@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
-from kms_service import deadline
+from kms_service import context
 from kms_service.database_settings import DatabaseSettings
 from kms_service.errors import DatabaseUnavailable
 from kms_service.store.postgres import statements
@@ -129,7 +129,7 @@ class Database:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        if deadline.remaining(CHECKOUT_SECONDS) <= 0:
+        if context.time_left(CHECKOUT_SECONDS) <= 0:
             raise DatabaseUnavailable
         try:
             yield
