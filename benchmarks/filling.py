@@ -105,7 +105,8 @@ def _leave_interrupts_to_the_parent() -> None:
 
 def _written(chunk: Chunk) -> int:
     database_url, count, span, opens_every, secret = chunk
-    key, ring = nth(seeded(count), 1), RowMacKeyring(DataKey(secret), ())
+    key, mac_key = nth(seeded(count), 1), DataKey(secret)
+    ring = RowMacKeyring(key_id(mac_key), {key_id(mac_key): mac_key})
     with (
         psycopg.connect(database_url) as connection,
         connection.cursor() as cursor,

@@ -18,7 +18,7 @@ from kms_service import ethereum
 from kms_service.crypto import audit_chain, envelope
 from kms_service.crypto.envelope import WalletSecret
 from kms_service.crypto.material import DataKey, Mnemonic
-from kms_service.crypto.row_mac import RowLabel, RowMacKeyring, wallet_fields
+from kms_service.crypto.row_mac import RowLabel, RowMacKeyring, key_id, wallet_fields
 from kms_service.ethereum import signing
 from kms_service.service.wallets.opening import account_in, encryption_context
 
@@ -57,7 +57,8 @@ def pieces() -> Pieces:
     names = {"user_id": "user-00000000", "wallet_address": account.address}
     contents = WalletSecret(account.private_key, mnemonic)
     encrypted, first = envelope.encrypt(contents, dek, **names), _version_1(mnemonic, dek, **names)
-    ring = RowMacKeyring(envelope.new_data_key(), ())
+    mac_key = envelope.new_data_key()
+    ring = RowMacKeyring(key_id(mac_key), {key_id(mac_key): mac_key})
     fields = wallet_fields("user-00000000", account.address, account.compressed_public_key)
     mac = ring.make(RowLabel.WALLET, fields)
     client, key = _client_without_network(), nth(seeded(1), 1)

@@ -15,7 +15,7 @@ from kms_service.errors import IntegrityFailure
 
 OLD = DataKey(bytes(range(32)))
 NEW = DataKey(bytes(range(32, 64)))
-RING = RowMacKeyring(NEW, [OLD])
+RING = RowMacKeyring(key_id(NEW), {key_id(key): key for key in (OLD, NEW)})
 ROW = wallet_fields("alice", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", "0x02" + "ab" * 32)
 fields = st.lists(st.text(max_size=8), max_size=5)
 
@@ -47,7 +47,9 @@ def test_labels_differ_and_none_begins_another() -> None:
 
 def test_what_any_key_of_the_ring_made_passes() -> None:
     RING.verify(RowLabel.WALLET, ROW, RING.make(RowLabel.WALLET, ROW))
-    RING.verify(RowLabel.WALLET, ROW, RowMacKeyring(OLD, []).make(RowLabel.WALLET, ROW))
+    RING.verify(
+        RowLabel.WALLET, ROW, RowMacKeyring(key_id(OLD), {key_id(OLD): OLD}).make(RowLabel.WALLET, ROW)
+    )
     assert RING.making_key_id == key_id(NEW)
     assert RING.key_ids == {key_id(OLD), key_id(NEW)}
 

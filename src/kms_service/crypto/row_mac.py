@@ -12,7 +12,7 @@ so that no other key, be it one that KMS wrapped for the same purpose, can be st
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from uuid import UUID
 
@@ -44,13 +44,13 @@ class RowMacKeyring:
     """Makes MACs under one key, and checks those of any key it holds.
 
     Args:
-        making: the key that makes new MACs. The ring owns the secrets.
-        others: further keys, whose MACs pass.
+        making: the id of the key that makes new MACs.
+        keys: that key, and further ones whose MACs pass, by their ids. The ring owns the secrets.
     """
 
-    def __init__(self, making: DataKey, others: Iterable[DataKey]) -> None:
-        self._making_id, self._making = key_id(making), making
-        self._keys = {key_id(key): key for key in (making, *others)}
+    def __init__(self, making: UUID, keys: Mapping[UUID, DataKey]) -> None:
+        self._making_id, self._making = making, keys[making]
+        self._keys = dict(keys)
 
     @property
     def making_key_id(self) -> UUID:

@@ -148,7 +148,7 @@ class RowMacs:
         if not held:
             raise refusal or IntegrityFailure("no key of row MACs")
         making = next((key for key in reversed(held) if key.settled), held[0])
-        return RowMacKeyring(self._keys[making.key_id], self._keys.values())
+        return RowMacKeyring(making.key_id, self._keys)
 
     def _is_passed_over(self, key: StoredMacKey) -> bool:
         looks = self._passed_over.get(key.key_id, 0)
@@ -176,9 +176,17 @@ class RowMacs:
                 if not isinstance(failure, KmsUnavailable):
                     failure = error
                 continue
-            if key_id(unwrapped) == key.key_id:
+            if key_id(unwrapped) == key.key_id or _is_of_release_0_1(key):
                 return unwrapped
         raise failure
+
+
+def _is_of_release_0_1(key: StoredMacKey) -> bool:
+    """Whether its id was drawn at random, which that release did for the only key that it made.
+
+    Nobody can put another key in its place: no two rows have the same number and wrapping.
+    """
+    return key.number == 1 and key.key_id.version == 4  # noqa: PLR2004 - RFC 9562, random
 
 
 def wrapped_by(key: StoredMacKey, region: str) -> frozenset[str]:
