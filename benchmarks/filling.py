@@ -25,7 +25,7 @@ from kms_service.crypto.material import DataKey, PrivateKey
 from kms_service.crypto.row_mac import RowLabel, RowMacKeyring, key_id, wallet_fields
 from kms_service.errors import IntegrityFailure
 from kms_service.ethereum import Account
-from kms_service.ethereum.address import checksummed
+from kms_service.ethereum.address import add_checksum
 from kms_service.local.kms.keys import Key
 from kms_service.local.kms.protocol import KmsError
 from kms_service.service.wallets.opening import encryption_context
@@ -131,7 +131,7 @@ def _made(key: Key, ring: RowMacKeyring, number: int, *, opens: bool) -> Row:
 
 def _nobodys() -> Account:
     return Account(
-        checksummed(os.urandom(20)), "0x02" + os.urandom(32).hex(), PrivateKey(b"\x01" + os.urandom(31))
+        add_checksum(os.urandom(20)), "0x02" + os.urandom(32).hex(), PrivateKey(b"\x01" + os.urandom(31))
     )
 
 

@@ -78,7 +78,7 @@ ROAD = (
         "Derive the key and compare its address",
         "with the one in the row",
         "service/wallets/opening.py",
-        "_matching",
+        "_match",
         secret=True,
     ),
     Step(

@@ -184,7 +184,7 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
         SettingsError: lists every missing or wrong variable by name and how to mend it, never a value.
     """
     env_file = _read_here(env_file)
-    with _explained([*_outdated(env_file), *problems_of_botocore()]):
+    with _explain([*_outdated(env_file), *problems_of_botocore()]):
         return Settings(_env_file=env_file, **overrides)
 
 
@@ -194,7 +194,7 @@ def load_database_settings(env_file: Path | None = Path(".env")) -> DatabaseSett
     Raises:
         SettingsError: one is missing or wrong.
     """
-    with _explained([]):
+    with _explain([]):
         return DatabaseSettings(_env_file=_read_here(env_file))
 
 
@@ -203,7 +203,7 @@ def _read_here(env_file: Path | None) -> Path | None:
 
 
 @contextmanager
-def _explained(outdated: Sequence[str]) -> Iterator[None]:
+def _explain(outdated: Sequence[str]) -> Iterator[None]:
     # from None: the errors hold what was read.
     try:
         yield

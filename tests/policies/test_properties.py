@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kms_service.ethereum.abi import CallMismatch, parse_function
-from kms_service.ethereum.address import checksummed
+from kms_service.ethereum.address import add_checksum
 from kms_service.service.policies.language.amounts import amount
 from kms_service.service.policies.language.document import InvalidPolicy, parse
 from policies.asking import MERCHANT, USDC, judged, policy, transaction
@@ -18,7 +18,7 @@ from policies.test_document import RULES
 TRANSFER = parse_function("transfer(address to, uint256 amount)")
 BATCH = parse_function("pay((address to, bytes memo)[] payments, bool[2] flags)")
 DECIMALS = {"wei": 0, "gwei": 9, "ether": 18}
-addresses = st.binary(min_size=20, max_size=20).map(checksummed)
+addresses = st.binary(min_size=20, max_size=20).map(add_checksum)
 uints = st.integers(0, 2**256 - 1)
 
 

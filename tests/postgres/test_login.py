@@ -149,9 +149,9 @@ def test_a_secret_that_is_none_is_told(
 def test_the_secret_names_the_host_where_the_url_does_not() -> None:
     secret = json.dumps({"username": "u", "password": "p", "host": "h", "port": 6543, "dbname": "x"})
     known = login.SecretLogin(lambda: secret)
-    merged = complete(known.merged(address("postgresql:///wallets")))
+    merged = complete(known.merge(address("postgresql:///wallets")))
     assert (merged["host"], merged["port"], merged["dbname"]) == ("h", "6543", "wallets")
-    merged = complete(known.merged(address("postgresql://proxy/wallets")))
+    merged = complete(known.merge(address("postgresql://proxy/wallets")))
     assert (merged["host"], merged.get("port"), merged["user"]) == ("proxy", None, "u")
 
 
@@ -169,9 +169,9 @@ def test_commands_log_in_so_too(
 def test_an_iam_token_is_the_password_of_each_connection(settings: Settings) -> None:
     by_iam = login.login_of(settings.model_copy(update={"database_iam_auth": True}))
     given = address("postgresql://app@db.internal:6543/wallets?sslmode=verify-full")
-    token = complete(by_iam.merged(given))["password"]
+    token = complete(by_iam.merge(given))["password"]
     parts = urlsplit(f"https://{token}")
     assert (parts.hostname, parts.port) == ("db.internal", 6543)
     asked = parse_qs(parts.query)
     assert (asked["Action"], asked["DBUser"], asked["X-Amz-Expires"]) == (["connect"], ["app"], ["900"])
-    assert not complete(by_iam.renewed())
+    assert not complete(by_iam.renew())

@@ -17,7 +17,7 @@ rows = st.lists(st.none() | st.text(max_size=8), max_size=5)
 
 @given(one=rows, other=rows)
 def test_no_two_rows_have_the_same_encoding(one: list[str | None], other: list[str | None]) -> None:
-    encoded = [b"".join(audit_chain._encoded(field) for field in row) for row in (one, other)]
+    encoded = [b"".join(audit_chain._encode(field) for field in row) for row in (one, other)]
     assert (encoded[0] == encoded[1]) == (one == other)
 
 

@@ -122,11 +122,11 @@ class _Run:
 
     def end(self, outcome: str, permit: Permit) -> None:
         if outcome == "ok":
-            self.circuit.succeeded(permit)
+            self.circuit.record_success(permit)
         elif outcome == "unknown":
-            self.circuit.left_open(permit)
+            self.circuit.record_unanswered(permit)
         else:
-            self.circuit.failed(permit, Fault(outcome), "scripted")
+            self.circuit.record_failure(permit, Fault(outcome), "scripted")
 
 
 @pytest.mark.invariant(6)

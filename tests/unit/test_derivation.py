@@ -9,7 +9,7 @@ from kms_service import ethereum
 from kms_service.crypto.material import Mnemonic, PrivateKey
 from kms_service.errors import IntegrityFailure
 from kms_service.ethereum import derivation
-from kms_service.ethereum.address import address_of, checksummed
+from kms_service.ethereum.address import add_checksum, address_of
 
 JUNK = "test test test test test test test test test test test junk"
 HARDENED = 1 << 31
@@ -54,7 +54,7 @@ def test_derives_the_published_keys_of_bip32(seed: str, path: tuple[int, ...], k
 
 @pytest.mark.parametrize("address", EIP55)
 def test_checksums_the_published_addresses_of_eip55(address: str) -> None:
-    assert checksummed(bytes.fromhex(address[2:])) == address
+    assert add_checksum(bytes.fromhex(address[2:])) == address
 
 
 def test_derives_the_first_account_of_a_known_phrase() -> None:

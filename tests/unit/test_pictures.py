@@ -56,7 +56,7 @@ def _calls(file: Path, function: str) -> list[str]:
             "release",
             ["admit", "judge", "find_encrypted", "take", "open", "perform", "check_seal", "record"],
         ),
-        ("opening.py", "_opened", ["_kms.decrypt", "envelope.decrypt", "_matching"]),
+        ("opening.py", "_open", ["_kms.decrypt", "envelope.decrypt", "_match"]),
     ],
 )
 def test_the_road_of_a_private_key_has_the_order_of_the_picture(

@@ -52,7 +52,7 @@ class AuthenticatedRoute(APIRoute):
         parameters = {parameter.alias for parameter in self.dependant.query_params}
 
         async def authorized(request: Request) -> Response:
-            caller = await authenticated(request, bearer_token(request))
+            caller = await authenticate(request, bearer_token(request))
             limits.caller.set(caller)
             await authorize(request, caller, self.scope, self.path)
             if takes_body and not _is_json(request.headers.get("content-type", "")):
@@ -70,7 +70,7 @@ def bearer_token(request: Request) -> str | None:
     return token if scheme.lower() == "bearer" and token else None
 
 
-async def authenticated(request: Request, token: str | None) -> Caller:
+async def authenticate(request: Request, token: str | None) -> Caller:
     """The caller who holds this token, named in the log from now on.
 
     Raises:

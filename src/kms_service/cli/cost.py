@@ -60,7 +60,7 @@ def cost(
     are those of commercial Regions in 2026; the free tier is not taken off.
     """
     if urls:
-        requests = pricing.observed(_observed(urls))
+        requests = pricing.observed(_observe(urls))
     else:
         requests = pricing.planned(
             wallets=wallets,
@@ -76,7 +76,7 @@ def cost(
         screen().print(_table(items))
 
 
-def _observed(urls: Sequence[str]) -> dict[str, float]:
+def _observe(urls: Sequence[str]) -> dict[str, float]:
     together: dict[str, float] = defaultdict(float)
     for url in urls:
         try:

@@ -33,7 +33,7 @@ def local(context: click.Context, folder: Path) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    with _installed():
+    with _install():
         from kms_service.local.session import run  # noqa: PLC0415 - an optional extra
     sys.exit(run(folder, _say))
 
@@ -45,28 +45,28 @@ def demo() -> None:
     Wallets, a signature, a key disabled under load, a rotation, a row that was tampered with, the emergency
     stop. On a terminal it serves on at the end, with the operator page, until Ctrl-C.
     """
-    with _installed():
+    with _install():
         from kms_service.local.demo.run import run  # noqa: PLC0415 - an optional extra
     sys.exit(run(_say, stay=sys.stdout.isatty()))
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[None]:
+def join_session() -> Iterator[None]:
     """Work on the laptop session while the context lasts; without a running one, on its lasting data.
 
     Raises:
         LocalError: there is neither, or its servers do not start.
     """
     folder = Path(os.environ.get(LOCAL_FOLDER_VARIABLE) or _FOLDER)
-    with _installed():
+    with _install():
         from kms_service.local import joining  # noqa: PLC0415 - an optional extra
-    with joining.joined(folder) as running:
+    with joining.join(folder) as running:
         _say(f"On {'the laptop session' if running else 'the data of the laptop session'} in {folder}.")
         yield
 
 
 @contextlib.contextmanager
-def _installed() -> Iterator[None]:
+def _install() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError:

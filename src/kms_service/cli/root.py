@@ -10,7 +10,7 @@ from importlib import import_module
 import click
 
 from kms_service import __version__
-from kms_service.cli.local import joined
+from kms_service.cli.local import join_session
 from kms_service.errors import CallerError, DatabaseUnavailable, KmsError, KmsServiceError, StartupError
 from kms_service.laptop import LOCAL_FOLDER_VARIABLE
 from kms_service.lasting import lasting
@@ -79,7 +79,7 @@ def root(context: click.Context, *, on_session: bool) -> None:
     """Custody of Ethereum wallets in front of AWS KMS and PostgreSQL."""
     wanted = on_session or bool(os.environ.get(LOCAL_FOLDER_VARIABLE))
     if wanted and context.invoked_subcommand != "local" and not context.meta[_HELP]:
-        context.with_resource(joined())
+        context.with_resource(join_session())
 
 
 def main() -> None:
@@ -93,17 +93,17 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except KmsServiceError as error:
-        click.echo(f"kms-service: {told(error)}", err=True)
+        click.echo(f"kms-service: {describe(error)}", err=True)
         sys.exit(exit_code(error))
 
 
-def told(error: KmsServiceError) -> str:
+def describe(error: KmsServiceError) -> str:
     """What an operator is told of it, with what caused it; callers of the API are told less."""
     message, cause = f"{error} {_reason(error)}".rstrip(), error.__cause__
     if not isinstance(cause, KmsServiceError):
         return message
     # What wraps an error of its own kind says nothing that this one does not.
-    return told(cause) if type(cause) is type(error) else f"{message} {told(cause)}"
+    return describe(cause) if type(cause) is type(error) else f"{message} {describe(cause)}"
 
 
 def _reason(error: KmsServiceError) -> str:

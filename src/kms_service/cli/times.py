@@ -41,7 +41,7 @@ class Moment(click.ParamType[datetime]):
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
-def shown(at: datetime | None) -> str | None:
+def rfc3339(at: datetime | None) -> str | None:
     """RFC 3339 in UTC, as in the service's answers."""
     return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 

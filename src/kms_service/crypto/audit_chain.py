@@ -27,7 +27,7 @@ def link(key: DataKey, previous: bytes, fields: Iterable[str | None]) -> bytes:
     """The MAC of the row behind the one whose MAC is `previous` (`START` for the first): 32 bytes."""
     mac = hmac.new(key.reveal(), _LABEL + previous, hashlib.sha256)
     for field in fields:
-        mac.update(_encoded(field))
+        mac.update(_encode(field))
     return mac.digest()
 
 
@@ -41,7 +41,7 @@ def verify(key: DataKey, previous: bytes, fields: Iterable[str | None], mac: byt
         raise BrokenLink("an audit row is not what was written")
 
 
-def _encoded(field: str | None) -> bytes:
+def _encode(field: str | None) -> bytes:
     if field is None:
         return b"\x00"
     data = field.encode()

@@ -45,7 +45,7 @@ def open_import(
     Raises:
         UnopenedImport: it does not open, or is neither 32 bytes nor a text as long as a phrase.
     """
-    plaintext = _opened(recipient, encapsulated_key, ciphertext, user_id)
+    plaintext = _decrypt(recipient, encapsulated_key, ciphertext, user_id)
     if len(plaintext) == PRIVATE_KEY_BYTES:
         return PrivateKey(plaintext)
     if len(plaintext) < PRIVATE_KEY_BYTES or len(plaintext) > LONGEST_PHRASE_BYTES:
@@ -57,7 +57,7 @@ def open_import(
         raise UnopenedImport("holds neither a private key of 32 bytes nor a phrase in UTF-8") from None
 
 
-def _opened(recipient: DataKey, encapsulated_key: bytes, ciphertext: bytes, user_id: str) -> bytes:
+def _decrypt(recipient: DataKey, encapsulated_key: bytes, ciphertext: bytes, user_id: str) -> bytes:
     if len(encapsulated_key) != ENCAPSULATED_KEY_BYTES:
         raise UnopenedImport("has an encapsulated key that is not 32 bytes")
     suite = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.CHACHA20_POLY1305)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kms_service.ethereum.address import checksummed, keccak256
+from kms_service.ethereum.address import add_checksum, keccak256
 from kms_service.ethereum.typed_types import Structs, element, is_atomic
 
 ARGUMENTS = "(arguments)"
@@ -66,7 +66,7 @@ class Function:
             raise CallMismatch("does not decode") from error
         if again != encoded:
             raise CallMismatch("not the one encoding")
-        return _named(self.structs, ARGUMENTS, values)
+        return _name(self.structs, ARGUMENTS, values)
 
 
 def parse_function(text: str) -> Function:
@@ -149,7 +149,7 @@ def _check_cost(structs: Structs, name: str, *, in_array: bool) -> int:
     return total
 
 
-def _named(structs: Structs, name: str, values: Sequence[Any]) -> dict[str, Any]:
+def _name(structs: Structs, name: str, values: Sequence[Any]) -> dict[str, Any]:
     return {
         member: _value(structs, type_name, value)
         for (member, type_name), value in zip(structs[name].items(), values, strict=True)
@@ -161,5 +161,5 @@ def _value(structs: Structs, type_name: str, value: Any) -> Any:
     if array is not None:
         return [_value(structs, array[0], item) for item in value]
     if type_name == "address":
-        return checksummed(bytes.fromhex(value[2:]))
-    return value if is_atomic(type_name) else _named(structs, type_name, value)
+        return add_checksum(bytes.fromhex(value[2:]))
+    return value if is_atomic(type_name) else _name(structs, type_name, value)

@@ -19,10 +19,10 @@ def address_of(public_key: bytes) -> str:
     """
     if len(public_key) != _PUBLIC_KEY_BYTES or not public_key.startswith(b"\x04"):
         raise ValueError("an uncompressed public key is 0x04 and 64 bytes")
-    return checksummed(keccak256(public_key[1:])[-_ADDRESS_BYTES:])
+    return add_checksum(keccak256(public_key[1:])[-_ADDRESS_BYTES:])
 
 
-def checksummed(address: bytes) -> str:
+def add_checksum(address: bytes) -> str:
     """An address of 20 bytes with EIP-55's checksum in the case of its letters (https://eips.ethereum.org/EIPS/eip-55)."""
     plain = address.hex()
     digest = keccak256(plain.encode()).hex()

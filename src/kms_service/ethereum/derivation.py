@@ -80,7 +80,7 @@ def derive(mnemonic: Mnemonic) -> Account:
     Raises:
         IntegrityFailure: not 12 English words with a right checksum; says no word of them.
     """
-    return _derived(mnemonic, _WORDS)
+    return _derive(mnemonic, _WORDS)
 
 
 def derive_imported(mnemonic: Mnemonic) -> Account:
@@ -89,7 +89,7 @@ def derive_imported(mnemonic: Mnemonic) -> Account:
     Raises:
         IntegrityFailure: not 12, 15, 18, 21 or 24 English words with a right checksum; says no word of them.
     """
-    return _derived(mnemonic, _IMPORTED_WORDS)
+    return _derive(mnemonic, _IMPORTED_WORDS)
 
 
 def fault_of_phrase(mnemonic: Mnemonic) -> str | None:
@@ -100,7 +100,7 @@ def fault_of_phrase(mnemonic: Mnemonic) -> str | None:
     return _fault(mnemonic.reveal(), _IMPORTED_WORDS)
 
 
-def _derived(mnemonic: Mnemonic, word_counts: tuple[int, ...]) -> Account:
+def _derive(mnemonic: Mnemonic, word_counts: tuple[int, ...]) -> Account:
     phrase = mnemonic.reveal()
     if _fault(phrase, word_counts) is not None:
         raise IntegrityFailure("mnemonic")

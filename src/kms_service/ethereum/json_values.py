@@ -6,7 +6,7 @@ Every reader raises ValueError with a message that holds no part of the value.
 import re
 from typing import Any
 
-from kms_service.ethereum.address import checksummed
+from kms_service.ethereum.address import add_checksum
 
 MAX_UINT256 = 2**256 - 1
 # Beyond it a JavaScript number has lost digits before it was sent (RFC 7493, 2.2).
@@ -78,7 +78,7 @@ def address(value: Any) -> str:
     """
     if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
         raise ValueError("must be 0x and 40 hex digits")
-    right = checksummed(bytes.fromhex(value[2:]))
+    right = add_checksum(bytes.fromhex(value[2:]))
     if value not in {right, right.lower()}:
         raise ValueError("must be in lower case or have a right EIP-55 checksum")
     return right

@@ -56,7 +56,9 @@ def read(
         InvalidRequest: names the first member that is missing, unknown, of another type or out of range.
     """
     _check_domain_type(domain, types)
-    structs = typed_types.declared({name: members for name, members in types.items() if name != DOMAIN_TYPE})
+    structs = typed_types.read_types(
+        {name: members for name, members in types.items() if name != DOMAIN_TYPE}
+    )
     primary = typed_types.primary(structs, primary_type)
     used = typed_types.reachable(structs, primary)
     reader = _Reader(used)

@@ -39,7 +39,7 @@ def element(type_name: str) -> tuple[str, int | None] | None:
     return array[1], int(array[2]) if array[2] else None
 
 
-def declared(types: Mapping[str, Sequence[tuple[str, str]]]) -> Structs:
+def read_types(types: Mapping[str, Sequence[tuple[str, str]]]) -> Structs:
     """The structs of a `types` member, each a list of member names and types.
 
     Raises:

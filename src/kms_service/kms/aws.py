@@ -253,7 +253,7 @@ class AwsKmsService:
 
     @contextmanager
     def _call(self, operation: str, key: str, purpose: str = calls.ADMINISTRATION) -> Iterator[Call]:
-        with calls.measured(operation, self._label(key), purpose) as call:
+        with calls.measure(operation, self._label(key), purpose) as call:
             try:
                 yield call
             except Garbled:

@@ -47,7 +47,7 @@ class Call:
 
 
 @contextmanager
-def measured(operation: str, key: str, purpose: str) -> Iterator[Call]:
+def measure(operation: str, key: str, purpose: str) -> Iterator[Call]:
     """Count, time and trace the one call inside; an error of ours is its outcome, by its code.
 
     Args:

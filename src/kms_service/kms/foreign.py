@@ -31,7 +31,7 @@ class ForeignKeys:
                 has not 32 bytes.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
-        with calls.measured("Decrypt", OTHER, PURPOSE) as call:
+        with calls.measure("Decrypt", OTHER, PURPOSE) as call:
             try:
                 reply = await self._client.ask(
                     call, key, {"KeyId": key, "CiphertextBlob": b64encode(blob).decode()}

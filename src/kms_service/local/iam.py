@@ -29,14 +29,14 @@ def allows(
         statement["Effect"]
         for statement in policy["Statement"]
         if _names(statement["Principal"]["AWS"], principal)
-        and any(fnmatchcase(action, pattern) for pattern in _listed(statement["Action"]))
+        and any(fnmatchcase(action, pattern) for pattern in _as_list(statement["Action"]))
         and _holds(statement.get("Condition", {}), context, pending_days)
     }
     return effects == {"Allow"}
 
 
 def _names(principals: object, principal: str) -> bool:
-    return principal in _listed(principals) or "*" in _listed(principals)
+    return principal in _as_list(principals) or "*" in _as_list(principals)
 
 
 def _holds(
@@ -49,7 +49,7 @@ def _holds(
     wanted = conditions.get("StringEquals", {})
     if any(pending_days is None or pending_days >= int(str(most)) for most in _less_than(conditions)):
         return False
-    return all(given.get(name) in _listed(values) for name, values in wanted.items())
+    return all(given.get(name) in _as_list(values) for name, values in wanted.items())
 
 
 def _less_than(conditions: Mapping[str, Mapping[str, object]]) -> list[object]:
@@ -57,5 +57,5 @@ def _less_than(conditions: Mapping[str, Mapping[str, object]]) -> list[object]:
     return list(conditions.get("NumericLessThan", {}).values())
 
 
-def _listed(value: object) -> list[str]:
+def _as_list(value: object) -> list[str]:
     return value if isinstance(value, list) else [str(value)]

@@ -71,7 +71,7 @@ def servers(folder: Path) -> Iterator[Servers]:
 
 
 @contextlib.contextmanager
-def joined(folder: Path) -> Iterator[bool]:
+def join(folder: Path) -> Iterator[bool]:
     """Point this process at the session in `folder` while the context lasts; say whether one is running.
 
     Where none is, PostgreSQL and the KMS stand-in run on its data until the context ends. The variables of
@@ -89,9 +89,9 @@ def joined(folder: Path) -> Iterator[bool]:
     with _environment(), contextlib.ExitStack() as stack:
         forget_aws()
         os.environ[LOCAL_FOLDER_VARIABLE] = str(folder)
-        environ, running = _told(folder), True
+        environ, running = _read_facts(folder), True
         if environ is None:
-            environ, running = _prepared(stack.enter_context(servers(folder))), False
+            environ, running = _prepare(stack.enter_context(servers(folder))), False
         os.environ.update(environ)
         yield running
 
@@ -105,7 +105,7 @@ def forget_aws() -> None:
     )
 
 
-def _prepared(found: Servers) -> dict[str, str]:
+def _prepare(found: Servers) -> dict[str, str]:
     from kms_service.local.preparation import prepare  # noqa: PLC0415 - many libraries, seldom needed
 
     settings = prepare(found)
@@ -114,7 +114,7 @@ def _prepared(found: Servers) -> dict[str, str]:
     return environ
 
 
-def _told(folder: Path) -> dict[str, str] | None:
+def _read_facts(folder: Path) -> dict[str, str] | None:
     """Answer the variables of the session that runs, once it has begun; None when none is running."""
     deadline = time.monotonic() + _BEGIN_SECONDS
     while _is_held(folder / "session.lock"):

@@ -127,7 +127,7 @@ class Overviews:
         return Overview(
             at=datetime.now(UTC),
             host=socket.gethostname(),
-            keys=_joined(self._pool.keys, self._wallets.value),
+            keys=_join(self._pool.keys, self._wallets.value),
             regions=self._pool.regions,
             wallets=self._wallets,
             seal=self._seal,
@@ -156,7 +156,7 @@ class Overviews:
         return (await self._trail.page(EventFilter(without_canaries=True), before=None, limit=EVENTS)).events
 
 
-def _joined(keys: Sequence[KmsKeyInfo], state: PoolState | None) -> list[PoolKey]:
+def _join(keys: Sequence[KmsKeyInfo], state: PoolState | None) -> list[PoolKey]:
     # The states are this moment's, though the counts may be older ones.
     counted = {} if state is None else {key.info.key_arn: key for key in state.keys}
     return [replace(counted.get(info.key_arn, PoolKey(info, 0, None)), info=info) for info in keys]

@@ -39,7 +39,7 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _LIVE_GAUGES = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
 
 
-def scraped() -> CollectorRegistry:
+def scrape() -> CollectorRegistry:
     """What a scrape reads: all workers of the server this process belongs to, or this process alone."""
     disable_created_metrics()  # type: ignore[no-untyped-call] # the library types it not
     folder = os.environ.get(FOLDER_VARIABLE)
@@ -53,7 +53,7 @@ def scraped() -> CollectorRegistry:
 def serve(sockets: Iterable[socket.socket]) -> None:
     """Answer scrapes on these bound sockets, each in a thread of its own, until the process ends."""
     for each in sockets:
-        server = _Server(each, make_wsgi_app(scraped()))
+        server = _Server(each, make_wsgi_app(scrape()))
         threading.Thread(target=server.serve_forever, name="scrapes", daemon=True).start()
 
 

@@ -30,7 +30,7 @@ _EVIDENCE = "evidence"
 
 def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stdout) -> None:
     """Send every log line of a serving process to `stream` in one form, and its evidence past the level."""
-    _configure(level, log_format, stream, evidence=_marked)
+    _configure(level, log_format, stream, evidence=_mark)
 
 
 def configure_for_command(level: str, log_format: LogFormat) -> None:
@@ -38,7 +38,7 @@ def configure_for_command(level: str, log_format: LogFormat) -> None:
 
     Its evidence is left out: a terminal keeps none, and AUDIT_HEADS_URL does.
     """
-    _configure(level, log_format, sys.stderr, evidence=_left_out)
+    _configure(level, log_format, sys.stderr, evidence=_leave_out)
 
 
 def as_json(log_format: LogFormat, stream: TextIO) -> bool:
@@ -91,12 +91,12 @@ def _route_foreign_loggers(level: str, stream: TextIO, *, as_json: bool) -> None
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _marked(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _mark(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     event.pop(_EVIDENCE, None)
     return event
 
 
-def _left_out(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _leave_out(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     if _EVIDENCE in event:
         raise structlog.DropEvent
     return event

@@ -15,7 +15,7 @@ from itertools import pairwise
 from prometheus_client import CollectorRegistry
 from prometheus_client.samples import Sample
 
-from kms_service.telemetry.exposition import scraped
+from kms_service.telemetry.exposition import scrape
 
 SAMPLE_SECONDS = 10.0
 TOTAL_SECONDS = 300.0
@@ -107,7 +107,7 @@ class History:
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
-        registry: Callable[[], CollectorRegistry] = scraped,
+        registry: Callable[[], CollectorRegistry] = scrape,
     ) -> None:
         self._clock = clock
         self._registry = registry
@@ -182,7 +182,7 @@ def _read(at: float, registry: CollectorRegistry) -> _Reading:
         ),
         problems=_by(samples["kms_service_http_problems_total"], "code"),
         kms_calls=_counts(kms, failed=_failed),
-        keys={alias: _counts(of_key, failed=_failed) for alias, of_key in _grouped(kms, "key").items()},
+        keys={alias: _counts(of_key, failed=_failed) for alias, of_key in _group(kms, "key").items()},
         outcomes=_by([sample for sample in kms if _failed(sample.labels)], "outcome"),
         open_circuits=frozenset(
             sample.labels["key"] for sample in samples["kms_service_circuit_open"] if sample.value
@@ -210,10 +210,10 @@ def _counts(
 
 
 def _by(samples: Sequence[Sample], label: str) -> dict[str, float]:
-    return {value: sum(each.value for each in of) for value, of in _grouped(samples, label).items()}
+    return {value: sum(each.value for each in of) for value, of in _group(samples, label).items()}
 
 
-def _grouped(samples: Sequence[Sample], label: str) -> dict[str, list[Sample]]:
+def _group(samples: Sequence[Sample], label: str) -> dict[str, list[Sample]]:
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         groups[sample.labels[label]].append(sample)

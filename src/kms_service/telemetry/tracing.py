@@ -69,12 +69,12 @@ def close() -> None:
 
 def server_span(parent: Context) -> AbstractContextManager[Span | None]:
     """The current span of a request; it gets its name once the route is known."""
-    return _OFF if _tracer is None else _started(_tracer, "request", SpanKind.SERVER, {}, parent)
+    return _OFF if _tracer is None else _start(_tracer, "request", SpanKind.SERVER, {}, parent)
 
 
 def client_span(name: str, attributes: Mapping[str, str]) -> AbstractContextManager[Span | None]:
     """The current span of a call to something else; None while tracing is off."""
-    return _OFF if _tracer is None else _started(_tracer, name, SpanKind.CLIENT, attributes, None)
+    return _OFF if _tracer is None else _start(_tracer, name, SpanKind.CLIENT, attributes, None)
 
 
 def begin_statement(text: str) -> Span | None:
@@ -101,7 +101,7 @@ def trace_id() -> str | None:
     return format_trace_id(context.trace_id) if context.is_valid else None
 
 
-def _started(
+def _start(
     tracer: Tracer, name: str, kind: SpanKind, attributes: Mapping[str, str], parent: Context | None
 ) -> AbstractContextManager[Span]:
     return tracer.start_as_current_span(

@@ -25,7 +25,7 @@ from kms_service.api.asgi.patience import (
     Wait,
     awaited,
 )
-from kms_service.api.asgi.refusals import MALFORMED, TOO_LARGE, Refusal, judged
+from kms_service.api.asgi.refusals import MALFORMED, TOO_LARGE, Refusal, judge
 from kms_service.api.asgi.request_size import MAX_UNWANTED_BYTES, PIECE_BYTES, TURN_BYTES, RequestSize
 from kms_service.telemetry import metrics
 
@@ -124,7 +124,7 @@ class HttpConnection(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer is dropped, lest it joins headers that were judged already."""
+        """Take a header; a trailer is dropped, lest it joins headers that were judge already."""
         self._size.header(name, value)
         if self._in_head and not self._size.excessive:
             super().on_header(name, value)
@@ -135,9 +135,7 @@ class HttpConnection(HttpToolsProtocol):
         self._refusal = self._refusal or (
             TOO_LARGE
             if self._size.excessive
-            else judged(
-                self.url, self.headers, self.parser.get_http_version(), only_probes=not self._admitted
-            )
+            else judge(self.url, self.headers, self.parser.get_http_version(), only_probes=not self._admitted)
         )
         if self._refusal is None:
             super().on_headers_complete()
@@ -209,7 +207,7 @@ class HttpConnection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refusal = self._refusal or MALFORMED
         else:
-            self._size.fed(len(piece))
+            self._size.feed(len(piece))
             if self._size.excessive:
                 self._refusal = self._refusal or TOO_LARGE
 

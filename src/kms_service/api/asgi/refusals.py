@@ -34,7 +34,7 @@ _PROBES = frozenset({b"/livez", b"/readyz", b"/health"})
 FULL = Refusal("too_many", lambda: problems.response(Overloaded()))
 
 
-def judged(
+def judge(
     target: bytes, headers: list[tuple[bytes, bytes]], version: str, *, only_probes: bool
 ) -> Refusal | None:
     """Why a request with this head is refused; None when it is not.

@@ -69,7 +69,7 @@ class RequestScope:
 
     async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
-            await self._app(scope, _capped(scope, receive, self._seconds), answer.send)
+            await self._app(scope, _cap(scope, receive, self._seconds), answer.send)
         except (BodyTooLarge, BodyLate) as refusal:
             await problems.framework(refusal.status_code, refusal.headers)(scope, receive, answer.send)
         except Exception:  # the process's outermost boundary
@@ -111,7 +111,7 @@ def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
     return 0
 
 
-def _capped(scope: Scope, receive: Receive, seconds: float) -> Receive:
+def _cap(scope: Scope, receive: Receive, seconds: float) -> Receive:
     if _declared_length(scope["headers"]) > MAX_BODY_BYTES:
         raise BodyTooLarge
     received = 0

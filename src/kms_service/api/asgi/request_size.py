@@ -44,7 +44,7 @@ class RequestSize:
         self._held_back = 0
         self._heard = True
 
-    def fed(self, count: int) -> None:
+    def feed(self, count: int) -> None:
         """Note that the parser was fed so many bytes; where it told of nothing since, it holds them back."""
         if not self._heard:
             self._held_back += count

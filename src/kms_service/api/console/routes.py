@@ -42,7 +42,7 @@ async def console(request: Request, paused: str | None = None) -> HTMLResponse:
     try:
         visitor = await _visitors(request).admit(request)
     except KmsServiceError as error:
-        answer = await _refused(request, error)
+        answer = await _refuse(request, error)
         if isinstance(error, NotAuthenticated):
             visitors.sign_out(request, answer)
         return answer
@@ -59,7 +59,7 @@ async def about_policies(request: Request) -> HTMLResponse:
         with context.deadline(_READ_SECONDS):
             now = await in_time(request, policies.read, services(request))
     except KmsServiceError as error:
-        return await _refused(request, error)
+        return await _refuse(request, error)
     answer = await asyncio.to_thread(page.about_policies, now, visitor)
     if visitor.by_cookie:
         visitors.keep_signed_in(request, answer, request.cookies[visitors.COOKIE])
@@ -75,7 +75,7 @@ async def sign_in(request: Request) -> HTMLResponse | RedirectResponse:
     try:
         caller = await _visitors(request).enter(request, token)
     except KmsServiceError as error:
-        return await _refused(request, error)
+        return await _refuse(request, error)
     if not caller.only_looks and not services(request).settings.uses_kms_stand_in:
         return await _form(request, HTTPStatus.FORBIDDEN, _TOO_POWERFUL)
     answer = RedirectResponse("console", HTTPStatus.SEE_OTHER, page.headers())
@@ -121,7 +121,7 @@ async def _door(request: Request) -> HTMLResponse:
     return answer
 
 
-async def _refused(request: Request, error: KmsServiceError) -> HTMLResponse:
+async def _refuse(request: Request, error: KmsServiceError) -> HTMLResponse:
     problem = problems.response(error)  # counted as any other
     words = _NOT_VALID if isinstance(error, NotAuthenticated) else str(error)
     answer = await _form(request, problem.status_code, words)

@@ -18,7 +18,7 @@ from kms_service import context
 from kms_service.access import tokens
 from kms_service.access.scopes import Caller, Scope
 from kms_service.api.asgi.in_flight import services
-from kms_service.api.security import authenticated, authorize, bearer_token
+from kms_service.api.security import authenticate, authorize, bearer_token
 from kms_service.errors import DatabaseUnavailable, NotAuthenticated, Overloaded, TimedOut
 
 PATH = "/console"
@@ -61,7 +61,7 @@ class Visitors:
     async def enter(self, request: Request, token: str | None) -> Caller:
         """The holder of a token given in the form; raises as `admit`, and knows nobody by heart."""
         with context.deadline(PATIENCE_SECONDS):
-            caller = await authenticated(request, token)
+            caller = await authenticate(request, token)
         await authorize(request, caller, Scope.POOL_READ, PATH)
         return caller
 
@@ -73,7 +73,7 @@ class Visitors:
             return known, False
         try:
             with context.deadline(PATIENCE_SECONDS):
-                caller = await authenticated(request, token)
+                caller = await authenticate(request, token)
         except NotAuthenticated:
             self._known.pop(digest or b"", None)
             raise

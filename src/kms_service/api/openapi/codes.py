@@ -120,11 +120,11 @@ def problems_of(route: APIRoute) -> Sequence[dict[str, Any]]:
     if not isinstance(route, AuthenticatedRoute):
         return ()
     found = [
-        *_made(_ANY),
+        *_make_all(_ANY),
         errors.NotAuthorized(route.scope),
         errors.InvalidRequest("is not valid", _field(route)),
     ]
-    found += [*_made(BY_SCOPE.get(route.scope, ())), *_made(BY_NAME.get(route.name, ()))]
+    found += [*_make_all(BY_SCOPE.get(route.scope, ())), *_make_all(BY_NAME.get(route.name, ()))]
     members = [problems.problem(error) for error in found]
     if route.body_field is not None:
         members += [problems.of_framework(status) for status in _OF_A_BODY]
@@ -132,7 +132,7 @@ def problems_of(route: APIRoute) -> Sequence[dict[str, Any]]:
     return list(by_code.values())
 
 
-def _made(makers: Iterable[Callable[[], errors.KmsServiceError]]) -> Iterator[errors.KmsServiceError]:
+def _make_all(makers: Iterable[Callable[[], errors.KmsServiceError]]) -> Iterator[errors.KmsServiceError]:
     return (make() for make in makers)
 
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import choose_encoder
 
-from kms_service.telemetry.exposition import scraped
+from kms_service.telemetry.exposition import scrape
 
 router = APIRouter(tags=["operation"])
 
@@ -12,4 +12,4 @@ router = APIRouter(tags=["operation"])
 async def metrics(request: Request) -> Response:
     """Metrics in Prometheus' text format, or OpenMetrics for who accepts it."""
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(scraped()), headers={"content-type": content_type})
+    return Response(encode(scrape()), headers={"content-type": content_type})

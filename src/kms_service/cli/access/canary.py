@@ -6,7 +6,7 @@ import click
 
 from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop
-from kms_service.cli.times import shown
+from kms_service.cli.times import rfc3339
 
 
 @click.group()
@@ -51,7 +51,9 @@ async def list_canaries(*, as_json: bool) -> None:
     async with operator_services() as services:
         canaries = await services.canaries.list_all()
     if as_json:
-        facts = [{"userId": c.user_id, "addedBy": c.added_by, "addedAt": shown(c.added_at)} for c in canaries]
+        facts = [
+            {"userId": c.user_id, "addedBy": c.added_by, "addedAt": rfc3339(c.added_at)} for c in canaries
+        ]
         click.echo(json.dumps(facts))
         return
     for each in canaries:

@@ -8,7 +8,7 @@ import click
 
 from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop
-from kms_service.cli.times import shown
+from kms_service.cli.times import rfc3339
 from kms_service.service.policies.language.document import MAX_BYTES, InvalidPolicy, json_schema, parse
 from kms_service.store.policies.versions import PolicyRow
 from kms_service.store.policies.windows import WindowUse
@@ -147,7 +147,7 @@ def _read(file: Path) -> bytes:
 
 
 def _facts(row: PolicyRow) -> dict[str, Any]:
-    return {"name": row.name, "version": row.version, "setBy": row.set_by, "setAt": shown(row.set_at)}
+    return {"name": row.name, "version": row.version, "setBy": row.set_by, "setAt": rfc3339(row.set_at)}
 
 
 def window_facts(use: WindowUse) -> dict[str, Any]:

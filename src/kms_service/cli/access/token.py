@@ -9,7 +9,7 @@ import click
 from kms_service.access.scopes import Scope
 from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop
-from kms_service.cli.times import Span, shown
+from kms_service.cli.times import Span, rfc3339
 from kms_service.service.access.tokens import NewToken
 from kms_service.store.access.tokens import TokenRow
 
@@ -69,7 +69,7 @@ async def create(
             signatures_per_minute=signatures_per_minute,
             policy=policy,
         )
-    click.echo(json.dumps({**_facts(made.row), "token": made.secret}) if as_json else _shown_once(made))
+    click.echo(json.dumps({**_facts(made.row), "token": made.secret}) if as_json else _show_once(made))
 
 
 @token.command()
@@ -93,7 +93,7 @@ async def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *,
     async with operator_services() as services:
         await services.pool.refresh()
         made = await services.tokens.rotate(name, overlap=overlap, expires_in=expires_in)
-    click.echo(json.dumps({**_facts(made.row), "token": made.secret}) if as_json else _shown_once(made))
+    click.echo(json.dumps({**_facts(made.row), "token": made.secret}) if as_json else _show_once(made))
 
 
 @token.command(name="policy")
@@ -155,11 +155,11 @@ def _facts(row: TokenRow) -> dict[str, Any]:
         "name": row.name,
         "scopes": list(row.scopes),
         "state": _state(row),
-        "createdAt": shown(row.created_at),
-        "expiresAt": shown(row.expires_at),
-        "revokedAt": shown(row.revoked_at),
-        "previousExpiresAt": shown(row.previous_expires_at),
-        "lastUsedAt": shown(row.last_used_at),
+        "createdAt": rfc3339(row.created_at),
+        "expiresAt": rfc3339(row.expires_at),
+        "revokedAt": rfc3339(row.revoked_at),
+        "previousExpiresAt": rfc3339(row.previous_expires_at),
+        "lastUsedAt": rfc3339(row.last_used_at),
         "privateKeyReadsPerMinute": row.private_key_reads_per_minute,
         "signaturesPerMinute": row.signatures_per_minute,
         "policy": row.policy,
@@ -172,5 +172,5 @@ def _state(row: TokenRow) -> str:
     return "expired" if row.expires_at is not None and row.expires_at <= datetime.now(UTC) else "valid"
 
 
-def _shown_once(made: NewToken) -> str:
+def _show_once(made: NewToken) -> str:
     return f"{made.secret}\n\nThis is the only time it is shown. Send it as: Authorization: Bearer <token>"

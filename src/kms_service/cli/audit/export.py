@@ -13,16 +13,16 @@ import click
 
 from kms_service import context
 from kms_service.bootstrap import Services
-from kms_service.cli.audit.heads import known_heads
+from kms_service.cli.audit.heads import read_known_heads
 from kms_service.cli.audit.progress import row_progress
 from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop
-from kms_service.cli.times import Moment, shown
+from kms_service.cli.times import Moment, rfc3339
 from kms_service.errors import InvalidRequest
 from kms_service.service.evidence.export import Exported, Wanted
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_PASSES = 2  # every row is verified, and then written
+_PASSES = 2  # every row is verified, and then write_privately
 
 
 @click.command()
@@ -53,7 +53,7 @@ async def export(
     if since is not None and since >= until:
         raise InvalidRequest("must be before --until", "since")
     async with operator_services() as services:
-        heads, places = await known_heads(services, log)
+        heads, places = await read_known_heads(services, log)
         wanted = Wanted(
             since=since,
             until=until,
@@ -63,9 +63,9 @@ async def export(
             made_by=context.actor.get() or "unknown",
         )
         total = None if since is not None else _PASSES * await services.verifier.expected_rows()
-        with row_progress("audit rows", total, quiet=as_json) as on_rows, written(out) as file:
+        with row_progress("audit rows", total, quiet=as_json) as on_rows, write_privately(out) as file:
             done = await services.evidence_export.export(wanted, file, on_rows)
-    click.echo(json.dumps(_facts(out, done)) if as_json else _told(out, done))
+    click.echo(json.dumps(_facts(out, done)) if as_json else _describe(out, done))
     if done.findings:
         sys.exit(1)
 
@@ -86,13 +86,13 @@ async def release_mac_keys(out: Path, reason: str) -> None:
     async with operator_services() as services:
         await services.pool.refresh()  # for the chain of the record
         keys = await services.evidence_export.mac_keys(reason[:1024])
-    with written(out) as file:
+    with write_privately(out) as file:
         file.write(json.dumps({"keys": keys}, indent=1).encode())
     click.echo(f"{out} holds the MAC keys of {len(keys)} chains; restart the service before you hand it over")
 
 
 @contextmanager
-def written(out: Path) -> Iterator[IO[bytes]]:
+def write_privately(out: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `out` once it is whole; nothing is left where it is not."""
     part = out.with_name(f"{out.name}.part")
     try:
@@ -117,7 +117,7 @@ async def _keys(services: Services) -> list[dict[str, Any]]:
             "keyId": key.key_arn,
             "status": str(key.status),
             "mode": str(key.mode),
-            "creationDate": shown(key.created_at),
+            "creationDate": rfc3339(key.created_at),
             "wallets": counted[key.key_arn].wallets if key.key_arn in counted else None,
         }
         for key in services.pool.keys
@@ -136,7 +136,7 @@ def _facts(out: Path, done: Exported) -> dict[str, Any]:
     }
 
 
-def _told(out: Path, done: Exported) -> str:
+def _describe(out: Path, done: Exported) -> str:
     signed = "not signed: AUDIT_SIGNING_KEY is not set"
     check = "python3 verify.py"
     if done.fingerprint is not None:

@@ -10,7 +10,7 @@ import click
 
 from kms_service.api.operations.audit import event_view
 from kms_service.cli.audit.export import export, release_mac_keys
-from kms_service.cli.audit.heads import known_heads
+from kms_service.cli.audit.heads import read_known_heads
 from kms_service.cli.audit.progress import row_progress
 from kms_service.cli.audit.reconcile import reconcile
 from kms_service.cli.audit.report import report as report_command
@@ -63,12 +63,12 @@ async def verify(since: datetime | None, log: TextIO | None, *, no_heads: bool, 
     if no_heads and log is not None:
         raise click.UsageError("--no-heads and --heads exclude each other")
     async with operator_services() as services:
-        heads, places = ({}, None) if no_heads else await known_heads(services, log)
+        heads, places = ({}, None) if no_heads else await read_known_heads(services, log)
         total = await services.verifier.expected_rows() if since is None else None
         with row_progress("audit rows", total, quiet=as_json) as on_rows:
             report = await services.verifier.verify(since, heads, on_rows)
     told = _Heads(len(heads), places if heads else None, wanted=not no_heads)
-    click.echo(json.dumps(_facts(report, told)) if as_json else _told(report, told))
+    click.echo(json.dumps(_facts(report, told)) if as_json else _describe(report, told))
     if not report.intact or told.missing:
         sys.exit(1)
 
@@ -112,7 +112,7 @@ class _Heads:
         return f"{_UNKNOWN}{advice}"
 
 
-def _told(report: AuditReport, heads: _Heads) -> str:
+def _describe(report: AuditReport, heads: _Heads) -> str:
     lines = [finding.says for finding in report.findings]
     if report.found > len(lines):
         lines.append(f"{report.found - len(lines)} more are not listed")

@@ -8,7 +8,7 @@ from kms_service.service.audit.chains import Head
 from kms_service.service.audit.heads import read_heads
 
 
-async def known_heads(services: Services, log: TextIO | None) -> tuple[dict[UUID, Head], str | None]:
+async def read_known_heads(services: Services, log: TextIO | None) -> tuple[dict[UUID, Head], str | None]:
     """The newest head of each chain that is known outside the database, and where that is.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import click
 
 from kms_service.bootstrap import Services
-from kms_service.cli.audit.heads import known_heads
+from kms_service.cli.audit.heads import read_known_heads
 from kms_service.cli.audit.progress import row_progress
 from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop
@@ -78,23 +78,23 @@ async def reconcile(
     search for a theft begins. Exits 1 when something is unexplained, or the log is not as it was written.
     """
     async with operator_services() as services:
-        heads, _ = await known_heads(services, log)
+        heads, _ = await read_known_heads(services, log)
         compared = Compared(
             files=[*files, *more_files],
             until=until,
             delivery=delivery,
-            keys=[*keys, *await known_keys(services)],
+            keys=[*keys, *await find_known_keys(services)],
             heads=heads,
             **wanted,
         )
         with row_progress("calls and rows", None, quiet=as_json) as on_done:
             outcome = await services.cloudtrail_reconciler.reconcile(compared, on_done)
-    click.echo(json.dumps(reconciliation_facts(outcome)) if as_json else _told(outcome))
+    click.echo(json.dumps(reconciliation_facts(outcome)) if as_json else _describe(outcome))
     if not outcome.explained:
         sys.exit(1)
 
 
-async def known_keys(services: Services) -> list[str]:
+async def find_known_keys(services: Services) -> list[str]:
     """ARNs of all keys of the pool, and of those that have wallets or had a use."""
     await services.pool.refresh()
     in_pool = [key.key_arn for key in services.pool.keys if key.key_arn is not None]
@@ -144,7 +144,7 @@ def _finding_facts(finding: Unexplained) -> dict[str, Any]:
     }
 
 
-def _told(outcome: Outcome) -> str:
+def _describe(outcome: Outcome) -> str:
     done = outcome.reconciliation
     lines = [finding.says for finding in outcome.verification.findings]
     lines += [f"{finding.trouble.value}: {finding.says}" for finding in done.findings[:_SHOWN]]

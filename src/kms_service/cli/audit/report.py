@@ -10,10 +10,10 @@ import click
 
 from kms_service import context
 from kms_service.bootstrap import Services
-from kms_service.cli.audit.export import written
-from kms_service.cli.audit.heads import known_heads
+from kms_service.cli.audit.export import write_privately
+from kms_service.cli.audit.heads import read_known_heads
 from kms_service.cli.audit.progress import row_progress
-from kms_service.cli.audit.reconcile import known_keys
+from kms_service.cli.audit.reconcile import find_known_keys
 from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.service.audit.verify import AuditReport
@@ -62,7 +62,7 @@ async def report(
     """
     wanted = month_of(month)
     async with operator_services() as services:
-        heads, places = await known_heads(services, log)
+        heads, places = await read_known_heads(services, log)
         await services.pool.refresh()
         with row_progress("rows and calls", None, quiet=False) as on_done:
             if files:
@@ -73,7 +73,7 @@ async def report(
                     delivery=_DELIVERY,
                     principals=principals,
                     administrators=(),
-                    keys=await known_keys(services),
+                    keys=await find_known_keys(services),
                     heads=heads,
                 )
                 outcome = await services.cloudtrail_reconciler.reconcile(compared, on_done)
@@ -84,7 +84,7 @@ async def report(
         checks.append(_heads_check(places))
         page = await _page(services, wanted, checks)
     path = out or Path(f"custody-{month}.html")
-    with written(path) as file:
+    with write_privately(path) as file:
         file.write(page.encode())
     failed = [check.name for check in checks if check.passed is False]
     click.echo(

@@ -33,7 +33,7 @@ class ListeningDoor:
             asyncio.get_running_loop().add_reader(each, self._accept, each, server)
         self._server = server
 
-    def left(self) -> None:
+    def note_leaving(self) -> None:
         """Need not be known here."""
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class SupervisedDoor:
         self._say(Message(READY))
         self._beat()
 
-    def left(self) -> None:
+    def note_leaving(self) -> None:
         """Tell it soon, with others that have ended meanwhile, for an even spread."""
         if not self._telling:
             self._telling = True

@@ -11,7 +11,7 @@ _DUAL_STACK = "::"
 _ADVICE = "Choose an address of this machine and a port that is free and allowed."
 
 
-def bound(host: str, port: int, variable: str) -> list[socket.socket]:
+def bind(host: str, port: int, variable: str) -> list[socket.socket]:
     """Sockets bound to every address that `host` names, not yet listening; `::` is IPv6 and IPv4 together.
 
     With port 0 all get the one that the system picks for the first.
@@ -27,7 +27,7 @@ def bound(host: str, port: int, variable: str) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for family, address in _addresses(host):
-            sockets.append(_bound(family, address, port))
+            sockets.append(_bind(family, address, port))
             port = sockets[0].getsockname()[1]
     except OSError as error:
         for each in sockets:
@@ -54,7 +54,7 @@ def _addresses(host: str) -> Iterator[tuple[socket.AddressFamily, str]]:
         raise OSError(errno.EADDRNOTAVAIL, "no address of this machine")
 
 
-def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     each = socket.socket(family)
     try:
         each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from kms_service.cli.process.listening import BACKLOG, bound, url
+from kms_service.cli.process.listening import BACKLOG, bind, url
 from kms_service.cli.process.loop import run_on_loop
 from kms_service.cli.process.supervision.supervisor import Plan
 from kms_service.cli.process.worker import exiting_well_on_signals
@@ -44,7 +44,7 @@ def serve() -> None:
 
 
 def _serve(settings: Settings) -> None:
-    listening = bound(settings.host, settings.port, "PORT")
+    listening = bind(settings.host, settings.port, "PORT")
     scraped = _metrics_sockets(settings)
     scheme = "http" if settings.tls_cert_file is None else "https"
     log.info("listening", url=url(scheme, settings.host, listening))
@@ -57,7 +57,7 @@ def _serve(settings: Settings) -> None:
 def _metrics_sockets(settings: Settings) -> list[socket.socket]:
     if settings.metrics_port is None:
         return []
-    sockets = bound(settings.host, settings.metrics_port, "METRICS_PORT")
+    sockets = bind(settings.host, settings.metrics_port, "METRICS_PORT")
     log.info("metrics_served", host=settings.host, port=sockets[0].getsockname()[1])
     return sockets
 

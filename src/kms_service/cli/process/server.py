@@ -32,7 +32,7 @@ class Door(Protocol):
     def open(self, server: "Server") -> None:
         """Begin to let them in, with `Server.admit`; on the running event loop."""
 
-    def left(self) -> None:
+    def note_leaving(self) -> None:
         """Take note that a connection has ended."""
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ async def serve(app: FastAPI, settings: Settings, door: Door) -> None:
             "type[HttpConnection]",
             partial(
                 HttpConnection,
-                admission=Admission(settings.max_connections, door.left),
+                admission=Admission(settings.max_connections, door.note_leaving),
                 patience=Patience(settings.request_deadline_seconds, settings.keep_alive_seconds),
                 stops=lambda: app.state.services.readiness.draining,
             ),

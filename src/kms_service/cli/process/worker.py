@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from kms_service.cli.process.doors import SupervisedDoor
 from kms_service.cli.process.loop import run_on_loop
-from kms_service.cli.root import exit_code, told
+from kms_service.cli.root import describe, exit_code
 from kms_service.errors import KmsServiceError
 from kms_service.lasting import lasting
 from kms_service.settings import load_settings
@@ -34,7 +34,7 @@ async def _serve(door: SupervisedDoor) -> None:
 
             app = await serving_app(settings)
     except KmsServiceError as error:
-        door.fail(exit_code(error), f"kms-service: {told(error)}")
+        door.fail(exit_code(error), f"kms-service: {describe(error)}")
         sys.exit(exit_code(error))
     await server.serve(app, settings, door)
 

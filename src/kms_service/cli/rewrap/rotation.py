@@ -93,7 +93,7 @@ async def status(rotation_id: UUID | None, *, watch: bool, as_json: bool) -> Non
     With the first of the wallets that it could not move.
     """
     async with operator_services() as services:
-        job = await _chosen(services, rotation_id)
+        job = await _choose(services, rotation_id)
         if watch:
             job = await follow(services.rewrap_jobs, job)
         failures = await services.rewrap_jobs.failures(job.rotation_id, limit=FAILURES_SHOWN, after="")
@@ -114,7 +114,7 @@ async def pause(rotation_id: UUID | None, *, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
         _print(
-            await services.rewrap_jobs.pause((await _chosen(services, rotation_id)).rotation_id),
+            await services.rewrap_jobs.pause((await _choose(services, rotation_id)).rotation_id),
             as_json=as_json,
         )
 
@@ -128,7 +128,7 @@ async def resume(rotation_id: UUID | None, *, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
         _print(
-            await services.rewrap_jobs.resume((await _chosen(services, rotation_id)).rotation_id),
+            await services.rewrap_jobs.resume((await _choose(services, rotation_id)).rotation_id),
             as_json=as_json,
         )
 
@@ -142,7 +142,7 @@ async def cancel(rotation_id: UUID | None, *, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
         _print(
-            await services.rewrap_jobs.cancel((await _chosen(services, rotation_id)).rotation_id),
+            await services.rewrap_jobs.cancel((await _choose(services, rotation_id)).rotation_id),
             as_json=as_json,
         )
 
@@ -173,7 +173,7 @@ async def run(at_once: int, *, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-async def _chosen(services: Services, rotation_id: UUID | None) -> RewrapJob:
+async def _choose(services: Services, rotation_id: UUID | None) -> RewrapJob:
     if rotation_id is not None:
         return await services.rewrap_jobs.find(rotation_id)
     job = await services.rewrap_jobs.find_live() or next(iter(await services.rewrap_jobs.newest(1)), None)

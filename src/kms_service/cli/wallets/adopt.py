@@ -95,7 +95,7 @@ async def adopt(
             last = run
             report(run, found)
 
-        with suppress(asyncio.CancelledError), _shown() as report:
+        with suppress(asyncio.CancelledError), _show_progress() as report:
             async with (
                 source_table(url, schema, table) as source,
                 adopting(
@@ -159,7 +159,7 @@ def _facts(run: Adoption, *, dry_run: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _shown() -> Iterator[ShowAdoption]:
+def _show_progress() -> Iterator[ShowAdoption]:
     screen = progress_screen()
     with _bar() if screen.is_terminal else _lines() as report:
         yield report

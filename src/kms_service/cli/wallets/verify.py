@@ -82,7 +82,7 @@ async def verify(
             last = run
             report(run, failures)
 
-        with suppress(asyncio.CancelledError), _shown() as report:
+        with suppress(asyncio.CancelledError), _show_progress() as report:
             last = await services.wallet_verifier.verify(
                 chosen,
                 after=after,
@@ -131,7 +131,7 @@ def _facts(run: Verification) -> dict[str, Any]:
 
 
 @contextmanager
-def _shown() -> Iterator[ShowVerification]:
+def _show_progress() -> Iterator[ShowVerification]:
     screen = progress_screen()
     show = _bar() if screen.is_terminal else _lines()
     with show as report:

@@ -72,14 +72,14 @@ async def import_wallet(user: str, *, as_json: bool) -> None:
     """
     if not re.fullmatch(USER_ID, user) or user in {".", ".."}:
         raise click.ClickException("USER is not 1 to 128 characters of A-Z a-z 0-9 . _ : @ -")
-    secret = _secret(_typed())
+    secret = _secret(_ask())
     async with operator_services() as services:
         await services.pool_service.refresh()
         row = await services.importer.take(user, secret, field="standard input")
     click.echo(wallet_view(row).model_dump_json(by_alias=True) if as_json else _line(row))
 
 
-def _typed() -> str:
+def _ask() -> str:
     if sys.stdin.isatty():
         typed: str = click.prompt("Phrase or private key", hide_input=True)
         return typed

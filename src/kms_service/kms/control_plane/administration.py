@@ -69,7 +69,9 @@ class KeyAdministration:
     async def inspect(self, key_id: str) -> FoundKey:
         """Everything about a key that provisioning decides on."""
         described, description = await self._kms.ask(
-            "DescribeKey", key_id, lambda kms: _described(kms.describe_key(KeyId=key_id)["KeyMetadata"])
+            "DescribeKey",
+            key_id,
+            lambda kms: _read_description(kms.describe_key(KeyId=key_id)["KeyMetadata"]),
         )
         policy = await self._kms.ask(
             "GetKeyPolicy",
@@ -165,7 +167,7 @@ class KeyAdministration:
             return default
 
 
-def _described(metadata: Mapping[str, Any]) -> tuple[KeyMetadata, str]:
+def _read_description(metadata: Mapping[str, Any]) -> tuple[KeyMetadata, str]:
     described = KeyMetadata(
         metadata["Arn"],
         state=metadata["KeyState"],

@@ -58,7 +58,7 @@ async def in_thread(operation: str, key: str, call: Callable[[], _Answer]) -> _A
     Raises:
         AdministrationFailed: AWS did not do it.
     """
-    return await asyncio.to_thread(_mapped, operation, key, call)
+    return await asyncio.to_thread(_map_errors, operation, key, call)
 
 
 def session(settings: Settings) -> "boto3.Session":
@@ -67,8 +67,8 @@ def session(settings: Settings) -> "boto3.Session":
 
     return boto3.Session(
         aws_access_key_id=settings.aws_access_key_id,
-        aws_secret_access_key=_revealed(settings.aws_secret_access_key),
-        aws_session_token=_revealed(settings.aws_session_token),
+        aws_secret_access_key=_reveal(settings.aws_secret_access_key),
+        aws_session_token=_reveal(settings.aws_session_token),
         region_name=settings.aws_region,
     )
 
@@ -86,7 +86,7 @@ def s3_client(settings: Settings) -> Any:
     return session(settings).client("s3", endpoint_url=settings.aws_endpoint_url_s3, config=config)
 
 
-def _mapped(operation: str, key: str, call: Callable[[], _Answer]) -> _Answer:
+def _map_errors(operation: str, key: str, call: Callable[[], _Answer]) -> _Answer:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 # as boto3
 
     try:
@@ -121,5 +121,5 @@ def _make(settings: Settings) -> "KMSClient":
     return client
 
 
-def _revealed(secret: Any) -> str | None:
+def _reveal(secret: Any) -> str | None:
     return None if secret is None else str(secret.get_secret_value())

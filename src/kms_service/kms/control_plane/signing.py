@@ -40,7 +40,7 @@ class KmsSigner:
         Raises:
             AdministrationFailed: KMS does not tell it, or it is of another kind.
         """
-        arn, spec, algorithms, der = await self._kms.ask("GetPublicKey", self._key, self._described)
+        arn, spec, algorithms, der = await self._kms.ask("GetPublicKey", self._key, self._describe)
         if spec != _SPEC or _ALGORITHM not in algorithms:
             raise AdministrationFailed("GetPublicKey", self._key, f"not a signing key of {_SPEC}")
         return PublicKey(arn, der)
@@ -59,6 +59,6 @@ class KmsSigner:
             )["Signature"],
         )
 
-    def _described(self, kms: "KMSClient") -> tuple[str, str, Sequence[str], bytes]:
+    def _describe(self, kms: "KMSClient") -> tuple[str, str, Sequence[str], bytes]:
         reply = kms.get_public_key(KeyId=self._key)
         return reply["KeyId"], reply["KeySpec"], reply.get("SigningAlgorithms", ()), reply["PublicKey"]

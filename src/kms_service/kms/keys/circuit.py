@@ -91,7 +91,7 @@ class Circuit:
             self._trying = True
         return Permit(self._generation)
 
-    def succeeded(self, permit: Permit) -> None:
+    def record_success(self, permit: Permit) -> None:
         """KMS served the call."""
         if permit.generation != self._generation:
             return
@@ -100,7 +100,7 @@ class Circuit:
         self._strikes = 0
         self._pause = FIRST_PAUSE_SECONDS
 
-    def failed(self, permit: Permit, fault: Fault, reason: str) -> None:
+    def record_failure(self, permit: Permit, fault: Fault, reason: str) -> None:
         """The call met a fault; `reason` is for operators."""
         if permit.generation != self._generation:
             return
@@ -111,7 +111,7 @@ class Circuit:
         elif self._strikes >= LIMIT:
             self._open(fault, reason)
 
-    def left_open(self, permit: Permit) -> None:
+    def record_unanswered(self, permit: Permit) -> None:
         """The call told nothing about the key, such as one that KMS throttled: the next may be the trial."""
         if permit.generation == self._generation:
             self._trying = False

@@ -81,7 +81,7 @@ class KeyHealth:
         permit = key.circuit.permit()
         if permit is None:
             raise KmsCallNotMade("circuit open", key_arn)
-        async with self._watched(key, key_arn, permit):
+        async with self._watch(key, key_arn, permit):
             yield
 
     @asynccontextmanager
@@ -97,11 +97,11 @@ class KeyHealth:
         permit = key.circuit.permit()
         if permit is None and key.circuit.fault is Fault.TIMEOUT:
             raise KmsCallNotMade("circuit open", key_arn)
-        async with self._watched(key, key_arn, permit):
+        async with self._watch(key, key_arn, permit):
             yield
 
     @asynccontextmanager
-    async def _watched(self, key: _Key, key_arn: str, permit: Permit | None) -> AsyncIterator[None]:
+    async def _watch(self, key: _Key, key_arn: str, permit: Permit | None) -> AsyncIterator[None]:
         place = await self._place(key, key_arn, permit)
         try:
             yield
@@ -110,7 +110,7 @@ class KeyHealth:
             raise
         else:
             key.used_at = datetime.now(UTC)
-            self._served(key, key_arn, permit)
+            self._note_success(key, key_arn, permit)
         finally:
             key.lane.leave(place)
 
@@ -132,18 +132,18 @@ class KeyHealth:
         fault, reason = _fault(error)
         before = key.circuit.state
         if fault is None:
-            key.circuit.left_open(permit)
+            key.circuit.record_unanswered(permit)
         else:
-            key.circuit.failed(permit, fault, reason)
+            key.circuit.record_failure(permit, fault, reason)
         after = key.circuit.state
         if after is CircuitState.OPEN and before is not CircuitState.OPEN:
             log.warning("circuit_opened", key=key_arn, reason=reason)
 
-    def _served(self, key: _Key, key_arn: str, permit: Permit | None) -> None:
+    def _note_success(self, key: _Key, key_arn: str, permit: Permit | None) -> None:
         if permit is None:
             return
         before = key.circuit.state
-        key.circuit.succeeded(permit)
+        key.circuit.record_success(permit)
         after = key.circuit.state
         if before is not after:
             log.info("circuit_closed", key=key_arn, by="a call")

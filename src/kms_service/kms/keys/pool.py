@@ -73,7 +73,7 @@ class KmsKeyPool:
     @property
     def keys(self) -> tuple[KmsKeyInfo, ...]:
         """Every key of the pool, in the order of the aliases' numbers."""
-        return tuple(self._joined(self._described[alias]) for alias in self._aliases if self._described)
+        return tuple(self._join(self._described[alias]) for alias in self._aliases if self._described)
 
     @property
     def reasons(self) -> dict[str, str]:
@@ -176,7 +176,7 @@ class KmsKeyPool:
             and self._health.admits(key.key_arn)
         )
 
-    def _joined(self, key: KmsKeyInfo) -> KmsKeyInfo:
+    def _join(self, key: KmsKeyInfo) -> KmsKeyInfo:
         mode = KeyMode.DRAINING if key.alias in self._draining else KeyMode.ACTIVE
         if isinstance(key, UnknownKey):
             return replace(key, mode=mode)

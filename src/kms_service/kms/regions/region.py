@@ -108,11 +108,11 @@ class Region:
             return
         fault = _fault(error)
         if fault is not None:
-            self._circuit.failed(permit, fault, getattr(error, "reason", ""))
+            self._circuit.record_failure(permit, fault, getattr(error, "reason", ""))
         elif error is None or (isinstance(error, KmsServiceError) and not isinstance(error, KmsCallNotMade)):
-            self._circuit.succeeded(permit)
+            self._circuit.record_success(permit)
         else:
-            self._circuit.left_open(permit)
+            self._circuit.record_unanswered(permit)
         self._note()
 
     def _note(self) -> None:

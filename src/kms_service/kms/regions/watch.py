@@ -59,7 +59,7 @@ class RegionWatch:
         if permit is None:
             return
         try:
-            with calls.measured("DescribeKey", self._alias, calls.ADMINISTRATION) as call:
+            with calls.measure("DescribeKey", self._alias, calls.ADMINISTRATION) as call:
                 await region.ask(call, self._alias, {"KeyId": self._alias}, permit)
         except KmsServiceError as error:
             region.trouble = getattr(error, "reason", error.code)

@@ -116,7 +116,7 @@ class OtherKeyId:
     arn: str
 
     async def __call__(self, exchange: Exchange) -> Reply:
-        return _edited(exchange, "KeyId", lambda _: self.arn)
+        return _edit(exchange, "KeyId", lambda _: self.arn)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class ShortPlaintext:
     """The operation is done, and the answered plaintext lacks its last byte."""
 
     async def __call__(self, exchange: Exchange) -> Reply:
-        return _edited(exchange, "Plaintext", lambda blob: _b64(base64.b64decode(blob)[:-1]))
+        return _edit(exchange, "Plaintext", lambda blob: _b64(base64.b64decode(blob)[:-1]))
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class FlippedPlaintext:
     """The operation is done, and one bit of the answered plaintext is wrong."""
 
     async def __call__(self, exchange: Exchange) -> Reply:
-        return _edited(exchange, "Plaintext", lambda blob: _b64(_flip(base64.b64decode(blob))))
+        return _edit(exchange, "Plaintext", lambda blob: _b64(_flip(base64.b64decode(blob))))
 
 
 class Rule:
@@ -252,7 +252,7 @@ class Script:
         return perform()
 
 
-def _edited(exchange: Exchange, member: str, edit: Callable[[str], str]) -> Reply:
+def _edit(exchange: Exchange, member: str, edit: Callable[[str], str]) -> Reply:
     reply = exchange.perform()
     result = json.loads(reply.body) if reply.body else {}
     if member not in result:

@@ -35,7 +35,7 @@ def dump(account: Account) -> str:
         {
             "account": account.number,
             "region": store.region,
-            "keys": [_stored(key) for key in store.keys.values()],
+            "keys": [_dump_key(key) for key in store.keys.values()],
         }
         for store in account.regions.values()
     ]
@@ -56,12 +56,12 @@ def restore(dumped: str | None) -> Account:
             raise LocalError(
                 f"it has format {document['format']}, this release reads {_BEFORE} and {_FORMAT}"
             )
-        return _restored(document["backends"])
+        return _restore_account(document["backends"])
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise LocalError(f"it is damaged ({type(error).__name__}): put back a copy of it") from None
 
 
-def _stored(key: Key) -> dict[str, Any]:
+def _dump_key(key: Key) -> dict[str, Any]:
     kept, secret = key.kept, None
     if not key.materials:
         secret = cast("Any", kept.private_key).private_key.private_bytes(
@@ -78,16 +78,16 @@ def _stored(key: Key) -> dict[str, Any]:
     }
 
 
-def _restored(backends: list[Stored]) -> Account:
+def _restore_account(backends: list[Stored]) -> Account:
     account = Account(backends[0]["account"] if backends else _ACCOUNT)
     for entry in backends:
         store = account.region(entry["region"])
         for stored in entry["keys"]:
-            _restore(store, stored if "materials" in stored else _upgraded(stored))
+            _restore_key(store, stored if "materials" in stored else _upgrade(stored))
     return account
 
 
-def _restore(store: KeyStore, stored: Stored) -> None:
+def _restore_key(store: KeyStore, stored: Stored) -> None:
     fields = stored["fields"]
     key = store.create(
         spec=fields["key_spec"],
@@ -114,7 +114,7 @@ def _shared(key: Key) -> list[Material] | None:
     return others[0].materials if others else None
 
 
-def _upgraded(stored: Stored) -> dict[str, Any]:
+def _upgrade(stored: Stored) -> dict[str, Any]:
     """Answer what an earlier release stored, as this one would have.
 
     Its rotations changed no material. Here each has its own, and what lies under the key is older than all.

@@ -119,7 +119,7 @@ class Adopter:
         while page := await source.page(run.cursor):
             here = await self._here([row.user_id for row in page])
             new = [row for row in page if row.user_id not in here]
-            found = [_compared(row, here[row.user_id]) for row in page if row.user_id in here]
+            found = [_compare(row, here[row.user_id]) for row in page if row.user_id in here]
             found += await map_bounded(outcome, new, at_once)
             await self._keeper.list_requests(ACTION, self._opener.take_requests())
             _note(run, found)
@@ -139,7 +139,7 @@ class Adopter:
         for seconds in (*BACK_OFF_SECONDS, None):
             await pace.wait()
             try:
-                return await self._adopted(row, dry_run=dry_run)
+                return await self._adopt(row, dry_run=dry_run)
             except Unreadable as error:
                 return Adopted(row.user_id, Outcome.UNREADABLE, error.reason)
             except (KmsError, NoUsableKey, IntegrityFailure) as error:
@@ -148,7 +148,7 @@ class Adopter:
                 await asyncio.sleep(seconds)
         raise AssertionError("the last attempt answers")
 
-    async def _adopted(self, row: SourceRow, *, dry_run: bool) -> Adopted:
+    async def _adopt(self, row: SourceRow, *, dry_run: bool) -> Adopted:
         opened = await self._opener.open(row)
         owner = await self._wallets.owner_of(opened.account.address)
         if owner is not None and owner != row.user_id:
@@ -162,11 +162,11 @@ class Adopter:
         # Another run was faster, or the user got another wallet here meanwhile.
         here = await self._here([row.user_id])
         if row.user_id in here:
-            return _compared(row, here[row.user_id])
+            return _compare(row, here[row.user_id])
         return Adopted(row.user_id, Outcome.OTHER_ADDRESS, "another user here has this wallet")
 
 
-def _compared(row: SourceRow, address: str | None) -> Adopted:
+def _compare(row: SourceRow, address: str | None) -> Adopted:
     if address is None:
         return Adopted(row.user_id, Outcome.LEFT, "its row here is not whole: kms-service verify tells more")
     if address.lower() == row.wallet_address.lower():

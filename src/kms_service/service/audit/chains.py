@@ -156,11 +156,11 @@ class AuditChains:
         Raises:
             AuditUnavailable: no chain could be opened.
         """
-        async with self.borrowed():
+        async with self.borrow():
             pass
 
     @asynccontextmanager
-    async def borrowed(self) -> AsyncIterator[AuditChain]:
+    async def borrow(self) -> AsyncIterator[AuditChain]:
         """A chain of this task's own until the block ends.
 
         An error inside leaves unknown what the head in the database is, so the chain is left to end. So it
@@ -221,7 +221,7 @@ class AuditChains:
         # One at a time, or the tasks of one process would race for the next number.
         async with self._opening:
             try:
-                chain = await self._opened()
+                chain = await self._open_new()
             except KmsServiceError as error:
                 raise AuditUnavailable from error
         self._begun = True
@@ -229,7 +229,7 @@ class AuditChains:
         self._tell_head(chain)
         return chain
 
-    async def _opened(self) -> AuditChain:
+    async def _open_new(self) -> AuditChain:
         key, wrapped = await self._mac_key()
         process = f"{socket.gethostname()[:150]}:{os.getpid()}"
         for _ in range(_OPENING_ATTEMPTS):

@@ -66,7 +66,7 @@ class AuditLog:
         """
 
         async def write(chain: AuditChain) -> None:
-            row = _linked(chain, event)
+            row = _link(chain, event)
             chain.advance(row, await self._store.append(row, chain.writer_key))
 
         try:
@@ -94,7 +94,7 @@ class AuditLog:
         """
 
         async def write(chain: AuditChain) -> datetime | None:
-            row = _linked(chain, event)
+            row = _link(chain, event)
             written = await self._store.append_with_wallet(row, chain.writer_key, wallet, made_at)
             if written is None:
                 return None
@@ -113,7 +113,7 @@ class AuditLog:
         """
 
         async def write(chain: AuditChain) -> datetime:
-            row = _linked(chain, event)
+            row = _link(chain, event)
             at, now = await self._store.append_with_unsealing(row, chain.writer_key)
             chain.advance(row, now)
             return at
@@ -152,7 +152,7 @@ class AuditLog:
         # A foreign row in one chain stops nobody: nothing was written, so the next chain takes it.
         for _ in range(_ATTEMPTS):
             with suppress(PlaceTaken):
-                async with self._chains.borrowed() as chain:
+                async with self._chains.borrow() as chain:
                     return await write(chain)
         raise AuditUnavailable
 
@@ -163,5 +163,5 @@ class AuditLog:
             await self._outside.keep()
 
 
-def _linked(chain: AuditChain, event: Event) -> AuditRow:
+def _link(chain: AuditChain, event: Event) -> AuditRow:
     return chain.link(event, actor=context.actor.get() or "unknown", request_id=context.request_id.get())

@@ -79,7 +79,7 @@ def read_calls(path: Path) -> Iterator[KmsCall]:
         InvalidRequest: the file is cut off or damaged, or is none of CloudTrail's: it would prove nothing.
     """
     try:
-        with _opened(path) as file:
+        with _open(path) as file:
             for record in _records(file):
                 if record.get("eventSource") == SOURCE:
                     yield _call(record)
@@ -87,7 +87,7 @@ def read_calls(path: Path) -> Iterator[KmsCall]:
         raise InvalidRequest(f"{path} is no whole file of CloudTrail: {error}", "cloudtrail") from None
 
 
-def _opened(path: Path) -> IO[str]:
+def _open(path: Path) -> IO[str]:
     with path.open("rb") as file:
         packed = file.read(2) == _GZIP
     return gzip.open(path, "rt", encoding="utf-8") if packed else path.open(encoding="utf-8")

@@ -157,7 +157,7 @@ class Ledger:
         for row in self._db.execute(query, (since.timestamp(), until.timestamp())):
             if row[0] != last:  # of several rows about one request the first counts
                 last = row[0]
-                yield _ledger_call(row[:16]), None if row[17] is None else _told(row[17:])
+                yield _ledger_call(row[:16]), None if row[17] is None else _read_request(row[17:])
 
     def unanswered(self, since: datetime, until: datetime) -> Iterator[ToldRequest]:
         """Rows of the window whose request no call has, in order of time."""
@@ -166,7 +166,7 @@ class Ledger:
             "WHERE event_id IS NULL AND told.at >= ? AND told.at < ? ORDER BY told.at"
         )
         for row in self._db.execute(query, (since.timestamp(), until.timestamp())):
-            yield _told(row)
+            yield _read_request(row)
 
     def repeated(self) -> Iterator[ToldRequest]:
         """Rows that tell of a request that an earlier row tells of as well."""
@@ -175,7 +175,7 @@ class Ledger:
             "FROM told AS other WHERE other.request_id = told.request_id AND other.id < told.id) ORDER BY id"
         )
         for row in self._db.execute(query):
-            yield _told(row)
+            yield _read_request(row)
 
     def answered_later(self, call: LedgerCall, within: float) -> Iterator[str]:
         """Event ids of this client's later calls about the same wallet and key that rows tell of."""
@@ -249,7 +249,7 @@ def _ledger_call(row: tuple[object, ...]) -> LedgerCall:
     return LedgerCall(*values)  # type: ignore[arg-type] # as _call_values wrote them
 
 
-def _told(row: tuple[object, ...]) -> ToldRequest:
+def _read_request(row: tuple[object, ...]) -> ToldRequest:
     values = list(row)
     values[2] = datetime.fromtimestamp(float(str(row[2])), UTC)
     values[9] = bool(row[9])

@@ -64,19 +64,19 @@ def compare(rule: Rule, user_id: str, operation: Operation) -> Outcome | None:
     wallet = [] if _wallet(rule.wallets, user_id) else ["wallets"]
     match rule, operation:
         case MessageRule(), MessageSigning():
-            return _counted((*wallet, *_message(rule, operation.message)))
+            return _count((*wallet, *_message(rule, operation.message)))
         case TypedDataRule(), TypedDataSigning():
             return _typed(rule, operation.typed, wallet)
         case AuthorizationRule(), AuthorizationSigning():
-            return _counted((*wallet, *_authorization(rule, operation)))
+            return _count((*wallet, *_authorization(rule, operation)))
         case KeyRule(), KeyRelease():
-            return _counted(tuple(wallet))
+            return _count(tuple(wallet))
         case TransactionRule(), TransactionSigning():
             return _transaction(rule, operation.transaction, wallet)
     raise AssertionError(f"{rule.action} has no comparison")
 
 
-def _counted(failed: tuple[str, ...], unseen: int = 0) -> Outcome:
+def _count(failed: tuple[str, ...], unseen: int = 0) -> Outcome:
     return Outcome(failed, unseen, _ONCE, "")
 
 
@@ -84,7 +84,7 @@ def _wallet(wallets: Anything | Wallets, user_id: str) -> bool:
     return isinstance(wallets, str) or wallets.include(user_id)
 
 
-def _allowed(allowed: Anything | frozenset[Any], value: Any) -> bool:
+def _allows(allowed: Anything | frozenset[Any], value: Any) -> bool:
     # A string is "any"; a value that is not there is in no list.
     return isinstance(allowed, str) or value in allowed
 
@@ -101,22 +101,22 @@ def _message(rule: MessageRule, message: bytes) -> Iterable[str]:
 def _typed(rule: TypedDataRule, typed: TypedData, failed: list[str]) -> Outcome:
     primary = next(iter(typed.structs))
     failed = [*failed, *_domain(rule.domain, typed.domain)]
-    if not _allowed(rule.primary_types, primary):
+    if not _allows(rule.primary_types, primary):
         failed.append("primaryTypes")
     where = rule.where if isinstance(rule.where, dict) else {}
     if failed:
         # Members of other typed data than the rule's say nothing, and looking at many of them takes time.
-        return _counted(tuple(failed), unseen=len(where))
-    return _counted(tuple(_where(where, typed.structs, primary, typed.message, "message.")))
+        return _count(tuple(failed), unseen=len(where))
+    return _count(tuple(_where(where, typed.structs, primary, typed.message, "message.")))
 
 
 def _domain(rule: Domain, domain: Mapping[str, Any]) -> Iterable[str]:
     return _named(
         {
-            "domain.name": _allowed(rule.name, domain.get("name")),
-            "domain.version": _allowed(rule.version, domain.get("version")),
-            "domain.chainId": _allowed(rule.chain_id, domain.get("chainId")),
-            "domain.verifyingContract": _allowed(rule.verifying_contract, domain.get("verifyingContract")),
+            "domain.name": _allows(rule.name, domain.get("name")),
+            "domain.version": _allows(rule.version, domain.get("version")),
+            "domain.chainId": _allows(rule.chain_id, domain.get("chainId")),
+            "domain.verifyingContract": _allows(rule.verifying_contract, domain.get("verifyingContract")),
         }
     )
 
@@ -124,8 +124,8 @@ def _domain(rule: Domain, domain: Mapping[str, Any]) -> Iterable[str]:
 def _authorization(rule: AuthorizationRule, asked: AuthorizationSigning) -> Iterable[str]:
     return _named(
         {
-            "chainIds": _allowed(rule.chain_ids, asked.chain_id),
-            "delegates": _allowed(rule.delegates, asked.delegate),
+            "chainIds": _allows(rule.chain_ids, asked.chain_id),
+            "delegates": _allows(rule.delegates, asked.delegate),
         }
     )
 
@@ -145,8 +145,8 @@ def _where(
 def _transaction(rule: TransactionRule, asked: Transaction, failed: list[str]) -> Outcome:
     called = _call(rule.call, asked)
     checks = {
-        "chainIds": _allowed(rule.chain_ids, asked.chain_id),
-        "to": _allowed(rule.to, asked.recipient or CREATION),
+        "chainIds": _allows(rule.chain_ids, asked.chain_id),
+        "to": _allows(rule.to, asked.recipient or CREATION),
         "value": constraints.meets(rule.value, "uint256", asked.value),
         "fee": constraints.meets(rule.fee, "uint256", asked.highest_fee),
     }

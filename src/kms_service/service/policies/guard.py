@@ -57,7 +57,7 @@ class PolicyGuard:
         policy = await self._policies.newest(caller.policy)
         judgement = judge(policy, user_id, caller.name, operation)
         if not judgement.matches:
-            raise _denied(policy, judgement.nearest, judgement.reason, operation)
+            raise _deny(policy, judgement.nearest, judgement.reason, operation)
         return Judged(policy, judgement)
 
     async def take(self, judged: Judged | None, operation: Operation) -> None:
@@ -76,7 +76,7 @@ class PolicyGuard:
                 return
             full = full or (match.rule, lacking)
         assert full is not None  # noqa: S101 # there is a match, see `judge`
-        raise _denied(judged.policy, full[0], _no_room(full[1]), operation)
+        raise _deny(judged.policy, full[0], _no_room(full[1]), operation)
 
     async def foresee(self, caller: Caller, user_id: str, operation: Operation) -> Foreseen:
         """What would become of the operation now; takes nothing and counts nothing.
@@ -103,6 +103,6 @@ def _no_room(need: Need) -> str:
     return f"no room: {need.window}"
 
 
-def _denied(policy: Policy, rule: str | None, reason: str, operation: Operation) -> PolicyDenied:
+def _deny(policy: Policy, rule: str | None, reason: str, operation: Operation) -> PolicyDenied:
     metrics.policy_denied.labels(policy.name, rule or "none", operation.action).inc()
     return PolicyDenied(policy.name, policy.version, rule, reason)

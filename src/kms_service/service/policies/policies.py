@@ -94,7 +94,7 @@ class PolicyService:
 
     async def list_all(self) -> Sequence[PolicyRow]:
         """The newest version of every policy, by name."""
-        return await self._verified(await self._store.newest_of_all())
+        return await self._verify(await self._store.newest_of_all())
 
     async def history(self, name: str) -> Sequence[PolicyRow]:
         """The versions of a policy, newest first, at most a thousand.
@@ -105,7 +105,7 @@ class PolicyService:
         rows = await self._store.history(name, limit=MAX_HISTORY)
         if not rows:
             raise PolicyNotFound
-        return await self._verified(rows)
+        return await self._verify(rows)
 
     async def usage(
         self, name: str, *, limit: int, after: tuple[str, str, str, str] | None
@@ -119,7 +119,7 @@ class PolicyService:
             raise PolicyNotFound
         return await self._windows.uses(name, limit=limit, after=after)
 
-    async def _verified(self, rows: Sequence[PolicyRow]) -> Sequence[PolicyRow]:
+    async def _verify(self, rows: Sequence[PolicyRow]) -> Sequence[PolicyRow]:
         if rows:
             keyring = await self._keyring()
             for row in rows:

@@ -69,7 +69,7 @@ class Provisioning:
         orphans = await self._administration.tagged_without_alias(TAG) if missing else {}
         planned = []
         for alias in self._wanted.aliases:
-            planned.append(await self._planned(alias, named.get(alias), orphans.get(alias)))
+            planned.append(await self._plan(alias, named.get(alias), orphans.get(alias)))
             advance()
         return planned
 
@@ -85,7 +85,7 @@ class Provisioning:
         await self._administration.enable_rotation(key_arn, self._wanted.period_in_days)
         return key_arn
 
-    async def _planned(self, alias: str, named: str | None, orphan: str | None) -> PlannedKey:
+    async def _plan(self, alias: str, named: str | None, orphan: str | None) -> PlannedKey:
         if named is None:
             return PlannedKey(alias, Step.CREATE if orphan is None else Step.COMPLETE, orphan)
         found = await self._administration.inspect(named)

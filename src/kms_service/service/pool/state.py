@@ -71,9 +71,7 @@ class PoolService:
         materials = await self._materials.read()
         wallets = sum(each.wallets or 0 for each in census.values())
         keys = [
-            _joined(
-                info, census.pop(info.key_arn or "", None), materials.get(info.key_arn or "", []), wallets
-            )
+            _join(info, census.pop(info.key_arn or "", None), materials.get(info.key_arn or "", []), wallets)
             for info in self._pool.keys
         ]
         return PoolState(keys, [census[arn] for arn in sorted(census)], self._pool.regions)
@@ -94,7 +92,7 @@ class PoolService:
         """
         action = "pool.drain" if mode is KeyMode.DRAINING else "pool.activate"
         async with self._audit.refusals(Event(action, detail=f"alias/{name}"[:1024])):
-            key = self._named(name)
+            key = self._find(name)
             async with self._store.change() as change:
                 if mode is KeyMode.DRAINING:
                     self._require_another(key, change.draining)
@@ -103,7 +101,7 @@ class PoolService:
         await self._shared_state.poll()
         return next(each for each in (await self.state()).keys if each.info.alias == key.alias)
 
-    def _named(self, name: str) -> KmsKeyInfo:
+    def _find(self, name: str) -> KmsKeyInfo:
         key = self._pool.named(name)
         if key is None:
             raise KeyNotFound
@@ -115,7 +113,7 @@ class PoolService:
             raise LastActiveKey
 
 
-def _joined(
+def _join(
     info: KmsKeyInfo, census: KeyCensus | None, materials: Sequence[MaterialCount], all_wallets: int
 ) -> PoolKey:
     if census is None:

@@ -80,7 +80,7 @@ class RewrapJobs:
         async with self._audit.refusals(Event("rotation.start", detail=str(rotation_id))):
             if not request.dry_run and await self._store.find_live() is not None:
                 raise RewrapJobRunning(_RUNNING)
-            job = await self._store.insert(await self._resolved(rotation_id, request))
+            job = await self._store.insert(await self._resolve(rotation_id, request))
             if job is None:
                 raise RewrapJobRunning(_RUNNING)
         await self._record_start(job)
@@ -172,7 +172,7 @@ class RewrapJobs:
             await self._store.transition(job.rotation_id, RewrapStatus.CANCELLED, only_from=LIVE)
             raise
 
-    async def _resolved(self, rotation_id: UUID, request: RewrapRequest) -> NewRewrapJob:
+    async def _resolve(self, rotation_id: UUID, request: RewrapRequest) -> NewRewrapJob:
         sources = await self._sources(request)
         destinations = self._destinations(request, sources)
         return NewRewrapJob(

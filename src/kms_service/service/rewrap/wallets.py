@@ -92,7 +92,7 @@ class Rewrapper:
         chosen = secrets.SystemRandom().sample(destinations, min(DESTINATIONS_TRIED, len(destinations)))
         for calls, destination in enumerate(chosen, start=1):
             try:
-                return await self._moved(wallet, destination), calls
+                return await self._move(wallet, destination), calls
             except IntegrityFailure as error:
                 return _failed(wallet, error), calls
             except KmsError as error:
@@ -102,7 +102,7 @@ class Rewrapper:
         assert delayed is not None  # noqa: S101 # there is at least one destination
         return delayed, len(chosen)
 
-    async def _moved(self, wallet: DueWallet, destination: str) -> MovedWallet:
+    async def _move(self, wallet: DueWallet, destination: str) -> MovedWallet:
         context = encryption_context(wallet.wallet_address)
         rewrapped = await self._kms.re_encrypt(wallet.dek, context, destination, context)
         return MovedWallet(wallet, rewrapped.dek, rewrapped.key_material_id)

@@ -47,7 +47,7 @@ class AuthenticWallets:
             IntegrityFailure: somebody else wrote the row, or changed it.
         """
         stored = await self._store.find(user_id)
-        return None if stored is None else _checked(await self._macs.keyring(), stored)
+        return None if stored is None else _check(await self._macs.keyring(), stored)
 
     async def find_encrypted(self, user_id: str) -> EncryptedWallet | None:
         """The user's wallet as it lies at rest, or None.
@@ -63,7 +63,7 @@ class AuthenticWallets:
     async def addresses(self, user_ids: Sequence[str]) -> dict[str, str | None]:
         """The address of each of these users who has a wallet; None where its MAC does not hold."""
         ring = await self._macs.keyring()
-        found = [_sorted(ring, stored) for stored in await self._store.find_all(user_ids)]
+        found = [_sort(ring, stored) for stored in await self._store.find_all(user_ids)]
         return {row.user_id: row.wallet_address if isinstance(row, WalletRow) else None for row in found}
 
     async def owner_of(self, wallet_address: str) -> str | None:
@@ -76,7 +76,7 @@ class AuthenticWallets:
         """Up to `limit` wallets in order of `user_id`, those behind `after`; any page costs the same."""
         ring = await self._macs.keyring()
         rows = await self._store.page(limit=limit, after=after, kms_key_id=kms_key_id)
-        return [_sorted(ring, stored) for stored in rows]
+        return [_sort(ring, stored) for stored in rows]
 
 
 def check(ring: RowMacKeyring, wallet: StoredWallet | EncryptedWallet) -> None:
@@ -94,14 +94,14 @@ def check(ring: RowMacKeyring, wallet: StoredWallet | EncryptedWallet) -> None:
         raise
 
 
-def _sorted(ring: RowMacKeyring, stored: StoredWallet) -> WalletRow | RefusedWallet:
+def _sort(ring: RowMacKeyring, stored: StoredWallet) -> WalletRow | RefusedWallet:
     try:
-        return _checked(ring, stored)
+        return _check(ring, stored)
     except IntegrityFailure:
         return RefusedWallet(stored.user_id)
 
 
-def _checked(ring: RowMacKeyring, stored: StoredWallet) -> WalletRow:
+def _check(ring: RowMacKeyring, stored: StoredWallet) -> WalletRow:
     check(ring, stored)
     return WalletRow(
         stored.user_id,

@@ -54,7 +54,7 @@ class WalletOpener:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
         try:
-            opened = await self._opened(wallet)
+            opened = await self._open(wallet)
         except IntegrityFailure as error:
             metrics.wallet_opens.labels(error.code).inc()
             metrics.integrity_failures.inc()
@@ -73,7 +73,7 @@ class WalletOpener:
         metrics.wallet_opens.labels("ok").inc()
         return opened
 
-    async def _opened(self, wallet: EncryptedWallet) -> Opened:
+    async def _open(self, wallet: EncryptedWallet) -> Opened:
         unwrapped = await self._kms.decrypt(wallet.dek, encryption_context(wallet.wallet_address))
         try:
             contents = envelope.decrypt(
@@ -82,7 +82,7 @@ class WalletOpener:
                 user_id=wallet.user_id,
                 wallet_address=wallet.wallet_address,
             )
-            account = _matching(account_in(contents), wallet.wallet_address)
+            account = _match(account_in(contents), wallet.wallet_address)
             return Opened(account, contents, unwrapped.key_arn, unwrapped.request_id)
         except IntegrityFailure as error:
             error.kms_request_id = unwrapped.request_id
@@ -113,7 +113,7 @@ def account_in(contents: PhraseSecret | WalletSecret) -> Account:
     return ethereum.account_of(contents.private_key)
 
 
-def _matching(account: Account, wallet_address: str) -> Account:
+def _match(account: Account, wallet_address: str) -> Account:
     if account.address != wallet_address:
         raise IntegrityFailure("address")
     return account

@@ -123,8 +123,8 @@ class WalletVerifier:
                 _count(run, failures)
                 unreconciled = await self._unreconciled(chosen, run.cursor, stretch.last_user_id)
                 run.cursor = stretch.last_user_id
-                report(run, [*failures, *_noted(run, unreconciled)])
-            report(run, _noted(run, await self._unreconciled(chosen, run.cursor, None)))
+                report(run, [*failures, *_note(run, unreconciled)])
+            report(run, _note(run, await self._unreconciled(chosen, run.cursor, None)))
             run.complete = True
         return run
 
@@ -244,7 +244,7 @@ def _count(run: Verification, failures: Sequence[WalletFailure]) -> None:
     run.failures += failures[: FAILURES_KEPT - len(run.failures)]
 
 
-def _noted(run: Verification, unreconciled: list[WalletFailure]) -> list[WalletFailure]:
+def _note(run: Verification, unreconciled: list[WalletFailure]) -> list[WalletFailure]:
     run.unreconciled += len(unreconciled)
     run.failures += unreconciled[: FAILURES_KEPT - len(run.failures)]
     return unreconciled

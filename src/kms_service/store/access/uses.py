@@ -43,7 +43,7 @@ def _take() -> ReturningInsert[Any]:
     first = insert(token_uses).values(
         token_name=bindparam("token_name"), kind=bindparam("kind"), second=_NOW, counts=array([1])
     )
-    counts = _aged(first.excluded.second)
+    counts = _age(first.excluded.second)
     used = select(func.sum(column("used"))).select_from(func.unnest(counts).alias("used")).scalar_subquery()
     # The row is locked and read as its last writer left it, so the sum leaves out nobody.
     return first.on_conflict_do_update(
@@ -56,7 +56,7 @@ def _take() -> ReturningInsert[Any]:
     ).returning(literal(1))
 
 
-def _aged(now: ColumnElement[int]) -> ColumnElement[Sequence[int]]:
+def _age(now: ColumnElement[int]) -> ColumnElement[Sequence[int]]:
     """The counters as of second `now`: a zero for each second that passed, then the younger ones."""
     passed = cast(func.least(func.greatest(now - token_uses.c.second, 0), SECONDS), INTEGER)
     return func.array_cat(

@@ -158,18 +158,18 @@ def _columns(row: AuditRow, writer_key: bytes) -> dict[str, Any]:
     return {"writer_key": writer_key, **{name: getattr(row, name) for name in _EVENT}}
 
 
-def _named(table: Table, *names: str) -> list[BindParameter[Any]]:
+def _bind(table: Table, *names: str) -> list[BindParameter[Any]]:
     # Typed, so that PostgreSQL finds the one function whatever a value looks like.
     return [bindparam(name, type_=table.c[name].type) for name in names]
 
 
 def _open_chain() -> Select[Any]:
-    chain = _named(audit_chains, "number", "opened_at", "process", "wrapped_mac_key", "kms_region")
-    return select(func.open_audit_chain(_WRITER_KEY, *chain, *_named(audit_events, *_EVENT)))
+    chain = _bind(audit_chains, "number", "opened_at", "process", "wrapped_mac_key", "kms_region")
+    return select(func.open_audit_chain(_WRITER_KEY, *chain, *_bind(audit_events, *_EVENT)))
 
 
 def _append_with_wallet() -> Select[Any]:
-    stored = _named(
+    stored = _bind(
         wallets,
         "compressed_public_key",
         "encrypted_seed",
@@ -179,13 +179,13 @@ def _append_with_wallet() -> Select[Any]:
         "wallet_mac_key_id",
     )
     made_at = bindparam("made_at", type_=wallets.c.created_at.type)
-    made = func.record_wallet(_WRITER_KEY, *_named(audit_events, *_EVENT), *stored, made_at)
+    made = func.record_wallet(_WRITER_KEY, *_bind(audit_events, *_EVENT), *stored, made_at)
     columns = made.table_valued("created_at", "now")
     return select(columns.c.created_at, columns.c.now)
 
 
 def _append_with_unsealing() -> Select[Any]:
-    made = func.record_unsealing(_WRITER_KEY, *_named(audit_events, *_EVENT)).table_valued("at", "now")
+    made = func.record_unsealing(_WRITER_KEY, *_bind(audit_events, *_EVENT)).table_valued("at", "now")
     return select(made.c.at, made.c.now)
 
 
@@ -196,7 +196,7 @@ _NEXT = func.next_audit_chain().table_valued("number", "now")
 _NEXT_CHAIN = select(_NEXT.c.number, _NEXT.c.now)
 _OPEN_CHAIN = _open_chain()
 _APPEND = PreparedStatement(
-    select(func.append_audit_event(_WRITER_KEY, *_named(audit_events, *_EVENT)).label("now"))
+    select(func.append_audit_event(_WRITER_KEY, *_bind(audit_events, *_EVENT)).label("now"))
 )
 _APPEND_WITH_WALLET = PreparedStatement(_append_with_wallet())
 _APPEND_WITH_UNSEALING = PreparedStatement(_append_with_unsealing())

@@ -91,7 +91,7 @@ class AuditTrailStore:
             .limit(limit)
         )
         async with self._database.connection() as connection:
-            return [_stored(row) for row in await connection.execute(statement)]
+            return [_read(row) for row in await connection.execute(statement)]
 
     async def last_before(self, audit_chain_id: UUID, since: datetime) -> int:
         """The place of the last row of a chain that is older than `since`; 0 when none is."""
@@ -125,7 +125,7 @@ class AuditTrailStore:
     async def events(self, wanted: EventFilter, *, before: int | None, limit: int) -> Sequence[StoredRow]:
         """Events newest first, those with an id below `before`."""
         async with self._database.connection() as connection:
-            return [_stored(row) for row in await connection.execute(_events(wanted, before, limit))]
+            return [_read(row) for row in await connection.execute(_events(wanted, before, limit))]
 
 
 _OF_CANARIES = ("canary.add", "canary.remove")
@@ -149,7 +149,7 @@ def _events(wanted: EventFilter, before: int | None, limit: int) -> Select[Any]:
     return select(columns.id, *_ROW).where(*admitted).order_by(columns.id.desc()).limit(limit)
 
 
-def _stored(row: Row[Any]) -> StoredRow:
+def _read(row: Row[Any]) -> StoredRow:
     return StoredRow(row.id, AuditRow(*(getattr(row, name) for name in _ROW_FIELDS)))
 
 

@@ -136,7 +136,7 @@ class PolicyWindowStore:
         )
         async with self._database.connection() as connection:
             rows = (await connection.execute(statement)).mappings().all()
-        used = {tuple(row[name] for name in _KEY): _used(row) for row in rows}
+        used = {tuple(row[name] for name in _KEY): _sum_used(row) for row in rows}
         return next((need for need in needs if used.get(need.key, 0) + need.amount > need.maximum), None)
 
     async def uses(
@@ -157,7 +157,12 @@ class PolicyWindowStore:
             rows = (await connection.execute(statement.order_by(*order).limit(limit))).mappings().all()
         return [
             WindowUse(
-                row["rule"], row["window_name"], row["subject"], row["asset"], _used(row), int(row["maximum"])
+                row["rule"],
+                row["window_name"],
+                row["subject"],
+                row["asset"],
+                _sum_used(row),
+                int(row["maximum"]),
             )
             for row in rows
         ]
@@ -178,7 +183,7 @@ def _columns(needs: Sequence[Need]) -> dict[str, list[Any]]:
     }
 
 
-def _used(row: Mapping[Any, Any]) -> int:
+def _sum_used(row: Mapping[Any, Any]) -> int:
     """What was taken within the window as of now."""
     passed = max(0, row["now"] // row["slot_seconds"] - row["slot"])
     # As ints: decimals are added up to 28 digits only.

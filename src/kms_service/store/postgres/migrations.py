@@ -25,7 +25,7 @@ async def login_for_migrations(settings: DatabaseSettings) -> dict[str, str]:
     """
     parameters = address(settings.database_url.get_secret_value())
     try:
-        merged = await login_of(settings).merged(parameters)
+        merged = await login_of(settings).merge(parameters)
     except psycopg.OperationalError as error:
         raise MigrationFailed(f"the database could not be migrated: {error}") from None
     return {name: value for name, value in merged.items() if parameters.get(name) != value}

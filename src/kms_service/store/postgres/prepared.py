@@ -35,12 +35,12 @@ class PreparedStatement:
             NotTheStatements: the row is another statement's.
         """
         cursor = driver.cursor()
-        with statements.observed(self._text):
+        with statements.observe_one(self._text):
             await cursor.execute(self._text, parameters)
         row = await cursor.fetchone()
-        return None if row is None else self._named(row, cursor.description or [])
+        return None if row is None else self._name(row, cursor.description or [])
 
-    def _named(self, row: Sequence[Any], columns: Sequence[Column]) -> Any:
+    def _name(self, row: Sequence[Any], columns: Sequence[Column]) -> Any:
         names = [column.name for column in columns]
         if names != self._names:
             self._learn(names)

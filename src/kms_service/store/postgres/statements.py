@@ -16,7 +16,7 @@ _RUNNING = "kms_service_statement"
 
 
 @contextmanager
-def observed(statement: str) -> Iterator[None]:
+def observe_one(statement: str) -> Iterator[None]:
     """Time and trace the one statement that is run inside."""
     running = time.perf_counter(), tracing.begin_statement(statement)
     try:

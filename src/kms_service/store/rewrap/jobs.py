@@ -222,7 +222,7 @@ class RewrapJobStore:
         elif to is RewrapStatus.RUNNING:
             # A job that no worker has begun goes back to waiting for one.
             values["status"] = case((rotations.c.started_at.is_(None), RewrapStatus.PENDING), else_=to)
-            values |= _restarted_sample()
+            values |= _restart_sample()
         statement = (
             update(rotations)
             .where(rotations.c.rotation_id == rotation_id, rotations.c.status.in_(only_from))
@@ -245,7 +245,7 @@ def due(sources: Sequence[str], wrapped_before: datetime | None) -> list[ColumnE
     return conditions
 
 
-def _restarted_sample() -> Mapping[str, Any]:
+def _restart_sample() -> Mapping[str, Any]:
     return {"sampled_at": func.clock_timestamp(), "sampled_processed": _PROCESSED, "sampled_rate": None}
 
 

@@ -96,7 +96,7 @@ class WalletStore:
     async def find(self, user_id: str) -> StoredWallet | None:
         """The user's wallet, or None."""
         row = await self._database.row(_FIND, {"user_id": user_id})
-        return None if row is None else _stored(row)
+        return None if row is None else _read_stored(row)
 
     async def find_encrypted(self, user_id: str) -> EncryptedWallet | None:
         """The user's wallet as it lies at rest, or None."""
@@ -107,7 +107,7 @@ class WalletStore:
         """Those of these users' wallets that there are, in no order."""
         statement = select(*_VIEW).where(wallets.c.user_id.in_(user_ids))
         async with self._database.connection() as connection:
-            return [_stored(row) for row in await connection.execute(statement)]
+            return [_read_stored(row) for row in await connection.execute(statement)]
 
     async def owner_of(self, wallet_address: str) -> str | None:
         """The user whose row has this address, or None."""
@@ -117,7 +117,7 @@ class WalletStore:
     async def page(self, *, limit: int, after: str | None, kms_key_id: str | None) -> Sequence[StoredWallet]:
         """Up to `limit` wallets in order of `user_id`, those behind `after`; any page costs the same."""
         async with self._database.connection() as connection:
-            return [_stored(row) for row in await connection.execute(_page(limit, after, kms_key_id))]
+            return [_read_stored(row) for row in await connection.execute(_page(limit, after, kms_key_id))]
 
 
 def read_encrypted(row: Sequence[Any]) -> EncryptedWallet:
@@ -127,7 +127,7 @@ def read_encrypted(row: Sequence[Any]) -> EncryptedWallet:
     return EncryptedWallet(user_id, address, public_key, seed, wrapped, _mac(mac_key_id, mac))
 
 
-def _stored(row: Sequence[Any]) -> StoredWallet:
+def _read_stored(row: Sequence[Any]) -> StoredWallet:
     user_id, address, public_key, key_arn, region, created_at, mac_key_id, mac = row
     return StoredWallet(user_id, address, public_key, key_arn, region, created_at, _mac(mac_key_id, mac))
 

@@ -35,26 +35,26 @@ class Dialler:
         """
         parameters = address(self._settings.database_url.get_secret_value())
         try:
-            return await self._opened(await self._login.merged(parameters))
+            return await self._open(await self._login.merge(parameters))
         except session.SessionRefused:
             raise
         except psycopg.OperationalError:
             # A password that was changed since: libpq tells no code of a refused start.
-            if not await self._login.renewed():
+            if not await self._login.renew():
                 raise
-        return await self._opened(await self._login.merged(parameters))
+        return await self._open(await self._login.merge(parameters))
 
-    async def _opened(self, parameters: dict[str, str]) -> AsyncConnection[Any]:
+    async def _open(self, parameters: dict[str, str]) -> AsyncConnection[Any]:
         try:
             async with asyncio.timeout(CONNECT_SECONDS * (1 + hosts(parameters))):
                 driver = await AsyncConnection.connect(
                     **_words(parameters), autocommit=True, prepare_threshold=None
                 )
-                return await self._made_ready(driver)
+                return await self._make_ready(driver)
         except TimeoutError:
             raise psycopg.OperationalError("no answer in time while connecting") from None
 
-    async def _made_ready(self, driver: AsyncConnection[Any]) -> AsyncConnection[Any]:
+    async def _make_ready(self, driver: AsyncConnection[Any]) -> AsyncConnection[Any]:
         try:
             cursor = await driver.execute(session.LOOK, [session.names(SERVING)])
             looked = session.found(_one(await cursor.fetchone()), driver.info.backend_pid)

@@ -22,7 +22,7 @@ _PORT = "5432"
 class Login(Protocol):
     """Adds to libpq's parameters who logs in."""
 
-    async def merged(self, parameters: dict[str, str]) -> dict[str, str]:
+    async def merge(self, parameters: dict[str, str]) -> dict[str, str]:
         """The parameters with a user and a password, a secret.
 
         Raises:
@@ -30,7 +30,7 @@ class Login(Protocol):
         """
         ...
 
-    async def renewed(self) -> bool:
+    async def renew(self) -> bool:
         """Look again, after a connection was refused; whether another try is worth it."""
         ...
 
@@ -38,11 +38,11 @@ class Login(Protocol):
 class UrlLogin:
     """As DATABASE_URL says."""
 
-    async def merged(self, parameters: dict[str, str]) -> dict[str, str]:
+    async def merge(self, parameters: dict[str, str]) -> dict[str, str]:
         """As `Login.merged`."""
         return parameters
 
-    async def renewed(self) -> bool:
+    async def renew(self) -> bool:
         """As `Login.renewed`: nothing else is known."""
         return False
 
@@ -60,7 +60,7 @@ class SecretLogin:
         self._read_at = -RENEW_SECONDS
         self._reading = asyncio.Lock()
 
-    async def merged(self, parameters: dict[str, str]) -> dict[str, str]:
+    async def merge(self, parameters: dict[str, str]) -> dict[str, str]:
         """As `Login.merged`."""
         async with self._reading:
             if self._known is None:
@@ -71,7 +71,7 @@ class SecretLogin:
             known = {name: known[name] for name in ("user", "password")}
         return {**parameters, **known}
 
-    async def renewed(self) -> bool:
+    async def renew(self) -> bool:
         """As `Login.renewed`: whether the secret is another now."""
         before = self._known
         async with self._reading:
@@ -81,7 +81,7 @@ class SecretLogin:
 
     async def _look(self) -> None:
         self._read_at = time.monotonic()
-        self._known = _parsed(await asyncio.to_thread(_told, self._read))
+        self._known = _parse(await asyncio.to_thread(_ask, self._read))
 
 
 class IamLogin:
@@ -94,13 +94,13 @@ class IamLogin:
     def __init__(self, sign: Callable[[str, int, str], str]) -> None:
         self._sign = sign
 
-    async def merged(self, parameters: dict[str, str]) -> dict[str, str]:
+    async def merge(self, parameters: dict[str, str]) -> dict[str, str]:
         """As `Login.merged`."""
         where = parameters["host"], int(parameters.get("port") or _PORT), parameters["user"]
-        token = await asyncio.to_thread(_told, lambda: self._sign(*where))
+        token = await asyncio.to_thread(_ask, lambda: self._sign(*where))
         return {**parameters, "password": token}
 
-    async def renewed(self) -> bool:
+    async def renew(self) -> bool:
         """As `Login.renewed`: the refused token was new."""
         return False
 
@@ -134,19 +134,19 @@ def _client(settings: DatabaseSettings, service: str) -> Any:
 
     session = boto3.Session(
         aws_access_key_id=settings.aws_access_key_id,
-        aws_secret_access_key=_revealed(settings.aws_secret_access_key),
-        aws_session_token=_revealed(settings.aws_session_token),
+        aws_secret_access_key=_reveal(settings.aws_secret_access_key),
+        aws_session_token=_reveal(settings.aws_session_token),
         region_name=settings.aws_region,
     )
     config = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
     return session.client(service, config=config)  # type: ignore[call-overload]
 
 
-def _revealed(secret: SecretStr | None) -> str | None:
+def _reveal(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
-def _told(ask: Callable[[], str]) -> str:
+def _ask(ask: Callable[[], str]) -> str:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 # as boto3
 
     try:
@@ -159,7 +159,7 @@ def _told(ask: Callable[[], str]) -> str:
         raise OperationalError(f"the database's login cannot be had from AWS: {name}") from None
 
 
-def _parsed(secret: str) -> dict[str, str]:
+def _parse(secret: str) -> dict[str, str]:
     try:
         said = json.loads(secret)
         known = {"user": said["username"], "password": said["password"]}
