@@ -24,7 +24,7 @@ from kms_service.service.audit.log import Event
 from kms_service.settings import Settings
 from kms_service.store.postgres.database import Database, open_database
 from kms_service.telemetry import logs
-from wiring import running_services, with_role
+from wiring import TESTER, running_services, with_role
 
 ALL = tuple(Scope)
 _numbers = count(1)
@@ -36,6 +36,7 @@ def make_token(services: Services, *scopes: Scope) -> str:
     name = f"caller-{next(_numbers)}"
     made = complete(
         services.tokens.create(
+            TESTER,
             name,
             scopes,
             expires_in=None,
@@ -79,7 +80,7 @@ class Service:
 
     def unseal(self) -> None:
         """Unseal as an operator does, and have the service look at once."""
-        complete(self.operator.seal.unseal())
+        complete(self.operator.seal.unseal(TESTER))
         complete(self.services.shared_state.poll())
 
 
@@ -105,7 +106,7 @@ def serving(
         app = create_app(serving, owns_process=False)
         if token is None:
             complete(
-                serving.audit.record(Event("test.begin"))
+                serving.audit.record(TESTER, Event("test.begin"))
             )  # opens its chain, which costs an Encrypt of its own
         services = replace(
             serving,

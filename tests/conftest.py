@@ -23,8 +23,6 @@ import scratch
 import speed
 from kms_endpoint import KmsEndpoint
 from kms_service import context
-from kms_service.access import limits
-from kms_service.access.scopes import Caller
 from kms_service.bootstrap import Services
 from kms_service.local.postgres import PostgresServer, postgres
 from kms_service.settings import Settings
@@ -94,13 +92,8 @@ def _no_ambient_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 @pytest.fixture(autouse=True)
 def _outside_a_request() -> None:
-    """Start every test as no one's request: a command run in this process sets these and resets none.
-
-    Nothing is released to nobody, so whoever calls a use case itself is a caller without bounds.
-    """
+    """Start every test as no one's request: a command run in this process sets the id and resets none."""
     context.request_id.set(None)
-    context.actor.set(None)
-    limits.caller.set(Caller("test", frozenset(), None, None, None))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -42,7 +42,7 @@ from kms_service.bootstrap import Services
 from kms_service.local.postgres import postgres
 from kms_service.store.postgres.migrations import migrate
 from kms_service.telemetry import logs
-from wiring import running_services, settings_for
+from wiring import TESTER, running_services, settings_for
 
 PREFIX = "Empressa-wallet-key"
 FAULTY, OTHER = f"alias/{PREFIX}-1", f"alias/{PREFIX}-2"
@@ -141,6 +141,7 @@ class _Meeting:
         self._services, self._endpoint = services, endpoint
         made = complete(
             services.tokens.create(
+                TESTER,
                 f"fault-{next(_numbers)}-{time.time_ns()}",
                 list(Scope),
                 expires_in=None,

@@ -12,6 +12,7 @@ from kms_service.kms.keys.pool import KeyMode
 from kms_service.service.rewrap.jobs import RewrapRequest
 from kms_service.store.rewrap.jobs import RewrapJob, RewrapStatus
 from waiting import wait_until
+from wiring import TESTER
 
 PREFIX = "Empressa-wallet-key"
 SOURCE = f"{PREFIX}-1"
@@ -43,7 +44,7 @@ class Fleet:
         others = [key.alias for key in self.services.pool.keys if key.name != SOURCE]
         self.services.pool.set_draining(frozenset(others))
         for name in names:
-            self.addresses[name] = complete(self.services.wallets.create_wallet(name)).wallet_address
+            self.addresses[name] = complete(self.services.wallets.create_wallet(TESTER, name)).wallet_address
         complete(self.services.shared_state.poll())
 
     def start(self, **changes: object) -> RewrapJob:
@@ -55,7 +56,7 @@ class Fleet:
             "dry_run": False,
             "rate_per_second": 10_000.0,
         }
-        return complete(self.services.rewrap_jobs.start(RewrapRequest(**(asked | changes))))  # type: ignore[arg-type]
+        return complete(self.services.rewrap_jobs.start(TESTER, RewrapRequest(**(asked | changes))))  # type: ignore[arg-type]
 
     def job(self, rotation: RewrapJob) -> RewrapJob:
         """The job as it is now."""
@@ -73,7 +74,7 @@ class Fleet:
 
     def drain_source(self) -> None:
         """Keep new wallets away from the source key."""
-        complete(self.services.pool_service.set_mode(SOURCE, KeyMode.DRAINING))
+        complete(self.services.pool_service.set_mode(TESTER, SOURCE, KeyMode.DRAINING))
 
     def by_key(self) -> dict[str, int]:
         """Wallets under each key ARN."""
@@ -89,7 +90,10 @@ class Fleet:
     def all_open(self) -> None:
         """Every wallet opens to the address it was made with."""
         for name, address in self.addresses.items():
-            assert complete(self.services.wallets.get_private_key_for_user(name)).wallet_address == address
+            assert (
+                complete(self.services.wallets.get_private_key_for_user(TESTER, name)).wallet_address
+                == address
+            )
 
     def query(self, statement: str, *parameters: object) -> list[tuple]:  # type: ignore[type-arg]
         """Rows, past the service."""

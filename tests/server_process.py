@@ -22,7 +22,7 @@ from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.settings import Settings, load_settings
-from wiring import running_services
+from wiring import TESTER, running_services
 
 # Generous, for a machine that does much else: only a test that fails waits for so long.
 START_SECONDS = 150
@@ -69,6 +69,7 @@ def make_token(env: dict[str, str], name: str, *scopes: str) -> str:
     with running_services(load_settings(None, **fields)) as services:
         made = complete(
             services.tokens.create(
+                TESTER,
                 name,
                 [Scope(scope) for scope in scopes],
                 expires_in=None,
@@ -84,7 +85,7 @@ def set_policy(env: dict[str, str], name: str, document: bytes) -> None:
     """A policy for a process in this environment."""
     fields = {name.lower(): value for name, value in env.items() if name.lower() in Settings.model_fields}
     with running_services(load_settings(None, **fields)) as services:
-        complete(services.policies.set(name, document))
+        complete(services.policies.set(TESTER, name, document))
 
 
 def free_port() -> int:

@@ -13,11 +13,15 @@ from pydantic import SecretStr
 
 from event_loop import complete
 from kms_endpoint import KmsEndpoint
+from kms_service.access.scopes import Caller
 from kms_service.bootstrap import Services, build
 from kms_service.settings import Settings
 
 ROLES = Path(__file__).parents[1] / "deploy/postgres/roles.sql"
 _LOGIN_PASSWORD = "only-on-loopback"
+
+TESTER = Caller.without_bounds("test")
+"""Who asks where a test calls a use case itself."""
 
 FreshDatabase = Callable[[], AbstractContextManager[str]]
 """A context that gives the URL of a new, migrated database and drops it at the end."""

@@ -1,8 +1,9 @@
-"""The work under way: the request it belongs to, who acts, and by when it must end.
+"""The work under way: the request it belongs to, and by when it must end.
 
 It travels in context variables, so that adapters, log lines and audit rows find it without a parameter
-through every layer. Every wait for KMS and the database has to fit under the one deadline of its request.
-Work that serves no request (start, background, commands) runs without one.
+through every layer; who acts is a parameter of every use case. Every wait for KMS and the database has to
+fit under the one deadline of its request. Work that serves no request (start, background, commands) runs
+without one.
 """
 
 import time
@@ -11,7 +12,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-actor: ContextVar[str | None] = ContextVar("actor", default=None)
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 

@@ -27,6 +27,7 @@ from kms_service.service.audit.requests import LISTED, listed_requests
 from kms_service.settings import Settings
 from kms_service.store.adoption.source import source_table
 from waiting import wait_until
+from wiring import TESTER
 
 FIRST = ORIGINALS[0]
 NOBODY = "00000000-0000-0000-0000-000000000001"
@@ -38,7 +39,9 @@ def _facts(result: Result) -> dict[str, Any]:
 
 
 def _key(services: Services, user_id: str) -> str:
-    return "0x" + complete(services.wallets.get_private_key_for_user(user_id)).private_key.reveal().hex()
+    return (
+        "0x" + complete(services.wallets.get_private_key_for_user(TESTER, user_id)).private_key.reveal().hex()
+    )
 
 
 def _ours(services: Services, statement: str) -> list[tuple[Any, ...]]:
@@ -227,7 +230,7 @@ def _phrase_of(row: dict[str, Any]) -> bytes:
 def test_a_user_or_a_wallet_that_is_here_otherwise_is_named(
     adopt: Adopt, ported: Ported, services: Services
 ) -> None:
-    complete(services.wallets.create_wallet(FIRST["userId"]))
+    complete(services.wallets.create_wallet(TESTER, FIRST["userId"]))
     second = ORIGINALS[1]
     assert adopt("--no-dry-run").exit_code == 1
     ported.change(
@@ -290,7 +293,13 @@ def test_runs_side_by_side_adopt_each_wallet_once(
             ) as adopter,
         ):
             run = await adopter.run(
-                source, after=None, at_once=4, rate_per_second=None, dry_run=False, report=lambda *_: None
+                TESTER,
+                source,
+                after=None,
+                at_once=4,
+                rate_per_second=None,
+                dry_run=False,
+                report=lambda *_: None,
             )
         assert run.done
         return dict(run.counts)

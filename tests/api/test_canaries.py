@@ -7,6 +7,7 @@ from event_loop import complete
 from kms_service.access.scopes import Scope
 from kms_service.errors import WalletNotFound
 from kms_service.service.wallets import guard
+from wiring import TESTER
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def _count(service: Service) -> float:
 
 def test_only_a_pool_admin_learns_from_the_log_which_they_are(own_service: Service) -> None:
     own_service.create("canary")
-    complete(own_service.services.canaries.add("canary"))
+    complete(own_service.services.canaries.add(TESTER, "canary"))
     reader = make_token(own_service.services, Scope.AUDIT_READ)
     both = make_token(own_service.services, Scope.AUDIT_READ, Scope.POOL_ADMIN)
     shown: dict[str, set[str]] = {}
@@ -46,7 +47,7 @@ def test_whoever_opens_one_notices_nothing_and_the_alarm_is_raised(
 ) -> None:
     for user in ("alice", "canary"):
         own_service.create(user)
-    complete(own_service.services.canaries.add("canary"))
+    complete(own_service.services.canaries.add(TESTER, "canary"))
     complete(own_service.services.shared_state.poll())  # the operator is another process
     before = _count(own_service)
     plain = own_service.call("GET", "/wallets/alice/private-key")
@@ -57,6 +58,7 @@ def test_whoever_opens_one_notices_nothing_and_the_alarm_is_raised(
     assert opened.json().keys() == plain.json().keys()
     assert {*opened.headers} == {*plain.headers}
 
+    assert all(str(fields.pop("actor")).startswith("caller-") for _, fields in alarms)
     assert alarms == [
         ("canary_opened", {"action": action, "userId": "canary"})
         for action in ("private_key.read", "sign.message")
@@ -76,15 +78,15 @@ def test_a_wallet_can_stop_being_one(
     own_service: Service, alarms: list[tuple[str, dict[str, object]]]
 ) -> None:
     own_service.create("alice")
-    complete(own_service.services.canaries.add("alice"))
+    complete(own_service.services.canaries.add(TESTER, "alice"))
     assert [each.user_id for each in complete(own_service.services.canaries.list_all())] == ["alice"]
-    complete(own_service.services.canaries.remove("alice"))
+    complete(own_service.services.canaries.remove(TESTER, "alice"))
     assert own_service.call("GET", "/wallets/alice/private-key").status_code == 200
     assert alarms == []
     with pytest.raises(WalletNotFound):
-        complete(own_service.services.canaries.remove("alice"))
+        complete(own_service.services.canaries.remove(TESTER, "alice"))
 
 
 def test_a_user_without_a_wallet_is_no_canary(own_service: Service) -> None:
     with pytest.raises(WalletNotFound):
-        complete(own_service.services.canaries.add("nobody"))
+        complete(own_service.services.canaries.add(TESTER, "nobody"))

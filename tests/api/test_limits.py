@@ -14,6 +14,7 @@ from kms_endpoint import Error
 from kms_service.access.limits import LimitedUse
 from kms_service.store.access import uses as token_uses
 from kms_service.store.access.uses import SECONDS, TokenUseStore
+from wiring import TESTER
 
 _numbers = count(1)
 
@@ -21,6 +22,7 @@ _numbers = count(1)
 def _limited(service: Service, *, reads: int | None = None, signatures: int | None = None) -> str:
     made = complete(
         service.services.tokens.create(
+            TESTER,
             f"limited-{next(_numbers)}",
             ALL,
             expires_in=None,
@@ -118,6 +120,7 @@ def test_a_minute_slides(own_service: Service, database_url: str) -> None:
     """Seconds pass here by moving the counters into the past."""
     name = complete(
         own_service.services.tokens.create(
+            TESTER,
             "limited",
             ALL,
             expires_in=None,

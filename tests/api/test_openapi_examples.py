@@ -17,7 +17,7 @@ from calling import Service, serving
 from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.api.openapi.examples import ADDRESS, EXAMPLES, PRIVATE_KEY
-from wiring import FreshDatabase, settings_for
+from wiring import TESTER, FreshDatabase, settings_for
 
 # What has to go before something else; the rest may come in any order.
 FIRST = ("createWallet", "startRotation", "listRotations", "getRotation", "listFailures")
@@ -39,7 +39,7 @@ def service(fresh_database: FreshDatabase) -> Iterator[Service]:
             endpoint,
         ) as service:
             document = json.dumps(EXAMPLES["getPolicy"].answers[200]["document"])
-            complete(service.services.policies.set("checkout", document.encode()))
+            complete(service.services.policies.set(TESTER, "checkout", document.encode()))
             yield service
 
 

@@ -10,11 +10,13 @@ from calling import Service, serving
 from event_loop import complete
 from kms_service.access.scopes import Scope
 from kms_service.errors import TokenNotFound
+from wiring import TESTER
 
 
 def _token(service: Service, name: str, expires_in: timedelta | None = None) -> str:
     made = complete(
         service.services.tokens.create(
+            TESTER,
             name,
             [Scope.WALLETS_READ],
             expires_in=expires_in,
@@ -38,7 +40,9 @@ def _ends(service: Service, token: str) -> bool:
 
 def test_both_secrets_are_good_for_the_overlap(own_service: Service, database_url: str) -> None:
     old = _token(own_service, "app")
-    made = complete(own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None))
+    made = complete(
+        own_service.services.tokens.rotate(TESTER, "app", overlap=timedelta(hours=1), expires_in=None)
+    )
     assert made.secret != old
     assert (_status(own_service, old), _status(own_service, made.secret)) == (200, 200)
     with psycopg.connect(database_url) as connection:
@@ -51,7 +55,7 @@ def test_rotating_again_ends_the_oldest(own_service: Service) -> None:
     secrets = [_token(own_service, "app")]
     for _ in range(2):
         made = complete(
-            own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None)
+            own_service.services.tokens.rotate(TESTER, "app", overlap=timedelta(hours=1), expires_in=None)
         )
         secrets.append(made.secret)
     assert [_status(own_service, secret) for secret in secrets] == [401, 200, 200]
@@ -60,7 +64,9 @@ def test_rotating_again_ends_the_oldest(own_service: Service) -> None:
 def test_rotation_never_lengthens_the_life_of_the_old_secret(own_service: Service) -> None:
     old = _token(own_service, "app", expires_in=timedelta(minutes=5))
     made = complete(
-        own_service.services.tokens.rotate("app", overlap=timedelta(days=7), expires_in=timedelta(days=90))
+        own_service.services.tokens.rotate(
+            TESTER, "app", overlap=timedelta(days=7), expires_in=timedelta(days=90)
+        )
     )
     assert made.row.previous_expires_at is not None
     assert made.row.expires_at is not None
@@ -72,9 +78,9 @@ def test_rotation_never_lengthens_the_life_of_the_old_secret(own_service: Servic
 def test_revoking_ends_both_secrets(own_service: Service) -> None:
     old = _token(own_service, "app")
     new = complete(
-        own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None)
+        own_service.services.tokens.rotate(TESTER, "app", overlap=timedelta(hours=1), expires_in=None)
     ).secret
-    complete(own_service.services.tokens.revoke("app"))
+    complete(own_service.services.tokens.revoke(TESTER, "app"))
     assert _ends(own_service, old)
     assert _ends(own_service, new)
 
@@ -87,7 +93,9 @@ def test_only_a_valid_token_is_rotated(own_service: Service, database_url: str, 
             column = b"revoked_at" if end == "revoked" else b"expires_at"
             connection.execute(b"UPDATE tokens SET " + column + b" = now() WHERE name = 'app'")
     with pytest.raises(TokenNotFound):
-        complete(own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None))
+        complete(
+            own_service.services.tokens.rotate(TESTER, "app", overlap=timedelta(hours=1), expires_in=None)
+        )
 
 
 def test_expiry_and_revocation_act_on_every_replica_within_seconds(
@@ -99,7 +107,7 @@ def test_expiry_and_revocation_act_on_every_replica_within_seconds(
 
     ends: dict[str, Callable[[], object]] = {
         "expiring": expire,
-        "revoked": lambda: complete(own_service.services.tokens.revoke("revoked")),
+        "revoked": lambda: complete(own_service.services.tokens.revoke(TESTER, "revoked")),
     }
     with serving(own_service.services.settings, own_service.kms) as other:
         for name, act in ends.items():
@@ -123,7 +131,7 @@ def test_last_use_is_noted(own_service: Service) -> None:
 
 def test_changes_are_on_record(own_service: Service) -> None:
     _token(own_service, "app")
-    complete(own_service.services.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None))
-    complete(own_service.services.tokens.revoke("app"))
+    complete(own_service.services.tokens.rotate(TESTER, "app", overlap=timedelta(hours=1), expires_in=None))
+    complete(own_service.services.tokens.revoke(TESTER, "app"))
     events = own_service.call("GET", "/audit/events", params={"limit": 3}).json()["events"]
     assert [event["action"] for event in events] == ["token.revoke", "token.rotate", "token.create"]

@@ -16,7 +16,7 @@ from kms_service.service.audit.log import Event
 from kms_service.service.audit.verify import AuditReport
 from kms_service.service.audit.walk import PAGE_ROWS, Tampering
 from kms_service.settings import Settings
-from wiring import FreshDatabase, running_services
+from wiring import TESTER, FreshDatabase, running_services
 
 ROWS = 8
 Owner = psycopg.Connection[Any]
@@ -59,7 +59,7 @@ def log(settings: Settings) -> None:
         for number in range(ROWS - 2):
             complete(
                 services.audit.record(
-                    Event("test.event", user_id=f"user-{number}", detail="what was written")
+                    TESTER, Event("test.event", user_id=f"user-{number}", detail="what was written")
                 )
             )
 
@@ -159,7 +159,7 @@ def test_a_row_cannot_move_to_another_chain(
 ) -> None:
     for _ in range(2):
         with running_services(settings) as another:
-            complete(another.audit.record(Event("test.event")))
+            complete(another.audit.record(TESTER, Event("test.event")))
     with owning(database_url) as owner:
         chains = [row[0] for row in owner.execute("SELECT chain_id FROM audit_chains ORDER BY number")]
         owner.execute("DELETE FROM audit_events WHERE chain_id = %s AND seq = 2", (chains[1],))
@@ -173,7 +173,7 @@ def test_a_chain_that_vanished_whole_is_named(
 ) -> None:
     for _ in range(3):
         with running_services(settings) as another:
-            complete(another.audit.record(Event("test.event")))
+            complete(another.audit.record(TESTER, Event("test.event")))
     with owning(database_url) as owner:
         owner.execute(
             "DELETE FROM audit_events USING audit_chains c WHERE c.chain_id = audit_events.chain_id "
@@ -231,6 +231,7 @@ def test_an_empty_log_beside_tokens_is_named(services: Services, database_url: s
     assert _verify(services).intact
     complete(
         services.tokens.create(
+            TESTER,
             "caller",
             [],
             expires_in=None,
@@ -307,7 +308,7 @@ def test_a_row_that_pretends_to_be_old_does_not_hide_from_since(
 
 def test_a_chain_longer_than_a_page(services: Services, database_url: str) -> None:
     for _ in range(PAGE_ROWS + 5):
-        complete(services.audit.record(Event("test.event")))
+        complete(services.audit.record(TESTER, Event("test.event")))
     assert _verify(services).intact
     with owning(database_url) as owner:
         owner.execute("DELETE FROM audit_events WHERE seq = %s", (PAGE_ROWS,))
@@ -330,13 +331,13 @@ def test_kms_out_of_reach_is_no_verdict(services: Services, kms_endpoint: KmsEnd
 def test_a_chain_whose_outcome_is_unknown_ends_and_is_no_tampering(
     services: Services, database_url: str
 ) -> None:
-    complete(services.audit.record(Event("test.event")))
+    complete(services.audit.record(TESTER, Event("test.event")))
     with owning(database_url) as owner:
         owner.execute("ALTER TABLE audit_events RENAME TO elsewhere")
         with pytest.raises(AuditUnavailable):
-            complete(services.audit.record(Event("test.event")))
+            complete(services.audit.record(TESTER, Event("test.event")))
         owner.execute("ALTER TABLE elsewhere RENAME TO audit_events")
-    complete(services.audit.record(Event("test.event")))
+    complete(services.audit.record(TESTER, Event("test.event")))
     report = _verify(services)
     assert (report.intact, report.chains, report.unclosed) == (True, 2, 2)
 

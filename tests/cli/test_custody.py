@@ -14,12 +14,13 @@ from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.bootstrap import Services
 from kms_service.errors import KmsKeyUnusable
+from wiring import TESTER
 
 
 @pytest.fixture
 def wallets(services: Services) -> None:
     for user in ("alice", "bob"):
-        complete(services.wallets.create_wallet(user))
+        complete(services.wallets.create_wallet(TESTER, user))
 
 
 def _objects(done: Done) -> list[dict[str, Any]]:
@@ -157,11 +158,13 @@ def test_list_by_filter_newest_first(run: Run) -> None:
 
 
 def test_list_by_outcome_and_key(run: Run, services: Services, kms_endpoint: KmsEndpoint) -> None:
-    wallets = {user: complete(services.wallets.ensure_wallet(user)).wallet for user in ("alice", "bob")}
+    wallets = {
+        user: complete(services.wallets.ensure_wallet(TESTER, user)).wallet for user in ("alice", "bob")
+    }
     key = next(key for key in services.pool.keys if key.key_arn == wallets["alice"].kms_key_id)
     kms_endpoint.key(key.alias).state = "Disabled"
     with pytest.raises(KmsKeyUnusable):
-        complete(services.wallets.get_private_key_for_user("alice"))
+        complete(services.wallets.get_private_key_for_user(TESTER, "alice"))
     refused = run("audit", "list", "--outcome", "kms_key_unusable", "--limit", "1", "--json").facts
     assert (refused["userId"], refused["kmsKeyId"]) == ("alice", key.key_arn)
     by_alias = run("audit", "list", "--key", key.name).out
@@ -176,7 +179,7 @@ def test_list_by_outcome_and_key(run: Run, services: Services, kms_endpoint: Kms
 def test_wallets_are_listed_by_key_with_the_key_of_row_macs_alone(
     run: Run, services: Services, kms_endpoint: KmsEndpoint
 ) -> None:
-    made = [complete(services.wallets.ensure_wallet(f"user-{number}")).wallet for number in range(12)]
+    made = [complete(services.wallets.ensure_wallet(TESTER, f"user-{number}")).wallet for number in range(12)]
     key = made[0].kms_key_id
     before = len(kms_endpoint.received())
     listed = _objects(run("wallet", "list", "--key", key, "--json"))
@@ -188,7 +191,7 @@ def test_wallets_are_listed_by_key_with_the_key_of_row_macs_alone(
 
 def test_wallets_are_listed_in_pieces(run: Run, services: Services) -> None:
     for number in range(4):
-        complete(services.wallets.ensure_wallet(f"user-{number}"))
+        complete(services.wallets.ensure_wallet(TESTER, f"user-{number}"))
     first = run("wallet", "list", "--limit", "3", "--json")
     assert [wallet["userId"] for wallet in _objects(first)] == ["user-0", "user-1", "user-2"]
     assert "--after 'user-2'" in first.err

@@ -6,6 +6,7 @@ from commands import Run
 from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
+from wiring import TESTER
 
 FIRST = "Empressa-wallet-key-1"
 
@@ -15,7 +16,7 @@ def wallets(services: Services) -> list[str]:
     """Users with a wallet."""
     users = [f"user-{number}" for number in range(12)]
     for user in users:
-        complete(services.wallets.ensure_wallet(user))
+        complete(services.wallets.ensure_wallet(TESTER, user))
     return users
 
 

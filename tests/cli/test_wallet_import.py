@@ -14,6 +14,7 @@ from kms_service.bootstrap import Services
 from kms_service.cli.root import root
 from kms_service.errors import WalletNotFound
 from kms_service.settings import Settings
+from wiring import TESTER
 
 Command = Callable[..., Result]
 PHRASE = "test test test test test test test test test test test junk"
@@ -41,7 +42,9 @@ def test_a_wallet_is_taken_in(command: Command, services: Services, typed: str) 
     result = command("import", "alice", "--json", typed=typed)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout.splitlines()[-1])["walletAddress"] == ADDRESS
-    assert complete(services.wallets.get_private_key_for_user("alice")).private_key.reveal().hex() == KEY
+    assert (
+        complete(services.wallets.get_private_key_for_user(TESTER, "alice")).private_key.reveal().hex() == KEY
+    )
     assert KEY not in result.output.lower()
     assert "junk" not in result.output.lower()
 
@@ -92,7 +95,7 @@ def test_a_user_id_that_none_may_have_is_refused(command: Command, user: str) ->
 @pytest.mark.invariant(13)
 def test_a_list_tells_no_address_of_a_row_that_somebody_changed(command: Command, services: Services) -> None:
     for user in ("alice", "bob", "carol"):
-        complete(services.wallets.create_wallet(user))
+        complete(services.wallets.create_wallet(TESTER, user))
     planted = "0x" + "ab" * 20
     with psycopg.connect(services.settings.database_url.get_secret_value()) as connection:
         connection.execute("UPDATE wallets SET wallet_address = %s WHERE user_id = 'bob'", (planted,))

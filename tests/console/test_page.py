@@ -13,12 +13,12 @@ from httpx import Response
 from calling import Service, make_token
 from event_loop import complete, entered
 from kms_endpoint import Reset
-from kms_service import context
-from kms_service.access.scopes import Scope
+from kms_service.access.scopes import Caller, Scope
 from kms_service.local.postgres import PostgresServer
 from kms_service.service.access.authenticate import REMEMBERED_SECONDS
 from kms_service.service.audit.log import Event
 from kms_service.service.rewrap.jobs import RewrapRequest
+from wiring import TESTER
 
 HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(2)>"
 
@@ -118,9 +118,9 @@ def test_no_user_address_token_or_secret_is_on_it(console: Service, look: Look, 
 
 
 def test_what_was_not_ok_does_not_scroll_away(console: Service, look: Look) -> None:
-    complete(console.services.audit.record(Event("private_key.read", outcome="integrity_failure")))
+    complete(console.services.audit.record(TESTER, Event("private_key.read", outcome="integrity_failure")))
     for _ in range(20):
-        complete(console.services.audit.record(Event("wallet.create")))
+        complete(console.services.audit.record(TESTER, Event("wallet.create")))
     text = look.text()
     assert text.count("wallet.create ok") == 6
     assert "private_key.read integrity_failure" in text
@@ -134,9 +134,8 @@ def _sealed(console: Service, reason: str) -> Iterator[None]:
 
 
 def test_callers_words_are_escaped(console: Service, look: Look) -> None:
-    actor = context.actor.set(f"{HOSTILE[:60]}")
-    complete(console.services.audit.record(Event("<i>strange</i>", outcome="<b>odd</b>")))
-    context.actor.reset(actor)
+    stranger = Caller.without_bounds(HOSTILE[:60])
+    complete(console.services.audit.record(stranger, Event("<i>strange</i>", outcome="<b>odd</b>")))
     with _sealed(console, HOSTILE):
         text = look.answer().text
     assert "&lt;script&gt;alert(" in text
@@ -177,7 +176,7 @@ def test_broken_and_draining_keys_stand_out(console: Service, look: Look) -> Non
 def test_a_rotation_shows_how_far_it_is(console: Service, look: Look) -> None:
     assert "None yet." in look.text()
     request = RewrapRequest(["Empressa-wallet-key-1"], None, None, dry_run=False, rate_per_second=10.0)
-    job = complete(console.services.rewrap_jobs.start(request))
+    job = complete(console.services.rewrap_jobs.start(TESTER, request))
     with entered(console.owner.connection()) as connection:
         complete(
             connection.exec_driver_sql(
@@ -191,7 +190,7 @@ def test_a_rotation_shows_how_far_it_is(console: Service, look: Look) -> None:
         assert "10 failed · from Empressa-wallet-key-1" in text
         assert "The rotation could not move 10 wallets." in text
     finally:
-        complete(console.services.rewrap_jobs.cancel(job.rotation_id))
+        complete(console.services.rewrap_jobs.cancel(TESTER, job.rotation_id))
     assert re.search(r"cancelled 240 wallets moved, ended \d s ago", look.text())
 
 

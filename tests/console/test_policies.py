@@ -6,6 +6,7 @@ from calling import ALL, Service, make_token
 from event_loop import complete
 from kms_service.access.scopes import Scope
 from policies.asking import MERCHANT, SHIPPED, STRANGER, ask, transaction
+from wiring import TESTER
 
 
 def _text(console: Service, token: str) -> str:
@@ -21,9 +22,10 @@ def test_the_page_shows_policies_windows_and_refusals(console: Service) -> None:
     empty = _text(console, looker)
     assert "There is no policy yet" in empty
     assert "None yet." in empty
-    complete(console.services.policies.set("checkout", (SHIPPED / "checkout.json").read_bytes()))
+    complete(console.services.policies.set(TESTER, "checkout", (SHIPPED / "checkout.json").read_bytes()))
     made = complete(
         console.services.tokens.create(
+            TESTER,
             "till",
             ALL,
             expires_in=None,

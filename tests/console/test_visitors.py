@@ -14,6 +14,7 @@ from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
 from kms_service.api.console.visitors import KNOWN_VISITORS, Visitors
 from kms_service.bootstrap import Services
+from wiring import TESTER
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,7 @@ def test_signing_out_ends_it(console: Service, token: str) -> None:
 def test_a_revoked_token_opens_nothing_within_seconds(console: Service) -> None:
     made = complete(
         console.services.tokens.create(
+            TESTER,
             "leaving",
             [Scope.POOL_READ],
             expires_in=None,
@@ -141,7 +143,7 @@ def test_a_revoked_token_opens_nothing_within_seconds(console: Service) -> None:
         )
     )
     assert _with_cookie(console, made.secret).status_code == 200
-    complete(console.services.tokens.revoke("leaving"))
+    complete(console.services.tokens.revoke(TESTER, "leaving"))
     console.clock.pass_by(2)
     answer = _with_cookie(console, made.secret)
     assert (answer.status_code, _cookie(answer)["max-age"]) == (401, "0")

@@ -18,7 +18,7 @@ from event_loop import complete
 from kms_service.local.iam import allows
 from kms_service.settings import Settings
 from server_process import START_SECONDS, free_port
-from wiring import running_services
+from wiring import TESTER, running_services
 from workloads import OBJECTS
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "cloudformation"
@@ -209,9 +209,9 @@ def test_the_service_runs_on_the_keys_of_the_stack(aws: str, database_url: str) 
         database_url=database_url,
     )
     with running_services(settings) as services:
-        wallet = complete(services.wallets.create_wallet("user"))
+        wallet = complete(services.wallets.create_wallet(TESTER, "user"))
         assert (
-            complete(services.wallets.get_private_key_for_user("user")).wallet_address
+            complete(services.wallets.get_private_key_for_user(TESTER, "user")).wallet_address
             == wallet.wallet_address
         )
         assert services.pool.reasons == {}

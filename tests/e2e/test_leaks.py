@@ -48,6 +48,7 @@ from kms_service.settings import Settings
 from kms_service.telemetry.logs import LogFormat
 from server_process import environment, make_token, serve, set_policy
 from vectors import decoder
+from wiring import TESTER
 
 REJECTED = "rejected-9f2c4e"
 IMPORT = b"kms-service/wallet-import/v1"
@@ -331,7 +332,7 @@ def test_no_command_tells_a_secret(
     with psycopg.connect(database_url) as owner:
         owner.execute(PORTED)
     for user in ("plain", *(f"user-{number}" for number in range(8))):
-        complete(services.wallets.create_wallet(user))
+        complete(services.wallets.create_wallet(TESTER, user))
     _tamper(database_url)
     run = runner(settings, monkeypatch, capsys)
     commands = dict(_commands(root))

@@ -28,7 +28,7 @@ from kms_service.store.heads.place import (
 )
 from kms_service.telemetry import metrics
 from server_process import environment, free_port, serve
-from wiring import running_services, settings_for
+from wiring import TESTER, running_services, settings_for
 
 ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 BUCKET = "evidence-heads"
@@ -179,7 +179,7 @@ def test_an_end_that_was_cut_off_is_named_without_being_told_where_heads_are(
 ) -> None:
     with running_services(settings) as services:
         for number in range(5):
-            complete(services.audit.record(Event("test.event", user_id=f"user-{number}")))
+            complete(services.audit.record(TESTER, Event("test.event", user_id=f"user-{number}")))
     assert run("audit", "verify").code == 0
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute("ALTER TABLE audit_events DISABLE TRIGGER USER")
@@ -219,8 +219,8 @@ def test_a_place_that_is_away_stops_no_release_and_is_counted(
 ) -> None:
     heads_folder.write_text("a file where the folder should be")
     failures = metrics.audit_heads_failures._value.get()
-    complete(services.wallets.ensure_wallet("user-1"))
-    assert complete(services.wallets.get_private_key_for_user("user-1")).wallet_address
+    complete(services.wallets.ensure_wallet(TESTER, "user-1"))
+    assert complete(services.wallets.get_private_key_for_user(TESTER, "user-1")).wallet_address
     complete(services.audit.tell_heads())
     assert metrics.audit_heads_failures._value.get() == failures + 1
     assert run("audit", "verify").code == 75, "nobody can say whether an end was cut off"

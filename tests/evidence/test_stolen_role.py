@@ -22,7 +22,7 @@ from kms_service.local.cloudtrail import Identity, record_of, write_trail
 from kms_service.service.wallets import signatures
 from kms_service.settings import Settings
 from kms_service.store.wallets.find import WalletStore
-from wiring import with_role
+from wiring import TESTER, with_role
 
 SERVICE = Identity(ROLE, "i-0123", "test", "10.0.0.7", "aiohttp")
 THIEF = replace(SERVICE, session="i-0123", source_ip="198.51.100.7", user_agent="Boto3/1.40")
@@ -55,17 +55,17 @@ def trail(tmp_path: Path, kms_endpoint: KmsEndpoint) -> Trail:
 def day(services: Services, run: Run, kms_endpoint: KmsEndpoint) -> None:
     """Wallets made, read, signed with and refused, faults, a rotation, verifications, the doctor."""
     for user in USERS:
-        complete(services.wallets.ensure_wallet(user))
-        complete(services.wallets.get_private_key_for_user(user))
-        complete(services.signing.sign(user, lambda: signatures.of_message(b"hello")))
+        complete(services.wallets.ensure_wallet(TESTER, user))
+        complete(services.wallets.get_private_key_for_user(TESTER, user))
+        complete(services.signing.sign(TESTER, user, lambda: signatures.of_message(b"hello")))
     with kms_endpoint.on("Decrypt").times(1).answer(LostReply()):
-        complete(services.wallets.get_private_key_for_user(USERS[0]))
+        complete(services.wallets.get_private_key_for_user(TESTER, USERS[0]))
     with kms_endpoint.on("Decrypt").answer(Hang()), pytest.raises(KmsServiceError):
-        complete(services.wallets.get_private_key_for_user(USERS[1]))
+        complete(services.wallets.get_private_key_for_user(TESTER, USERS[1]))
     with kms_endpoint.on("Decrypt").answer(Error("DisabledException")), pytest.raises(KmsServiceError):
-        complete(services.wallets.get_private_key_for_user(USERS[2]))
-    complete(services.canaries.add(USERS[3]))
-    complete(services.wallets.get_private_key_for_user(USERS[3]))
+        complete(services.wallets.get_private_key_for_user(TESTER, USERS[2]))
+    complete(services.canaries.add(TESTER, USERS[3]))
+    complete(services.wallets.get_private_key_for_user(TESTER, USERS[3]))
     assert run("verify").code == 0
     assert run("audit", "verify", "--no-heads").code == 0
     run("pool", "doctor")

@@ -11,6 +11,7 @@ from kms_service.bootstrap import Services
 from kms_service.kms.keys.arn import is_key
 from kms_service.store.postgres.tables import row_mac_keys, wallets
 from vectors import decoder
+from wiring import TESTER
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 def test_a_stored_wallet_opens_without_the_service(
     services: Services, kms_endpoint: KmsEndpoint, kms_client: "KMSClient"
 ) -> None:
-    complete(services.wallets.create_wallet("alice"))
-    released = complete(services.wallets.get_private_key_for_user("alice"))
+    complete(services.wallets.create_wallet(TESTER, "alice"))
+    released = complete(services.wallets.get_private_key_for_user(TESTER, "alice"))
     with entered(services.database.connection()) as connection:
         row = complete(connection.execute(wallets.select())).one()
 
@@ -45,7 +46,7 @@ def test_a_stored_wallet_opens_without_the_service(
 def test_a_stored_wallets_mac_is_made_anew_without_the_service(
     services: Services, kms_client: "KMSClient"
 ) -> None:
-    complete(services.wallets.create_wallet("alice"))
+    complete(services.wallets.create_wallet(TESTER, "alice"))
     with entered(services.database.connection()) as connection:
         row = complete(connection.execute(wallets.select())).one()
         keys = complete(connection.execute(row_mac_keys.select().order_by(row_mac_keys.c.wrapping))).all()
@@ -67,7 +68,7 @@ def test_a_stored_wallets_mac_is_made_anew_without_the_service(
 
 def test_every_wallet_has_a_dek_and_a_phrase_of_its_own(services: Services) -> None:
     for number in range(5):
-        complete(services.wallets.create_wallet(f"user-{number}"))
+        complete(services.wallets.create_wallet(TESTER, f"user-{number}"))
     with entered(services.database.connection()) as connection:
         rows = complete(connection.execute(wallets.select())).all()
     for column in ("wallet_address", "encrypted_seed", "encrypted_dek"):
@@ -79,10 +80,10 @@ def test_every_wallet_has_a_dek_and_a_phrase_of_its_own(services: Services) -> N
 def test_a_wallet_keeps_its_key_when_every_alias_moves_to_another(
     services: Services, kms_endpoint: KmsEndpoint
 ) -> None:
-    complete(services.wallets.create_wallet("alice"))
+    complete(services.wallets.create_wallet(TESTER, "alice"))
     for key in services.pool.keys:
         kms_endpoint.store.set_alias(key.alias, kms_endpoint.store.create("another"))
-    assert complete(services.wallets.get_private_key_for_user("alice")).user_id == "alice"
+    assert complete(services.wallets.get_private_key_for_user(TESTER, "alice")).user_id == "alice"
     asked = [*kms_endpoint.received("Encrypt"), *kms_endpoint.received("Decrypt")]
     with entered(services.database.connection()) as connection:
         stored = complete(connection.execute(wallets.select())).one().kms_key_id

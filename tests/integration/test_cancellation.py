@@ -15,6 +15,7 @@ from kms_service.api.asgi.in_flight import InFlight
 from kms_service.bootstrap import Services
 from kms_service.service.switches.seal import SealService
 from kms_service.service.wallets import signatures
+from wiring import TESTER
 
 Work = Callable[[Services, str], Coroutine[Any, Any, object]]
 
@@ -47,15 +48,15 @@ class _CancelledAt:
 
 
 def _create(services: Services, user: str) -> Coroutine[Any, Any, object]:
-    return services.wallets.ensure_wallet(user)
+    return services.wallets.ensure_wallet(TESTER, user)
 
 
 def _read(services: Services, _user: str) -> Coroutine[Any, Any, object]:
-    return services.wallets.get_private_key_for_user("settled")
+    return services.wallets.get_private_key_for_user(TESTER, "settled")
 
 
 def _sign(services: Services, _user: str) -> Coroutine[Any, Any, object]:
-    return services.signing.sign("settled", lambda: signatures.of_message(b"hello"))
+    return services.signing.sign(TESTER, "settled", lambda: signatures.of_message(b"hello"))
 
 
 def _seal(services: Services, user: str) -> Coroutine[Any, Any, object]:
@@ -63,8 +64,8 @@ def _seal(services: Services, user: str) -> Coroutine[Any, Any, object]:
 
 
 async def _sealed_and_opened(seal: SealService, reason: str) -> None:
-    await seal.seal(reason)
-    await seal.unseal()
+    await seal.seal(TESTER, reason)
+    await seal.unseal(TESTER)
 
 
 def _move(services: Services, _user: str) -> Coroutine[Any, Any, object]:
@@ -74,8 +75,10 @@ def _move(services: Services, _user: str) -> Coroutine[Any, Any, object]:
 @pytest.mark.invariant(15)
 @pytest.mark.parametrize("work", [_create, _read, _sign, _seal, _move])
 def test_nothing_is_left_half_done(services: Services, database_url: str, work: Work) -> None:
-    complete(services.wallets.ensure_wallet("settled"))
-    complete(services.signing.sign("settled", lambda: signatures.of_message(b"first")))  # loads signing
+    complete(services.wallets.ensure_wallet(TESTER, "settled"))
+    complete(
+        services.signing.sign(TESTER, "settled", lambda: signatures.of_message(b"first"))
+    )  # loads signing
     step, cancelled = 0, True
     while cancelled:
         step += 1
@@ -86,9 +89,9 @@ def test_nothing_is_left_half_done(services: Services, database_url: str, work: 
         assert _places_taken(services) == 0, f"a place is still taken after a cancel at await {step}"
     assert step > 2
     _agrees(database_url)
-    complete(services.seal.unseal())
-    assert complete(services.wallets.ensure_wallet("afterwards")).created
-    read = complete(services.wallets.get_private_key_for_user("afterwards"))
+    complete(services.seal.unseal(TESTER))
+    assert complete(services.wallets.ensure_wallet(TESTER, "afterwards")).created
+    read = complete(services.wallets.get_private_key_for_user(TESTER, "afterwards"))
     assert read.wallet_address == complete(services.wallets.get_wallet("afterwards")).wallet_address
     assert complete(services.verifier.verify(None, {}, lambda _: None)).intact
 
@@ -129,7 +132,7 @@ def test_a_create_whose_caller_is_gone_is_finished_and_recorded(
     in_flight = InFlight(8, 10)
 
     async def leave_early() -> None:
-        caller = asyncio.create_task(in_flight.run(services.wallets.ensure_wallet, "left"))
+        caller = asyncio.create_task(in_flight.run(services.wallets.ensure_wallet, TESTER, "left"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         caller.cancel()
@@ -140,4 +143,4 @@ def test_a_create_whose_caller_is_gone_is_finished_and_recorded(
     complete(leave_early())
     assert kms_endpoint.count("Encrypt") >= 1
     _agrees(database_url)
-    assert not complete(services.wallets.ensure_wallet("left")).created
+    assert not complete(services.wallets.ensure_wallet(TESTER, "left")).created

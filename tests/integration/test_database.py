@@ -20,7 +20,7 @@ from kms_service.settings import Settings
 from kms_service.store.postgres.database import Database, open_database
 from kms_service.store.postgres.prepared import PreparedStatement
 from kms_service.telemetry import metrics
-from wiring import running_services
+from wiring import TESTER, running_services
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def _asking(work: Coroutine[Any, Any, object]) -> Iterator[None]:
 
 @pytest.mark.invariant(2)
 def test_no_connection_is_held_while_kms_hangs(services: Services, kms_endpoint: KmsEndpoint) -> None:
-    complete(services.wallets.create_wallet("alice"))
+    complete(services.wallets.create_wallet(TESTER, "alice"))
     for operation, work, user in (
         ("Encrypt", services.wallets.create_wallet, "bob"),
         ("Decrypt", services.wallets.get_private_key_for_user, "alice"),
     ):
         before = kms_endpoint.count(operation)
         rule = kms_endpoint.on(operation).answer(Hang())
-        with _asking(work(user)):
+        with _asking(work(TESTER, user)):
             kms_endpoint.wait_for(before + 1, operation)
             assert _in_use(services) == 0
             rule.remove()
@@ -63,7 +63,7 @@ def test_no_connection_is_held_while_kms_hangs(services: Services, kms_endpoint:
 def test_one_connection_serves_others_while_kms_hangs(settings: Settings, kms_endpoint: KmsEndpoint) -> None:
     """Every statement of a create and of a read fits into a single connection, one after the other."""
     with running_services(settings) as services:
-        complete(services.wallets.create_wallet("alice"))
+        complete(services.wallets.create_wallet(TESTER, "alice"))
         pool = services.database.engine.pool
         assert isinstance(pool, QueuePool)
         complete(services.database.engine.dispose())
@@ -71,10 +71,10 @@ def test_one_connection_serves_others_while_kms_hangs(settings: Settings, kms_en
         services.database.engine, wide = narrow.engine, services.database.engine
         before = kms_endpoint.count("Decrypt")
         rule = kms_endpoint.on("Decrypt").answer(Hang())
-        with _asking(services.wallets.get_private_key_for_user("alice")):
+        with _asking(services.wallets.get_private_key_for_user(TESTER, "alice")):
             kms_endpoint.wait_for(before + 1, "Decrypt")
             assert complete(services.wallets.get_wallet("alice")).user_id == "alice"
-            assert complete(services.wallets.create_wallet("bob")).user_id == "bob"
+            assert complete(services.wallets.create_wallet(TESTER, "bob")).user_id == "bob"
             rule.remove()
         complete(wide.dispose())
         complete(narrow.close())

@@ -17,6 +17,7 @@ from calling import ALL
 from kms_service.api.app import create_app
 from kms_service.bootstrap import build
 from kms_service.settings import Settings
+from wiring import TESTER
 
 # Where coverage is measured, Python takes up to three times as long.
 MOST_SECONDS = 0.02 if sys.gettrace() is None else 0.06
@@ -64,6 +65,7 @@ async def _serve(settings: Settings, took: Took) -> None:
     services = build(settings)
     await services.check()
     made = await services.tokens.create(
+        TESTER,
         "app",
         ALL,
         expires_in=None,

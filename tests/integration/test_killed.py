@@ -17,6 +17,7 @@ from kms_endpoint import Hang, KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.settings import Settings
 from server_process import environment
+from wiring import TESTER
 
 CREATE = """
 import asyncio, sys
@@ -31,7 +32,7 @@ async def create():
     await services.check()
     print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
-        print((await services.wallets.ensure_wallet(line.strip())).wallet.wallet_address, flush=True)
+        print((await services.wallets.ensure_wallet(TESTER, line.strip())).wallet.wallet_address, flush=True)
 
 asyncio.run(create())
 """
@@ -90,10 +91,10 @@ def _nothing_or_all_of(services: Services, user: str) -> bool:
         ]
     assert counts in ([0, 0], [1, 1])
     if counts[0]:
-        key = complete(services.wallets.get_private_key_for_user(user))
+        key = complete(services.wallets.get_private_key_for_user(TESTER, user))
         assert key.wallet_address == complete(services.wallets.get_wallet(user)).wallet_address
     else:
-        assert complete(services.wallets.ensure_wallet(user)).created
+        assert complete(services.wallets.ensure_wallet(TESTER, user)).created
     return bool(counts[0])
 
 
@@ -164,7 +165,7 @@ def test_killed_at_any_moment(settings: Settings, kms_endpoint: KmsEndpoint, ser
     assert there
     assert there < set(told)
     for user in (min(there), max(there)):
-        assert complete(services.wallets.get_private_key_for_user(user)).user_id == user
+        assert complete(services.wallets.get_private_key_for_user(TESTER, user)).user_id == user
 
 
 def _whole_wallets(services: Services) -> set[str]:

@@ -9,7 +9,7 @@ from kms_endpoint import KmsEndpoint
 from kms_service.errors import KmsKeyUnusable, NoUsableKey
 from kms_service.kms.control_plane.key_policy import Roles, key_policy
 from kms_service.settings import Settings
-from wiring import running_services
+from wiring import TESTER, running_services
 
 ACCOUNT = "arn:aws:iam::111122223333"
 CREATE, REVEAL = f"{ACCOUNT}:role/create", f"{ACCOUNT}:role/reveal"
@@ -27,17 +27,17 @@ def split(kms_endpoint: KmsEndpoint) -> KmsEndpoint:
 def test_the_creating_role_makes_wallets_and_opens_none(split: KmsEndpoint, settings: Settings) -> None:
     split.principal = CREATE
     with running_services(settings) as services:
-        complete(services.wallets.create_wallet("user"))
+        complete(services.wallets.create_wallet(TESTER, "user"))
         with pytest.raises(KmsKeyUnusable):
-            complete(services.wallets.get_private_key_for_user("user"))
+            complete(services.wallets.get_private_key_for_user(TESTER, "user"))
 
 
 def test_the_revealing_role_opens_wallets_and_makes_none(split: KmsEndpoint, settings: Settings) -> None:
     split.principal = CREATE
     with running_services(settings) as services:
-        address = complete(services.wallets.create_wallet("user")).wallet_address
+        address = complete(services.wallets.create_wallet(TESTER, "user")).wallet_address
     split.principal = REVEAL
     with running_services(settings) as services:
-        assert complete(services.wallets.get_private_key_for_user("user")).wallet_address == address
+        assert complete(services.wallets.get_private_key_for_user(TESTER, "user")).wallet_address == address
         with pytest.raises(NoUsableKey):
-            complete(services.wallets.create_wallet("another"))
+            complete(services.wallets.create_wallet(TESTER, "another"))

@@ -12,7 +12,7 @@ from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure
 from kms_service.store.wallets.walk import Chosen
 from planting import plant, with_mac
-from wiring import FreshDatabase, running_services, settings_for
+from wiring import TESTER, FreshDatabase, running_services, settings_for
 
 pytestmark = pytest.mark.invariant(4)
 
@@ -56,7 +56,7 @@ def _private_key(services: Services, endpoint: KmsEndpoint, vector: dict[str, st
         "kms_region": endpoint.region,
     }
     plant(services, with_mac(services, row))
-    return complete(services.wallets.get_private_key_for_user(vector["user_id"])).private_key.reveal()
+    return complete(services.wallets.get_private_key_for_user(TESTER, vector["user_id"])).private_key.reveal()
 
 
 @pytest.mark.parametrize("vector", ACCEPT + ACCEPT_V2)
@@ -96,7 +96,13 @@ def test_a_phrase_that_is_not_the_keys_is_found_when_verified(
     assert _private_key(services, endpoint, vector)
     run = complete(
         services.wallet_verifier.verify(
-            Chosen(), after="", at_once=1, rate_per_second=None, authenticate=False, report=lambda *_: None
+            TESTER,
+            Chosen(),
+            after="",
+            at_once=1,
+            rate_per_second=None,
+            authenticate=False,
+            report=lambda *_: None,
         )
     )
     found = [each.reason for each in run.failures if each.code == "integrity_failure"]

@@ -17,7 +17,7 @@ from kms_service.errors import LastActiveKey
 from kms_service.kms.keys.pool import KeyMode
 from kms_service.settings import Settings
 from kms_service.store.postgres.tables import audit_events
-from wiring import running_services
+from wiring import TESTER, running_services
 
 NAME = "Empressa-wallet-key"
 Client = Callable[..., AsgiClient]
@@ -32,6 +32,7 @@ def client(services: Services) -> Client:
         name = "-".join(scope.name for scope in scopes)
         made = complete(
             services.tokens.create(
+                TESTER,
                 name,
                 scopes,
                 expires_in=None,
@@ -63,7 +64,7 @@ def test_the_pool_is_shown_in_the_shape_of_the_contract(
         key.rotation_period, key.rotation_enabled_at = 360 + number, key.created
     kms_endpoint.key(f"alias/{NAME}-2").state = "Disabled"
     complete(services.pool.refresh())
-    wallets = [complete(services.wallets.create_wallet(f"user-{number}")) for number in range(12)]
+    wallets = [complete(services.wallets.create_wallet(TESTER, f"user-{number}")) for number in range(12)]
     reader = client(Scope.POOL_READ)
     asked = len(kms_endpoint.requests)
     view = reader.get("/kms/pool").json()
@@ -106,8 +107,8 @@ def test_draining_reaches_other_replicas_and_lasts(
     with running_services(settings) as replica:
         assert replica.pool.reasons == {f"alias/{NAME}-4": "draining"}
         for number in range(30):
-            assert complete(replica.wallets.create_wallet(f"user-{number}")).kms_key_id != drained
-        complete(services.pool_service.set_mode(f"{NAME}-4", KeyMode.ACTIVE))
+            assert complete(replica.wallets.create_wallet(TESTER, f"user-{number}")).kms_key_id != drained
+        complete(services.pool_service.set_mode(TESTER, f"{NAME}-4", KeyMode.ACTIVE))
         assert replica.pool.reasons
         complete(replica.shared_state.poll())
         assert replica.pool.reasons == {}
@@ -119,11 +120,11 @@ def test_draining_reaches_other_replicas_and_lasts(
 
 def test_the_last_active_key_is_not_drained(services: Services, client: Client) -> None:
     for number in range(1, 10):
-        complete(services.pool_service.set_mode(f"{NAME}-{number}", KeyMode.DRAINING))
+        complete(services.pool_service.set_mode(TESTER, f"{NAME}-{number}", KeyMode.DRAINING))
     answer = client(Scope.POOL_ADMIN).put(f"/kms/pool/keys/{NAME}-10", json={"mode": "draining"})
     assert (answer.status_code, answer.json()["code"]) == (409, "last_active_key")
     assert _audited(services)[-1] == ("pool.drain", "last_active_key", f"alias/{NAME}-10")
-    assert complete(services.wallets.create_wallet("user")).user_id == "user"
+    assert complete(services.wallets.create_wallet(TESTER, "user")).user_id == "user"
 
 
 def test_keys_that_are_active_in_name_only_do_not_count(
@@ -133,16 +134,16 @@ def test_keys_that_are_active_in_name_only_do_not_count(
         kms_endpoint.key(f"alias/{NAME}-{number}").state = "Disabled"
     complete(services.pool.refresh())
     with pytest.raises(LastActiveKey):
-        complete(services.pool_service.set_mode(f"{NAME}-1", KeyMode.DRAINING))
+        complete(services.pool_service.set_mode(TESTER, f"{NAME}-1", KeyMode.DRAINING))
 
 
 def test_two_who_drain_at_once_leave_one_key(services: Services) -> None:
     for number in range(1, 9):
-        complete(services.pool_service.set_mode(f"{NAME}-{number}", KeyMode.DRAINING))
+        complete(services.pool_service.set_mode(TESTER, f"{NAME}-{number}", KeyMode.DRAINING))
 
     def drained(number: int) -> bool:
         try:
-            complete(services.pool_service.set_mode(f"{NAME}-{number}", KeyMode.DRAINING))
+            complete(services.pool_service.set_mode(TESTER, f"{NAME}-{number}", KeyMode.DRAINING))
         except LastActiveKey:
             return False
         return True
@@ -180,7 +181,7 @@ def test_each_route_wants_its_own_scope(client: Client, method: str, path: str, 
 
 
 def test_last_use_and_counts_are_shared(services: Services, settings: Settings, client: Client) -> None:
-    wallet = complete(services.wallets.create_wallet("user"))
+    wallet = complete(services.wallets.create_wallet(TESTER, "user"))
     with running_services(settings) as replica:
         complete(services.census.take())
         census = complete(replica.census.read())[wallet.kms_key_id]
@@ -193,7 +194,7 @@ def test_last_use_and_counts_are_shared(services: Services, settings: Settings, 
 def test_wallets_under_a_key_outside_the_pool_are_shown(
     services: Services, kms_endpoint: KmsEndpoint, client: Client
 ) -> None:
-    wallet = complete(services.wallets.create_wallet("user"))
+    wallet = complete(services.wallets.create_wallet(TESTER, "user"))
     alias = next(name for name, arn in kms_endpoint.store.aliases.items() if arn == wallet.kms_key_id)
     kms_endpoint.store.set_alias(alias, kms_endpoint.store.create())
     complete(services.pool.refresh())
@@ -203,7 +204,7 @@ def test_wallets_under_a_key_outside_the_pool_are_shown(
 
 
 def test_a_slow_count_is_not_repeated_for_everyone_who_asks(services: Services, database_url: str) -> None:
-    wallet = complete(services.wallets.create_wallet("user"))
+    wallet = complete(services.wallets.create_wallet(TESTER, "user"))
     complete(services.census.take())
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE key_census SET counted_in_seconds = 2, wallets = 41")
@@ -217,7 +218,7 @@ def test_a_slow_count_is_not_repeated_for_everyone_who_asks(services: Services, 
 
 
 def test_one_replica_counts_at_a_time(services: Services, database_url: str) -> None:
-    wallet = complete(services.wallets.create_wallet("user"))
+    wallet = complete(services.wallets.create_wallet(TESTER, "user"))
     with psycopg.connect(database_url) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [0x6B6D735F636E7473])
         complete(services.census.take())
@@ -227,7 +228,7 @@ def test_one_replica_counts_at_a_time(services: Services, database_url: str) -> 
 
 
 def test_modes_stay_in_force_while_the_database_is_away(services: Services) -> None:
-    complete(services.pool_service.set_mode(f"{NAME}-4", KeyMode.DRAINING))
+    complete(services.pool_service.set_mode(TESTER, f"{NAME}-4", KeyMode.DRAINING))
     with entered(services.database.connection()) as connection:
         complete(connection.exec_driver_sql("ALTER TABLE pool_keys RENAME TO gone"))
     complete(services.shared_state.poll())

@@ -13,7 +13,7 @@ from kms_service.local.postgres import PostgresServer
 from kms_service.settings import Settings
 from kms_service.store.postgres.migrations import migrate
 from kms_service.store.postgres.tables import metadata
-from wiring import ROLES, as_role, running_services, with_role
+from wiring import ROLES, TESTER, as_role, running_services, with_role
 
 APPEND_ONLY = ("audit_chains", "audit_events", "audit_chain_keys", "seal_changes", "row_mac_keys", "policies")
 # Functions work on these, with the owner's rights.
@@ -132,10 +132,11 @@ def test_the_migrating_role_migrates_an_empty_database(postgres_server: Postgres
 
 def test_operators_do_their_work(settings: Settings) -> None:
     with running_services(settings) as owner:
-        complete(owner.wallets.create_wallet("alice"))
+        complete(owner.wallets.create_wallet(TESTER, "alice"))
     with running_services(with_role(settings, "kms_operate")) as operator:
         complete(
             operator.tokens.create(
+                TESTER,
                 "app",
                 [Scope.WALLETS_READ],
                 expires_in=timedelta(days=1),
@@ -144,20 +145,20 @@ def test_operators_do_their_work(settings: Settings) -> None:
                 policy=None,
             )
         )
-        complete(operator.tokens.rotate("app", overlap=timedelta(hours=1), expires_in=None))
-        complete(operator.tokens.revoke("app"))
-        complete(operator.canaries.add("alice"))
-        complete(operator.canaries.remove("alice"))
-        complete(operator.seal.seal("a drill"))
-        complete(operator.seal.unseal())
+        complete(operator.tokens.rotate(TESTER, "app", overlap=timedelta(hours=1), expires_in=None))
+        complete(operator.tokens.revoke(TESTER, "app"))
+        complete(operator.canaries.add(TESTER, "alice"))
+        complete(operator.canaries.remove(TESTER, "alice"))
+        complete(operator.seal.seal(TESTER, "a drill"))
+        complete(operator.seal.unseal(TESTER))
         complete(operator.pool_service.refresh())
-        complete(operator.pool_service.set_mode("Empressa-wallet-key-1", KeyMode.DRAINING))
+        complete(operator.pool_service.set_mode(TESTER, "Empressa-wallet-key-1", KeyMode.DRAINING))
         assert [row.name for row in complete(operator.tokens.list_all())] == ["app"]
 
 
 def test_auditors_verify_and_read_with_select_only(settings: Settings) -> None:
     with running_services(settings) as owner:
-        complete(owner.wallets.create_wallet("alice"))
+        complete(owner.wallets.create_wallet(TESTER, "alice"))
     with running_services(with_role(settings, "kms_readonly")) as auditor:
         report = complete(auditor.verifier.verify(None, {}, lambda _: None))
     assert (report.intact, report.chains, report.rows) == (True, 1, 3)

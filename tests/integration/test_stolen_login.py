@@ -13,7 +13,7 @@ from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure, MayNotUnseal, WalletNotFound
 from kms_service.service.audit.walk import Tampering
 from kms_service.settings import Settings
-from wiring import ROLES, as_role, running_services, with_role
+from wiring import ROLES, TESTER, as_role, running_services, with_role
 
 LARGEST = (1 << 63) - 1
 DURING_UPGRADE = ROLES.with_name("roles-during-upgrade.sql")
@@ -52,7 +52,7 @@ _UNSEAL = (
 def serving(settings: Settings) -> Iterator[Services]:
     """A process that serves under its own role, with a wallet and so a live chain."""
     with running_services(with_role(settings, "kms_serve")) as services:
-        complete(services.wallets.create_wallet("alice"))
+        complete(services.wallets.create_wallet(TESTER, "alice"))
         yield services
 
 
@@ -103,7 +103,7 @@ def test_a_number_is_given_out_in_turn_only(
     chain = {"key": b"k" * 32, "chain": uuid.uuid4(), "number": number}
     assert thief.execute(_OPEN, chain).fetchone() == (None,)
     assert thief.execute("SELECT count(*) FROM audit_chains").fetchone() == (1,)
-    complete(serving.wallets.create_wallet("bob"))
+    complete(serving.wallets.create_wallet(TESTER, "bob"))
 
 
 def test_a_live_chain_takes_rows_of_its_writer_only(
@@ -113,7 +113,7 @@ def test_a_live_chain_takes_rows_of_its_writer_only(
     for key in (b"", b"k" * 32, None):
         with pytest.raises(InsufficientPrivilege, match="another writer"):
             thief.execute(_APPEND, {"key": key, "chain": chain, "seq": place, "at": "now"})
-    complete(serving.wallets.get_private_key_for_user("alice"))
+    complete(serving.wallets.get_private_key_for_user(TESTER, "alice"))
     assert complete(serving.verifier.verify(None, {}, lambda _: None)).intact
 
 
@@ -134,7 +134,7 @@ def test_a_chain_of_the_thief_is_named_and_stops_nobody(
     assert thief.execute(_OPEN, chain).fetchone() != (None,)
     assert thief.execute(_APPEND, chain).fetchone() != (None,)
     with running_services(serving.settings) as another:
-        complete(another.wallets.create_wallet("bob"))
+        complete(another.wallets.create_wallet(TESTER, "bob"))
         findings = complete(another.verifier.verify(None, {}, lambda _: None)).findings
     assert [(finding.number, finding.kind) for finding in findings] == [(2, Tampering.CHAIN_CHANGED)]
 
@@ -154,9 +154,9 @@ def test_a_planted_wallet_has_a_row_of_the_log(serving: Services, thief: psycopg
 def test_the_login_seals_and_does_not_unseal(serving: Services, thief: psycopg.Connection[Any]) -> None:
     thief.execute("SELECT record_sealing('mine', 'mallory')")
     assert thief.execute("SELECT sealed FROM seal_changes").fetchall() == [(True,)]
-    complete(serving.seal.seal("a drill"))
+    complete(serving.seal.seal(TESTER, "a drill"))
     with pytest.raises(MayNotUnseal):
-        complete(serving.seal.unseal())
+        complete(serving.seal.unseal(TESTER))
     assert thief.execute("SELECT sealed FROM seal_changes ORDER BY id DESC LIMIT 1").fetchone() == (True,)
     assert thief.execute(
         "SELECT outcome FROM audit_events WHERE action = 'seal.open'"
@@ -165,12 +165,12 @@ def test_the_login_seals_and_does_not_unseal(serving: Services, thief: psycopg.C
 
 def test_nothing_is_unsealed_without_its_row(settings: Settings, database_url: str) -> None:
     with running_services(with_role(settings, "kms_operate")) as operator:
-        complete(operator.seal.seal("a drill"))
+        complete(operator.seal.seal(TESTER, "a drill"))
         with psycopg.connect(as_role(database_url, "kms_operate"), autocommit=True) as login:
             for statement in ("INSERT INTO seal_changes (sealed, actor) VALUES (false, 'mallory')", _UNSEAL):
                 with pytest.raises(InsufficientPrivilege):
                     login.execute(statement.encode())
-        complete(operator.seal.unseal())
+        complete(operator.seal.unseal(TESTER))
         state = complete(operator.seal.state())
     assert state is not None
     assert not state.sealed
@@ -181,9 +181,9 @@ def test_a_foreign_row_in_a_live_chain_stops_no_request(
 ) -> None:
     """As the owner, or a login of the version before, could plant it."""
     owner.execute(_EVENT, _live_chain(owner))
-    complete(serving.wallets.get_private_key_for_user("alice"))
+    complete(serving.wallets.get_private_key_for_user(TESTER, "alice"))
     owner.execute(_EVENT, _live_chain(owner))
-    complete(serving.wallets.create_wallet("bob"))
+    complete(serving.wallets.create_wallet(TESTER, "bob"))
     faults = [f.kind for f in complete(serving.verifier.verify(None, {}, lambda _: None)).findings]
     assert faults == [Tampering.CHANGED_OR_INSERTED] * 2
 
@@ -196,7 +196,7 @@ def test_an_impossible_chain_stops_nobody(
     owner.execute(_CHAIN, (uuid.uuid4(), number))
     for user in ("bob", "carol"):
         with running_services(serving.settings) as another:
-            complete(another.wallets.create_wallet(user))
+            complete(another.wallets.create_wallet(TESTER, user))
             findings = complete(another.verifier.verify(None, {}, lambda _: None)).findings
     assert 1 <= len(findings) <= 2
 
@@ -205,7 +205,7 @@ def test_an_impossible_chain_stops_nobody(
 def test_a_value_that_nobody_can_read_is_the_rows_fault(
     serving: Services, owner: psycopg.Connection[Any], at: str
 ) -> None:
-    complete(serving.wallets.create_wallet("bob"))
+    complete(serving.wallets.create_wallet(TESTER, "bob"))
     owner.execute("ALTER TABLE wallets DROP CONSTRAINT ck_wallets_times")
     owner.execute("UPDATE wallets SET created_at = %s WHERE user_id = 'alice'", (at,))
     with pytest.raises(IntegrityFailure):

@@ -12,7 +12,7 @@ from event_loop import complete
 from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure
 from kms_service.settings import Settings
-from wiring import as_role
+from wiring import TESTER, as_role
 
 USERS = ("alice", "bob", "carol")
 RUBBISH = "UPDATE wallets SET encrypted_dek = '\\x00', dek_wrapped_at = now()"
@@ -34,12 +34,12 @@ def thief(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 def keys(services: Services) -> dict[str, bytes]:
     """Each user's private key, of wallets just made."""
     for user in USERS:
-        complete(services.wallets.create_wallet(user))
+        complete(services.wallets.create_wallet(TESTER, user))
     return _keys(services)
 
 
 def _keys(services: Services) -> dict[str, bytes]:
-    released = {user: complete(services.wallets.get_private_key_for_user(user)) for user in USERS}
+    released = {user: complete(services.wallets.get_private_key_for_user(TESTER, user)) for user in USERS}
     return {user: key.private_key.reveal() for user, key in released.items()}
 
 
@@ -50,7 +50,7 @@ def test_what_the_rotating_role_overwrites_is_put_back(
         thief.execute(RUBBISH)
         thief.execute("UPDATE wallets SET encrypted_dek = sha256(user_id::bytea)")
     with pytest.raises(IntegrityFailure):
-        complete(services.wallets.get_private_key_for_user("alice"))
+        complete(services.wallets.get_private_key_for_user(TESTER, "alice"))
     done = run("wallet", "put-back", "--all")
     assert (done.code, done.out.splitlines()[-3:]) == (0, [f"{user}: put back" for user in USERS])
     assert _keys(services) == keys

@@ -17,7 +17,7 @@ from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure, KmsKeyUnusable
 from kms_service.store.postgres.tables import wallets
-from wiring import FreshDatabase, running_services, settings_for
+from wiring import TESTER, FreshDatabase, running_services, settings_for
 
 pytestmark = [pytest.mark.invariant(4), pytest.mark.invariant(13)]
 
@@ -45,13 +45,14 @@ class Custody:
 
     def read(self, user_id: str) -> bytes:
         """The private key that the service gives for this user."""
-        return complete(self.services.wallets.get_private_key_for_user(user_id)).private_key.reveal()
+        return complete(self.services.wallets.get_private_key_for_user(TESTER, user_id)).private_key.reveal()
 
     def tells_nothing(self, user_id: str) -> None:
         """Neither a look-up, nor a list, nor an idempotent creation tells an address of this user's row."""
-        for answer in (self.services.wallets.get_wallet, self.services.wallets.ensure_wallet):
-            with pytest.raises(IntegrityFailure):
-                complete(answer(user_id))
+        with pytest.raises(IntegrityFailure):
+            complete(self.services.wallets.get_wallet(user_id))
+        with pytest.raises(IntegrityFailure):
+            complete(self.services.wallets.ensure_wallet(TESTER, user_id))
         page = complete(self.services.wallets.list_wallets(limit=10, after=None, kms_key_id=None))
         assert user_id in page.refused
         assert user_id not in {wallet.user_id for wallet in page.wallets}
@@ -67,11 +68,12 @@ def custody(fresh_database: FreshDatabase) -> Iterator[Custody]:
 
 def _filled(services: Services) -> Custody:
     for user in USERS:
-        complete(services.wallets.create_wallet(user))
+        complete(services.wallets.create_wallet(TESTER, user))
     with entered(services.database.connection()) as connection:
         rows = [dict(row) for row in complete(connection.execute(wallets.select())).mappings()]
     keys = {
-        user: complete(services.wallets.get_private_key_for_user(user)).private_key.reveal() for user in USERS
+        user: complete(services.wallets.get_private_key_for_user(TESTER, user)).private_key.reveal()
+        for user in USERS
     }
     return Custody(services, tuple(rows), keys)
 

@@ -10,7 +10,7 @@ from calling import ALL, Service, serving
 from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from policies.asking import SHIPPED
-from wiring import FreshDatabase, settings_for
+from wiring import TESTER, FreshDatabase, settings_for
 
 _numbers = count(1)
 Bound = Callable[..., str]
@@ -31,7 +31,7 @@ def set_policy(service: Service) -> Callable[[bytes], str]:
 
     def set_one(document: bytes) -> str:
         name = f"policy-{next(_numbers)}"
-        complete(service.services.policies.set(name, document))
+        complete(service.services.policies.set(TESTER, name, document))
         return name
 
     return set_one
@@ -49,7 +49,7 @@ def bound(service: Service) -> Callable[[str], str]:
             "policy": policy,
             **changes,
         }
-        made = complete(service.services.tokens.create(f"bound-{next(_numbers)}", ALL, **options))
+        made = complete(service.services.tokens.create(TESTER, f"bound-{next(_numbers)}", ALL, **options))
         return made.secret
 
     return make

@@ -22,6 +22,7 @@ from kms_service.access.scopes import Scope
 from kms_service.service.policies import in_force
 from kms_service.service.policies.in_force import REMEMBERED_SECONDS
 from policies.asking import ETHER, MERCHANT, SHIPPED, STRANGER, ask, transaction
+from wiring import TESTER
 
 REST = "document, set_by, set_at, mac, mac_key_id FROM policies"
 CASES = json.loads((SHIPPED / "cases" / "checkout.json").read_text())
@@ -221,7 +222,7 @@ def test_a_row_that_was_moved_allows_nothing(
 ) -> None:
     wide = (SHIPPED / "checkout.json").read_bytes().replace(MERCHANT.encode(), STRANGER.encode())
     name, other = set_policy(wide), set_policy(wide)
-    complete(service.services.policies.set(name, (SHIPPED / "checkout.json").read_bytes()))
+    complete(service.services.policies.set(TESTER, name, (SHIPPED / "checkout.json").read_bytes()))
     token = bound(name)
     assert ask(service, token, shopper, "sign.transaction", transaction(to=STRANGER)).status_code == 403
     _as_owner(service, change, {"name": name, "other": other})
@@ -241,7 +242,7 @@ def test_a_process_that_has_seen_no_newer_version_asks_the_log(
     """All replicas are started anew after the newest version was deleted; the one before has a right MAC."""
     wide = (SHIPPED / "checkout.json").read_bytes().replace(MERCHANT.encode(), STRANGER.encode())
     name = set_policy(wide)
-    complete(service.services.policies.set(name, (SHIPPED / "checkout.json").read_bytes()))
+    complete(service.services.policies.set(TESTER, name, (SHIPPED / "checkout.json").read_bytes()))
     token = bound(name)
     _as_owner(service, "DELETE FROM policies WHERE name = %(name)s AND version = 2", {"name": name})
     monkeypatch.setattr(in_force, "SETTING_SECONDS", 0.0)

@@ -12,6 +12,7 @@ from kms_service.access.scopes import Scope
 from policies.asking import ETHER, MERCHANT, ROUTES, SHIPPED, STRANGER, USDC, ask, transaction
 from policies.test_judging import TRANSFER, call
 from waiting import wait_until
+from wiring import TESTER
 
 CHECKOUT = (SHIPPED / "checkout.json").read_bytes()
 
@@ -161,14 +162,14 @@ def test_a_new_version_and_another_policy_act_within_seconds(
         )
         assert ask(service, token, shopper, "sign.transaction", payment).status_code == status
 
-    complete(service.services.policies.set(name, b'{"rules": [ ]}'))
+    complete(service.services.policies.set(TESTER, name, b'{"rules": [ ]}'))
     becomes(403)
-    complete(service.services.policies.set(name, CHECKOUT))
+    complete(service.services.policies.set(TESTER, name, CHECKOUT))
     becomes(200)
     (row,) = [row for row in complete(service.services.tokens.list_all()) if row.policy == name]
-    complete(service.services.tokens.set_policy(row.name, other))
+    complete(service.services.tokens.set_policy(TESTER, row.name, other))
     becomes(403)
-    complete(service.services.tokens.set_policy(row.name, None))
+    complete(service.services.tokens.set_policy(TESTER, row.name, None))
     becomes(200)
 
 
@@ -176,9 +177,9 @@ def test_setting_the_same_document_makes_no_version(
     service: Service, set_policy: Callable[[bytes], str]
 ) -> None:
     name = set_policy(CHECKOUT)
-    again = complete(service.services.policies.set(name, CHECKOUT))
+    again = complete(service.services.policies.set(TESTER, name, CHECKOUT))
     assert (again.created, again.row.version) == (False, 1)
-    changed = complete(service.services.policies.set(name, CHECKOUT + b"\n"))
+    changed = complete(service.services.policies.set(TESTER, name, CHECKOUT + b"\n"))
     assert (changed.created, changed.row.version) == (True, 2)
     events = service.call("GET", "/audit/events?action=policy.set").json()["events"]
     details = [event["detail"] for event in events if event["detail"].startswith(f"{name} ")]

@@ -19,7 +19,7 @@ from kms_service.store.postgres.migrations import migrate
 from kms_service.store.postgres.prepared import PreparedStatement
 from standby import Pair, pair
 from waiting import wait_until
-from wiring import running_services, settings_for
+from wiring import TESTER, running_services, settings_for
 
 _PORT = PreparedStatement(text("SELECT inet_server_port() AS port"))
 
@@ -60,12 +60,12 @@ def test_a_switch_over_is_followed(services: Services, servers: Pair) -> None:
     for each in wide:
         complete(each.__aexit__(None, None, None))
     assert _port(services.database) == servers.primary.port
-    complete(services.wallets.create_wallet("alice"))
+    complete(services.wallets.create_wallet(TESTER, "alice"))
     servers.demote(servers.primary)
     failed = 0
     for number in range(12):
         try:
-            complete(services.wallets.create_wallet(f"early-{number}"))
+            complete(services.wallets.create_wallet(TESTER, f"early-{number}"))
         except (AuditUnavailable, DatabaseUnavailable):
             failed += 1
     assert failed == 12, "nothing takes writes yet"
@@ -74,7 +74,7 @@ def test_a_switch_over_is_followed(services: Services, servers: Pair) -> None:
     assert _heals(services) < 10
     assert _port(services.database) == servers.standby.port
     for number in range(12):
-        complete(services.wallets.create_wallet(f"late-{number}"))
+        complete(services.wallets.create_wallet(TESTER, f"late-{number}"))
     assert complete(services.wallets.get_wallet("alice")).user_id == "alice"
 
 

@@ -26,7 +26,7 @@ from kms_service.store.postgres.migrations import migrate
 from kms_service.store.postgres.prepared import PreparedStatement
 from server_process import free_port
 from waiting import wait_until
-from wiring import running_services, settings_for
+from wiring import TESTER, running_services, settings_for
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
@@ -91,9 +91,9 @@ def test_the_service_serves(pooled_url: str, kms_endpoint: KmsEndpoint) -> None:
     settings = settings_for(pooled_url, kms_endpoint, database_connections=2)
     with running_services(settings) as services:
         for number in range(8):
-            made = complete(services.wallets.create_wallet(f"user-{number}"))
+            made = complete(services.wallets.create_wallet(TESTER, f"user-{number}"))
             assert complete(services.wallets.get_wallet(f"user-{number}")) == made
-        assert complete(services.wallets.get_private_key_for_user("user-0")).user_id == "user-0"
+        assert complete(services.wallets.get_private_key_for_user(TESTER, "user-0")).user_id == "user-0"
 
 
 def _opened(settings: Settings, url: str, prepared: str) -> Database:

@@ -17,7 +17,7 @@ from kms_service.settings import Settings
 from kms_service.store.postgres.connection import session
 from kms_service.store.postgres.database import Database, open_database
 from kms_service.store.postgres.migrations import migrate
-from wiring import running_services, settings_for
+from wiring import TESTER, running_services, settings_for
 
 ODD = {
     "DateStyle": "SQL, DMY",
@@ -64,9 +64,9 @@ def test_all_odd_defaults_at_once_and_the_service_serves(
         _make_odd(database_url, name, value)
     migrate(database_url)
     with running_services(settings_for(database_url, kms_endpoint)) as services:
-        made = complete(services.wallets.create_wallet("alice"))
+        made = complete(services.wallets.create_wallet(TESTER, "alice"))
         assert complete(services.wallets.get_wallet("alice")) == made
-        assert complete(services.wallets.get_private_key_for_user("alice")).user_id == "alice"
+        assert complete(services.wallets.get_private_key_for_user(TESTER, "alice")).user_id == "alice"
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def ascii_url(postgres_server: PostgresServer) -> Iterator[str]:
 def test_a_database_without_an_encoding_serves(ascii_url: str, kms_endpoint: KmsEndpoint) -> None:
     migrate(ascii_url)
     with running_services(settings_for(ascii_url, kms_endpoint)) as services:
-        made = complete(services.wallets.create_wallet("alice"))
+        made = complete(services.wallets.create_wallet(TESTER, "alice"))
         assert complete(services.wallets.get_wallet("alice")) == made
 
 

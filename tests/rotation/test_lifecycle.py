@@ -17,7 +17,7 @@ from kms_service.kms.keys.pool import KeyMode
 from kms_service.service.audit.log import Event
 from kms_service.service.pool.materials import behind
 from kms_service.telemetry import metrics
-from wiring import running_services
+from wiring import TESTER, running_services
 
 Worker = Callable[[], Services]
 Command = Callable[..., Result]
@@ -69,7 +69,7 @@ def test_audit_chains_stay_verifiable_after_the_key_is_gone(fleet: Fleet, worker
     with running_services(fleet.services.settings) as fresh:
         report = complete(fresh.verifier.verify(None, {}, lambda _: None))
     assert report.intact
-    complete(fleet.services.audit.record(Event("test.event")))  # the log goes on
+    complete(fleet.services.audit.record(TESTER, Event("test.event")))  # the log goes on
     with pytest.raises(Exception, match="append-only"):
         fleet.query("DELETE FROM audit_chain_keys")
 
@@ -82,12 +82,12 @@ def test_addresses_are_told_after_the_keys_that_wrapped_row_macs_are_gone(
     wrapped_by = {str(row[0]) for row in fleet.query("SELECT kms_key_id FROM row_mac_keys")}
     aliases = [key.name for key in fleet.services.pool.keys if key.key_arn in wrapped_by]
     for alias in aliases[:-1]:
-        complete(fleet.services.pool_service.set_mode(alias, KeyMode.DRAINING))
+        complete(fleet.services.pool_service.set_mode(TESTER, alias, KeyMode.DRAINING))
         fleet.kms.key(_arn_of(fleet, alias)).state = "Disabled"
     complete(fleet.services.pool.refresh())
     judged = complete(fleet.services.key_lifecycle.retirement(aliases[-1], unused_for=MONTH))
     assert [each.finding for each in judged.conditions if "row MACs" in each.finding and not each.holds]
-    complete(fleet.services.pool_service.set_mode(aliases[-1], KeyMode.DRAINING))
+    complete(fleet.services.pool_service.set_mode(TESTER, aliases[-1], KeyMode.DRAINING))
     worker()
     fleet.ended(fleet.start(sources=[aliases[-1]]))
     fleet.kms.key(_arn_of(fleet, aliases[-1])).state = "Disabled"

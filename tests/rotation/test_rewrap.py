@@ -14,6 +14,7 @@ from kms_service.errors import InvalidRequest, NoUsableKey, RewrapJobRunning
 from kms_service.kms.keys.pool import KeyMode
 from kms_service.store.rewrap.jobs import RewrapStatus
 from waiting import wait_until
+from wiring import TESTER
 
 Worker = Callable[[], Services]
 
@@ -48,7 +49,7 @@ def test_wallets_move_by_re_encrypt_alone_and_their_seeds_stay(fleet: Fleet, wor
 
 def test_wallets_are_spread_over_the_active_keys(fleet: Fleet, worker: Worker) -> None:
     fleet.drain_source()
-    complete(fleet.services.pool_service.set_mode("Empressa-wallet-key-2", KeyMode.DRAINING))
+    complete(fleet.services.pool_service.set_mode(TESTER, "Empressa-wallet-key-2", KeyMode.DRAINING))
     worker()
     fleet.ended(fleet.start())
     assert set(fleet.by_key()) <= {fleet.kms.key(f"alias/Empressa-wallet-key-{n}").arn for n in range(3, 11)}
@@ -197,7 +198,7 @@ def test_one_job_runs_at_a_time(fleet: Fleet) -> None:
     first = fleet.start()
     with pytest.raises(RewrapJobRunning):
         fleet.start()
-    complete(fleet.services.rewrap_jobs.cancel(first.rotation_id))
+    complete(fleet.services.rewrap_jobs.cancel(TESTER, first.rotation_id))
     assert fleet.start().rotation_id != first.rotation_id
 
 

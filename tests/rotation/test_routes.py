@@ -13,6 +13,7 @@ from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
 from kms_service.bootstrap import Services
 from waiting import wait_until
+from wiring import TESTER
 
 Worker = Callable[[], Services]
 
@@ -23,6 +24,7 @@ def client(fleet: Fleet) -> AsgiClient:
     scopes = (Scope.ROTATIONS_ADMIN, Scope.ROTATIONS_READ)
     made = complete(
         fleet.services.tokens.create(
+            TESTER,
             "mover",
             scopes,
             expires_in=None,

@@ -16,7 +16,7 @@ from kms_service.kms.keys.pool import KeyMode
 from kms_service.service.row_macs import CONTEXT, WRAPPED_BY
 from kms_service.store.row_mac_keys import MOST_ROWS
 from kms_service.store.wallets.walk import Chosen
-from wiring import as_role, running_services
+from wiring import TESTER, as_role, running_services
 
 Worker = Callable[[], Services]
 
@@ -28,7 +28,7 @@ def _wrapped_by(fleet: Fleet, number: int = 1) -> list[str]:
 
 def _drain(fleet: Fleet, key_arn: str) -> str:
     (name,) = [key.name for key in fleet.services.pool.keys if key.key_arn == key_arn]
-    complete(fleet.services.pool_service.set_mode(name, KeyMode.DRAINING))
+    complete(fleet.services.pool_service.set_mode(TESTER, name, KeyMode.DRAINING))
     return name
 
 
@@ -81,7 +81,7 @@ def test_a_rotation_starts_a_new_key_that_every_process_knows_before_it_is_used(
         _age(fleet)
         complete(other.row_macs.tend())
         assert complete(other.row_macs.keyring()).making_key_id != first
-        made = complete(other.wallets.create_wallet("late"))
+        made = complete(other.wallets.create_wallet(TESTER, "late"))
         # This one has not looked since, and it still makes MACs under the old key.
         assert complete(services.wallets.get_wallet("late")).wallet_address == made.wallet_address
     assert len(_wrapped_by(fleet, 2)) == WRAPPED_BY
@@ -98,6 +98,7 @@ def test_a_verification_moves_the_macs_to_the_newest_key(fleet: Fleet, worker: W
         for moved in (len(fleet.addresses), 0):
             run = complete(
                 fresh.wallet_verifier.verify(
+                    TESTER,
                     Chosen(None, None, 1.0),
                     after="",
                     at_once=8,

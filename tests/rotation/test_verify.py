@@ -17,6 +17,7 @@ from kms_service.errors import IntegrityFailure
 from kms_service.service.wallets import verify as verification
 from kms_service.settings import Settings
 from kms_service.store.wallets import walk as wallet_walk
+from wiring import TESTER
 
 Verify = Callable[..., Result]
 
@@ -52,7 +53,11 @@ def test_all_wallets_open_and_one_row_is_written(fleet: Fleet, verify: Verify) -
 
 
 def test_nothing_secret_is_printed(fleet: Fleet, verify: Verify) -> None:
-    key = complete(fleet.services.wallets.get_private_key_for_user("user-000")).private_key.reveal().hex()
+    key = (
+        complete(fleet.services.wallets.get_private_key_for_user(TESTER, "user-000"))
+        .private_key.reveal()
+        .hex()
+    )
     fleet.query("UPDATE wallets SET encrypted_seed = '\\x01' WHERE user_id = 'user-001'")
     assert key not in verify().output
     assert key not in verify("--json").output

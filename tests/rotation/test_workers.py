@@ -23,6 +23,7 @@ from kms_service.store.rewrap import batches as rotation_batches
 from kms_service.store.rewrap import work as rotation_work
 from kms_service.store.rewrap.jobs import RewrapStatus
 from waiting import wait_until
+from wiring import TESTER
 
 Worker = Callable[[], Services]
 
@@ -47,11 +48,11 @@ def test_pause_acts_at_once_and_resume_loses_nothing(fleet: Fleet, worker: Worke
     job = fleet.start(rate_per_second=8)
     worker()
     wait_until(lambda: fleet.job(job).done > 0)
-    assert complete(fleet.services.rewrap_jobs.pause(job.rotation_id)).status is RewrapStatus.PAUSED
+    assert complete(fleet.services.rewrap_jobs.pause(TESTER, job.rotation_id)).status is RewrapStatus.PAUSED
     wait_until(lambda: _rests(fleet))
     assert fleet.job(job).done == fleet.kms.count("ReEncrypt") < SIZE
 
-    assert complete(fleet.services.rewrap_jobs.resume(job.rotation_id)).status is RewrapStatus.RUNNING
+    assert complete(fleet.services.rewrap_jobs.resume(TESTER, job.rotation_id)).status is RewrapStatus.RUNNING
     ended = fleet.ended(job)
     assert (ended.status, ended.done, ended.kms_calls) == (RewrapStatus.COMPLETED, SIZE, SIZE)
 
@@ -67,13 +68,15 @@ def test_cancel_ends_the_job_and_what_moved_stays_moved(fleet: Fleet, worker: Wo
     job = fleet.start(rate_per_second=8)
     worker()
     wait_until(lambda: fleet.job(job).done > 0)
-    assert complete(fleet.services.rewrap_jobs.cancel(job.rotation_id)).status is RewrapStatus.CANCELLED
+    assert (
+        complete(fleet.services.rewrap_jobs.cancel(TESTER, job.rotation_id)).status is RewrapStatus.CANCELLED
+    )
     time.sleep(0.5)
     ended = fleet.job(job)
     assert 0 < ended.done < SIZE
     assert fleet.by_key()[fleet.source] == SIZE - ended.done
     with pytest.raises(RewrapJobFinished):
-        complete(fleet.services.rewrap_jobs.resume(job.rotation_id))
+        complete(fleet.services.rewrap_jobs.resume(TESTER, job.rotation_id))
     fleet.all_open()
 
 
@@ -121,7 +124,7 @@ def test_reads_creations_and_signatures_go_on(fleet: Fleet, worker: Worker) -> N
     worker()
     worker()
     job = fleet.ended(fleet.start())
-    made = complete(fleet.services.wallets.create_wallet("made-meanwhile"))
+    made = complete(fleet.services.wallets.create_wallet(TESTER, "made-meanwhile"))
     stop.set()
     for reader in readers:
         reader.join()

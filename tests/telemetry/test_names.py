@@ -6,7 +6,6 @@ import pytest
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from kms_service import context
 from kms_service.telemetry import metrics
 
 OURS = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
@@ -51,12 +50,7 @@ def no_callers_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_callers_yet")
 def test_a_hundred_callers_have_names_and_the_rest_are_other() -> None:
-    def label(name: str | None) -> str:
-        context.actor.set(name)
-        return metrics.caller()
-
-    assert label(None) == "unknown"
-    names = [label(f"shop-{number}") for number in range(150)]
-    assert names[:99] == [f"shop-{number}" for number in range(99)]
-    assert set(names[99:]) == {"other"}
-    assert label("shop-7") == "shop-7"
+    names = [metrics.caller_label(f"shop-{number}") for number in range(150)]
+    assert names[:100] == [f"shop-{number}" for number in range(100)]
+    assert set(names[100:]) == {"other"}
+    assert metrics.caller_label("shop-7") == "shop-7"

@@ -52,8 +52,9 @@ def _fails(secret: str) -> None:
 def test_a_line_has_the_contracts_fields() -> None:
     stream = _configured()
     context.request_id.set("request-1")
-    context.actor.set("payments")
-    logs.get_logger().info("request", method="GET", route="/wallets", status=200, durationMs=1.5)
+    logs.get_logger().info(
+        "request", actor="payments", method="GET", route="/wallets", status=200, durationMs=1.5
+    )
     (line,) = _lines(stream)
     assert line.pop("timestamp").endswith("Z")
     assert line == {

@@ -1,12 +1,8 @@
-"""Limits a minute, and the caller of the work under way, whom they bind."""
+"""Limits a minute, and whom they bind."""
 
-from contextvars import ContextVar
 from enum import StrEnum
 
 from kms_service.access.scopes import Caller
-
-caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
-"""Whose token the request under way came with; None in commands, which release nothing."""
 
 
 class LimitedUse(StrEnum):
@@ -27,10 +23,8 @@ def limited_as(kind: str) -> LimitedUse:
     return LimitedUse.SIGNATURE if kind == "signature" else LimitedUse.PRIVATE_KEY_READ
 
 
-def limit_of(holder: Caller | None, use: LimitedUse) -> int | None:
-    """How many of these a minute the holder may make; None when there is no limit."""
-    if holder is None:
-        return None
+def limit_of(caller: Caller, use: LimitedUse) -> int | None:
+    """How many of these a minute the caller may make; None when there is no limit."""
     if use is LimitedUse.SIGNATURE:
-        return holder.signatures_per_minute
-    return holder.private_key_reads_per_minute
+        return caller.signatures_per_minute
+    return caller.private_key_reads_per_minute

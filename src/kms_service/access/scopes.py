@@ -37,6 +37,11 @@ class Caller:
     signatures_per_minute: int | None
     policy: str | None
 
+    @classmethod
+    def without_bounds(cls, name: str) -> "Caller":
+        """An operator with a shell, or the service itself: what binds them is their login and their role."""
+        return cls(name, frozenset(), None, None, None)
+
     @property
     def only_looks(self) -> bool:
         """Whether the token can neither change nor release anything."""

@@ -8,12 +8,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from kms_service import context
-from kms_service.access import limits
 from kms_service.access.scopes import Caller, Scope
+from kms_service.api.asgi.callers import caller_of, note_caller
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.asgi.json_body import StrictJsonRequest
-from kms_service.errors import NotAuthenticated, NotAuthorized
+from kms_service.errors import NotAuthorized
 from kms_service.service.audit.log import Event
 
 SCHEME = "bearerToken"
@@ -53,7 +52,6 @@ class AuthenticatedRoute(APIRoute):
 
         async def authorized(request: Request) -> Response:
             caller = await authenticate(request, bearer_token(request))
-            limits.caller.set(caller)
             await authorize(request, caller, self.scope, self.path)
             if takes_body and not _is_json(request.headers.get("content-type", "")):
                 raise HTTPException(415)
@@ -71,7 +69,7 @@ def bearer_token(request: Request) -> str | None:
 
 
 async def authenticate(request: Request, token: str | None) -> Caller:
-    """The caller who holds this token, named in the log from now on.
+    """The caller who holds this token, noted with the request from now on.
 
     Raises:
         NotAuthenticated: no token, or an unknown, expired or revoked one.
@@ -81,7 +79,7 @@ async def authenticate(request: Request, token: str | None) -> Caller:
     caller = authenticator.remembered(token) if token is not None else await authenticator.authenticate(None)
     if caller is None:
         caller = await in_time(request, authenticator.authenticate, token)
-    context.actor.set(caller.name)
+    note_caller(request, caller)
     return caller
 
 
@@ -97,7 +95,7 @@ async def authorize(request: Request, caller: Caller, scope: Scope, path: str) -
     except NotAuthorized as refusal:
         detail = f"{request.method} {path} needs {refusal.scope}"
         event = Event("authorize", outcome=refusal.code, detail=detail)
-        await in_time(request, services(request).audit.record, event)
+        await in_time(request, services(request).audit.record, caller, event)
         raise
 
 
@@ -107,10 +105,7 @@ async def require(request: Request, scope: Scope) -> None:
     Raises:
         NotAuthorized, AuditUnavailable: as `authorize`.
     """
-    holder = limits.caller.get()
-    if holder is None:
-        raise NotAuthenticated("A valid bearer token is required.")
-    await authorize(request, holder, scope, request.scope["route"].path)
+    await authorize(request, caller_of(request), scope, request.scope["route"].path)
 
 
 def _refuse_others(request: Request, parameters: set[str]) -> None:

@@ -8,9 +8,8 @@ import secrets
 import socket
 from pathlib import Path
 
-from kms_service import context
 from kms_service.access import tokens
-from kms_service.access.scopes import Scope
+from kms_service.access.scopes import Caller, Scope
 from kms_service.local.errors import LocalError
 from kms_service.local.files import write_private
 from kms_service.local.joining import Servers
@@ -74,12 +73,12 @@ async def _find(digest: bytes, settings: Settings) -> TokenRow | None:
 async def _new_token(settings: Settings) -> str:
     from kms_service.bootstrap import build  # noqa: PLC0415 - seldom needed, slow to load
 
-    context.actor.set("cli:local")
     services = build(settings)
     try:
         await services.check()
         name = f"local-{secrets.token_hex(4)}"  # names are never used twice
         made = await services.tokens.create(
+            Caller.without_bounds("cli:local"),
             name,
             list(Scope),
             expires_in=None,

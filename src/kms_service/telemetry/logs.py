@@ -117,10 +117,8 @@ def _renderers(*, as_json: bool, colors: bool) -> list[Any]:
 
 
 def _add_request(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    for key, variable in (("requestId", context.request_id), ("actor", context.actor)):
-        value = variable.get()
-        if value is not None:
-            event.setdefault(key, value)
+    if (request_id := context.request_id.get()) is not None:
+        event.setdefault("requestId", request_id)
     if (trace := tracing.trace_id()) is not None:
         event.setdefault("traceId", trace)
     return event

@@ -7,7 +7,7 @@ import platform
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from kms_service import __version__, context
+from kms_service import __version__
 
 LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CALLERS = 100
@@ -227,9 +227,8 @@ rotation_remaining = Gauge(
 _callers: set[str] = set()
 
 
-def caller() -> str:
-    """The label of whoever the current request is from: one of at most a hundred names, or `other`."""
-    name = context.actor.get() or "unknown"
+def caller_label(name: str) -> str:
+    """The label of a caller: their name, or `other` beyond the first hundred."""
     if name not in _callers:
         if len(_callers) >= CALLERS:
             return OTHER

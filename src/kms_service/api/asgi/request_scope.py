@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kms_service import context
 from kms_service.api import problems
+from kms_service.api.asgi.callers import noted_caller
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
@@ -59,7 +60,6 @@ class RequestScope:
             await self._app(scope, receive, send)
             return
         context.request_id.set(_request_id(scope["headers"]))
-        context.actor.set(None)
         answer = _Answer(send)
         with context.deadline(self._seconds):
             try:
@@ -143,8 +143,10 @@ def _report(scope: Scope, answer: _Answer) -> None:
     metrics.http_requests.labels(method, route, str(answer.status)).inc()
     metrics.http_duration.labels(route).observe(seconds)
     report = log.debug if route in _PROBES else log.info
+    caller = noted_caller(scope)
     report(
         "request",
+        **({} if caller is None else {"actor": caller.name}),
         method=scope["method"],
         route=route,
         status=answer.status,

@@ -9,6 +9,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kms_service import context
+from kms_service.api.asgi.callers import noted_caller
 from kms_service.telemetry import tracing
 
 FRAMEWORK_TELEMETRY_OFF: TelemetryConfig = {
@@ -52,6 +53,7 @@ class ServerSpan:
 
 def _describe(span: Span, scope: Scope, status: int) -> None:
     route = getattr(scope.get("route"), "path", "unmatched")
+    caller = noted_caller(scope)
     span.update_name(f"{scope['method']} {route}")
     span.set_attributes(
         {
@@ -59,7 +61,7 @@ def _describe(span: Span, scope: Scope, status: int) -> None:
             "http.route": route,
             "http.response.status_code": status,
             "kms_service.request_id": context.request_id.get() or "",
-            "kms_service.actor": context.actor.get() or "",
+            "kms_service.actor": "" if caller is None else caller.name,
         }
     )
     if status == 0 or status >= _SERVER_ERRORS:

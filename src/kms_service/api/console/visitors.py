@@ -17,6 +17,7 @@ from fastapi import Request, Response
 from kms_service import context
 from kms_service.access import tokens
 from kms_service.access.scopes import Caller, Scope
+from kms_service.api.asgi.callers import note_caller
 from kms_service.api.asgi.in_flight import services
 from kms_service.api.security import authenticate, authorize, bearer_token
 from kms_service.errors import DatabaseUnavailable, NotAuthenticated, Overloaded, TimedOut
@@ -69,7 +70,7 @@ class Visitors:
         digest = tokens.digest(token) if token is not None else None
         known = self._lately(digest)
         if known is not None and services(request).readiness.database_away_since is not None:
-            context.actor.set(known.name)
+            note_caller(request, known)
             return known, False
         try:
             with context.deadline(PATIENCE_SECONDS):
@@ -80,7 +81,7 @@ class Visitors:
         except (DatabaseUnavailable, Overloaded, TimedOut):
             if known is None:
                 raise
-            context.actor.set(known.name)
+            note_caller(request, known)
             return known, False
         self._remember(digest, caller)
         return caller, True

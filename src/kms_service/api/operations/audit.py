@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, Field, PlainSerializer
 
-from kms_service.access import limits
 from kms_service.access.scopes import Scope
+from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, UserId
 from kms_service.api.security import AuthenticatedRoute, needs
@@ -74,8 +74,7 @@ async def list_events(
 ) -> AuditPage:
     """Audit events by filter, newest first."""
     # Who may only read the log must not learn which wallets to keep away from.
-    caller = limits.caller.get()
-    hidden = caller is None or Scope.POOL_ADMIN not in caller.scopes
+    hidden = Scope.POOL_ADMIN not in caller_of(request).scopes
     wanted = EventFilter(user_id, actor, action, since, until, outcome, kms_key_id, without_canaries=hidden)
     before = None if cursor is None else int(cursor)
     page = await in_time(request, services(request).audit_trail.page, wanted, before=before, limit=limit)

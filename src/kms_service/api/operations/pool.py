@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request
 from pydantic import Field, PlainSerializer
 
 from kms_service.access.scopes import Scope
+from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel
 from kms_service.api.security import AuthenticatedRoute, needs
@@ -139,7 +140,9 @@ async def refresh_pool(request: Request) -> PoolView:
 )
 async def put_key(request: Request, alias: AliasInPath, body: NewMode) -> KeyView:
     """Drain a key, or take it back: a draining key takes no new wallets and still decrypts."""
-    return key_view(await in_time(request, services(request).pool_service.set_mode, alias, body.mode))
+    return key_view(
+        await in_time(request, services(request).pool_service.set_mode, caller_of(request), alias, body.mode)
+    )
 
 
 def pool_view(state: PoolState) -> PoolView:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime, Field, PlainSerializer, model_validator
 
 from kms_service.access.scopes import Scope
+from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel
 from kms_service.api.security import AuthenticatedRoute, needs
@@ -134,7 +135,7 @@ async def start_rotation(request: Request, body: NewRotation, response: Response
         dry_run=body.dry_run,
         rate_per_second=body.rate_per_second,
     )
-    job = await in_time(request, services(request).rewrap_jobs.start, asked)
+    job = await in_time(request, services(request).rewrap_jobs.start, caller_of(request), asked)
     response.headers["Location"] = f"/rotations/{job.rotation_id}"
     return job_view(job)
 
@@ -179,19 +180,25 @@ _STEERED: dict[int | str, dict[str, Any]] = {
 @router.post("/{id}/pause", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
 async def pause_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
     """Have the workers stop within seconds; nothing is lost."""
-    return job_view(await in_time(request, services(request).rewrap_jobs.pause, rotation_id))
+    return job_view(
+        await in_time(request, services(request).rewrap_jobs.pause, caller_of(request), rotation_id)
+    )
 
 
 @router.post("/{id}/resume", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
 async def resume_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
     """Have the workers go on where they stopped."""
-    return job_view(await in_time(request, services(request).rewrap_jobs.resume, rotation_id))
+    return job_view(
+        await in_time(request, services(request).rewrap_jobs.resume, caller_of(request), rotation_id)
+    )
 
 
 @router.post("/{id}/cancel", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
 async def cancel_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
     """End the job; what has moved stays moved."""
-    return job_view(await in_time(request, services(request).rewrap_jobs.cancel, rotation_id))
+    return job_view(
+        await in_time(request, services(request).rewrap_jobs.cancel, caller_of(request), rotation_id)
+    )
 
 
 def job_view(job: RewrapJob) -> RotationJob:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field, PlainSerializer, StringConstraints
 
 from kms_service.access.scopes import Scope
+from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel
 from kms_service.api.security import AuthenticatedRoute, needs
@@ -51,13 +52,13 @@ async def get_seal(request: Request) -> SealView:
 @router.post("/seal", openapi_extra=needs(Scope.POOL_ADMIN), responses={422: {"model": Problem}})
 async def close_seal(request: Request, body: SealReason) -> SealView:
     """Stop every release and signature on all replicas within two seconds; wallets are still created."""
-    return seal_view(await in_time(request, services(request).seal.seal, body.reason))
+    return seal_view(await in_time(request, services(request).seal.seal, caller_of(request), body.reason))
 
 
 @router.post("/unseal", openapi_extra=needs(Scope.POOL_ADMIN))
 async def open_seal(request: Request) -> SealView:
     """Let releases and signatures go on."""
-    return seal_view(await in_time(request, services(request).seal.unseal))
+    return seal_view(await in_time(request, services(request).seal.unseal, caller_of(request)))
 
 
 def seal_view(change: SealChange | None) -> SealView:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from kms_service.access.scopes import Scope
+from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel, UserIdInPath
 from kms_service.api.security import AuthenticatedRoute, needs
@@ -56,7 +57,7 @@ class ImportBody(RequestModel):
 @router.post("/wallet-imports", status_code=201, openapi_extra=needs(Scope.WALLETS_IMPORT))
 async def begin_import(request: Request) -> ImportKeyView:
     """A key to encrypt one wallet to, good once and for a quarter of an hour."""
-    key = await in_time(request, services(request).importer.begin)
+    key = await in_time(request, services(request).importer.begin, caller_of(request))
     return ImportKeyView(
         import_id=key.import_id,
         recipient_public_key=base64.b64encode(key.recipient_public_key).decode(),
@@ -78,4 +79,6 @@ async def begin_import(request: Request) -> ImportKeyView:
 async def complete_import(request: Request, user_id: UserIdInPath, body: ImportBody) -> WalletView:
     """Take in a wallet that was encrypted to the import's key; the attempt uses the key up."""
     encrypted = EncryptedImport(body.import_id, body.encapsulated_key, body.ciphertext)
-    return wallet_view(await in_time(request, services(request).importer.complete, user_id, encrypted))
+    return wallet_view(
+        await in_time(request, services(request).importer.complete, caller_of(request), user_id, encrypted)
+    )

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from kms_service.access.scopes import Scope
+from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel, UserIdInPath
 from kms_service.api.security import AuthenticatedRoute, needs, require
@@ -194,7 +195,7 @@ async def export_private_key(request: Request, user_id: UserIdInPath, body: Reci
     """
     with _fields_of_the_body():
         export = services(request).wallets.export_private_key
-        exported = await in_time(request, export, user_id, body.recipient_public_key)
+        exported = await in_time(request, export, caller_of(request), user_id, body.recipient_public_key)
     return SealedExportView(
         wallet_address=exported.wallet_address,
         encapsulated_key=base64.b64encode(exported.encrypted.encapsulated_key).decode(),
@@ -213,8 +214,10 @@ async def _sign(
     signing = services(request).signing
     with _fields_of_the_body():
         if dry_run:
-            return answers.foreseen(await in_time(request, signing.foresee, user_id, encode))
-        return show(await in_time(request, signing.sign, user_id, encode))
+            return answers.foreseen(
+                await in_time(request, signing.foresee, caller_of(request), user_id, encode)
+            )
+        return show(await in_time(request, signing.sign, caller_of(request), user_id, encode))
 
 
 @contextmanager

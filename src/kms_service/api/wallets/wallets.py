@@ -11,6 +11,7 @@ from pydantic import Field, PlainSerializer, TypeAdapter, ValidationError
 from kms_service import context
 from kms_service.access.scopes import Scope
 from kms_service.api import problems
+from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.models import AnswerModel, Problem, RequestModel, UserId, UserIdInPath
 from kms_service.api.security import AuthenticatedRoute, needs
@@ -117,7 +118,7 @@ class PrivateKeyView(AnswerModel):
 )
 async def create_wallet(request: Request, body: NewWallet, response: Response) -> WalletView:
     """Make a wallet for a user who has none."""
-    wallet = await in_time(request, services(request).wallets.create_wallet, body.user_id)
+    wallet = await in_time(request, services(request).wallets.create_wallet, caller_of(request), body.user_id)
     response.headers["Location"] = f"/wallets/{wallet.user_id}"
     return wallet_view(wallet)
 
@@ -129,7 +130,7 @@ async def create_wallets(request: Request, body: NewWallets) -> BatchResults:
         place: fault for place, user_id in enumerate(body.user_ids) if (fault := _fault(place, user_id))
     }
     good = [user_id for place, user_id in enumerate(body.user_ids) if place not in faults]
-    made = iter(await in_time(request, services(request).wallets.ensure_wallets, good))
+    made = iter(await in_time(request, services(request).wallets.ensure_wallets, caller_of(request), good))
     outcomes = [faults.get(place) or next(made) for place in range(len(body.user_ids))]
     pairs = zip(body.user_ids, outcomes, strict=True)
     return BatchResults(results=[_result(user_id, outcome) for user_id, outcome in pairs])
@@ -163,7 +164,7 @@ async def list_wallets(
 )
 async def put_wallet(request: Request, user_id: UserIdInPath, response: Response) -> WalletView:
     """The user's wallet, made now if there was none; idempotent."""
-    ensured = await in_time(request, services(request).wallets.ensure_wallet, user_id)
+    ensured = await in_time(request, services(request).wallets.ensure_wallet, caller_of(request), user_id)
     response.status_code = _status(ensured)
     return wallet_view(ensured.wallet)
 
@@ -196,7 +197,9 @@ async def get_verifier_private_key(request: Request) -> PrivateKeyView:
 
 
 async def _released(request: Request, user_id: str) -> PrivateKeyView:
-    released = await in_time(request, services(request).wallets.get_private_key_for_user, user_id)
+    released = await in_time(
+        request, services(request).wallets.get_private_key_for_user, caller_of(request), user_id
+    )
     return PrivateKeyView(
         user_id=released.user_id,
         wallet_address=released.wallet_address,

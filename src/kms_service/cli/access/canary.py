@@ -4,7 +4,7 @@ import json
 
 import click
 
-from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import rfc3339
 
@@ -28,7 +28,7 @@ async def add(user_id: str) -> None:
     """
     async with operator_services() as services:
         await services.pool.refresh()
-        await services.canaries.add(user_id)
+        await services.canaries.add(operator(services), user_id)
     click.echo(f"The wallet of {user_id} is a canary.")
 
 
@@ -39,7 +39,7 @@ async def remove(user_id: str) -> None:
     """Make the wallet of USER an ordinary one again."""
     async with operator_services() as services:
         await services.pool.refresh()
-        await services.canaries.remove(user_id)
+        await services.canaries.remove(operator(services), user_id)
     click.echo(f"The wallet of {user_id} is no canary any more.")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import rfc3339
 from kms_service.service.policies.language.document import MAX_BYTES, InvalidPolicy, json_schema, parse
@@ -73,7 +73,7 @@ async def set_policy(name: str, file: Path | None, given: Path | None, *, as_jso
     document = _read(file or given or Path("-"))
     async with operator_services() as services:
         await services.pool.refresh()
-        made = await services.policies.set(name, document)
+        made = await services.policies.set(operator(services), name, document)
     told = "" if made.created else ", as it was"
     click.echo(json.dumps(_facts(made.row)) if as_json else f"{name} is at version {made.row.version}{told}.")
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kms_service.access.scopes import Scope
-from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Span, rfc3339
 from kms_service.service.access.tokens import NewToken
@@ -62,6 +62,7 @@ async def create(
     async with operator_services() as services:
         await services.pool.refresh()
         made = await services.tokens.create(
+            operator(services),
             name,
             [Scope(scope) for scope in scopes],
             expires_in=expires_in,
@@ -92,7 +93,7 @@ async def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *,
     """
     async with operator_services() as services:
         await services.pool.refresh()
-        made = await services.tokens.rotate(name, overlap=overlap, expires_in=expires_in)
+        made = await services.tokens.rotate(operator(services), name, overlap=overlap, expires_in=expires_in)
     click.echo(json.dumps({**_facts(made.row), "token": made.secret}) if as_json else _show_once(made))
 
 
@@ -111,7 +112,7 @@ async def set_policy(name: str, policy: str | None, *, unbound: bool, as_json: b
         raise click.UsageError("give --policy NAME or --none")
     async with operator_services() as services:
         await services.pool.refresh()
-        row = await services.tokens.set_policy(name, policy)
+        row = await services.tokens.set_policy(operator(services), name, policy)
     told = f"{name} is bound by the policy {policy}." if policy else f"{name} is bound by no policy."
     click.echo(json.dumps(_facts(row)) if as_json else told)
 
@@ -146,7 +147,7 @@ async def revoke(name: str, *, as_json: bool) -> None:
     """
     async with operator_services() as services:
         await services.pool.refresh()
-        row = await services.tokens.revoke(name)
+        row = await services.tokens.revoke(operator(services), name)
     click.echo(json.dumps(_facts(row)) if as_json else f"{name} is revoked.")
 
 

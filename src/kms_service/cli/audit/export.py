@@ -11,11 +11,10 @@ from typing import IO, Any, TextIO
 
 import click
 
-from kms_service import context
 from kms_service.bootstrap import Services
 from kms_service.cli.audit.heads import read_known_heads
 from kms_service.cli.audit.progress import row_progress
-from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Moment, rfc3339
 from kms_service.errors import InvalidRequest
@@ -60,7 +59,7 @@ async def export(
             heads=heads,
             heads_from=places,
             keys=await _keys(services),
-            made_by=context.actor.get() or "unknown",
+            made_by=operator(services).name,
         )
         total = None if since is not None else _PASSES * await services.verifier.expected_rows()
         with row_progress("audit rows", total, quiet=as_json) as on_rows, write_privately(out) as file:
@@ -85,7 +84,7 @@ async def release_mac_keys(out: Path, reason: str) -> None:
     """
     async with operator_services() as services:
         await services.pool.refresh()  # for the chain of the record
-        keys = await services.evidence_export.mac_keys(reason[:1024])
+        keys = await services.evidence_export.mac_keys(operator(services), reason[:1024])
     with write_privately(out) as file:
         file.write(json.dumps({"keys": keys}, indent=1).encode())
     click.echo(f"{out} holds the MAC keys of {len(keys)} chains; restart the service before you hand it over")

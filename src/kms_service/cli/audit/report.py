@@ -8,13 +8,12 @@ from typing import TextIO
 
 import click
 
-from kms_service import context
 from kms_service.bootstrap import Services
 from kms_service.cli.audit.export import write_privately
 from kms_service.cli.audit.heads import read_known_heads
 from kms_service.cli.audit.progress import row_progress
 from kms_service.cli.audit.reconcile import find_known_keys
-from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.service.audit.verify import AuditReport
 from kms_service.service.evidence.against_cloudtrail import Compared, Outcome
@@ -95,7 +94,7 @@ async def report(
 
 
 async def _page(services: Services, month: Month, checks: Sequence[Check]) -> str:
-    return html(await services.monthly_reports.collect(month, checks, context.actor.get() or "unknown"))
+    return html(await services.monthly_reports.collect(month, checks, operator(services).name))
 
 
 def _log_check(verified: AuditReport) -> Check:

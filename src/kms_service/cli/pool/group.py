@@ -9,7 +9,7 @@ from kms_service.cli.pool.create import create_aliases
 from kms_service.cli.pool.doctor import doctor
 from kms_service.cli.pool.lifecycle import retire, rotate
 from kms_service.cli.pool.table import pool_table
-from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.screen import screen
 from kms_service.kms.keys.pool import KeyMode
@@ -66,7 +66,7 @@ async def activate(alias: str, *, as_json: bool) -> None:
 async def _set_mode(alias: str, mode: KeyMode, *, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
-        key = await services.pool_service.set_mode(alias.removeprefix("alias/"), mode)
+        key = await services.pool_service.set_mode(operator(services), alias.removeprefix("alias/"), mode)
     if as_json:
         click.echo(json.dumps(key_view(key).model_dump(by_alias=True, mode="json")))
     else:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import click
 from rich.text import Text
 
-from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.screen import screen
 from kms_service.service.pool.retire import Retirement
@@ -57,7 +57,7 @@ async def rotate(alias: str, *, yes: bool) -> None:
         click.confirm(f"Rotate {alias}? It cannot be undone, and a key has 25 of these", abort=True)
     async with operator_services() as services:
         await services.pool_service.refresh()
-        key = await services.key_lifecycle.rotate(alias)
+        key = await services.key_lifecycle.rotate(operator(services), alias)
     click.echo(f"{key.alias} is rotating; KMS may take a while. To bring its wallets under the new material:")
     click.echo("  kms-service rotation start --wrapped-before 1m --no-dry-run")
 

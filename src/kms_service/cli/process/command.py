@@ -11,6 +11,7 @@ import click
 from sqlalchemy import make_url
 
 from kms_service import context
+from kms_service.access.scopes import Caller
 from kms_service.bootstrap import Services, build
 from kms_service.errors import InvalidRequest
 from kms_service.settings import Settings, load_settings
@@ -20,7 +21,7 @@ from kms_service.telemetry import logs
 
 @asynccontextmanager
 async def operator_services(**overrides: Any) -> AsyncIterator[Services]:
-    """The services of a command, acting as the operator's own account; closed at the end.
+    """The services of a command, closed at the end.
 
     Args:
         overrides: settings that the command's own options have set.
@@ -31,7 +32,6 @@ async def operator_services(**overrides: Any) -> AsyncIterator[Services]:
     """
     settings = load_settings(**overrides)
     logs.configure_for_command("WARNING", settings.log_format)
-    context.actor.set(f"cli:{_account()}@{_database_login(settings)}"[:64])
     context.request_id.set(uuid.uuid4().hex)
     services = build(settings)
     try:
@@ -39,6 +39,11 @@ async def operator_services(**overrides: Any) -> AsyncIterator[Services]:
         yield services
     finally:
         await services.close()
+
+
+def operator(services: Services) -> Caller:
+    """Whoever runs this command: the system's user id at the database's login. No token bounds them."""
+    return Caller.without_bounds(f"cli:{_account()}@{_database_login(services.settings)}"[:64])
 
 
 async def key_arn(services: Services, key: str | None) -> str | None:

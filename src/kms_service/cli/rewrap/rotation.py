@@ -8,7 +8,7 @@ import click
 
 from kms_service.api.operations.rotations import FAILURES_SHOWN, details_view, job_view
 from kms_service.bootstrap import Services
-from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop, stop_on_sigterm
 from kms_service.cli.rewrap.progress import follow, summary
 from kms_service.cli.times import Moment
@@ -64,7 +64,7 @@ async def start(
     asked = RewrapRequest(sources or None, wrapped_before, destinations or None, dry_run, rate)
     async with operator_services() as services:
         await services.pool_service.refresh()
-        _print(await services.rewrap_jobs.start(asked), as_json=as_json)
+        _print(await services.rewrap_jobs.start(operator(services), asked), as_json=as_json)
 
 
 @rotation.command(name="list")
@@ -114,7 +114,9 @@ async def pause(rotation_id: UUID | None, *, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
         _print(
-            await services.rewrap_jobs.pause((await _choose(services, rotation_id)).rotation_id),
+            await services.rewrap_jobs.pause(
+                operator(services), (await _choose(services, rotation_id)).rotation_id
+            ),
             as_json=as_json,
         )
 
@@ -128,7 +130,9 @@ async def resume(rotation_id: UUID | None, *, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
         _print(
-            await services.rewrap_jobs.resume((await _choose(services, rotation_id)).rotation_id),
+            await services.rewrap_jobs.resume(
+                operator(services), (await _choose(services, rotation_id)).rotation_id
+            ),
             as_json=as_json,
         )
 
@@ -142,7 +146,9 @@ async def cancel(rotation_id: UUID | None, *, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
         _print(
-            await services.rewrap_jobs.cancel((await _choose(services, rotation_id)).rotation_id),
+            await services.rewrap_jobs.cancel(
+                operator(services), (await _choose(services, rotation_id)).rotation_id
+            ),
             as_json=as_json,
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop, stop_on_sigterm
 from kms_service.cli.screen import progress_screen
 from kms_service.crypto.material import DEK_BYTES, DataKey
@@ -107,6 +107,7 @@ async def adopt(
                 ) as adopter,
             ):
                 last = await adopter.run(
+                    operator(services),
                     source,
                     after=after,
                     at_once=at_once,

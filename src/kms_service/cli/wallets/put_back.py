@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from kms_service.cli.process.command import operator_services
+from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.service.wallets.dek_history import Outcome, PutBack
 from kms_service.telemetry import logs
@@ -31,10 +31,10 @@ async def put_back(users: tuple[str, ...], *, every: bool, as_json: bool) -> Non
         logs.configure_for_command("CRITICAL", services.settings.log_format)
         await services.pool_service.refresh()
         if every:
-            async for done in services.dek_restorer.restore_all():
+            async for done in services.dek_restorer.restore_all(operator(services)):
                 lost += _tell(done, as_json=as_json)
         for user_id in users:
-            lost += _tell(await services.dek_restorer.restore(user_id), as_json=as_json)
+            lost += _tell(await services.dek_restorer.restore(operator(services), user_id), as_json=as_json)
     if lost:
         sys.exit(1)
 
@@ -48,7 +48,7 @@ async def forget_replaced() -> None:
     """
     async with operator_services() as services:
         await services.pool_service.refresh()
-        forgotten = await services.dek_restorer.forget_all()
+        forgotten = await services.dek_restorer.forget_all(operator(services))
     click.echo(f"{forgotten:,} replaced DEKs forgotten.")
 
 

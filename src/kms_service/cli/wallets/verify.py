@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from kms_service.cli.process.command import key_arn, operator_services
+from kms_service.cli.process.command import key_arn, operator, operator_services
 from kms_service.cli.process.loop import on_loop, stop_on_sigterm
 from kms_service.cli.screen import progress_screen
 from kms_service.cli.times import Moment
@@ -84,6 +84,7 @@ async def verify(
 
         with suppress(asyncio.CancelledError), _show_progress() as report:
             last = await services.wallet_verifier.verify(
+                operator(services),
                 chosen,
                 after=after,
                 at_once=at_once,

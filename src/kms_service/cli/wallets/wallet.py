@@ -6,7 +6,7 @@ import sys
 import click
 
 from kms_service.api.wallets.wallets import wallet_view
-from kms_service.cli.process.command import key_arn, operator_services
+from kms_service.cli.process.command import key_arn, operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.wallets.put_back import forget_replaced, put_back
 from kms_service.crypto.material import Mnemonic, PrivateKey
@@ -75,7 +75,7 @@ async def import_wallet(user: str, *, as_json: bool) -> None:
     secret = _secret(_ask())
     async with operator_services() as services:
         await services.pool_service.refresh()
-        row = await services.importer.take(user, secret, field="standard input")
+        row = await services.importer.take(operator(services), user, secret, field="standard input")
     click.echo(wallet_view(row).model_dump_json(by_alias=True) if as_json else _line(row))
 
 

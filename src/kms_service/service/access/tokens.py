@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from kms_service.access import tokens
-from kms_service.access.scopes import Scope
+from kms_service.access.scopes import Caller, Scope
 from kms_service.errors import InvalidRequest, PolicyNotFound, TokenExists, TokenNotFound
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.store.access.tokens import TokenRow, TokenStore
@@ -37,6 +37,7 @@ class TokenService:
 
     async def create(
         self,
+        caller: Caller,
         name: str,
         scopes: Sequence[Scope],
         *,
@@ -72,13 +73,18 @@ class TokenService:
             raise TokenExists(f"a token named {name} exists already")
         # Recorded before the secret is shown: a token nobody has seen cannot be used.
         bounds = "" if policy is None else f"; policy {policy}"
-        await self._audit.record(Event("token.create", detail=f"{name}: {' '.join(row.scopes)}{bounds}"))
+        await self._audit.record(
+            caller, Event("token.create", detail=f"{name}: {' '.join(row.scopes)}{bounds}")
+        )
         return NewToken(row, secret)
 
-    async def rotate(self, name: str, *, overlap: timedelta, expires_in: timedelta | None) -> NewToken:
+    async def rotate(
+        self, caller: Caller, name: str, *, overlap: timedelta, expires_in: timedelta | None
+    ) -> NewToken:
         """A new secret for a valid token; the old one stays good for `overlap`, and no older one does.
 
         Args:
+            caller: who replaces it.
             name: whose secret to replace; scopes and limits stay.
             overlap: time for callers to change over.
             expires_in: a new expiry of the token; None leaves it.
@@ -91,10 +97,10 @@ class TokenService:
         if row is None:
             raise TokenNotFound(f"no valid token is named {name}")
         # Recorded before the secret is shown, as at creation.
-        await self._audit.record(Event("token.rotate", detail=name))
+        await self._audit.record(caller, Event("token.rotate", detail=name))
         return NewToken(row, secret)
 
-    async def set_policy(self, name: str, policy: str | None) -> TokenRow:
+    async def set_policy(self, caller: Caller, name: str, policy: str | None) -> TokenRow:
         """Bound a token by a policy, or by none; acts everywhere within seconds.
 
         Raises:
@@ -103,7 +109,7 @@ class TokenService:
         """
         await self._check_policy(policy)
         # Recorded before it acts: a change of policy may grant.
-        await self._audit.record(Event("token.policy", detail=f"{name}: {policy or 'none'}"))
+        await self._audit.record(caller, Event("token.policy", detail=f"{name}: {policy or 'none'}"))
         row = await self._store.set_policy(name, policy)
         if row is None:
             raise TokenNotFound(f"no valid token is named {name}")
@@ -117,7 +123,7 @@ class TokenService:
         """All tokens by name, those expired or revoked too."""
         return await self._store.list_all()
 
-    async def revoke(self, name: str) -> TokenRow:
+    async def revoke(self, caller: Caller, name: str) -> TokenRow:
         """Revoke a token for ever; acts everywhere within seconds.
 
         Raises:
@@ -127,5 +133,5 @@ class TokenService:
         if row is None:
             raise TokenNotFound(f"no token is named {name}")
         # Recorded afterwards: taking a right away must not wait for the audit log.
-        await self._audit.record(Event("token.revoke", detail=name))
+        await self._audit.record(caller, Event("token.revoke", detail=name))
         return row

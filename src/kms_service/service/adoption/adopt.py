@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from enum import Enum
 
+from kms_service.access.scopes import Caller
 from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, NoUsableKey
 from kms_service.service.adoption.encrypted_phrase import Unreadable
 from kms_service.service.adoption.opening import SourceOpener
@@ -88,6 +89,7 @@ class Adopter:
 
     async def run(
         self,
+        caller: Caller,
         source: SourceTable,
         *,
         after: str | None,
@@ -99,6 +101,7 @@ class Adopter:
         """Adopt every wallet behind user `after` that is not here; no secret leaves this method.
 
         Args:
+            caller: whose run it is.
             source: the other service's table.
             after: the cursor of an earlier run, or None.
             at_once: wallets opened and encrypted at a time.
@@ -114,14 +117,14 @@ class Adopter:
         pace = Pace(rate_per_second)
 
         async def outcome(row: SourceRow) -> Adopted:
-            return await self._outcome(row, pace, dry_run=dry_run)
+            return await self._outcome(caller, row, pace, dry_run=dry_run)
 
         while page := await source.page(run.cursor):
             here = await self._here([row.user_id for row in page])
             new = [row for row in page if row.user_id not in here]
             found = [_compare(row, here[row.user_id]) for row in page if row.user_id in here]
             found += await map_bounded(outcome, new, at_once)
-            await self._keeper.list_requests(ACTION, self._opener.take_requests())
+            await self._keeper.list_requests(caller, ACTION, self._opener.take_requests())
             _note(run, found)
             run.keys_used = self._opener.keys_used
             run.cursor = page[-1].user_id
@@ -133,13 +136,13 @@ class Adopter:
         """The address of each user who has a wallet here; None where its row is not whole."""
         return await self._wallets.addresses(user_ids)
 
-    async def _outcome(self, row: SourceRow, pace: Pace, *, dry_run: bool) -> Adopted:
+    async def _outcome(self, caller: Caller, row: SourceRow, pace: Pace, *, dry_run: bool) -> Adopted:
         if not re.fullmatch(USER_ID, row.user_id) or row.user_id in {".", ".."}:
             return Adopted(row.user_id, Outcome.UNREADABLE, "is no user id of this service")
         for seconds in (*BACK_OFF_SECONDS, None):
             await pace.wait()
             try:
-                return await self._adopt(row, dry_run=dry_run)
+                return await self._adopt(caller, row, dry_run=dry_run)
             except Unreadable as error:
                 return Adopted(row.user_id, Outcome.UNREADABLE, error.reason)
             except (KmsError, NoUsableKey, IntegrityFailure) as error:
@@ -148,7 +151,7 @@ class Adopter:
                 await asyncio.sleep(seconds)
         raise AssertionError("the last attempt answers")
 
-    async def _adopt(self, row: SourceRow, *, dry_run: bool) -> Adopted:
+    async def _adopt(self, caller: Caller, row: SourceRow, *, dry_run: bool) -> Adopted:
         opened = await self._opener.open(row)
         owner = await self._wallets.owner_of(opened.account.address)
         if owner is not None and owner != row.user_id:
@@ -156,7 +159,9 @@ class Adopter:
         if dry_run:
             return Adopted(row.user_id, Outcome.LEFT, CAN_BE_ADOPTED)
         made_at = None if row.created_at is None else row.created_at.astimezone(UTC)
-        kept = await self._keeper.keep(ACTION, row.user_id, opened.account, opened.contents, made_at=made_at)
+        kept = await self._keeper.keep(
+            caller, ACTION, row.user_id, opened.account, opened.contents, made_at=made_at
+        )
         if kept is not None:
             return Adopted(row.user_id, Outcome.ADOPTED)
         # Another run was faster, or the user got another wallet here meanwhile.

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from kms_service import context
+from kms_service.access.scopes import Caller
 from kms_service.errors import AuditUnavailable, DatabaseUnavailable, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.chains import OK, AuditChain, AuditChains, Event
@@ -58,15 +59,15 @@ class AuditLog:
             cause = error.__cause__
             log.error("audit_chain_not_opened", code=getattr(cause, "code", error.code))
 
-    async def record(self, event: Event) -> None:
-        """Commit one row.
+    async def record(self, caller: Caller, event: Event) -> None:
+        """Commit one row: the caller did this.
 
         Raises:
             AuditUnavailable: the row may not be there, so whatever it is about must not leave.
         """
 
         async def write(chain: AuditChain) -> None:
-            row = _link(chain, event)
+            row = _link(chain, caller, event)
             chain.advance(row, await self._store.append(row, chain.writer_key))
 
         try:
@@ -75,11 +76,12 @@ class AuditLog:
             raise AuditUnavailable from error
 
     async def record_creation(
-        self, event: Event, wallet: EncryptedWallet, made_at: datetime | None
+        self, caller: Caller, event: Event, wallet: EncryptedWallet, made_at: datetime | None
     ) -> datetime | None:
         """Commit a wallet and its audit row together.
 
         Args:
+            caller: who makes it.
             event: what is put on record.
             wallet: what is stored.
             made_at: when the wallet was made, if it was made elsewhere; None for now.
@@ -94,7 +96,7 @@ class AuditLog:
         """
 
         async def write(chain: AuditChain) -> datetime | None:
-            row = _link(chain, event)
+            row = _link(chain, caller, event)
             written = await self._store.append_with_wallet(row, chain.writer_key, wallet, made_at)
             if written is None:
                 return None
@@ -103,7 +105,7 @@ class AuditLog:
 
         return await self._on_a_chain(write)
 
-    async def record_unsealing(self, event: Event) -> datetime:
+    async def record_unsealing(self, caller: Caller, event: Event) -> datetime:
         """Commit an unsealing and its audit row together; answers when that was.
 
         Raises:
@@ -113,7 +115,7 @@ class AuditLog:
         """
 
         async def write(chain: AuditChain) -> datetime:
-            row = _link(chain, event)
+            row = _link(chain, caller, event)
             at, now = await self._store.append_with_unsealing(row, chain.writer_key)
             chain.advance(row, now)
             return at
@@ -121,7 +123,7 @@ class AuditLog:
         return await self._on_a_chain(write)
 
     @asynccontextmanager
-    async def refusals(self, event: Event) -> AsyncIterator[None]:
+    async def refusals(self, caller: Caller, event: Event) -> AsyncIterator[None]:
         """Record `event` with the error's code when the work inside fails, then let the error go on.
 
         Raises:
@@ -133,12 +135,13 @@ class AuditLog:
             raise  # there is nowhere to record it, and nothing was released
         except KmsServiceError as error:
             await self.record(
+                caller,
                 replace(
                     event,
                     outcome=error.code,
                     kms_request_id=error.kms_request_id or event.kms_request_id,
                     detail=error.audit_detail or event.detail,
-                )
+                ),
             )
             raise
 
@@ -163,5 +166,5 @@ class AuditLog:
             await self._outside.keep()
 
 
-def _link(chain: AuditChain, event: Event) -> AuditRow:
-    return chain.link(event, actor=context.actor.get() or "unknown", request_id=context.request_id.get())
+def _link(chain: AuditChain, caller: Caller, event: Event) -> AuditRow:
+    return chain.link(event, actor=caller.name, request_id=context.request_id.get())

@@ -9,6 +9,7 @@ from typing import IO, Any
 from uuid import UUID
 
 from kms_service import __version__
+from kms_service.access.scopes import Caller
 from kms_service.errors import IntegrityFailure
 from kms_service.kms.control_plane.signing import KmsSigner
 from kms_service.service.audit.chains import Head
@@ -115,12 +116,13 @@ class EvidenceExport:
         digest = json.loads(manifest)["members"]["verify.py"]["sha256"]
         return Exported(events, chains, findings, None if key is None else key.fingerprint, digest)
 
-    async def mac_keys(self, reason: str) -> dict[str, str]:
+    async def mac_keys(self, caller: Caller, reason: str) -> dict[str, str]:
         """The MAC keys of all chains by chain id, in hex: secrets of the caller, released on record.
 
         Whoever holds them and can write to the database can forge rows of chains that are still open.
 
         Args:
+            caller: who releases them.
             reason: to whom and why, for the record.
 
         Raises:
@@ -128,7 +130,7 @@ class EvidenceExport:
             IntegrityFailure: a chain's wrapped key does not open.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable, DatabaseUnavailable: not all can be had.
         """
-        await self._audit.record(Event("audit.release_mac_keys", detail=reason))
+        await self._audit.record(caller, Event("audit.release_mac_keys", detail=reason))
         return {
             str(chain.audit_chain_id): (await self._verifier.key(chain)).reveal().hex()
             async for chain in all_chains(self._store)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kms_service import context
 from kms_service.access import tokens
+from kms_service.access.scopes import Caller
 from kms_service.crypto.row_mac import RowLabel, RowMacKeyring
 from kms_service.errors import InvalidRequest, PolicyIntegrityFailure, PolicyNotFound, PolicySetElsewhere
 from kms_service.service.audit.log import AuditLog, Event
@@ -40,7 +40,7 @@ class PolicyService:
         self._keyring = keyring
         self._audit = audit
 
-    async def set(self, name: str, document: bytes) -> SetPolicy:
+    async def set(self, caller: Caller, name: str, document: bytes) -> SetPolicy:
         """Store a document as the newest version of a policy; it acts everywhere within two seconds.
 
         Raises:
@@ -60,12 +60,12 @@ class PolicyService:
         version = await self._next_version(name, newest)
         mac = keyring.make(RowLabel.POLICY, fields(name, version, text))
         # On record first: a policy may grant, and nothing is granted without a row that tells of it.
-        await self._audit.record(Event(POLICY_SET, detail=record(name, version, text)))
+        await self._audit.record(caller, Event(POLICY_SET, detail=record(name, version, text)))
         row = await self._store.insert(
             name=name,
             version=version,
             document=text,
-            set_by=context.actor.get() or "unknown",
+            set_by=caller.name,
             mac=mac.mac,
             mac_key_id=mac.key_id,
         )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from kms_service.access.scopes import Caller
 from kms_service.errors import KeyNotFound
 from kms_service.kms.control_plane.administration import AdministrationFailed, KeyAdministration
 from kms_service.kms.keys import arn
@@ -86,7 +87,7 @@ class KeyLifecycle:
         ]
         return Retirement(key_arn, None if key is None else key.alias, conditions)
 
-    async def rotate(self, name: str) -> DescribedKey:
+    async def rotate(self, caller: Caller, name: str) -> DescribedKey:
         """Have KMS make new material for a key of the pool now. Stored wallets stay under the old.
 
         Raises:
@@ -98,9 +99,9 @@ class KeyLifecycle:
         if not isinstance(key, DescribedKey):
             raise KeyNotFound
         event = Event("pool.rotate", kms_key_id=key.key_arn, detail=key.alias)
-        async with self._audit.refusals(event):
+        async with self._audit.refusals(caller, event):
             await self._administration.rotate_now(key.key_arn)
-        await self._audit.record(event)
+        await self._audit.record(caller, event)
         return key
 
     def _takes_no_wallets(self, key: KmsKeyInfo | None) -> Condition:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from kms_service.access.scopes import Caller
 from kms_service.errors import KeyNotFound, LastActiveKey
 from kms_service.kms.keys.pool import KeyMode, KmsKeyInfo, KmsKeyPool
 from kms_service.kms.regions.routes import RegionState
@@ -83,7 +84,7 @@ class PoolService:
         await self._materials.count(share_of_time=SHARE_WHEN_ASKED)
         return await self.state()
 
-    async def set_mode(self, name: str, mode: KeyMode) -> PoolKey:
+    async def set_mode(self, caller: Caller, name: str, mode: KeyMode) -> PoolKey:
         """Drain or activate the key with this alias (without `alias/`), for all replicas and restarts.
 
         Raises:
@@ -91,13 +92,13 @@ class PoolService:
             LastActiveKey: no other key would take new wallets.
         """
         action = "pool.drain" if mode is KeyMode.DRAINING else "pool.activate"
-        async with self._audit.refusals(Event(action, detail=f"alias/{name}"[:1024])):
+        async with self._audit.refusals(caller, Event(action, detail=f"alias/{name}"[:1024])):
             key = self._find(name)
             async with self._store.change() as change:
                 if mode is KeyMode.DRAINING:
                     self._require_another(key, change.draining)
                 await change.set(key.alias, mode)
-        await self._audit.record(Event(action, kms_key_id=key.key_arn, detail=key.alias))
+        await self._audit.record(caller, Event(action, kms_key_id=key.key_arn, detail=key.alias))
         await self._shared_state.poll()
         return next(each for each in (await self.state()).keys if each.info.alias == key.alias)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from kms_service import context
+from kms_service.access.scopes import Caller
 from kms_service.errors import (
     AuditUnavailable,
     InvalidRequest,
@@ -67,7 +67,7 @@ class RewrapJobs:
         self._audit = audit
         self._region = region
 
-    async def start(self, request: RewrapRequest) -> RewrapJob:
+    async def start(self, caller: Caller, request: RewrapRequest) -> RewrapJob:
         """Store a job for the workers, or count only when it is a dry run.
 
         Raises:
@@ -77,13 +77,13 @@ class RewrapJobs:
             KmsThrottled, KmsUnavailable: an alias outside the pool could not be looked up.
         """
         rotation_id = uuid4()
-        async with self._audit.refusals(Event("rotation.start", detail=str(rotation_id))):
+        async with self._audit.refusals(caller, Event("rotation.start", detail=str(rotation_id))):
             if not request.dry_run and await self._store.find_live() is not None:
                 raise RewrapJobRunning(_RUNNING)
-            job = await self._store.insert(await self._resolve(rotation_id, request))
+            job = await self._store.insert(await self._resolve(caller, rotation_id, request))
             if job is None:
                 raise RewrapJobRunning(_RUNNING)
-        await self._record_start(job)
+        await self._record_start(caller, job)
         return job
 
     async def newest(self, limit: int) -> list[RewrapJob]:
@@ -136,43 +136,43 @@ class RewrapJobs:
                 "names no key that KMS knows or that the role may describe; its ARN would do", "body.from"
             ) from None
 
-    async def pause(self, rotation_id: UUID) -> RewrapJob:
+    async def pause(self, caller: Caller, rotation_id: UUID) -> RewrapJob:
         """Have the workers stop after the rounds under way; repeating it changes nothing.
 
         Raises:
             RewrapJobNotFound: no job has this id.
             RewrapJobFinished: the job has ended.
         """
-        return await self._steer("rotation.pause", rotation_id, RewrapStatus.PAUSED)
+        return await self._steer(caller, "rotation.pause", rotation_id, RewrapStatus.PAUSED)
 
-    async def resume(self, rotation_id: UUID) -> RewrapJob:
+    async def resume(self, caller: Caller, rotation_id: UUID) -> RewrapJob:
         """Have the workers go on; repeating it changes nothing. Raises as `pause`."""
-        return await self._steer("rotation.resume", rotation_id, RewrapStatus.RUNNING)
+        return await self._steer(caller, "rotation.resume", rotation_id, RewrapStatus.RUNNING)
 
-    async def cancel(self, rotation_id: UUID) -> RewrapJob:
+    async def cancel(self, caller: Caller, rotation_id: UUID) -> RewrapJob:
         """End the job; what has moved stays moved. Raises as `pause`, for jobs not cancelled before."""
-        return await self._steer("rotation.cancel", rotation_id, RewrapStatus.CANCELLED)
+        return await self._steer(caller, "rotation.cancel", rotation_id, RewrapStatus.CANCELLED)
 
-    async def _steer(self, action: str, rotation_id: UUID, to: RewrapStatus) -> RewrapJob:
+    async def _steer(self, caller: Caller, action: str, rotation_id: UUID, to: RewrapStatus) -> RewrapJob:
         event = Event(action, detail=str(rotation_id))
-        async with self._audit.refusals(event):
+        async with self._audit.refusals(caller, event):
             job = await self._store.transition(rotation_id, to, only_from=_FROM[to]) or await self.find(
                 rotation_id
             )
             if not job.live and job.status is not to:
                 raise RewrapJobFinished(f"The rotation has ended: {job.status}.")
         # Recorded afterwards: stopping a job must not wait for the audit log.
-        await self._audit.record(event)
+        await self._audit.record(caller, event)
         return job
 
-    async def _record_start(self, job: RewrapJob) -> None:
+    async def _record_start(self, caller: Caller, job: RewrapJob) -> None:
         try:
-            await self._audit.record(Event("rotation.start", detail=_summary(job)))
+            await self._audit.record(caller, Event("rotation.start", detail=_summary(job)))
         except AuditUnavailable:
             await self._store.transition(job.rotation_id, RewrapStatus.CANCELLED, only_from=LIVE)
             raise
 
-    async def _resolve(self, rotation_id: UUID, request: RewrapRequest) -> NewRewrapJob:
+    async def _resolve(self, caller: Caller, rotation_id: UUID, request: RewrapRequest) -> NewRewrapJob:
         sources = await self._sources(request)
         destinations = self._destinations(request, sources)
         return NewRewrapJob(
@@ -182,7 +182,7 @@ class RewrapJobs:
             wrapped_before=request.wrapped_before,
             destinations=destinations,
             rate_per_second=request.rate_per_second,
-            created_by=context.actor.get() or "unknown",
+            created_by=caller.name,
             total=await self._store.count_due(sources, request.wrapped_before),
         )
 

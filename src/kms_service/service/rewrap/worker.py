@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from kms_service import context
+from kms_service.access.scopes import Caller
 from kms_service.errors import AuditUnavailable, IntegrityFailure, KmsError, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
@@ -34,6 +34,7 @@ FRUITLESS_ROUNDS = 5
 WALLETS_A_CALL = 10
 STOP_SECONDS = 5.0
 ACTOR = "rotation-worker"
+_CALLER = Caller.without_bounds(ACTOR)
 
 log = get_logger()
 
@@ -75,7 +76,6 @@ class RewrapWorker:
         self._task = None
 
     async def _run(self) -> None:
-        context.actor.set(ACTOR)
         while not self._stopped.is_set():
             try:
                 seconds = await self._step()
@@ -209,6 +209,6 @@ class RewrapWorker:
         log.info("rotation_ended", rotation=str(job.rotation_id), status=ended.status, counts=counts)
         try:
             detail = f"{job.rotation_id}: {ended.status} {counts}"
-            await self._audit.record(Event("rotation.end", detail=detail))
+            await self._audit.record(_CALLER, Event("rotation.end", detail=detail))
         except AuditUnavailable:
             log.error("rotation_end_unrecorded", rotation=str(job.rotation_id))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kms_service import context
+from kms_service.access.scopes import Caller
 from kms_service.errors import InvalidRequest, WalletNotFound
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.switches.poll import SharedStatePoll
@@ -28,7 +28,7 @@ class CanaryService:
         self._shared_state = shared_state
         self._audit = audit
 
-    async def add(self, user_id: str) -> None:
+    async def add(self, caller: Caller, user_id: str) -> None:
         """Mark this user's wallet.
 
         Raises:
@@ -39,18 +39,18 @@ class CanaryService:
             raise WalletNotFound
         if await self._store.count() >= MOST:
             raise InvalidRequest(f"there are {MOST} canaries already", "userId")
-        await self._store.add(user_id, context.actor.get() or "unknown")
+        await self._store.add(user_id, caller.name)
         await self._shared_state.poll()
-        await self._audit.record(Event("canary.add", user_id=user_id))
+        await self._audit.record(caller, Event("canary.add", user_id=user_id))
 
-    async def remove(self, user_id: str) -> None:
+    async def remove(self, caller: Caller, user_id: str) -> None:
         """Take the mark away.
 
         Raises:
             WalletNotFound: no canary belongs to this user.
         """
         # Recorded before: no alarm is switched off without a row.
-        await self._audit.record(Event("canary.remove", user_id=user_id))
+        await self._audit.record(caller, Event("canary.remove", user_id=user_id))
         if not await self._store.remove(user_id):
             raise WalletNotFound
         await self._shared_state.poll()

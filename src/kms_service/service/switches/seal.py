@@ -1,6 +1,6 @@
 """The seal: an operator stops every release and signature on all replicas; wallets are still created."""
 
-from kms_service import context
+from kms_service.access.scopes import Caller
 from kms_service.errors import DatabaseRefused, InvalidRequest, MayNotUnseal
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.switches.poll import SharedStatePoll
@@ -28,7 +28,7 @@ class SealService:
         """The last change; None when nobody ever sealed the service."""
         return await self._store.last()
 
-    async def seal(self, reason: str) -> SealChange:
+    async def seal(self, caller: Caller, reason: str) -> SealChange:
         """Stop every release and signature; repeating it notes another reason.
 
         Raises:
@@ -36,14 +36,14 @@ class SealService:
         """
         if not 1 <= len(reason.strip()) <= REASON_CHARACTERS:
             raise InvalidRequest(f"has 1 to {REASON_CHARACTERS} characters", "reason")
-        change = await self._store.seal(reason=reason, actor=context.actor.get() or "unknown")
-        log.info("sealed")
+        change = await self._store.seal(reason=reason, actor=caller.name)
+        log.info("sealed", actor=caller.name)
         await self._shared_state.poll()
         # Recorded afterwards: stopping must not wait for the audit log.
-        await self._audit.record(Event("seal.close", detail=reason))
+        await self._audit.record(caller, Event("seal.close", detail=reason))
         return change
 
-    async def unseal(self) -> SealChange:
+    async def unseal(self, caller: Caller) -> SealChange:
         """Let releases and signatures go on.
 
         Raises:
@@ -51,10 +51,10 @@ class SealService:
         """
         try:
             # Both rows or neither: nothing opens without a row.
-            at = await self._audit.record_unsealing(Event("seal.open"))
+            at = await self._audit.record_unsealing(caller, Event("seal.open"))
         except DatabaseRefused:
-            await self._audit.record(Event("seal.open", outcome=MayNotUnseal.code))
+            await self._audit.record(caller, Event("seal.open", outcome=MayNotUnseal.code))
             raise MayNotUnseal from None
-        log.info("unsealed")
+        log.info("unsealed", actor=caller.name)
         await self._shared_state.poll()
-        return SealChange(sealed=False, reason=None, actor=context.actor.get() or "unknown", at=at)
+        return SealChange(sealed=False, reason=None, actor=caller.name, at=at)

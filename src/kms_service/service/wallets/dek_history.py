@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from kms_service.access.scopes import Caller
 from kms_service.errors import IntegrityFailure, KmsKeyUnusable, WalletNotFound
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.wallets.opening import WalletOpener
@@ -45,15 +46,15 @@ class DekRestorer:
         self._opener = opener
         self._audit = audit
 
-    async def restore_all(self) -> AsyncIterator[PutBack]:
+    async def restore_all(self, caller: Caller) -> AsyncIterator[PutBack]:
         """Every wallet whose DEK was ever replaced, in order of user id."""
         after = ""
         while users := await self._history.users(after=after, limit=_PAGE_USERS):
             for user_id in users:
-                yield await self.restore(user_id)
+                yield await self.restore(caller, user_id)
             after = users[-1]
 
-    async def restore(self, user_id: str) -> PutBack:
+    async def restore(self, caller: Caller, user_id: str) -> PutBack:
         """Put back the newest wrapped DEK that opens this user's wallet, unless the wallet opens.
 
         Raises:
@@ -72,13 +73,13 @@ class DekRestorer:
             detail = f"replaced by {replaced.replaced_by} at {replaced.replaced_at.isoformat()}"
             key_arn = replaced.dek.key_arn
             await self._audit.record(
-                Event("wallet.put-back", user_id=user_id, kms_key_id=key_arn, detail=detail)
+                caller, Event("wallet.put-back", user_id=user_id, kms_key_id=key_arn, detail=detail)
             )
             if await self._history.put_back(replaced, wallet.dek):
                 return PutBack(user_id, Outcome.PUT_BACK, key_arn)
         return PutBack(user_id, Outcome.LOST, wallet.dek.key_arn)
 
-    async def forget_all(self) -> int:
+    async def forget_all(self, caller: Caller) -> int:
         """Drop DEKs replaced over 30 days ago, of wallets that open as they are; answers how many."""
         after, forgotten = "", 0
         while users := await self._history.users(after=after, limit=_PAGE_USERS):
@@ -87,7 +88,7 @@ class DekRestorer:
                 if wallet is not None and await self._opens(wallet):
                     forgotten += await self._history.forget(user_id)
             after = users[-1]
-        await self._audit.record(Event("wallet.forget-replaced", detail=f"forgotten={forgotten}"))
+        await self._audit.record(caller, Event("wallet.forget-replaced", detail=f"forgotten={forgotten}"))
         return forgotten
 
     async def _opens(self, wallet: EncryptedWallet) -> bool:

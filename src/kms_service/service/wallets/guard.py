@@ -1,7 +1,7 @@
 """What stands before every release: the seal, the caller's limit, and the canaries."""
 
-from kms_service import context
-from kms_service.access.limits import WORDS, LimitedUse, caller, limit_of
+from kms_service.access.limits import WORDS, LimitedUse, limit_of
+from kms_service.access.scopes import Caller
 from kms_service.errors import RateLimited, Sealed
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.switches.poll import SharedStatePoll
@@ -29,7 +29,7 @@ class ReleaseGuard:
         self._uses = uses
         self._audit = audit
 
-    async def admit(self, use: LimitedUse) -> None:
+    async def admit(self, caller: Caller, use: LimitedUse) -> None:
         """Pass, and count one use of the caller's token if it has a limit.
 
         Raises:
@@ -38,13 +38,12 @@ class ReleaseGuard:
             DatabaseUnavailable: neither can be told.
         """
         await self.check_seal()
-        holder = caller.get()
-        limit = limit_of(holder, use)
-        if holder is None or limit is None:
+        limit = limit_of(caller, use)
+        if limit is None:
             return
-        wait = await self._uses.take(holder.name, use, limit)
+        wait = await self._uses.take(caller.name, use, limit)
         if wait is not None:
-            metrics.rate_limited.labels(use, metrics.caller()).inc()
+            metrics.rate_limited.labels(use, metrics.caller_label(caller.name)).inc()
             raise RateLimited(f"{limit} {WORDS[use]}", wait)
 
     async def check_seal(self) -> None:
@@ -57,7 +56,7 @@ class ReleaseGuard:
         if (await self._shared_state.recent(TRUSTED_SECONDS)).sealed:
             raise Sealed
 
-    async def report_canary(self, released: Event) -> None:
+    async def report_canary(self, caller: Caller, released: Event) -> None:
         """Raise the alarm when what was just released belongs to a canary; the caller notices nothing.
 
         Raises:
@@ -65,17 +64,18 @@ class ReleaseGuard:
         """
         if released.user_id not in (await self._shared_state.recent(TRUSTED_SECONDS)).canaries:
             return
-        metrics.canary_opened.labels(released.action, metrics.caller()).inc()
-        log.error("canary_opened", action=released.action, userId=released.user_id)
+        metrics.canary_opened.labels(released.action, metrics.caller_label(caller.name)).inc()
+        log.error("canary_opened", actor=caller.name, action=released.action, userId=released.user_id)
         await self._audit.record(
+            caller,
             Event(
                 CANARY_OPENED,
                 user_id=released.user_id,
                 wallet_address=released.wallet_address,
                 kms_key_id=released.kms_key_id,
                 kms_request_id=released.kms_request_id,
-                detail=f"{released.action} by {context.actor.get() or 'unknown'}",
-            )
+                detail=f"{released.action} by {caller.name}",
+            ),
         )
 
 

@@ -8,7 +8,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from kms_service import context, ethereum
+from kms_service import ethereum
+from kms_service.access.scopes import Caller
 from kms_service.crypto import wallet_import
 from kms_service.crypto.envelope import WalletSecret
 from kms_service.crypto.material import Mnemonic, PrivateKey
@@ -82,7 +83,7 @@ class WalletImporter:
         self._pool = pool
         self._audit = audit
 
-    async def begin(self) -> ImportKey:
+    async def begin(self, caller: Caller) -> ImportKey:
         """A key for one import within a quarter of an hour: one kms:Encrypt.
 
         Raises:
@@ -91,15 +92,15 @@ class WalletImporter:
         """
         import_id = uuid.uuid4()
         event = Event(KEY_ACTION, detail=str(import_id))
-        async with self._audit.refusals(event):
+        async with self._audit.refusals(caller, event):
             recipient = wallet_import.new_recipient()
             wrapped = await self._pool.wrap(recipient, _context(import_id))
-            row = ImportKeyRow(import_id, wrapped.dek, context.actor.get() or "unknown")
+            row = ImportKeyRow(import_id, wrapped.dek, caller.name)
             expires_at = await self._store.add(row)
-        await self._audit.record(event)
+        await self._audit.record(caller, event)
         return ImportKey(import_id, wallet_import.public_key_of(recipient), expires_at)
 
-    async def complete(self, user_id: str, encrypted: EncryptedImport) -> WalletRow:
+    async def complete(self, caller: Caller, user_id: str, encrypted: EncryptedImport) -> WalletRow:
         """The wallet that was encrypted, now the user's: one kms:Decrypt and one kms:Encrypt.
 
         The key is used up by the attempt, whatever comes of it.
@@ -112,7 +113,7 @@ class WalletImporter:
             NoUsableKey, KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve a call.
             AuditUnavailable: nothing was written.
         """
-        async with self._audit.refusals(Event(ACTION, user_id=user_id)):
+        async with self._audit.refusals(caller, Event(ACTION, user_id=user_id)):
             await self._refuse_second(user_id)
             wrapped = await self._store.claim(encrypted.import_id)
             if wrapped is None:
@@ -127,12 +128,15 @@ class WalletImporter:
                 )
             except UnopenedImport as error:
                 raise InvalidRequest(str(error), "ciphertext") from None
-            return await self._take(user_id, opened, "ciphertext")
+            return await self._take(caller, user_id, opened, "ciphertext")
 
-    async def take(self, user_id: str, secret: PrivateKey | Mnemonic, *, field: str) -> WalletRow:
+    async def take(
+        self, caller: Caller, user_id: str, secret: PrivateKey | Mnemonic, *, field: str
+    ) -> WalletRow:
         """The wallet of a phrase or key that an operator typed, now the user's: one kms:Encrypt.
 
         Args:
+            caller: who takes it in.
             user_id: whose it becomes.
             secret: the phrase or key; a secret of the caller's.
             field: what a refusal calls it.
@@ -140,20 +144,22 @@ class WalletImporter:
         Raises:
             As `complete`, but for ImportExpired.
         """
-        async with self._audit.refusals(Event(ACTION, user_id=user_id)):
+        async with self._audit.refusals(caller, Event(ACTION, user_id=user_id)):
             await self._refuse_second(user_id)
-            return await self._take(user_id, secret, field)
+            return await self._take(caller, user_id, secret, field)
 
     async def _refuse_second(self, user_id: str) -> None:
         existing = await self._wallets.find(user_id)
         if existing is not None:
             raise WalletExists(existing.wallet_address)
 
-    async def _take(self, user_id: str, secret: PrivateKey | Mnemonic, field: str) -> WalletRow:
+    async def _take(
+        self, caller: Caller, user_id: str, secret: PrivateKey | Mnemonic, field: str
+    ) -> WalletRow:
         account = _account(secret, field)
         phrase = secret if isinstance(secret, Mnemonic) else None
         contents = WalletSecret(account.private_key, phrase)
-        made = await self._keeper.keep(ACTION, user_id, account, contents, made_at=None)
+        made = await self._keeper.keep(caller, ACTION, user_id, account, contents, made_at=None)
         if made is not None:
             return made
         await self._refuse_second(user_id)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from kms_service.access.scopes import Caller
 from kms_service.crypto import envelope
 from kms_service.crypto.envelope import WalletSecret
 from kms_service.ethereum import Account
@@ -23,10 +24,11 @@ class WalletKeeper:
         self._pool = pool
         self._audit = audit
 
-    async def list_requests(self, run: str, request_ids: Iterable[str]) -> None:
+    async def list_requests(self, caller: Caller, run: str, request_ids: Iterable[str]) -> None:
         """Put on record the KMS requests of a run that opened wallets and released nothing.
 
         Args:
+            caller: whose run it was.
             run: one word for what the run was.
             request_ids: as KMS answered them.
 
@@ -34,10 +36,11 @@ class WalletKeeper:
             AuditUnavailable: they are not on record.
         """
         for detail in listings(run, request_ids):
-            await self._audit.record(Event(LISTED, detail=detail))
+            await self._audit.record(caller, Event(LISTED, detail=detail))
 
     async def keep(
         self,
+        caller: Caller,
         action: str,
         user_id: str,
         account: Account,
@@ -48,6 +51,7 @@ class WalletKeeper:
         """The wallet, now the user's: one kms:Encrypt, one INSERT for the wallet and its audit row.
 
         Args:
+            caller: who has it made.
             action: the audit event's, such as `wallet.create`.
             user_id: whose it becomes.
             account: the account of the key in `contents`.
@@ -75,7 +79,7 @@ class WalletKeeper:
         )
         public_key = account.compressed_public_key
         encrypted = EncryptedWallet(user_id, account.address, public_key, seed, wrapped.dek, mac)
-        created_at = await self._audit.record_creation(event, encrypted, made_at)
+        created_at = await self._audit.record_creation(caller, event, encrypted, made_at)
         if created_at is None:
             return None
         return WalletRow(

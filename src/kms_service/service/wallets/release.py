@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from kms_service.access.limits import caller, limited_as
+from kms_service.access.limits import limited_as
 from kms_service.access.scopes import Caller
-from kms_service.errors import NotAuthenticated, WalletNotFound
+from kms_service.errors import WalletNotFound
 from kms_service.ethereum import Account
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.policies.guard import Foreseen, PolicyGuard
@@ -59,7 +59,7 @@ class Releases:
         self._guard = guard
         self._policies = policies
 
-    async def release(self, user_id: str, use: Use[T]) -> T:
+    async def release(self, caller: Caller, user_id: str, use: Use[T]) -> T:
         """What `use` makes of the user's key: one kms:Decrypt, one audit row (invariant 3).
 
         Raises:
@@ -72,11 +72,10 @@ class Releases:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
             AuditUnavailable: the use could not be recorded, so nothing leaves.
         """
-        async with self._audit.refusals(Event(use.action, user_id=user_id)):
-            holder = _caller()
-            await self._guard.admit(limited_as(use.kind))
+        async with self._audit.refusals(caller, Event(use.action, user_id=user_id)):
+            await self._guard.admit(caller, limited_as(use.kind))
             # By the rules before the wallet is looked for: a refusal tells nothing of who has one.
-            judged = await self._policies.judge(holder, user_id, use.operation)
+            judged = await self._policies.judge(caller, user_id, use.operation)
             wallet = await self._wallets.find_encrypted(user_id)
             if wallet is None:
                 raise WalletNotFound
@@ -86,7 +85,7 @@ class Releases:
             wallet_address=wallet.wallet_address,
             kms_key_id=wallet.dek.key_arn,
         )
-        async with self._audit.refusals(event):
+        async with self._audit.refusals(caller, event):
             use.accepts(wallet.wallet_address)
             # By the windows last of all, so that only what goes to KMS is taken of them.
             await self._policies.take(judged, use.operation)
@@ -96,14 +95,14 @@ class Releases:
         event = replace(
             event, kms_key_id=opened.kms_key_id, kms_request_id=opened.kms_request_id, detail=detail
         )
-        async with self._audit.refusals(event):
+        async with self._audit.refusals(caller, event):
             await self._guard.check_seal()
-        await self._audit.record(event)
-        await self._guard.report_canary(event)
-        metrics.secrets_released.labels(use.kind, metrics.caller()).inc()
+        await self._audit.record(caller, event)
+        await self._guard.report_canary(caller, event)
+        metrics.secrets_released.labels(use.kind, metrics.caller_label(caller.name)).inc()
         return answer
 
-    async def foresee(self, user_id: str, use: Use[T]) -> Foreseen:
+    async def foresee(self, caller: Caller, user_id: str, use: Use[T]) -> Foreseen:
         """What would become of `use` now: no KMS call, no signature, nothing taken of any limit or window.
 
         Raises:
@@ -113,17 +112,10 @@ class Releases:
             IntegrityFailure, KmsThrottled, KmsKeyUnusable, KmsUnavailable: the policy cannot be checked.
         """
         await self._guard.check_seal()
-        foreseen = await self._policies.foresee(_caller(), user_id, use.operation)
+        foreseen = await self._policies.foresee(caller, user_id, use.operation)
         if foreseen.allowed:
             wallet = await self._wallets.find_encrypted(user_id)
             if wallet is None:
                 raise WalletNotFound
             use.accepts(wallet.wallet_address)
         return foreseen
-
-
-def _caller() -> Caller:
-    holder = caller.get()
-    if holder is None:
-        raise NotAuthenticated("Nothing is released to nobody.")
-    return holder

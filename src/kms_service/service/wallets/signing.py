@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from kms_service.access.scopes import Caller
 from kms_service.ethereum import signing
 from kms_service.service.policies.guard import Foreseen
 from kms_service.service.wallets.release import Releases, Use
@@ -21,23 +22,23 @@ class SigningService:
         self._releases = releases
         self._warm = False
 
-    async def sign(self, user_id: str, encode: Callable[[], Use[T]]) -> T:
+    async def sign(self, caller: Caller, user_id: str, encode: Callable[[], Use[T]]) -> T:
         """The user's signature of what `encode` makes.
 
         Raises:
             What `encode` and `Releases.release` raise.
         """
         await self.warm_up()
-        return await self._releases.release(user_id, encode())
+        return await self._releases.release(caller, user_id, encode())
 
-    async def foresee(self, user_id: str, encode: Callable[[], Use[Any]]) -> Foreseen:
+    async def foresee(self, caller: Caller, user_id: str, encode: Callable[[], Use[Any]]) -> Foreseen:
         """What would become of `sign`: nothing is signed, taken or put on record.
 
         Raises:
             What `encode` and `Releases.foresee` raise.
         """
         await self.warm_up()
-        return await self._releases.foresee(user_id, encode())
+        return await self._releases.foresee(caller, user_id, encode())
 
     async def warm_up(self) -> None:
         """Load what the first signature would wait for; in a thread, since it takes half a second."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+from kms_service.access.scopes import Caller
 from kms_service.crypto.row_mac import RowLabel, RowMacKeyring, wallet_fields
 from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, KmsThrottled, KmsUnavailable
 from kms_service.ethereum import Account
@@ -78,6 +79,7 @@ class WalletVerifier:
 
     async def verify(
         self,
+        caller: Caller,
         chosen: Chosen,
         *,
         after: str,
@@ -93,6 +95,7 @@ class WalletVerifier:
         KMS being away or throttling is waited out for a while, then the wallet counts as failed.
 
         Args:
+            caller: whose run it is.
             chosen: which wallets.
             after: the cursor of an earlier run, or an empty string.
             at_once: wallets opened at a time; each is one kms:Decrypt and a key derivation.
@@ -107,15 +110,15 @@ class WalletVerifier:
             AuditUnavailable: the run is done and not on record.
         """
         run = Verification(await self._walk.count(chosen, after), after)
-        look = _Look(await self._keyring(), Pace(rate_per_second), authenticate)
+        look = _Look(caller, await self._keyring(), Pace(rate_per_second), authenticate)
 
         async def failure(wallet: EncryptedWallet) -> WalletFailure | None:
             return await self._failure(wallet, look)
 
-        async with self._on_record(run, chosen, look.requests):
+        async with self._on_record(run, chosen, look):
             while (stretch := await self._walk.next(chosen, run.cursor)) is not None:
                 outcomes = await map_bounded(failure, stretch.chosen, at_once)
-                await self._list_requests(look.requests)
+                await self._list_requests(look)
                 failures = [outcome for outcome in outcomes if outcome is not None]
                 run.passed += stretch.passed
                 run.opened += len(outcomes) - len(failures)
@@ -155,7 +158,7 @@ class WalletVerifier:
         ]
 
     @asynccontextmanager
-    async def _on_record(self, run: Verification, chosen: Chosen, requests: list[str]) -> AsyncIterator[None]:
+    async def _on_record(self, run: Verification, chosen: Chosen, look: "_Look") -> AsyncIterator[None]:
         # One row a run, however it ends: nothing is released that would need a row of its own.
         started_after = run.cursor
         try:
@@ -169,14 +172,15 @@ class WalletVerifier:
             if run.unreconciled:
                 counts += f" unreconciled={run.unreconciled}"
             outcome = FAILED if run.failed or run.unreconciled else OK
-            await self._list_requests(requests)
-            await self._audit.record(Event(_ACTION, outcome=outcome, detail=f"{counts} {scope} {where}"))
+            await self._list_requests(look)
+            event = Event(_ACTION, outcome=outcome, detail=f"{counts} {scope} {where}")
+            await self._audit.record(look.caller, event)
 
-    async def _list_requests(self, requests: list[str]) -> None:
+    async def _list_requests(self, look: "_Look") -> None:
         # So that each Decrypt that CloudTrail tells of is explained, though none released anything.
-        for detail in listings(_ACTION, requests):
-            await self._audit.record(Event(LISTED, detail=detail))
-        requests.clear()
+        for detail in listings(_ACTION, look.requests):
+            await self._audit.record(look.caller, Event(LISTED, detail=detail))
+        look.requests.clear()
 
     async def _failure(self, wallet: EncryptedWallet, look: "_Look") -> WalletFailure | None:
         for seconds in (*BACK_OFF_SECONDS, None):
@@ -190,7 +194,7 @@ class WalletVerifier:
                 look.requests += filter(None, [error.kms_request_id])
                 return _failed(wallet, error, error.reason)
             except KmsError as error:
-                await self._note_lost(wallet, error)
+                await self._note_lost(wallet, look.caller, error)
                 if isinstance(error, KmsKeyUnusable) or seconds is None:
                     return _failed(wallet, error, error.reason)
                 await asyncio.sleep(seconds)
@@ -198,7 +202,7 @@ class WalletVerifier:
                 return None
         raise AssertionError("the last attempt answers")
 
-    async def _note_lost(self, wallet: EncryptedWallet, error: KmsError) -> None:
+    async def _note_lost(self, wallet: EncryptedWallet, caller: Caller, error: KmsError) -> None:
         # KMS may have done what nobody got an answer to.
         if isinstance(error, KmsUnavailable) and not isinstance(error, KmsCallNotMade):
             event = Event(
@@ -209,7 +213,7 @@ class WalletVerifier:
                 kms_key_id=wallet.dek.key_arn,
                 kms_request_id=error.kms_request_id,
             )
-            await self._audit.record(event)
+            await self._audit.record(caller, event)
 
     async def _check_mac(self, wallet: EncryptedWallet, account: Account, look: "_Look") -> None:
         if wallet.mac is not None or not look.authenticate:
@@ -232,6 +236,7 @@ class WalletVerifier:
 class _Look:
     """How a run looks at wallets, how many it gave a MAC, and the KMS requests that are not on record yet."""
 
+    caller: Caller
     ring: RowMacKeyring
     pace: Pace
     authenticate: bool

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kms_service import ethereum
+from kms_service.access.scopes import Caller
 from kms_service.crypto.envelope import WalletSecret
 from kms_service.crypto.export import EncryptedKey, ExportEncryption, UnusableRecipientKey
 from kms_service.crypto.material import PrivateKey
@@ -72,32 +74,34 @@ class WalletsKmsService:
         self._releases = releases
         self._audit = audit
 
-    async def create_wallet(self, user_id: str) -> WalletRow:
+    async def create_wallet(self, caller: Caller, user_id: str) -> WalletRow:
         """Make the user's wallet: fresh mnemonic, fresh DEK, one kms:Encrypt, one INSERT.
 
         Raises:
             WalletExists: the user has one; no KMS call was made unless another create won a race.
         """
-        ensured = await self.ensure_wallet(user_id)
+        ensured = await self.ensure_wallet(caller, user_id)
         if not ensured.created:
             raise WalletExists(ensured.wallet.wallet_address)
         return ensured.wallet
 
-    async def ensure_wallet(self, user_id: str) -> Ensured:
+    async def ensure_wallet(self, caller: Caller, user_id: str) -> Ensured:
         """The user's wallet, made now if there was none; the same one under any race."""
         existing = await self._wallets.find(user_id)
         if existing is not None:
             return Ensured(existing, created=False)
-        async with self._audit.refusals(Event("wallet.create", user_id=user_id)):
-            made = await self._create(user_id)
+        async with self._audit.refusals(caller, Event("wallet.create", user_id=user_id)):
+            made = await self._create(caller, user_id)
         if made is not None:
             return Ensured(made, created=True)
         return Ensured(await self.get_wallet(user_id), created=False)
 
-    async def ensure_wallets(self, user_ids: Sequence[str]) -> list[Ensured | KmsServiceError]:
+    async def ensure_wallets(
+        self, caller: Caller, user_ids: Sequence[str]
+    ) -> list[Ensured | KmsServiceError]:
         """`ensure_wallet` for each user, a few at a time; one failure stops nothing. In the order given."""
         different = list(dict.fromkeys(user_ids))
-        outcomes = await map_bounded(self._outcome, different, BATCH_AT_ONCE)
+        outcomes = await map_bounded(partial(self._outcome, caller), different, BATCH_AT_ONCE)
         return _in_request_order(user_ids, dict(zip(different, outcomes, strict=True)))
 
     async def get_wallet(self, user_id: str) -> WalletRow:
@@ -121,7 +125,7 @@ class WalletsKmsService:
             page[-1].user_id if more else None,
         )
 
-    async def get_private_key_for_user(self, user_id: str) -> ReleasedKey:
+    async def get_private_key_for_user(self, caller: Caller, user_id: str) -> ReleasedKey:
         """The user's private key, once its release is on record (invariant 3). The caller owns the secret.
 
         Raises:
@@ -134,9 +138,11 @@ class WalletsKmsService:
             return ReleasedKey(user_id, account.address, account.private_key), None
 
         use = Use("private_key.read", "private_key", perform, KeyRelease("private_key.read"))
-        return await self._releases.release(user_id, use)
+        return await self._releases.release(caller, user_id, use)
 
-    async def export_private_key(self, user_id: str, recipient_public_key: bytes) -> EncryptedExport:
+    async def export_private_key(
+        self, caller: Caller, user_id: str, recipient_public_key: bytes
+    ) -> EncryptedExport:
         """The user's private key, encrypted to an X25519 key, once its release is on record (invariant 3).
 
         Raises:
@@ -154,19 +160,24 @@ class WalletsKmsService:
             ), None
 
         use = Use("private_key.export", "export", perform, KeyRelease("private_key.export"))
-        return await self._releases.release(user_id, use)
+        return await self._releases.release(caller, user_id, use)
 
-    async def _outcome(self, user_id: str) -> Ensured | KmsServiceError:
+    async def _outcome(self, caller: Caller, user_id: str) -> Ensured | KmsServiceError:
         try:
-            return await self.ensure_wallet(user_id)
+            return await self.ensure_wallet(caller, user_id)
         except KmsServiceError as error:
             return error
 
-    async def _create(self, user_id: str) -> WalletRow | None:
+    async def _create(self, caller: Caller, user_id: str) -> WalletRow | None:
         mnemonic = ethereum.generate_mnemonic()
         account = ethereum.derive(mnemonic)
         return await self._keeper.keep(
-            "wallet.create", user_id, account, WalletSecret(account.private_key, mnemonic), made_at=None
+            caller,
+            "wallet.create",
+            user_id,
+            account,
+            WalletSecret(account.private_key, mnemonic),
+            made_at=None,
         )
 
 
