@@ -201,7 +201,8 @@ def _lines() -> Iterator[ShowAdoption]:
             pace = run.passed / max(now - started, 0.001)
             left = max(0, run.total - run.passed) / max(pace, 0.001)
             click.echo(
-                f"{run.passed:,} of {run.total:,} passed, {pace:,.0f} a second, {left:,.0f} s to go", err=True
+                f"{run.passed:,} of {run.total:,} looked at, {pace:,.0f} a second, {left:,.0f} s to go",
+                err=True,
             )
             due = now + _LINE_SECONDS
 

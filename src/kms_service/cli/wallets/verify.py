@@ -100,7 +100,7 @@ def _conclude(run: Verification, *, as_json: bool) -> None:
         click.echo(json.dumps(_facts(run)))
     else:
         click.echo(
-            f"{run.opened:,} wallets opened, {run.failed:,} failed, {run.passed:,} of {run.total:,} passed."
+            f"{run.opened:,} wallets opened, {run.failed:,} failed, {run.passed:,} of {run.total:,} checked."
         )
         if run.authenticated:
             click.echo(f"{run.authenticated:,} wallets got their MAC.")
@@ -174,7 +174,7 @@ def _lines() -> Iterator[ShowVerification]:
         if now >= due:
             pace = run.passed / max(now - started, 0.001)
             click.echo(
-                f"{run.passed:,} of {run.total:,} passed, {run.failed:,} failed, {pace:,.0f} a second",
+                f"{run.passed:,} of {run.total:,} checked, {run.failed:,} failed, {pace:,.0f} a second",
                 err=True,
             )
             due = now + _LINE_SECONDS
@@ -183,7 +183,7 @@ def _lines() -> Iterator[ShowVerification]:
 
 
 def _passed(run: Verification) -> str:
-    return f"{run.passed:,} of {run.total:,} passed"
+    return f"{run.passed:,} of {run.total:,} checked"
 
 
 def _line(failure: WalletFailure) -> str:
