@@ -57,6 +57,24 @@ def key(kms: "KMSClient") -> str:
     return kms.create_key()["KeyMetadata"]["Arn"]
 
 
+def test_whose_credentials_these_are_is_told_as_sts_tells_it(tmp_path: Path) -> None:
+    with kms_standin(tmp_path) as endpoint:
+        sts = boto3.client(
+            "sts",
+            region_name=REGION,
+            endpoint_url=endpoint.environ()["AWS_ENDPOINT_URL_STS"],
+            aws_access_key_id="<local>",
+            aws_secret_access_key="local",
+        )
+        told = sts.get_caller_identity()
+        with pytest.raises(ClientError) as refused:
+            sts.get_session_token()
+        made = client(endpoint).create_key()["KeyMetadata"]
+    assert told["Account"] == made["AWSAccountId"] == made["Arn"].split(":")[4]
+    assert (told["Arn"], told["UserId"]) == (f"arn:aws:iam::{told['Account']}:user/<local>", "<local>")
+    assert code(refused) == "InvalidAction"
+
+
 def wrapped(kms: "KMSClient", key: str) -> bytes:
     return kms.encrypt(KeyId=key, Plaintext=DEK, EncryptionContext=CONTEXT)["CiphertextBlob"]
 

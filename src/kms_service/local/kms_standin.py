@@ -32,6 +32,7 @@ class KmsStandin:
         """Answer the variables that make boto3 use it: endpoint, Region, credentials that open nothing."""
         return {
             "AWS_ENDPOINT_URL_KMS": self.url,
+            "AWS_ENDPOINT_URL_STS": self.url,
             "AWS_REGION": REGION,
             "AWS_ACCESS_KEY_ID": _CREDENTIAL,
             "AWS_SECRET_ACCESS_KEY": _CREDENTIAL,

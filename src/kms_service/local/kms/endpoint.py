@@ -49,7 +49,7 @@ class KmsEndpoint:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         """What `AWS_ENDPOINT_URL_KMS` should hold."""
-        self._server = HttpServer(self._answer, latency=0.0)
+        self._server = HttpServer(self._answer, 0.0, self.account.number)
 
     @property
     def region(self) -> str:

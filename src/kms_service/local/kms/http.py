@@ -1,5 +1,7 @@
 """KMS's JSON protocol over HTTP, on one event loop: what stands in front of it must be what is measured.
 
+What is signed for STS is answered too: whose credentials these are.
+
 Latency is this layer's: an answer waits its time on a timer, which costs next to no CPU.
 """
 
@@ -18,11 +20,12 @@ from typing import Any, Final, cast
 import httptools
 
 from kms_service.local.kms.protocol import Call, ConnectionReset, Reply, failure
+from kms_service.local.sts import identify
 
 Answer = Callable[[Call], Reply | Coroutine[Any, Any, Reply]]
 """Answers a call at once, or when awaited; in that case it may raise `ConnectionReset` to give no answer."""
 
-_SCOPE: Final = re.compile(rb"AWS4-HMAC-SHA256 Credential=([^/]+)/\d+/([a-z0-9-]+)/kms/")
+_SCOPE: Final = re.compile(rb"AWS4-HMAC-SHA256 Credential=([^/]+)/\d+/([a-z0-9-]+)/(kms|sts)/")
 _REASONS: Final = {200: "OK"}
 _ALIVE: Final = Reply(200, b"ok")
 # Closing with a zero linger sends RST in place of FIN.
@@ -30,13 +33,14 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class HttpServer:
-    """Serves `answer` on a bound socket; each answer waits for `latency` seconds.
+    """Serves `answer` on a bound socket; each answer waits for `latency` seconds. STS names `account`.
 
     `GET /livez` is answered without asking.
     """
 
-    def __init__(self, answer: Answer, latency: float) -> None:
+    def __init__(self, answer: Answer, latency: float, account: str) -> None:
         self.answer = answer
+        self.account = account
         self.latency = latency
         self.connections: set[_Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -63,11 +67,11 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._parser = httptools.HttpRequestParser(self)
         self._path, self._operation, self._body = b"", "", b""
-        self._access_key = self._region = ""
+        self._access_key = self._region = self._service = ""
 
     def on_message_begin(self) -> None:
         self._path, self._operation, self._body = b"", "", b""
-        self._access_key = self._region = ""
+        self._access_key = self._region = self._service = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -94,6 +98,7 @@ class _Connection(asyncio.Protocol):
                 self._operation = value.decode("latin-1").removeprefix("TrentService.")
             case b"authorization" if (scope := _SCOPE.match(value)) is not None:
                 self._access_key, self._region = scope[1].decode("latin-1"), scope[2].decode()
+                self._service = scope[3].decode()
 
     def on_body(self, body: bytes) -> None:
         self._body += body
@@ -111,6 +116,9 @@ class _Connection(asyncio.Protocol):
     def _answer(self, call_id: str) -> Reply | Coroutine[Any, Any, Reply]:
         if self._path == b"/livez":
             return _ALIVE
+        if self._service == "sts":
+            told = identify(self._body, self._server.account, self._access_key, call_id)
+            return Reply(*told, content_type="text/xml")
         try:
             params = json.loads(self._body)
         except ValueError:
@@ -138,7 +146,7 @@ class _Connection(asyncio.Protocol):
         head = (
             f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Refused')}\r\n"
             f"Date: {_date(int(time.time()))}\r\nx-amzn-RequestId: {call_id}\r\n"
-            f"Content-Type: application/x-amz-json-1.1\r\n"
+            f"Content-Type: {reply.content_type}\r\n"
             f"Content-Length: {len(reply.body)}\r\n\r\n"
         )
         body = reply.body[: len(reply.body) // 2] if reply.cut else reply.body

@@ -73,6 +73,7 @@ class Reply:
     body: bytes
     outcome: str = "ok"
     cut: bool = False
+    content_type: str = "application/x-amz-json-1.1"
 
 
 @dataclass(slots=True)

@@ -44,6 +44,11 @@ class LastingKms:
         # What was read of an earlier release has new material in it, which must not be used before it lasts.
         self._save()
 
+    @property
+    def account_number(self) -> str:
+        """Of the keys' account, 12 digits."""
+        return self._account.number
+
     def answer(self, call: Call) -> Reply:
         """Answer one call, in the Region that it is signed for."""
         if (refused := refuse_signature(call, None)) is not None:
@@ -82,7 +87,8 @@ async def serve(keys: Path, host: str, port: int, latency: float, trail: Trail |
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        server = HttpServer(LastingKms(keys, trail).answer, latency)
+        kms = LastingKms(keys, trail)
+        server = HttpServer(kms.answer, latency, kms.account_number)
         listener = socket.create_server((host, port), backlog=512)
         await server.start(listener)
         print(f"http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - the starter reads it
