@@ -1,11 +1,18 @@
-"""Rows put into the table past the service, with a MAC as the service makes it: for what lies behind it."""
+"""Rows put into the tables past the service, with a MAC as the service makes it: for what lies behind it."""
 
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from event_loop import complete, entered
 from kms_service.bootstrap import Services
 from kms_service.crypto.row_mac import RowLabel, wallet_fields
+from kms_service.service.access.records import record
+from kms_service.service.access.records import with_mac as token_with_mac
+from kms_service.service.audit.log import Event
+from kms_service.store.access.tokens import TokenStore
 from kms_service.store.postgres.tables import wallets
+from wiring import TESTER
 
 ANY_PUBLIC_KEY = "0x02" + "ab" * 32
 
@@ -24,3 +31,22 @@ def plant(services: Services, *rows: dict[str, Any]) -> None:
     with entered(services.database.engine.begin()) as connection:
         complete(connection.execute(wallets.delete()))
         complete(connection.execute(wallets.insert(), list(rows)))
+
+
+def change_token(operator: Services, name: str, **changes: Any) -> None:
+    """Change a token's row as an operator's command does, to what else only time makes of it.
+
+    A column whose value is a function is given the database's time.
+    """
+    known = complete(TokenStore(operator.database).named(name))
+    assert known.row is not None
+    new = {column: to(known.now) if callable(to) else to for column, to in changes.items()}
+    changed = replace(known.row, version=known.row.version + 1, **new)
+    changed = token_with_mac(changed, complete(operator.row_macs.keyring()))
+    event = Event("token.rotate", detail=record(changed))
+    assert complete(operator.audit.record_token(TESTER, event, changed, known.row.version))
+
+
+def now(at: datetime) -> datetime:
+    """The database's time, for `change_token`."""
+    return at

@@ -1,5 +1,5 @@
--- While replicas of a version before 20261206000000 still run: they write with INSERT, where this version calls
--- functions. Run it after roles.sql, and roles.sql again when the last of them is gone: that takes it all back.
+-- While replicas of a version before 20261209000000 still run: they write with INSERT and UPDATE, or with functions
+-- that this version calls no more. Run it after roles.sql, and roles.sql again when the last of them is gone: that takes it all back.
 --
 --     psql "$ADMIN_URL" --set ON_ERROR_STOP=1 --file deploy/postgres/roles-during-upgrade.sql
 
@@ -8,4 +8,7 @@ SET LOCAL lock_timeout = '5s';
 GRANT INSERT ON audit_chains, audit_events TO kms_serve, kms_operate, kms_rotate;
 GRANT INSERT ON wallets, seal_changes TO kms_serve;
 GRANT INSERT ON seal_changes TO kms_operate;
+GRANT INSERT, UPDATE ON tokens TO kms_operate;
+GRANT EXECUTE ON FUNCTION record_sealing TO kms_serve, kms_operate;
+GRANT EXECUTE ON FUNCTION record_unsealing TO kms_operate;
 COMMIT;

@@ -67,7 +67,7 @@ GRANT SELECT ON alembic_version, wallets, audit_chains, audit_events, seal_chang
 -- Everybody's work is on record, in rows that nobody can take back. The functions give out numbers and places,
 -- and let only who opened a chain write to it: nobody can stop another, or write in another's name.
 REVOKE ALL ON FUNCTION next_audit_chain, open_audit_chain, append_audit_event, record_wallet, record_sealing,
-        record_unsealing
+        record_unsealing, close_seal, open_seal, record_token, revoke_token
     FROM PUBLIC, kms_serve, kms_operate, kms_rotate, kms_readonly;
 GRANT EXECUTE ON FUNCTION next_audit_chain, open_audit_chain, append_audit_event
     TO kms_serve, kms_operate, kms_rotate;
@@ -86,8 +86,8 @@ GRANT SELECT, INSERT, UPDATE ON token_uses TO kms_serve;
 GRANT SELECT ON policies TO kms_serve;
 GRANT SELECT, INSERT, UPDATE ON policy_windows TO kms_serve;
 -- It may seal. Opening the seal takes an operator, and goes with its audit row.
-GRANT EXECUTE ON FUNCTION record_sealing TO kms_serve, kms_operate;
-GRANT EXECUTE ON FUNCTION record_unsealing TO kms_operate;
+GRANT EXECUTE ON FUNCTION close_seal TO kms_serve, kms_operate;
+GRANT EXECUTE ON FUNCTION open_seal TO kms_operate;
 GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_serve;
 GRANT INSERT, DELETE ON key_materials TO kms_serve;
 -- Rotations are started and steered over HTTP; wallets are moved by kms_rotate (ROTATION_WORKER_ENABLED=false here).
@@ -96,8 +96,9 @@ GRANT INSERT, UPDATE, DELETE ON rotations, rotation_batches, rotation_failures T
 -- Authenticating wallets of a version before MACs (kms-service verify --authenticate).
 GRANT UPDATE (compressed_public_key, wallet_mac, wallet_mac_key_id) ON wallets TO kms_operate;
 
--- Operating. Tokens are revoked, never deleted: the audit log refers to them.
-GRANT SELECT, INSERT, UPDATE ON tokens TO kms_operate;
+-- Operating. Tokens are changed together with their audit row, and revoked, never deleted: the log refers to them.
+GRANT SELECT ON tokens TO kms_operate;
+GRANT EXECUTE ON FUNCTION record_token, revoke_token TO kms_operate;
 -- A policy changes by a new version only.
 GRANT SELECT, INSERT ON policies TO kms_operate;
 GRANT SELECT ON policy_windows TO kms_operate;

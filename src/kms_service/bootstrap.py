@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 from structlog import PrintLogger
@@ -44,6 +45,7 @@ from kms_service.service.row_macs import ROW_MAC_SECONDS, TENDING_SECONDS, RowMa
 from kms_service.service.switches.canaries import CanaryService
 from kms_service.service.switches.poll import POLL_SECONDS, SharedStatePoll
 from kms_service.service.switches.seal import SealService
+from kms_service.service.switches.seal_in_force import SealInForce
 from kms_service.service.wallets.authenticity import AuthenticWallets
 from kms_service.service.wallets.dek_history import DekRestorer
 from kms_service.service.wallets.guard import ReleaseGuard, show_seal
@@ -147,6 +149,7 @@ class Services:
         for alias, reason in self.pool.reasons.items():
             log.warning("key_unusable", key=alias, reason=reason)
         await self.row_macs.try_to_load()
+        await self.shared_state.poll()  # only now can an opened seal be told from a forged one
         await self.readiness.probe()
 
     def start(self) -> None:
@@ -180,14 +183,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Se
     audit = AuditLog(AuditStore(database), pool, outside)
     readiness = Readiness(database, pool, row_macs, audit, clock)
     trail_store = AuditTrailStore(database)
-    shared_state = SharedStatePoll(
-        SharedStateStore(database),
-        [lambda state: pool.set_draining(state.draining), readiness.show_seal, show_seal],
-        clock,
-    )
+    seal_in_force = SealInForce(lambda: row_macs.ring)
+    obeying = [lambda state: pool.set_draining(state.draining), readiness.show_seal, show_seal]
+    shared_state = SharedStatePoll(SharedStateStore(database), seal_in_force, obeying, clock)
     census = Census(KeyCensusStore(database), health, pool)
     token_store = TokenStore(database)
-    authenticator = Authenticator(token_store, clock)
+    authenticator = Authenticator(token_store, row_macs.keyring, clock, partial(datetime.now, UTC))
     wallet_store = WalletStore(database)
     guard = ReleaseGuard(shared_state, TokenUseStore(database), audit)
     opener = WalletOpener(kms)
@@ -201,7 +202,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Se
     chain_key_store = AuditChainKeyStore(database)
     materials = MaterialCensus(KeyMaterialStore(database), kms, pool)
     pool_service = PoolService(pool, PoolKeyStore(database), census, materials, shared_state, audit)
-    seal = SealService(SealStore(database), shared_state, audit)
+    seal = SealService(SealStore(database), seal_in_force, row_macs.keyring, shared_state, audit)
     rewrap_jobs = RewrapJobs(rewrap_store, kms, pool, audit, settings.aws_region)
     trail = AuditTrail(trail_store)
     verifier = AuditVerifier(trail_store, chain_key_store, kms)
@@ -228,7 +229,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Se
         evidence_export=EvidenceExport(trail_store, chain_key_store, verifier, audit, signer),
         cloudtrail_reconciler=CloudTrailReconciler(trail_store, verifier),
         monthly_reports=MonthlyReports(AuditSummaryStore(database), pool, census),
-        tokens=TokenService(token_store, policy_store, audit),
+        tokens=TokenService(token_store, policy_store, row_macs.keyring, audit),
         policies=PolicyService(policy_store, policy_windows, row_macs.keyring, audit),
         dek_restorer=DekRestorer(DekHistoryStore(database), wallet_store, opener, audit),
         wallet_verifier=WalletVerifier(WalletWalk(database), opener, row_macs, audit),

@@ -15,6 +15,8 @@ from kms_service.access import tokens
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
 from kms_service.api.security import AuthenticatedRoute
+from kms_service.store.access.tokens import TokenStore
+from planting import change_token, now
 
 # The contract's table: every route that exists must be here, with the one scope that opens it.
 MATRIX: dict[str, Scope] = {
@@ -140,14 +142,10 @@ def test_all_other_scopes_together_do_not_help(service: Service) -> None:
 def _nobody(service: Service) -> dict[str, dict[str, str]]:
     """The headers of everybody who is nobody."""
     revoked, expired = make_token(service.services, *ALL), make_token(service.services, *ALL)
-    changes = {
-        "revoked_at = now()": tokens.digest(revoked),
-        "expires_at = now() - interval '1 second'": tokens.digest(expired),
-    }
-    with entered(service.owner.connection()) as connection:
-        for change, digest in changes.items():
-            statement = f"UPDATE tokens SET {change} WHERE token_sha256 = %s"  # noqa: S608 - from above
-            complete(connection.exec_driver_sql(statement, (digest,)))
+    for token, ended in ((revoked, "revoked_at"), (expired, "expires_at")):
+        found = complete(TokenStore(service.owner).find(tokens.digest(token) or b""))
+        assert found is not None
+        change_token(service.operator, found.row.name, **{ended: now})
     return {
         "no header": {},
         "no scheme": {"Authorization": service.token},

@@ -98,9 +98,9 @@ def test_it_is_on_record(own_service: Service) -> None:
     own_service.unseal()
     events = own_service.call("GET", "/audit/events", params={"limit": 3}).json()["events"]
     assert [(event["action"], event["outcome"], event["detail"]) for event in events] == [
-        ("seal.open", "ok", None),
+        ("seal.open", "ok", "2"),
         ("private_key.read", "sealed", None),
-        ("seal.close", "ok", "keys may have leaked"),
+        ("seal.close", "ok", "1: keys may have leaked"),
     ]
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-import psycopg
 import pytest
 
 from calling import Service, serving
 from event_loop import complete
 from kms_service.access.scopes import Scope
 from kms_service.errors import TokenNotFound
+from planting import change_token, now
 from wiring import TESTER
 
 
@@ -38,15 +38,14 @@ def _ends(service: Service, token: str) -> bool:
     return _status(service, token) == 401
 
 
-def test_both_secrets_are_good_for_the_overlap(own_service: Service, database_url: str) -> None:
+def test_both_secrets_are_good_for_the_overlap(own_service: Service) -> None:
     old = _token(own_service, "app")
     made = complete(
         own_service.services.tokens.rotate(TESTER, "app", overlap=timedelta(hours=1), expires_in=None)
     )
     assert made.secret != old
     assert (_status(own_service, old), _status(own_service, made.secret)) == (200, 200)
-    with psycopg.connect(database_url) as connection:
-        connection.execute("UPDATE tokens SET previous_expires_at = now() WHERE name = 'app'")
+    change_token(own_service.operator, "app", previous_expires_at=now)
     assert _ends(own_service, old)
     assert _status(own_service, made.secret) == 200
 
@@ -86,27 +85,19 @@ def test_revoking_ends_both_secrets(own_service: Service) -> None:
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired", "missing"])
-def test_only_a_valid_token_is_rotated(own_service: Service, database_url: str, end: str) -> None:
+def test_only_a_valid_token_is_rotated(own_service: Service, end: str) -> None:
     if end != "missing":
         _token(own_service, "app")
-        with psycopg.connect(database_url) as connection:
-            column = b"revoked_at" if end == "revoked" else b"expires_at"
-            connection.execute(b"UPDATE tokens SET " + column + b" = now() WHERE name = 'app'")
+        change_token(own_service.operator, "app", **{"revoked_at" if end == "revoked" else "expires_at": now})
     with pytest.raises(TokenNotFound):
         complete(
             own_service.services.tokens.rotate(TESTER, "app", overlap=timedelta(hours=1), expires_in=None)
         )
 
 
-def test_expiry_and_revocation_act_on_every_replica_within_seconds(
-    own_service: Service, database_url: str
-) -> None:
-    def expire() -> None:
-        with psycopg.connect(database_url) as connection:
-            connection.execute("UPDATE tokens SET expires_at = now() WHERE name = 'expiring'")
-
+def test_expiry_and_revocation_act_on_every_replica_within_seconds(own_service: Service) -> None:
     ends: dict[str, Callable[[], object]] = {
-        "expiring": expire,
+        "expiring": lambda: change_token(own_service.operator, "expiring", expires_at=now),
         "revoked": lambda: complete(own_service.services.tokens.revoke(TESTER, "revoked")),
     }
     with serving(own_service.services.settings, own_service.kms) as other:

@@ -12,6 +12,7 @@ from kms_service.access import tokens
 from kms_service.access.scopes import Scope
 from kms_service.bootstrap import Services
 from kms_service.cli.root import root
+from planting import change_token, now
 
 
 def test_a_token_is_made_shown_once_and_works(run: Run, services: Services) -> None:
@@ -54,8 +55,7 @@ def test_a_token_can_expire(run: Run, services: Services, span: str, seconds: in
 
 def test_an_expired_token_is_shown_as_such_and_does_not_work(run: Run, services: Services) -> None:
     run("token", "create", "app", "--scope", "wallets:read", "--expires-in", "1m")
-    with entered(services.database.connection()) as connection:
-        complete(connection.exec_driver_sql("UPDATE tokens SET expires_at = now() - interval '1 second'"))
+    change_token(services, "app", expires_at=now)
     assert run("token", "list", "--json").facts[0]["state"] == "expired"
     assert "expired" in run("token", "list").out
 
@@ -82,8 +82,8 @@ def test_every_change_of_a_token_is_on_record_under_the_operators_name(
         statement = f"SELECT {columns} FROM audit_events WHERE starts_with(action, 'token.') ORDER BY id"  # noqa: S608 # constants
         events = [tuple(row) for row in complete(connection.exec_driver_sql(statement))]
     assert [event[1:] for event in events] == [
-        ("token.create", "ok", "app: wallets:read"),
-        ("token.revoke", "ok", "app"),
+        ("token.create", "ok", "app 1: wallets:read"),
+        ("token.revoke", "ok", "app 2"),
     ]
     assert all(re.fullmatch(r"cli:.+@.+", event[0]) for event in events)
     assert not any("somebody-else" in event[0] for event in events)

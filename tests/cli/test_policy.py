@@ -96,7 +96,7 @@ def test_a_policy_is_set_shown_listed_and_bounds_a_token(run: Run) -> None:
     assert bound.out == "till is bound by the policy checkout.\n"
     log = run("audit", "list", "--json").out
     details = [json.loads(line)["detail"] for line in log.splitlines() if '"token.policy"' in line]
-    assert details == ["till: checkout", "till: none"]
+    assert details == ["till 3: checkout", "till 2: none"]
 
 
 def test_a_row_that_no_operator_wrote_is_shown_to_nobody(run: Run, database_url: str) -> None:

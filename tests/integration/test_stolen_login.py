@@ -42,10 +42,12 @@ _PLAIN_WALLET = (
     "INSERT INTO wallets (user_id, wallet_address, encrypted_seed, encrypted_dek, kms_key_id, kms_region) "
     "VALUES ('planted', '0x0', 'x', 'x', 'arn', 'eu')"
 )
-_UNSEAL = (
-    "SELECT record_unsealing('', gen_random_uuid(), 1::bigint, now(), 'x', 'seal.open', 'ok', NULL, NULL, "
-    "NULL, NULL, NULL, NULL, sha256('x'))"
+_UNSEAL_EVENT = (
+    "'', gen_random_uuid(), 1::bigint, now(), 'x', 'seal.open', 'ok', NULL, NULL, NULL, NULL, NULL, NULL, "
+    "sha256('x')"
 )
+_UNSEAL = f"SELECT record_unsealing({_UNSEAL_EVENT})"
+_OPEN_SEAL = f"SELECT open_seal({_UNSEAL_EVENT}, 2::bigint, NULL, NULL)"
 
 
 @pytest.fixture
@@ -89,6 +91,9 @@ def _live_chain(connection: psycopg.Connection[Any]) -> tuple[uuid.UUID, int]:
         "UPDATE audit_chain_numbers SET last = 9223372036854775806",
         "SELECT setval(pg_get_serial_sequence('audit_events', 'id'), 9223372036854775807)",
         _UNSEAL,
+        _OPEN_SEAL,
+        "SELECT revoke_token('app')",
+        "SELECT record_sealing('mine', 'mallory')",
     ],
 )
 def test_nothing_is_inserted_past_the_functions(thief: psycopg.Connection[Any], statement: str) -> None:
@@ -152,7 +157,7 @@ def test_a_planted_wallet_has_a_row_of_the_log(serving: Services, thief: psycopg
 
 
 def test_the_login_seals_and_does_not_unseal(serving: Services, thief: psycopg.Connection[Any]) -> None:
-    thief.execute("SELECT record_sealing('mine', 'mallory')")
+    thief.execute("SELECT close_seal(1, 'mine', 'mallory', NULL, NULL)")
     assert thief.execute("SELECT sealed FROM seal_changes").fetchall() == [(True,)]
     complete(serving.seal.seal(TESTER, "a drill"))
     with pytest.raises(MayNotUnseal):
@@ -167,7 +172,8 @@ def test_nothing_is_unsealed_without_its_row(settings: Settings, database_url: s
     with running_services(with_role(settings, "kms_operate")) as operator:
         complete(operator.seal.seal(TESTER, "a drill"))
         with psycopg.connect(as_role(database_url, "kms_operate"), autocommit=True) as login:
-            for statement in ("INSERT INTO seal_changes (sealed, actor) VALUES (false, 'mallory')", _UNSEAL):
+            insert = "INSERT INTO seal_changes (sealed, actor) VALUES (false, 'mallory')"
+            for statement in (insert, _UNSEAL, _OPEN_SEAL):
                 with pytest.raises(InsufficientPrivilege):
                     login.execute(statement.encode())
         complete(operator.seal.unseal(TESTER))
@@ -186,6 +192,44 @@ def test_a_foreign_row_in_a_live_chain_stops_no_request(
     complete(serving.wallets.create_wallet(TESTER, "bob"))
     faults = [f.kind for f in complete(serving.verifier.verify(None, {}, lambda _: None)).findings]
     assert faults == [Tampering.CHANGED_OR_INSERTED] * 2
+
+
+@pytest.mark.parametrize("number", [LARGEST, 1 << 53, 1_000_001, 0, -1])
+def test_the_numbers_of_seal_changes_cannot_be_used_up(thief: psycopg.Connection[Any], number: int) -> None:
+    with pytest.raises(CheckViolation, match="out of reach"):
+        thief.execute("SELECT close_seal(%s::bigint, 'mine', 'mallory', NULL, NULL)", (number,))
+
+
+@pytest.mark.parametrize("number", [LARGEST, 1 << 49, 999_999])
+def test_a_made_up_sealing_in_the_log_keeps_no_operator_from_unsealing(
+    settings: Settings, thief: psycopg.Connection[Any], number: int
+) -> None:
+    with running_services(with_role(settings, "kms_operate")) as operator:
+        complete(operator.seal.seal(TESTER, "a drill"))
+        _tell(thief, "seal.close", f"{number}: mine")
+        complete(operator.seal.unseal(TESTER))
+        state = complete(operator.seal.state())
+    assert state is not None
+    assert not state.sealed
+
+
+@pytest.mark.parametrize("action", ["token.revoke", "token.create", "policy.set"])
+def test_the_login_tells_the_log_of_no_change_that_only_operators_make(
+    thief: psycopg.Connection[Any], action: str
+) -> None:
+    """What the log tells of a token or a policy decides whether its row is the newest."""
+    with pytest.raises(InsufficientPrivilege, match="this login"):
+        _tell(thief, action, "app 99")
+
+
+def _tell(thief: psycopg.Connection[Any], action: str, detail: str) -> None:
+    """Write to a chain of the thief's own."""
+    last = thief.execute("SELECT coalesce(max(number), 0) FROM audit_chains").fetchone()
+    chain = {"key": b"k" * 32, "chain": uuid.uuid4(), "number": (last or (0,))[0] + 1, "seq": 2, "at": "now"}
+    assert thief.execute(_OPEN, chain).fetchone() != (None,)
+    nothing = "NULL, NULL, NULL, NULL, NULL"
+    told = _APPEND.replace(f"'x', 'ok', {nothing}, NULL", f"%(action)s, 'ok', {nothing}, %(detail)s")
+    thief.execute(told.encode(), {**chain, "action": action, "detail": detail})
 
 
 @pytest.mark.parametrize("number", [LARGEST, 1 << 53, 2, 3])

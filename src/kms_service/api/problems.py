@@ -33,6 +33,8 @@ ANSWERS: Mapping[type[errors.KmsServiceError], tuple[int, str]] = {
     errors.LastActiveKey: (409, "Last active key"),
     errors.TokenExists: (409, "Token exists"),
     errors.PolicySetElsewhere: (409, "Policy set elsewhere"),
+    errors.TokenChangedElsewhere: (409, "Token changed elsewhere"),
+    errors.SealChangedElsewhere: (409, "Seal changed elsewhere"),
     errors.RewrapJobRunning: (409, "Rotation running"),
     errors.RewrapJobFinished: (409, "Rotation finished"),
     errors.NotFound: (404, "Not found"),

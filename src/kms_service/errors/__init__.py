@@ -22,11 +22,14 @@ KmsServiceError
 │   ├── MayNotUnseal              the login of this process closes the seal and does not open it
 │   ├── LastActiveKey             draining it would leave no key for new wallets
 │   ├── TokenExists
-│   ├── PolicySetElsewhere        somebody else set a version at the same moment
+│   ├── TokenChangedElsewhere     somebody else changed it at the same moment
+│   ├── SealChangedElsewhere
+│   ├── PolicySetElsewhere
 │   ├── RewrapJobRunning          one job at a time
 │   └── RewrapJobFinished
 ├── IntegrityFailure              stored bytes do not open, or open to something else
-│   └── PolicyIntegrityFailure    a policy is missing, or not as an operator wrote it
+│   ├── PolicyIntegrityFailure    a policy is missing, or not as an operator wrote it
+│   └── TokenIntegrityFailure     a token is not as an operator wrote it last
 ├── KmsError                      a KMS call failed
 │   ├── KmsThrottled              the account's quota: no key is to blame
 │   ├── KmsUnavailable            time-out, reset, 5xx, garbage: the outcome is unknown
@@ -56,6 +59,8 @@ from kms_service.errors.callers import (
     RewrapJobFinished,
     RewrapJobNotFound,
     RewrapJobRunning,
+    SealChangedElsewhere,
+    TokenChangedElsewhere,
     TokenExists,
     TokenNotFound,
     WalletExists,
@@ -73,6 +78,7 @@ from kms_service.errors.service import (
     PolicyIntegrityFailure,
     Sealed,
     TimedOut,
+    TokenIntegrityFailure,
 )
 from kms_service.errors.startup import (
     MigrationFailed,
@@ -113,11 +119,14 @@ __all__ = [
     "RewrapJobNotFound",
     "RewrapJobRunning",
     "SchemaBehind",
+    "SealChangedElsewhere",
     "Sealed",
     "SettingsError",
     "StartupError",
     "TimedOut",
+    "TokenChangedElsewhere",
     "TokenExists",
+    "TokenIntegrityFailure",
     "TokenNotFound",
     "WalletExists",
     "WalletNotFound",

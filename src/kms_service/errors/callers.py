@@ -135,6 +135,18 @@ class TokenExists(CallerError):
     code = "token_exists"
 
 
+class TokenChangedElsewhere(CallerError):
+    """Somebody else changed this token at the same moment."""
+
+    code = "token_changed_elsewhere"
+
+
+class SealChangedElsewhere(CallerError):
+    """Somebody else changed the seal at the same moment."""
+
+    code = "seal_changed_elsewhere"
+
+
 class PolicySetElsewhere(CallerError):
     """Somebody else set a version of this policy at the same moment."""
 

@@ -36,6 +36,15 @@ class PolicyIntegrityFailure(IntegrityFailure):
     message = "The stored policy is missing, or not as an operator wrote it."
 
 
+class TokenIntegrityFailure(IntegrityFailure):
+    """A token's row is not as an operator wrote it last: it grants nothing, and no change makes it right."""
+
+    message = (
+        "The stored token is not as an operator wrote it. If it is of a version before MACs, "
+        "kms-service token confirm gives it one; else revoke it and make another."
+    )
+
+
 class NoUsableKey(KmsServiceError):
     """No key of the pool would wrap a new DEK; `reasons` maps the alias of each key to its reason."""
 

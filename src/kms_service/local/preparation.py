@@ -13,8 +13,9 @@ from kms_service.access.scopes import Caller, Scope
 from kms_service.local.errors import LocalError
 from kms_service.local.files import write_private
 from kms_service.local.joining import Servers
+from kms_service.service.access.records import is_good
 from kms_service.settings import Settings, load_settings
-from kms_service.store.access.tokens import TokenRow, TokenStore
+from kms_service.store.access.tokens import FoundToken, TokenStore
 from kms_service.store.postgres import migrations
 from kms_service.store.postgres.database import open_database
 from kms_service.telemetry import logs
@@ -58,14 +59,20 @@ def _is_good(file: Path, settings: Settings) -> bool:
     digest = tokens.digest(file.read_text().strip()) if file.exists() else None
     if digest is None:
         return False
-    row = asyncio.run(_find(digest, settings))
-    return row is not None and set(row.scopes) >= set(Scope)
+    found = asyncio.run(_find(digest, settings))
+    # One of the time before MACs is good no more.
+    return (
+        found is not None
+        and found.row.mac is not None
+        and is_good(found.row, digest, found.now)
+        and set(found.row.scopes) >= set(Scope)
+    )
 
 
-async def _find(digest: bytes, settings: Settings) -> TokenRow | None:
+async def _find(digest: bytes, settings: Settings) -> FoundToken | None:
     database = open_database(settings, connections=1)
     try:
-        return await TokenStore(database).find_valid(digest)
+        return await TokenStore(database).find(digest)
     finally:
         await database.close()
 

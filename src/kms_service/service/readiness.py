@@ -8,9 +8,9 @@ from kms_service.errors import DatabaseUnavailable, SchemaBehind
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog
 from kms_service.service.row_macs import RowMacs
+from kms_service.service.switches.poll import SharedState
 from kms_service.store.postgres import schema
 from kms_service.store.postgres.database import Database
-from kms_service.store.switches.shared_state import SharedState
 
 PROBE_SECONDS = 2.0
 STALE_SECONDS = 10.0

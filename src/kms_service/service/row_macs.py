@@ -49,6 +49,11 @@ class RowMacs:
         """Whether the keys are here, so that MACs cost no KMS call any more."""
         return self._ring is not None
 
+    @property
+    def ring(self) -> RowMacKeyring | None:
+        """The keyring; None while it is not loaded."""
+        return self._ring
+
     async def keyring(self) -> RowMacKeyring:
         """The keyring; its first call asks KMS for each key, once in the life of a process.
 

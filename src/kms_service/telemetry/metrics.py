@@ -144,6 +144,14 @@ policy_integrity_failures = Counter(
     "kms_service_policy_integrity_failures_total",
     "Policies that are missing, or not as an operator wrote them.",
 )
+token_integrity_failures = Counter(
+    "kms_service_token_integrity_failures_total",
+    "Tokens that were refused because no operator wrote their rows last.",
+)
+seal_integrity_failures = Counter(
+    "kms_service_seal_integrity_failures_total",
+    "Changes of the seal that no operator made, or that were taken away: each seals.",
+)
 sealed = Gauge(
     "kms_service_sealed",
     "1 while an operator stops all releases and signatures.",

@@ -57,6 +57,10 @@ def _wallet_exists() -> errors.KmsServiceError:
     return errors.WalletExists(ADDRESS)
 
 
+def _seal_changed_elsewhere() -> errors.KmsServiceError:
+    return errors.SealChangedElsewhere("the seal was changed at the same moment; look at it first")
+
+
 def _internal_error() -> errors.KmsServiceError:
     return errors.KmsServiceError("Something unexpected happened; the log has the request id.")
 
@@ -68,30 +72,22 @@ _ANY: _Errors = (
     errors.AuditUnavailable,
     errors.Overloaded,
     errors.TimedOut,
-)
-# A process that has not unwrapped the keys of row MACs yet asks KMS for them.
-_TELLS_AN_ADDRESS: _Errors = (_integrity_failure, _throttled, _kms_unavailable, _key_unusable, _no_usable_key)
-_OPENS_A_WALLET: _Errors = (
-    errors.WalletNotFound,
-    _rate_limited,
-    _policy_denied,
-    *_TELLS_AN_ADDRESS,
-    errors.Sealed,
-)
-
-# A process unwraps the key of their MACs once.
-_READS_POLICIES: _Errors = (
-    _policy_integrity_failure,
+    # A process that has not unwrapped the keys of row MACs yet asks KMS for them, to check the token's.
+    _integrity_failure,
     _throttled,
     _kms_unavailable,
     _key_unusable,
     _no_usable_key,
 )
+_OPENS_A_WALLET: _Errors = (
+    errors.WalletNotFound,
+    _rate_limited,
+    _policy_denied,
+    errors.Sealed,
+)
+_READS_POLICIES: _Errors = (_policy_integrity_failure,)
 
 BY_SCOPE: Mapping[Scope, _Errors] = {
-    Scope.WALLETS_CREATE: _TELLS_AN_ADDRESS,
-    Scope.WALLETS_READ: _TELLS_AN_ADDRESS,
-    Scope.WALLETS_IMPORT: _TELLS_AN_ADDRESS,
     Scope.WALLETS_SIGN: _OPENS_A_WALLET,
     Scope.WALLETS_DELEGATE: _OPENS_A_WALLET,
     Scope.PRIVATE_KEYS_READ: _OPENS_A_WALLET,
@@ -104,6 +100,8 @@ BY_NAME: Mapping[str, _Errors] = {
     "list_policies": _READS_POLICIES,
     "get_policy": (errors.PolicyNotFound, *_READS_POLICIES),
     "get_usage": (errors.PolicyNotFound,),
+    "close_seal": (_seal_changed_elsewhere,),
+    "open_seal": (_seal_changed_elsewhere,),
     "put_key": (errors.KeyNotFound, errors.LastActiveKey),
     "start_rotation": (errors.RewrapJobRunning,),
     "get_rotation": (errors.RewrapJobNotFound,),

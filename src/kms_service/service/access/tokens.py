@@ -1,15 +1,34 @@
-"""Tokens as operators handle them: create, rotate, list, revoke; each change is on record."""
+"""Tokens as operators handle them: create, rotate, bound, list, revoke.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+Each change carries a MAC of the whole row, and goes in together with its audit row.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from kms_service.access import tokens
 from kms_service.access.scopes import Caller, Scope
-from kms_service.errors import InvalidRequest, PolicyNotFound, TokenExists, TokenNotFound
+from kms_service.errors import (
+    AuditUnavailable,
+    IntegrityFailure,
+    InvalidRequest,
+    KmsError,
+    NoUsableKey,
+    PolicyNotFound,
+    TokenChangedElsewhere,
+    TokenExists,
+    TokenIntegrityFailure,
+    TokenNotFound,
+)
+from kms_service.service.access.authenticate import Keyring
+from kms_service.service.access.records import is_valid, record, verify, with_mac
 from kms_service.service.audit.log import AuditLog, Event
-from kms_service.store.access.tokens import TokenRow, TokenStore
+from kms_service.store.access.tokens import TOKEN_CREATED, FoundToken, TokenRow, TokenStore
 from kms_service.store.policies.versions import PolicyStore
+
+REVOKED = "token.revoke"
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +45,15 @@ class NewToken:
 class TokenService:
     """Creates, rotates, lists and revokes tokens.
 
-    Every method raises DatabaseUnavailable when PostgreSQL does not answer, and AuditUnavailable when a
-    change could not be recorded.
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer, AuditUnavailable when a change
+    could not be recorded, and the KMS errors of unwrapping the keys of row MACs. `rotate` and `set_policy`
+    raise TokenIntegrityFailure when the row is not as an operator wrote it last: a change would make it so.
     """
 
-    def __init__(self, store: TokenStore, policies: PolicyStore, audit: AuditLog) -> None:
+    def __init__(self, store: TokenStore, policies: PolicyStore, keyring: Keyring, audit: AuditLog) -> None:
         self._store = store
         self._policies = policies
+        self._keyring = keyring
         self._audit = audit
 
     async def create(
@@ -59,24 +80,32 @@ class TokenService:
                 "name",
             )
         await self._check_policy(policy)
+        ring = await self._keyring()
+        known = await self._store.named(name)
         secret = tokens.new_token()
-        row = await self._store.insert(
+        row = TokenRow(
             name=name,
-            digest=tokens.digest(secret) or b"",
-            scopes=sorted(set(scopes)),
+            # Beyond the log's: where a row was deleted, processes still know its number.
+            version=known.recorded + 1,
+            token_sha256=tokens.digest(secret) or b"",
+            previous_token_sha256=None,
+            previous_expires_at=None,
+            scopes=tuple(sorted(set(scopes))),
             private_key_reads_per_minute=private_key_reads_per_minute,
             signatures_per_minute=signatures_per_minute,
-            expires_in=expires_in,
+            created_at=known.now,
+            expires_at=None if expires_in is None else known.now + expires_in,
+            revoked_at=None,
             policy=policy,
+            last_used_at=None,
+            mac=None,
         )
-        if row is None:
-            raise TokenExists(f"a token named {name} exists already")
-        # Recorded before the secret is shown: a token nobody has seen cannot be used.
+        made = with_mac(row, ring)
         bounds = "" if policy is None else f"; policy {policy}"
-        await self._audit.record(
-            caller, Event("token.create", detail=f"{name}: {' '.join(row.scopes)}{bounds}")
-        )
-        return NewToken(row, secret)
+        event = Event(TOKEN_CREATED, detail=record(made, " ".join(made.scopes) + bounds))
+        if known.row is not None or not await self._audit.record_token(caller, event, made, None):
+            raise TokenExists(f"a token named {name} exists already")
+        return NewToken(made, secret)
 
     async def rotate(
         self, caller: Caller, name: str, *, overlap: timedelta, expires_in: timedelta | None
@@ -84,21 +113,28 @@ class TokenService:
         """A new secret for a valid token; the old one stays good for `overlap`, and no older one does.
 
         Args:
-            caller: who replaces it.
+            caller: who asks.
             name: whose secret to replace; scopes and limits stay.
             overlap: time for callers to change over.
             expires_in: a new expiry of the token; None leaves it.
 
         Raises:
             TokenNotFound: no valid token has this name.
+            TokenChangedElsewhere: somebody else changed it at the same moment.
         """
         secret = tokens.new_token()
-        row = await self._store.rotate(name, tokens.digest(secret) or b"", overlap, expires_in)
-        if row is None:
-            raise TokenNotFound(f"no valid token is named {name}")
-        # Recorded before the secret is shown, as at creation.
-        await self._audit.record(caller, Event("token.rotate", detail=name))
-        return NewToken(row, secret)
+
+        def rotated(row: TokenRow, now: datetime) -> TokenRow:
+            overlap_ends = now + overlap
+            return replace(
+                row,
+                token_sha256=tokens.digest(secret) or b"",
+                previous_token_sha256=row.token_sha256,
+                previous_expires_at=min(overlap_ends, row.expires_at or overlap_ends),
+                expires_at=row.expires_at if expires_in is None else now + expires_in,
+            )
+
+        return NewToken(await self._change(caller, name, "token.rotate", "", rotated), secret)
 
     async def set_policy(self, caller: Caller, name: str, policy: str | None) -> TokenRow:
         """Bound a token by a policy, or by none; acts everywhere within seconds.
@@ -106,32 +142,89 @@ class TokenService:
         Raises:
             TokenNotFound: no valid token has this name.
             PolicyNotFound: no policy has the name given.
+            TokenChangedElsewhere: somebody else changed it at the same moment.
         """
         await self._check_policy(policy)
-        # Recorded before it acts: a change of policy may grant.
-        await self._audit.record(caller, Event("token.policy", detail=f"{name}: {policy or 'none'}"))
-        row = await self._store.set_policy(name, policy)
-        if row is None:
-            raise TokenNotFound(f"no valid token is named {name}")
+        return await self._change(
+            caller, name, "token.policy", policy or "none", lambda row, _: replace(row, policy=policy)
+        )
+
+    async def list_all(self) -> list[TokenRow]:
+        """All tokens by name, those expired or revoked too, as the database has them."""
+        return [found.row for found in await self._store.list_all()]
+
+    async def refused(self) -> Mapping[str, str]:
+        """The tokens that grant nothing because no operator wrote their rows last: name and reason."""
+        ring = await self._keyring()
+        reasons: dict[str, str] = {}
+        for found in await self._store.list_all():
+            try:
+                verify(found, ring)
+            except TokenIntegrityFailure as failure:
+                reasons[found.row.name] = failure.reason
+        return reasons
+
+    async def revoke(self, caller: Caller, name: str) -> TokenRow:
+        """Revoke a token for ever, whatever is in its row; acts everywhere within seconds.
+
+        Raises:
+            TokenNotFound: no token has this name.
+            TokenChangedElsewhere: somebody else changed it at the same moment.
+        """
+        try:
+            return await self._revoke_with_mac(caller, name)
+        except (KmsError, NoUsableKey, IntegrityFailure, AuditUnavailable, ValueError):
+            # Taking a right away waits neither for KMS nor for the log: without a MAC a row grants nothing.
+            return await self._revoke_at_once(caller, name)
+
+    async def _revoke_with_mac(self, caller: Caller, name: str) -> TokenRow:
+        ring = await self._keyring()
+        for _ in range(_ATTEMPTS):
+            found = await self._named(name, "token")
+            revoked = replace(found.row, version=_next(found), revoked_at=found.row.revoked_at or found.now)
+            written = with_mac(revoked, ring)
+            event = Event(REVOKED, detail=record(written))
+            if await self._audit.record_token(caller, event, written, found.row.version):
+                return written
+        raise TokenChangedElsewhere(f"{name} was changed at the same moment; look at it first")
+
+    async def _revoke_at_once(self, caller: Caller, name: str) -> TokenRow:
+        if await self._store.revoke(name) is None:
+            raise TokenNotFound(f"no token is named {name}")
+        row = (await self._named(name, "token")).row
+        await self._audit.record(caller, Event(REVOKED, detail=record(row)))
         return row
+
+    async def _change(
+        self,
+        caller: Caller,
+        name: str,
+        action: str,
+        told: str,
+        change: Callable[[TokenRow, datetime], TokenRow],
+    ) -> TokenRow:
+        ring = await self._keyring()
+        for _ in range(_ATTEMPTS):
+            found = await self._named(name, "valid token")
+            if not is_valid(found.row, found.now):
+                raise TokenNotFound(f"no valid token is named {name}")
+            verify(found, ring)
+            changed = with_mac(replace(change(found.row, found.now), version=_next(found)), ring)
+            event = Event(action, detail=record(changed, told))
+            if await self._audit.record_token(caller, event, changed, found.row.version):
+                return changed
+        raise TokenChangedElsewhere(f"{name} was changed at the same moment; look at it first")
+
+    async def _named(self, name: str, what: str) -> FoundToken:
+        known = await self._store.named(name)
+        if known.row is None:
+            raise TokenNotFound(f"no {what} is named {name}")
+        return FoundToken(known.row, known.recorded, known.now)
 
     async def _check_policy(self, name: str | None) -> None:
         if name is not None and await self._policies.newest(name) is None:
             raise PolicyNotFound
 
-    async def list_all(self) -> list[TokenRow]:
-        """All tokens by name, those expired or revoked too."""
-        return await self._store.list_all()
 
-    async def revoke(self, caller: Caller, name: str) -> TokenRow:
-        """Revoke a token for ever; acts everywhere within seconds.
-
-        Raises:
-            TokenNotFound: no token has this name.
-        """
-        row = await self._store.revoke(name)
-        if row is None:
-            raise TokenNotFound(f"no token is named {name}")
-        # Recorded afterwards: taking a right away must not wait for the audit log.
-        await self._audit.record(caller, Event("token.revoke", detail=name))
-        return row
+def _next(found: FoundToken) -> int:
+    return max(found.row.version, found.recorded) + 1

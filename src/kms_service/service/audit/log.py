@@ -11,10 +11,12 @@ from typing import TypeVar
 
 from kms_service import context
 from kms_service.access.scopes import Caller
+from kms_service.crypto.material import RowMac
 from kms_service.errors import AuditUnavailable, DatabaseUnavailable, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.chains import OK, AuditChain, AuditChains, Event
 from kms_service.service.audit.outside import HeadKeeper
+from kms_service.store.access.tokens import TokenRow
 from kms_service.store.audit.rows import AuditRow, AuditStore, PlaceTaken
 from kms_service.store.wallets.find import EncryptedWallet
 from kms_service.telemetry.logs import get_logger
@@ -105,8 +107,41 @@ class AuditLog:
 
         return await self._on_a_chain(write)
 
-    async def record_unsealing(self, caller: Caller, event: Event) -> datetime:
-        """Commit an unsealing and its audit row together; answers when that was.
+    async def record_token(self, caller: Caller, event: Event, token: TokenRow, was: int | None) -> bool:
+        """Commit a token, new or changed, and its audit row together.
+
+        Args:
+            caller: who changes it.
+            event: what is put on record.
+            token: what is stored, with its MAC.
+            was: the version that it takes the place of; None for a new token.
+
+        Returns:
+            False when the name is taken, or the token has another version by now: nothing was written.
+
+        Raises:
+            DatabaseRefused: the login of this process may not change tokens; nothing was written.
+            DatabaseUnavailable: whether both rows are there or neither is unknown.
+            AuditUnavailable: no chain could be opened; nothing was written.
+        """
+
+        async def write(chain: AuditChain) -> bool:
+            row = _link(chain, caller, event)
+            now = await self._store.append_with_token(row, chain.writer_key, token, was)
+            if now is None:
+                return False
+            chain.advance(row, now)
+            return True
+
+        return await self._on_a_chain(write)
+
+    async def record_unsealing(
+        self, caller: Caller, event: Event, number: int, mac: RowMac
+    ) -> datetime | None:
+        """Commit an unsealing and its audit row together.
+
+        Returns:
+            When that was; None when another change of the seal took this number: nothing was written.
 
         Raises:
             DatabaseRefused: the login of this process may not unseal; nothing was written.
@@ -114,11 +149,13 @@ class AuditLog:
             AuditUnavailable: no chain could be opened; nothing was written.
         """
 
-        async def write(chain: AuditChain) -> datetime:
+        async def write(chain: AuditChain) -> datetime | None:
             row = _link(chain, caller, event)
-            at, now = await self._store.append_with_unsealing(row, chain.writer_key)
-            chain.advance(row, now)
-            return at
+            times = await self._store.append_with_unsealing(row, chain.writer_key, number, mac)
+            if times is None:
+                return None
+            chain.advance(row, times[1])
+            return times[0]
 
         return await self._on_a_chain(write)
 

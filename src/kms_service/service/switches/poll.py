@@ -2,11 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from kms_service.errors import DatabaseUnavailable
-from kms_service.store.switches.shared_state import SharedState, SharedStateStore
+from kms_service.service.switches.seal_in_force import SealInForce
+from kms_service.store.switches.shared_state import SharedStateStore
 
 POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SharedState:
+    """The state of all replicas; one member a switch. `draining` holds aliases, `canaries` user ids."""
+
+    draining: frozenset[str]
+    sealed: bool
+    canaries: frozenset[str]
 
 
 class SharedStatePoll:
@@ -15,10 +26,12 @@ class SharedStatePoll:
     def __init__(
         self,
         store: SharedStateStore,
+        seal: SealInForce,
         obeying: Sequence[Callable[[SharedState], None]],
         clock: Callable[[], float],
     ) -> None:
         self._store = store
+        self._seal = seal
         self._clock = clock
         self._last: tuple[SharedState, float] | None = None
         self._obeying = tuple(obeying)
@@ -40,7 +53,8 @@ class SharedStatePoll:
 
     async def _read(self) -> SharedState:
         asked = self._clock()
-        state = await self._store.read()
+        stored = await self._store.read()
+        state = SharedState(stored.draining, self._seal.is_sealed(stored.seal), stored.canaries)
         for obey in self._obeying:
             obey(state)
         self._last = (state, asked)

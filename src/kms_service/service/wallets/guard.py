@@ -4,9 +4,8 @@ from kms_service.access.limits import WORDS, LimitedUse, limit_of
 from kms_service.access.scopes import Caller
 from kms_service.errors import RateLimited, Sealed
 from kms_service.service.audit.log import AuditLog, Event
-from kms_service.service.switches.poll import SharedStatePoll
+from kms_service.service.switches.poll import SharedState, SharedStatePoll
 from kms_service.store.access.uses import TokenUseStore
-from kms_service.store.switches.shared_state import SharedState
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 

@@ -1,156 +1,200 @@
-"""The `tokens` table: names, scopes and digests, never a token."""
+"""The `tokens` table: names, scopes and digests, never a token. What it says counts with a right MAC only.
+
+Tokens are written by `store.audit.rows`, each together with its audit row.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    BigInteger,
+    Row,
+    Select,
+    bindparam,
+    cast,
+    collate,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 
+from kms_service.crypto.material import RowMac
 from kms_service.store.postgres.database import Database
-from kms_service.store.postgres.tables import tokens
+from kms_service.store.postgres.tables import audit_events, tokens
+
+TOKEN_CREATED = "token.create"  # noqa: S105 # an action
+"""The action of the audit rows that tell of a new token."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A token as operators see it; times are UTC and the database's.
+    """A token as it lies in the table; times are UTC and the database's.
 
     Attributes:
-        previous_expires_at: until when the secret before the last rotation is good; None when never rotated.
-        last_used_at: to within half a minute; None when never used.
+        version: one more with every change; 0 in rows of the time before versions.
+        token_sha256: of the token.
+        previous_token_sha256: of the token before the last rotation; None when never rotated.
+        previous_expires_at: until when that one is good.
         policy: the name of what bounds it; None is unbounded.
+        last_used_at: to within half a minute; None when never used. The only thing that no MAC covers.
+        mac: None in rows of the time before MACs.
     """
 
     name: str
+    version: int
+    token_sha256: bytes = field(repr=False)
+    previous_token_sha256: bytes | None = field(repr=False)
+    previous_expires_at: datetime | None
     scopes: tuple[str, ...]
     private_key_reads_per_minute: int | None
     signatures_per_minute: int | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-    previous_expires_at: datetime | None
-    last_used_at: datetime | None
     policy: str | None
+    last_used_at: datetime | None
+    mac: RowMac | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundToken:
+    """A token, and what else is needed to judge it.
+
+    Attributes:
+        recorded: the highest version of it that the audit log tells of; 0 when it tells of none.
+        now: the database's time, UTC.
+    """
+
+    row: TokenRow
+    recorded: int
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TokenName:
+    """What is known of a name: its token, if there is one, and the rest as in `FoundToken`."""
+
+    row: TokenRow | None
+    recorded: int
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UnprovenToken:
+    """A token without a MAC.
+
+    Attributes:
+        created_on_record: whether the audit log has a row of its creation.
+    """
+
+    found: FoundToken
+    created_on_record: bool
 
 
 _COLUMNS = (
     tokens.c.name,
+    func.coalesce(tokens.c.version, 0).label("version"),
+    tokens.c.token_sha256,
+    tokens.c.previous_token_sha256,
+    tokens.c.previous_expires_at,
     tokens.c.scopes,
     tokens.c.private_key_reads_per_minute,
     tokens.c.signatures_per_minute,
     tokens.c.created_at,
     tokens.c.expires_at,
     tokens.c.revoked_at,
-    tokens.c.previous_expires_at,
-    tokens.c.last_used_at,
     tokens.c.policy,
+    tokens.c.last_used_at,
+    tokens.c.mac_key_id,
+    tokens.c.mac,
 )
-_VALID = select(*_COLUMNS).where(
-    or_(
-        tokens.c.token_sha256 == bindparam("digest"),
-        and_(
-            tokens.c.previous_token_sha256 == bindparam("digest"),
-            tokens.c.previous_expires_at > func.clock_timestamp(),
-        ),
-    ),
-    tokens.c.revoked_at.is_(None),
-    or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > func.clock_timestamp()),
-)
+# As `ix_audit_events_tokens` has them: names hold no spaces, and the version comes next.
+_OF_TOKENS = text("starts_with(audit_events.action, 'token.')")
+_RECORDED_NAME = func.split_part(audit_events.c.detail, text("' '"), text("1"))
+_VERSION = cast(func.substring(audit_events.c.detail, r"^\S+ (\d{1,15})(?:[ :]|$)"), BigInteger)
+
+
+def _recorded(name: Any) -> Any:
+    highest = select(func.max(_VERSION)).where(_OF_TOKENS, collate(name, "default") == _RECORDED_NAME)
+    return func.coalesce(highest.scalar_subquery(), 0)
+
+
+def _find() -> Select[Any]:
+    digest = bindparam("digest", type_=tokens.c.token_sha256.type)
+    is_it = or_(tokens.c.token_sha256 == digest, tokens.c.previous_token_sha256 == digest)
+    return select(*_COLUMNS, _recorded(tokens.c.name), func.clock_timestamp()).where(is_it).limit(1)
+
+
+def _find_name() -> Select[Any]:
+    name = bindparam("name", type_=tokens.c.name.type)
+    one = select(literal(1).label("one")).subquery()
+    named = one.outerjoin(tokens, tokens.c.name == name)
+    return select(*_COLUMNS, _recorded(name), func.clock_timestamp()).select_from(named)
+
+
+def _find_unproven() -> Select[Any]:
+    # Before versions, a colon followed the name.
+    name = collate(tokens.c.name, "default")
+    created = (
+        select(audit_events.c.id)
+        .where(
+            _OF_TOKENS,
+            audit_events.c.action == TOKEN_CREATED,
+            audit_events.c.outcome == "ok",
+            or_(name == _RECORDED_NAME, name + ":" == _RECORDED_NAME),
+        )
+        .exists()
+    )
+    return (
+        select(*_COLUMNS, _recorded(tokens.c.name), func.clock_timestamp(), created)
+        .where(tokens.c.mac.is_(None))
+        .order_by(tokens.c.name)
+    )
+
+
+_FIND = _find()
+_FIND_NAME = _find_name()
+_FIND_UNPROVEN = _find_unproven()
+_ALL = select(*_COLUMNS, _recorded(tokens.c.name), func.clock_timestamp()).order_by(tokens.c.name)
 
 
 class TokenStore:
     """Statements on `tokens`.
 
-    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer, and IntegrityFailure for a value
+    that nobody could have written.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find_valid(self, digest: bytes) -> TokenRow | None:
-        """The token with this SHA-256 digest that is neither expired nor revoked, by the database's clock."""
+    async def find(self, digest: bytes) -> FoundToken | None:
+        """The token with this SHA-256 digest now or before its last rotation, good or not."""
         async with self._database.connection() as connection:
-            row = (await connection.execute(_VALID, {"digest": digest})).one_or_none()
-        return None if row is None else _token(row)
+            row = (await connection.execute(_FIND, {"digest": digest})).one_or_none()
+        return None if row is None else _found(row)
 
-    async def insert(
-        self,
-        *,
-        name: str,
-        digest: bytes,
-        scopes: Sequence[str],
-        private_key_reads_per_minute: int | None,
-        signatures_per_minute: int | None,
-        expires_in: timedelta | None,
-        policy: str | None,
-    ) -> TokenRow | None:
-        """Store a new token; None when the name is taken, by a revoked token too."""
-        statement = (
-            insert(tokens)
-            .values(
-                name=name,
-                token_sha256=digest,
-                scopes=list(scopes),
-                private_key_reads_per_minute=private_key_reads_per_minute,
-                signatures_per_minute=signatures_per_minute,
-                expires_at=None if expires_in is None else func.now() + expires_in,
-                policy=policy,
-            )
-            .on_conflict_do_nothing(index_elements=[tokens.c.name])
-            .returning(*_COLUMNS)
-        )
+    async def named(self, name: str) -> TokenName:
+        """What is known of a name."""
         async with self._database.connection() as connection:
-            row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else _token(row)
+            row = (await connection.execute(_FIND_NAME, {"name": name})).one()
+        return TokenName(None if row.name is None else _token(row), row[-2], row[-1])
 
-    async def list_all(self) -> list[TokenRow]:
+    async def list_all(self) -> list[FoundToken]:
         """All tokens by name, those expired or revoked too."""
         async with self._database.connection() as connection:
-            return [
-                _token(row) for row in await connection.execute(select(*_COLUMNS).order_by(tokens.c.name))
-            ]
+            return [_found(row) for row in await connection.execute(_ALL)]
 
-    async def rotate(
-        self, name: str, digest: bytes, overlap: timedelta, expires_in: timedelta | None
-    ) -> TokenRow | None:
-        """Replace a token's digest; the one before stays good for the overlap, or until it expires.
-
-        Returns:
-            None when no token of this name is valid.
-        """
-        now = func.clock_timestamp()
-        expires_at = tokens.c.expires_at if expires_in is None else now + expires_in
-        statement = (
-            update(tokens)
-            .where(
-                tokens.c.name == name,
-                tokens.c.revoked_at.is_(None),
-                or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now),
-            )
-            .values(
-                token_sha256=digest,
-                previous_token_sha256=tokens.c.token_sha256,
-                previous_expires_at=func.least(now + overlap, tokens.c.expires_at),
-                expires_at=expires_at,
-            )
-            .returning(*_COLUMNS)
-        )
+    async def unproven(self) -> list[UnprovenToken]:
+        """All tokens without a MAC by name, those expired or revoked too."""
         async with self._database.connection() as connection:
-            row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else _token(row)
-
-    async def set_policy(self, name: str, policy: str | None) -> TokenRow | None:
-        """Bound a token by a policy, or by none. None when no token of this name is valid."""
-        statement = (
-            update(tokens)
-            .where(tokens.c.name == name, tokens.c.revoked_at.is_(None))
-            .values(policy=policy)
-            .returning(*_COLUMNS)
-        )
-        async with self._database.connection() as connection:
-            row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else _token(row)
+            rows = (await connection.execute(_FIND_UNPROVEN)).all()
+        return [UnprovenToken(FoundToken(_token(row), row[-3], row[-2]), row[-1]) for row in rows]
 
     async def mark_used(self, names: Sequence[str]) -> None:
         """Note that these tokens were used about now."""
@@ -160,19 +204,23 @@ class TokenStore:
         async with self._database.connection() as connection:
             await connection.execute(statement)
 
-    async def revoke(self, name: str) -> TokenRow | None:
-        """Revoke a token for ever; repeating it keeps the first time. None when no token has this name."""
-        statement = (
-            update(tokens)
-            .where(tokens.c.name == name)
-            .values(revoked_at=func.coalesce(tokens.c.revoked_at, func.now()))
-            .returning(*_COLUMNS)
-        )
+    async def revoke(self, name: str) -> int | None:
+        """Revoke a token for ever without a MAC: it grants nothing from now on, whatever is done to its row.
+
+        Returns:
+            Its version; None when no token has this name.
+        """
         async with self._database.connection() as connection:
-            row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else _token(row)
+            version: int | None = (await connection.execute(select(func.revoke_token(name)))).scalar_one()
+        return version
+
+
+def _found(row: Row[*tuple[Any, ...]]) -> FoundToken:
+    return FoundToken(_token(row), row[-2], row[-1])
 
 
 def _token(row: Row[*tuple[Any, ...]]) -> TokenRow:
-    name, scopes, *others = row
-    return TokenRow(name, tuple(scopes), *others)
+    *columns, key_id, mac = row[: len(_COLUMNS)]
+    named = dict(zip((column.name for column in _COLUMNS), columns, strict=False))
+    named["scopes"] = tuple(named["scopes"])
+    return TokenRow(**named, mac=None if mac is None or key_id is None else RowMac(key_id, mac))

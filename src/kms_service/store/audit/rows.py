@@ -1,8 +1,8 @@
 """The `audit_chains` and `audit_events` tables, written by the database's own functions, never changed.
 
 The functions give out chain numbers and places, and let only who opened a chain write to it: a role that may
-call them can stop nobody else. A wallet goes in by the same call as its audit row, and so does an unsealing,
-so that neither exists without the other.
+call them can stop nobody else. A wallet goes in by the same call as its audit row, and so do a change of a
+token and an unsealing, so that neither exists without the other.
 """
 
 from dataclasses import dataclass, fields
@@ -12,10 +12,11 @@ from uuid import UUID
 
 from sqlalchemy import BindParameter, LargeBinary, Select, Table, bindparam, func, select
 
-from kms_service.crypto.material import WrappedDek
+from kms_service.crypto.material import RowMac, WrappedDek
+from kms_service.store.access.tokens import TokenRow
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.prepared import PreparedStatement
-from kms_service.store.postgres.tables import audit_chains, audit_events, wallets
+from kms_service.store.postgres.tables import audit_chains, audit_events, seal_changes, tokens, wallets
 from kms_service.store.wallets.find import EncryptedWallet
 
 
@@ -130,20 +131,62 @@ class AuditStore:
         }
         return _both(await self._database.row(_APPEND_WITH_WALLET, parameters))
 
-    async def append_with_unsealing(self, row: AuditRow, writer_key: bytes) -> tuple[datetime, datetime]:
+    async def append_with_token(
+        self, row: AuditRow, writer_key: bytes, token: TokenRow, was: int | None
+    ) -> datetime | None:
+        """Insert or change a token and insert its audit row together, committed on return.
+
+        Args:
+            row: the audit row.
+            writer_key: of the row's chain.
+            token: what is stored, with its MAC.
+            was: the version that it takes the place of; None for a new token.
+
+        Returns:
+            The database's time; None when the name is taken, or the token has another version by now: nothing
+            was written.
+
+        Raises:
+            PlaceTaken: a foreign row lies in the audit row's place.
+            DatabaseRefused: the login may not change tokens.
+        """
+        mac = token.mac
+        stored = {name: getattr(token, name) for name in _TOKEN}
+        parameters = {
+            **_columns(row, writer_key),
+            **stored,
+            "scopes": list(token.scopes),
+            "was": was,
+            "token_mac": None if mac is None else mac.mac,
+            "token_mac_key_id": None if mac is None else mac.key_id,
+        }
+        async with self._database.connection() as connection:
+            answer = (await connection.execute(_APPEND_WITH_TOKEN, parameters)).one_or_none()
+        if answer is not None and answer.now is None:
+            raise PlaceTaken
+        return None if answer is None else answer.now
+
+    async def append_with_unsealing(
+        self, row: AuditRow, writer_key: bytes, number: int, mac: RowMac
+    ) -> tuple[datetime, datetime] | None:
         """Insert an unsealing and its audit row together, committed on return.
 
         Returns:
-            The time of the unsealing, and the database's time.
+            The time of the unsealing, and the database's time; None when another change of the seal took this
+            number, and then nothing was written.
 
         Raises:
             PlaceTaken: a foreign row lies in the audit row's place.
             DatabaseRefused: the login may not unseal.
         """
-        times = _both(await self._database.row(_APPEND_WITH_UNSEALING, _columns(row, writer_key)))
-        if times is None:
-            raise PlaceTaken
-        return times
+        parameters = {
+            **_columns(row, writer_key),
+            "number": number,
+            "seal_mac": mac.mac,
+            "seal_mac_key_id": mac.key_id,
+        }
+        async with self._database.connection() as connection:
+            return _both((await connection.execute(_APPEND_WITH_UNSEALING, parameters)).one_or_none())
 
 
 def _both(answer: Any) -> tuple[datetime, datetime] | None:
@@ -184,13 +227,41 @@ def _append_with_wallet() -> Select[Any]:
     return select(columns.c.created_at, columns.c.now)
 
 
+def _append_with_token() -> Select[Any]:
+    was = bindparam("was", type_=tokens.c.version.type)
+    mac = bindparam("token_mac", type_=tokens.c.mac.type)
+    mac_key_id = bindparam("token_mac_key_id", type_=tokens.c.mac_key_id.type)
+    event, stored = _bind(audit_events, *_EVENT), _bind(tokens, *_TOKEN)
+    made = func.record_token(_WRITER_KEY, *event, was, *stored, mac, mac_key_id).table_valued("now")
+    return select(made.c.now)
+
+
 def _append_with_unsealing() -> Select[Any]:
-    made = func.record_unsealing(_WRITER_KEY, *_bind(audit_events, *_EVENT)).table_valued("at", "now")
+    number = bindparam("number", type_=seal_changes.c.number.type)
+    mac = bindparam("seal_mac", type_=seal_changes.c.mac.type)
+    mac_key_id = bindparam("seal_mac_key_id", type_=seal_changes.c.mac_key_id.type)
+    event = _bind(audit_events, *_EVENT)
+    made = func.open_seal(_WRITER_KEY, *event, number, mac, mac_key_id).table_valued("at", "now")
     return select(made.c.at, made.c.now)
 
 
 # Built once: building a statement costs more than running it from SQLAlchemy's compiled cache.
 _EVENT = [field.name for field in fields(AuditRow)]
+# In the order of the parameters of `record_token`.
+_TOKEN = (
+    "name",
+    "version",
+    "token_sha256",
+    "previous_token_sha256",
+    "previous_expires_at",
+    "scopes",
+    "private_key_reads_per_minute",
+    "signatures_per_minute",
+    "created_at",
+    "expires_at",
+    "revoked_at",
+    "policy",
+)
 _WRITER_KEY = bindparam("writer_key", type_=LargeBinary())
 _NEXT = func.next_audit_chain().table_valued("number", "now")
 _NEXT_CHAIN = select(_NEXT.c.number, _NEXT.c.now)
@@ -199,4 +270,5 @@ _APPEND = PreparedStatement(
     select(func.append_audit_event(_WRITER_KEY, *_bind(audit_events, *_EVENT)).label("now"))
 )
 _APPEND_WITH_WALLET = PreparedStatement(_append_with_wallet())
-_APPEND_WITH_UNSEALING = PreparedStatement(_append_with_unsealing())
+_APPEND_WITH_TOKEN = _append_with_token()
+_APPEND_WITH_UNSEALING = _append_with_unsealing()

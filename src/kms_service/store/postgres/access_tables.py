@@ -11,6 +11,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Table,
+    Uuid,
     func,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -34,6 +35,11 @@ tokens = Table(
     Column("last_used_at", DateTime(timezone=True)),
     # Its newest version bounds the token; null is unbounded.
     Column("policy", String(64, collation="C")),
+    # One more with every change; the audit log tells the last one. Null, as the MAC, in rows of the version
+    # before them: these say nothing until a person has confirmed them.
+    Column("version", BigInteger),
+    Column("mac", LargeBinary),
+    Column("mac_key_id", Uuid),
 )
 
 token_uses = Table(
@@ -47,6 +53,7 @@ token_uses = Table(
 )
 
 # Only ever inserted: the newest row tells whether the service is sealed, the others when it was, and why.
+# Without a right MAC it says that it is sealed.
 seal_changes = Table(
     "seal_changes",
     metadata,
@@ -55,6 +62,9 @@ seal_changes = Table(
     Column("reason", String(500)),
     Column("actor", String(64), nullable=False),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("number", BigInteger, unique=True),
+    Column("mac", LargeBinary),
+    Column("mac_key_id", Uuid),
 )
 
 canary_wallets = Table(

@@ -134,6 +134,12 @@ audit_events = Table(
         "id",
         postgresql_where=text("action = 'policy.set' OR outcome = 'policy_denied'"),
     ),
+    Index(
+        "ix_audit_events_tokens",
+        text("split_part(detail, ' ', 1)"),
+        postgresql_where=text("starts_with(action, 'token.')"),
+    ),
+    Index("ix_audit_events_seal", "id", postgresql_where=text("starts_with(action, 'seal.')")),
 )
 
 # What operators want of a key. A key that is not here is active.

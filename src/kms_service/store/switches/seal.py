@@ -1,13 +1,20 @@
-"""The `seal_changes` table: inserted and read; the newest row tells whether the service is sealed."""
+"""The `seal_changes` table: inserted and read.
+
+Its newest row says that the service is sealed, unless it opens the seal and has a right MAC.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import BigInteger, Row, Select, Subquery, cast, func, literal, select, text, true
 
+from kms_service.crypto.material import RowMac
 from kms_service.store.postgres.database import Database
-from kms_service.store.postgres.tables import seal_changes
+from kms_service.store.postgres.tables import audit_events, seal_changes
+
+# Only so many of the log's last rows about the seal are looked at, every second by every process.
+_LAST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +27,86 @@ class SealChange:
     at: datetime
 
 
-_COLUMNS = (seal_changes.c.sealed, seal_changes.c.reason, seal_changes.c.actor, seal_changes.c.at)
+@dataclass(frozen=True, slots=True)
+class StoredSealChange:
+    """A change of the seal as it lies in the table: nobody's word before its MAC is checked.
+
+    Attributes:
+        row_id: which row it is.
+        number: one more with every change; None in rows of the time before numbers.
+        mac: None in rows of the time before MACs, and where the seal was closed while KMS did not answer.
+    """
+
+    row_id: int
+    number: int | None
+    change: SealChange
+    mac: RowMac | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSeal:
+    """All that the database tells of the seal.
+
+    Attributes:
+        newest: the newest row; None when there is none.
+        highest: the highest number of any row; 0 when there is none.
+        recorded: the highest number of a change that the audit log tells of; 0 when it tells of none.
+    """
+
+    newest: StoredSealChange | None
+    highest: int
+    recorded: int
+
+
+def _newest() -> Subquery:
+    return select(seal_changes).order_by(seal_changes.c.id.desc()).limit(1).subquery("newest")
+
+
+def _recorded() -> Any:
+    # As `ix_audit_events_seal` has them.
+    last = (
+        select(audit_events.c.detail)
+        .where(text("starts_with(audit_events.action, 'seal.')"), audit_events.c.outcome == "ok")
+        .order_by(audit_events.c.id.desc())
+        .limit(_LAST)
+        .subquery()
+    )
+    number = cast(func.substring(last.c.detail, r"^(\d{1,15})(?::|$)"), BigInteger)
+    return func.coalesce(select(func.max(number)).scalar_subquery(), 0)
+
+
+def with_seal(*columns: Any) -> Select[Any]:
+    """A statement that answers these columns, and behind them what `seal_of` reads; one row."""
+    newest = _newest()
+    highest = func.coalesce(select(func.max(seal_changes.c.number)).scalar_subquery(), 0)
+    one = select(literal(1).label("one")).subquery()
+    return select(
+        *columns,
+        newest.c.id.label("seal_id"),
+        newest.c.number.label("seal_number"),
+        newest.c.sealed,
+        newest.c.reason.label("seal_reason"),
+        newest.c.actor.label("seal_actor"),
+        newest.c.at.label("seal_at"),
+        newest.c.mac.label("seal_mac"),
+        newest.c.mac_key_id.label("seal_mac_key_id"),
+        highest.label("seal_highest"),
+        _recorded().label("seal_recorded"),
+    ).select_from(one.outerjoin(newest, true()))
+
+
+def seal_of(row: Row[*tuple[Any, ...]]) -> StoredSeal:
+    """What a row of such a statement tells of the seal."""
+    newest = None
+    if row.seal_id is not None:
+        change = SealChange(row.sealed, row.seal_reason, row.seal_actor, row.seal_at)
+        without = row.seal_mac is None or row.seal_mac_key_id is None
+        mac = None if without else RowMac(row.seal_mac_key_id, row.seal_mac)
+        newest = StoredSealChange(row.seal_id, row.seal_number, change, mac)
+    return StoredSeal(newest, row.seal_highest, row.seal_recorded)
+
+
+_READ = with_seal()
 
 
 class SealStore:
@@ -32,20 +118,19 @@ class SealStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def seal(self, *, reason: str, actor: str) -> SealChange:
-        """Insert a sealing, committed on return; unsealings are in `store.audit.rows`."""
-        statement = select(func.record_sealing(reason, actor))
+    async def close(self, *, number: int, reason: str, actor: str, mac: RowMac | None) -> SealChange | None:
+        """Insert a sealing, committed on return; unsealings are in `store.audit.rows`.
+
+        Returns:
+            The change; None when another took this number, and then nothing was written.
+        """
+        key_id, code = (None, None) if mac is None else (mac.key_id, mac.mac)
+        statement = select(func.close_seal(number, reason, actor, code, key_id))
         async with self._database.connection() as connection:
             at = (await connection.execute(statement)).scalar_one()
-        return SealChange(sealed=True, reason=reason, actor=actor, at=at)
+        return None if at is None else SealChange(sealed=True, reason=reason, actor=actor, at=at)
 
-    async def last(self) -> SealChange | None:
-        """The newest change, or None."""
-        statement = select(*_COLUMNS).order_by(seal_changes.c.id.desc()).limit(1)
+    async def read(self) -> StoredSeal:
+        """What the database tells of the seal now."""
         async with self._database.connection() as connection:
-            row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else _change(row)
-
-
-def _change(row: Row[*tuple[Any, ...]]) -> SealChange:
-    return SealChange(row.sealed, row.reason, row.actor, row.at)
+            return seal_of((await connection.execute(_READ)).one())

@@ -5,29 +5,28 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from kms_service.store.postgres.database import Database
-from kms_service.store.postgres.tables import canary_wallets, pool_keys, seal_changes
+from kms_service.store.postgres.tables import canary_wallets, pool_keys
+from kms_service.store.switches.seal import StoredSeal, seal_of, with_seal
 
 
 @dataclass(frozen=True, slots=True)
-class SharedState:
-    """The state of all replicas; one member a switch. `draining` holds aliases, `canaries` user ids."""
+class StoredState:
+    """The state of all replicas as it is stored; one member a switch.
+
+    `draining` holds aliases, `canaries` user ids; `seal` says nothing before its MAC is checked.
+    """
 
     draining: frozenset[str]
-    sealed: bool
+    seal: StoredSeal
     canaries: frozenset[str]
 
 
-# One scalar subquery for each member of `SharedState`.
-_READ = select(
+# One scalar subquery for each member of `StoredState` but the seal.
+_READ = with_seal(
     select(func.array_agg(pool_keys.c.alias))
     .where(pool_keys.c.mode == "draining")
     .scalar_subquery()
     .label("draining"),
-    select(seal_changes.c.sealed)
-    .order_by(seal_changes.c.id.desc())
-    .limit(1)
-    .scalar_subquery()
-    .label("sealed"),
     select(func.array_agg(canary_wallets.c.user_id)).scalar_subquery().label("canaries"),
 )
 
@@ -38,12 +37,12 @@ class SharedStateStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def read(self) -> SharedState:
+    async def read(self) -> StoredState:
         """The state now."""
         async with self._database.connection() as connection:
             row = (await connection.execute(_READ)).one()
-        return SharedState(
+        return StoredState(
             draining=frozenset(row.draining or ()),
-            sealed=bool(row.sealed),
+            seal=seal_of(row),
             canaries=frozenset(row.canaries or ()),
         )

@@ -1,0 +1,78 @@
+"""How a token is told of: in its MAC, and in the audit log."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from kms_service.crypto.row_mac import RowLabel, RowMacKeyring
+from kms_service.errors import IntegrityFailure, TokenIntegrityFailure
+from kms_service.store.access.tokens import FoundToken, TokenRow
+
+
+def with_mac(row: TokenRow, ring: RowMacKeyring) -> TokenRow:
+    """The row with its MAC, as it is to be stored.
+
+    Raises:
+        ValueError: a field is longer than any that the service makes.
+    """
+    return replace(row, mac=ring.make(RowLabel.TOKEN, fields(row)))
+
+
+def verify(found: FoundToken, ring: RowMacKeyring) -> None:
+    """Pass when the row is as an operator wrote it last.
+
+    Raises:
+        TokenIntegrityFailure: somebody else wrote it, or put an older row in its place.
+    """
+    try:
+        ring.verify(RowLabel.TOKEN, fields(found.row), found.row.mac)
+    except IntegrityFailure as failure:
+        raise TokenIntegrityFailure(failure.reason) from None
+    if found.row.version < found.recorded:
+        raise TokenIntegrityFailure("token rolled back")
+
+
+def is_valid(row: TokenRow, now: datetime) -> bool:
+    """Whether a token with a right MAC is neither expired nor revoked."""
+    return row.revoked_at is None and (row.expires_at is None or now < row.expires_at)
+
+
+def is_good(row: TokenRow, digest: bytes, now: datetime) -> bool:
+    """Whether what has this digest is the valid token, or the one before it within the overlap."""
+    if not is_valid(row, now):
+        return False
+    if row.token_sha256 == digest:
+        return True
+    until = row.previous_expires_at
+    return row.previous_token_sha256 == digest and until is not None and now < until
+
+
+def record(row: TokenRow, told: str = "") -> str:
+    """The detail of the audit row of a change: name, version, and what else there is to tell."""
+    return f"{row.name} {row.version}{told and ': ' + told}"
+
+
+def fields(row: TokenRow) -> list[str | bytes]:
+    """What a token's MAC covers: all but when it was last used. An absent field is empty, no other is."""
+    return [
+        row.name,
+        str(row.version),
+        row.token_sha256,
+        row.previous_token_sha256 or b"",
+        _time(row.previous_expires_at),
+        _number(row.private_key_reads_per_minute),
+        _number(row.signatures_per_minute),
+        _time(row.created_at),
+        _time(row.expires_at),
+        _time(row.revoked_at),
+        "" if row.policy is None else f"={row.policy}",
+        str(len(row.scopes)),
+        *row.scopes,
+    ]
+
+
+def _time(at: datetime | None) -> str:
+    return "" if at is None else at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
