@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Writes the locks from pyproject.toml: exact versions with hashes, for CPython 3.11 to 3.14. develop.txt holds
 # everything; serve.txt, tracing.txt (that and the extra), local.txt (serve.txt and the laptop mode) and build.txt are
-# parts of it, at the same versions; clients.txt is what the clients are tested with.
+# parts of it, at the same versions; clients.txt is what the clients are tested with, docs.txt and workflows.txt what
+# scripts/docs.sh and scripts/lint-workflows.sh run.
 set -euo pipefail
 
 usage() {
@@ -40,3 +41,5 @@ compile locks/tracing.txt --constraints locks/develop.txt --extra tracing "$@" p
 compile locks/local.txt --constraints locks/develop.txt --extra local "$@" pyproject.toml
 compile locks/build.txt --constraints locks/develop.txt --group pyproject.toml:build "$@"
 compile locks/clients.txt --constraints locks/develop.txt --group pyproject.toml:clients "$@"
+compile locks/docs.txt --constraints locks/develop.txt --group pyproject.toml:docs "$@"
+compile locks/workflows.txt --group pyproject.toml:workflows "$@"

@@ -22,6 +22,8 @@ def declared(extras: Sequence[str], groups: Sequence[str], *, service: bool = Tr
     ("name", "wanted"),
     [
         ("clients.txt", declared([], ["clients"], service=False)),
+        ("docs.txt", declared([], ["docs"], service=False)),
+        ("workflows.txt", declared([], ["workflows"], service=False)),
         ("build.txt", declared([], ["build"], service=False)),
         ("serve.txt", declared([], [])),
         ("tracing.txt", declared(["tracing"], [])),
@@ -45,7 +47,7 @@ def test_what_is_tested_is_what_is_served(name: str) -> None:
     assert part == {package: whole[package] for package in part}
 
 
-@pytest.mark.parametrize("name", ["build.txt", "serve.txt", "tracing.txt", "local.txt", "develop.txt"])
+@pytest.mark.parametrize("name", [lock.name for lock in sorted((PROJECT / "locks").iterdir())])
 def test_every_line_is_an_exact_version_with_hashes_and_names_no_host(name: str) -> None:
     text = (PROJECT / "locks" / name).read_text()
     assert PINNED.sub("", text).strip() == ""
