@@ -7,7 +7,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy.pool import QueuePool
 
 from event_loop import complete
 from kms_endpoint import KmsEndpoint
@@ -83,9 +82,7 @@ def test_nothing_is_left_half_done(services: Services, database_url: str, work: 
     while cancelled:
         step += 1
         cancelled = complete(_cancelled(_CancelledAt(work(services, f"user-{step}"), step)))
-        pool = services.database.engine.pool
-        assert isinstance(pool, QueuePool)
-        assert pool.checkedout() == 0, f"a connection is still out after a cancel at await {step}"
+        assert services.database.in_use == 0, f"a connection is still out after a cancel at await {step}"
         assert _places_taken(services) == 0, f"a place is still taken after a cancel at await {step}"
     assert step > 2
     _agrees(database_url)

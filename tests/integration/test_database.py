@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import literal_column, select, text
-from sqlalchemy.pool import QueuePool
 
 from event_loop import complete, entered, loop
 from kms_endpoint import Hang, KmsEndpoint
@@ -31,9 +30,7 @@ def database(settings: Settings) -> Iterator[Database]:
 
 
 def _in_use(services: Services) -> int:
-    pool = services.database.engine.pool
-    assert isinstance(pool, QueuePool)
-    return pool.checkedout()
+    return services.database.in_use
 
 
 @contextmanager
@@ -62,13 +59,8 @@ def test_no_connection_is_held_while_kms_hangs(services: Services, kms_endpoint:
 @pytest.mark.invariant(2)
 def test_one_connection_serves_others_while_kms_hangs(settings: Settings, kms_endpoint: KmsEndpoint) -> None:
     """Every statement of a create and of a read fits into a single connection, one after the other."""
-    with running_services(settings) as services:
+    with running_services(settings.model_copy(update={"database_connections": 1})) as services:
         complete(services.wallets.create_wallet(TESTER, "alice"))
-        pool = services.database.engine.pool
-        assert isinstance(pool, QueuePool)
-        complete(services.database.engine.dispose())
-        narrow = open_database(settings, connections=1)
-        services.database.engine, wide = narrow.engine, services.database.engine
         before = kms_endpoint.count("Decrypt")
         rule = kms_endpoint.on("Decrypt").answer(Hang())
         with _asking(services.wallets.get_private_key_for_user(TESTER, "alice")):
@@ -76,8 +68,6 @@ def test_one_connection_serves_others_while_kms_hangs(settings: Settings, kms_en
             assert complete(services.wallets.get_wallet("alice")).user_id == "alice"
             assert complete(services.wallets.create_wallet(TESTER, "bob")).user_id == "bob"
             rule.remove()
-        complete(wide.dispose())
-        complete(narrow.close())
 
 
 def test_a_connection_in_use_is_closed_when_its_statement_is_done(

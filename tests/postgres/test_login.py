@@ -101,11 +101,11 @@ def test_a_rotated_password_needs_no_restart(
     monkeypatch.setattr(login, "RENEW_SECONDS", 0.0)
     database = _database(settings)
     assert complete(database.row(_WHO, {})).name == _ROLE
-    complete(database.engine.dispose())
+    complete(database.hang_up())
     assert complete(database.row(_WHO, {})).name == _ROLE
     assert secrets.asked == 1
     change_password("canary-two")
-    complete(database.engine.dispose())
+    complete(database.hang_up())
     assert complete(database.row(_WHO, {})).name == _ROLE
     assert secrets.asked == 2
     complete(database.close())

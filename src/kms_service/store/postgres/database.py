@@ -1,10 +1,9 @@
 """The engine, and the one place where SQLAlchemy's and psycopg's errors become ours."""
 
 import asyncio
-import os
-import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,9 +17,10 @@ from sqlalchemy.util import greenlet_spawn
 
 from kms_service import context
 from kms_service.database_settings import DatabaseSettings
-from kms_service.errors import DatabaseUnavailable
+from kms_service.errors import DatabaseUnavailable, KmsServiceError
 from kms_service.store.postgres import statements
 from kms_service.store.postgres.connection import failures
+from kms_service.store.postgres.connection.cutting import cut_off, cut_off_after
 from kms_service.store.postgres.connection.dialling import STATEMENT_SECONDS, Dialler
 from kms_service.store.postgres.connection.session import SessionRefused
 from kms_service.store.postgres.prepared import PreparedStatement
@@ -37,6 +37,14 @@ _READS_ONLY = text("SELECT current_setting('transaction_read_only') = 'on'")
 log = get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A connection that is checked out, and the cursor on it that every row comes by."""
+
+    proxied: PoolProxiedConnection
+    cursor: psycopg.AsyncCursor[Any]
+
+
 class Database:
     """A pool of autocommit connections: every statement is its own transaction, outside `transaction()`.
 
@@ -47,6 +55,9 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._closed = False
+        # Checked out also between two rows: SQLAlchemy's hand-over costs half as much as a statement.
+        self._at_hand: list[_Line] = []
+        self._wanted = 0
         # Counts up when all connections so far lead to a server that is not the right one any more.
         self._generation = 0
         statements.observe(engine.sync_engine)
@@ -59,12 +70,12 @@ class Database:
             DatabaseUnavailable: no connection, a lost one, or a refused statement. Whether a write took
                 place is unknown.
         """
-        with self._failures():
+        with _failures():
             generation = self._generation
-            async with self._of_the_right_server(generation), self.engine.connect() as connection:
+            async with self._of_the_right_server(generation), self._pooled() as connection:
                 proxied = await connection.get_raw_connection()
                 try:
-                    with _cut_off_after(hold_seconds, proxied.driver_connection):
+                    with cut_off_after(hold_seconds, proxied.driver_connection):
                         yield connection
                 except (SQLAlchemyError, psycopg.Error) as error:
                     if failures.is_of_another_server(error) and not connection.invalidated:
@@ -79,9 +90,11 @@ class Database:
         Raises:
             DatabaseUnavailable: as `connection`.
         """
-        with self._failures():
-            async with self._driver() as driver:
-                return await statement.row(driver, parameters)
+        _refuse_late()
+        try:
+            return await self._row(statement, parameters)
+        except (SQLAlchemyError, psycopg.Error) as error:
+            raise _told(error) from error
 
     @asynccontextmanager
     async def transaction(self, hold_seconds: float = HOLD_SECONDS) -> AsyncIterator[AsyncConnection]:
@@ -107,10 +120,13 @@ class Database:
 
     def report_usage(self) -> None:
         """Set the gauges of this process's connections; asks PostgreSQL nothing."""
-        pool = self.engine.pool
-        assert isinstance(pool, QueuePool)  # noqa: S101 # what create_async_engine makes for a server
-        metrics.database_connections.labels("in_use").set(pool.checkedout())
-        metrics.database_connections.labels("idle").set(pool.checkedin())
+        metrics.database_connections.labels("in_use").set(self.in_use)
+        metrics.database_connections.labels("idle").set(self._pool.checkedin() + len(self._at_hand))
+
+    @property
+    def in_use(self) -> int:
+        """How many connections somebody holds now."""
+        return self._pool.checkedout() - len(self._at_hand)
 
     async def now(self) -> datetime:
         """The database's time, UTC.
@@ -122,22 +138,16 @@ class Database:
             at: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
         return at
 
+    async def hang_up(self) -> None:
+        """Close all connections that nobody holds now; the next statement opens new ones."""
+        while self._at_hand:
+            self._at_hand.pop().proxied.close()
+        await self.engine.dispose()
+
     async def close(self) -> None:
         """Close all idle connections now, and each that is in use when its statement is done."""
         self._closed = True
-        await self.engine.dispose()
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        if context.time_left(CHECKOUT_SECONDS) <= 0:
-            raise DatabaseUnavailable
-        try:
-            yield
-        except (SQLAlchemyError, psycopg.Error) as error:
-            kind, reason = failures.kind(error), failures.reason(error)
-            metrics.database_errors.labels(kind).inc()
-            log.error("database_failed", errorType=kind, sqlstate=failures.sqlstate(error), reason=reason)
-            raise failures.ours(error, reason) from error
+        await self.hang_up()
 
     @asynccontextmanager
     async def _of_the_right_server(self, generation: int) -> AsyncIterator[None]:
@@ -152,19 +162,17 @@ class Database:
         # After a restart or a failover one request fails, not as many as there are connections.
         if generation == self._generation:
             self._generation += 1
-            await self.engine.dispose()
+            await self.hang_up()
 
-    @asynccontextmanager
-    async def _driver(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """The driver's own connection, past SQLAlchemy's; it goes back to the pool only when it is whole."""
+    # Written out, without the context managers that `connection` is made of: every request comes here twice.
+    async def _row(self, statement: PreparedStatement, parameters: Mapping[str, Any]) -> Any:
+        """A row by the driver's own connection, which goes back to the pool only when it is whole."""
         generation = self._generation
-        async with self._of_the_right_server(generation):
-            proxied = await greenlet_spawn(self.engine.sync_engine.raw_connection)
-        driver = proxied.driver_connection
-        assert driver is not None  # noqa: S101 # it was checked out just now
+        line = await self._checked_out(generation)
+        proxied, driver = line.proxied, line.cursor.connection
+        cut = asyncio.get_running_loop().call_later(ROW_SECONDS, cut_off, driver)
         try:
-            with _cut_off_after(ROW_SECONDS, driver):
-                yield driver
+            return await statement.row(line.cursor, parameters)
         except psycopg.Error as error:
             if driver.closed or failures.is_of_another_server(error):
                 await greenlet_spawn(proxied.invalidate)
@@ -175,23 +183,65 @@ class Database:
             await greenlet_spawn(proxied.invalidate)
             raise
         finally:
-            await self._give_back(proxied, generation)
+            cut.cancel()
+            await self._give_back(line, generation)
 
-    async def _give_back(self, proxied: PoolProxiedConnection, generation: int) -> None:
-        if proxied.is_valid and (self._is_over(generation) or _is_amid_something(proxied)):
+    async def _checked_out(self, generation: int) -> "_Line":
+        if self._at_hand:
+            return self._at_hand.pop()
+        async with self._of_the_right_server(generation):
+            with self._wanting():
+                proxied = await greenlet_spawn(self.engine.sync_engine.raw_connection)
+        driver: Any = proxied.driver_connection
+        return _Line(proxied, driver.cursor(binary=True))
+
+    async def _give_back(self, line: "_Line", generation: int) -> None:
+        proxied = line.proxied
+        if not proxied.is_valid:
+            return
+        if self._is_over(generation) or _is_amid_something(line.cursor.connection):
             await greenlet_spawn(proxied.invalidate)  # as in `_part_with`
-        elif proxied.is_valid:
+        elif self._wanted:
             proxied.close()
+        else:
+            self._at_hand.append(line)
+
+    @asynccontextmanager
+    async def _pooled(self) -> AsyncIterator[AsyncConnection]:
+        if self._at_hand:
+            self._at_hand.pop().proxied.close()
+        with self._wanting():
+            connection = await self.engine.connect()
+        try:
+            yield connection
+        finally:
+            await connection.__aexit__(None, None, None)  # unlike `close`, it ends also when cancelled
+
+    @contextmanager
+    def _wanting(self) -> Iterator[None]:
+        # Whoever waits for the pool gets what others give back meanwhile.
+        self._wanted += 1
+        try:
+            yield
+        finally:
+            self._wanted -= 1
 
     async def _part_with(self, connection: AsyncConnection, generation: int) -> None:
         # A pool that was disposed of takes connections back and never closes them.
         if not connection.invalidated and (
-            self._is_over(generation) or _is_amid_something(await connection.get_raw_connection())
+            self._is_over(generation)
+            or _is_amid_something((await connection.get_raw_connection()).driver_connection)
         ):
             await connection.invalidate()
 
     def _is_over(self, generation: int) -> bool:
         return self._closed or generation != self._generation
+
+    @property
+    def _pool(self) -> QueuePool:
+        pool = self.engine.pool
+        assert isinstance(pool, QueuePool)  # noqa: S101 # what create_async_engine makes for a server
+        return pool
 
 
 def open_database(settings: DatabaseSettings, *, connections: int) -> Database:
@@ -210,22 +260,27 @@ def open_database(settings: DatabaseSettings, *, connections: int) -> Database:
     )
 
 
-def _is_amid_something(proxied: PoolProxiedConnection) -> bool:
-    driver: Any = proxied.driver_connection
-    return driver.info.transaction_status is not TransactionStatus.IDLE
+def _is_amid_something(driver: Any) -> bool:
+    return bool(driver.pgconn.transaction_status != TransactionStatus.IDLE)
 
 
 @contextmanager
-def _cut_off_after(seconds: float, driver: Any) -> Iterator[None]:
-    """End the connection when what is done inside takes longer: whoever waits there then meets a lost one."""
-    cut = asyncio.get_running_loop().call_later(seconds, _cut_off, driver)
+def _failures() -> Iterator[None]:
+    _refuse_late()
     try:
         yield
-    finally:
-        cut.cancel()
+    except (SQLAlchemyError, psycopg.Error) as error:
+        raise _told(error) from error
 
 
-def _cut_off(driver: psycopg.AsyncConnection[Any]) -> None:
-    log.error("database_cut_off")
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(driver.pgconn.socket)) as waiting:
-        waiting.shutdown(socket.SHUT_RDWR)
+def _refuse_late() -> None:
+    if context.time_left(CHECKOUT_SECONDS) <= 0:
+        raise DatabaseUnavailable
+
+
+def _told(error: SQLAlchemyError | psycopg.Error) -> KmsServiceError:
+    """What is raised in its place; it is counted and logged."""
+    kind, reason = failures.kind(error), failures.reason(error)
+    metrics.database_errors.labels(kind).inc()
+    log.error("database_failed", errorType=kind, sqlstate=failures.sqlstate(error), reason=reason)
+    return failures.ours(error, reason)

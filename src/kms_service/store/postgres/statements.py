@@ -4,8 +4,6 @@ A span holds the statement's text, which has placeholders for the values, and ne
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, ExceptionContext, event
@@ -15,16 +13,20 @@ from kms_service.telemetry import metrics, tracing
 _RUNNING = "kms_service_statement"
 
 
-@contextmanager
-def observe_one(statement: str) -> Iterator[None]:
-    """Time and trace the one statement that is run inside."""
-    running = time.perf_counter(), tracing.begin_statement(statement)
-    try:
-        yield
-    except Exception as error:
-        _finish(running, failure=type(error).__name__)
-        raise
-    _finish(running)
+class Observed:
+    """Times and traces the one statement that is run in its `with`."""
+
+    __slots__ = ("_running",)
+
+    def __init__(self, statement: str) -> None:
+        self._running = time.perf_counter(), tracing.begin_statement(statement)
+
+    def __enter__(self) -> None:
+        """Nothing more: it has begun."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """It has ended, well or not."""
+        _finish(self._running, failure=None if kind is None else kind.__name__)
 
 
 def observe(engine: Engine) -> None:
