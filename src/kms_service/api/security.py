@@ -7,15 +7,19 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from kms_service.access.scopes import Caller, Scope
 from kms_service.api.asgi.callers import caller_of, note_caller
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.asgi.json_body import StrictJsonRequest
+from kms_service.api.plain_requests import PlainRequests
 from kms_service.errors import NotAuthorized
 from kms_service.service.audit.log import Event
 
 SCHEME = "bearerToken"
+_ADMITTED = "kms_service.admitted"
 SECURITY_SCHEMES = {
     SCHEME: {
         "type": "http",
@@ -43,22 +47,37 @@ class AuthenticatedRoute(APIRoute):
             raise ValueError(f"{path} declares no scope")
         self.scope = Scope(security[0][SCHEME][0])
         super().__init__(path, endpoint, **kwargs)
+        self._takes_body = self.body_field is not None
+        self._parameters = {parameter.alias for parameter in self.dependant.query_params}
+        self._plain = PlainRequests.of(self)
+        self._others, self.app = self.app, self._serve
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler behind authentication, authorisation and the check of the media type."""
+        """FastAPI's handler of a request that is admitted."""
         handle = super().get_route_handler()
-        takes_body = self.body_field is not None
-        parameters = {parameter.alias for parameter in self.dependant.query_params}
 
-        async def authorized(request: Request) -> Response:
-            caller = await authenticate(request, bearer_token(request))
-            await authorize(request, caller, self.scope, self.path)
-            if takes_body and not _is_json(request.headers.get("content-type", "")):
-                raise HTTPException(415)
-            _refuse_others(request, parameters)
-            return await handle(StrictJsonRequest(request.scope, request.receive))
+        async def others(request: Request) -> Response:
+            return await handle(request.scope[_ADMITTED])
 
-        return authorized
+        return others
+
+    async def _serve(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        request = StrictJsonRequest(scope, receive)
+        await self._admit(request)
+        answer = None if self._plain is None else await self._plain.serve(request)
+        if answer is not None:
+            await answer(scope, receive, send)
+            return
+        scope[_ADMITTED] = request
+        await self._others(scope, receive, send)
+
+    async def _admit(self, request: Request) -> None:
+        """Authentication, authorisation and the check of the media type."""
+        caller = await authenticate(request, bearer_token(request))
+        await authorize(request, caller, self.scope, self.path)
+        if self._takes_body and not _is_json(request.headers.get("content-type", "")):
+            raise HTTPException(415)
+        _refuse_others(request, self._parameters)
 
 
 def bearer_token(request: Request) -> str | None:
