@@ -7,9 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
-
-from prometheus_client import Counter, Histogram
 
 from kms_service.errors import KmsServiceError
 from kms_service.kms.errors import KmsAccessDenied
@@ -75,22 +72,12 @@ def measure(operation: str, key: str, purpose: str) -> Iterator[Call]:
 
 
 def _count(call: Call, outcome: str) -> None:
-    requests, duration, billable, retries = _series(call.operation, call.key, call.purpose, outcome)
+    requests = metrics.series(metrics.kms_requests, call.operation, call.key, outcome)
+    duration = metrics.series(metrics.kms_duration, call.operation)
+    billable = metrics.series(metrics.kms_billable_requests, call.operation, call.purpose)
+    retries = metrics.series(metrics.kms_retries, call.operation)
     requests.inc()
     duration.observe(time.perf_counter() - call.started)
     billable.inc(call.requests)
     if call.requests > 1:
         retries.inc(call.requests - 1)
-
-
-# Finding a series by its labels costs more than adding to it.
-@lru_cache(maxsize=1024)
-def _series(
-    operation: str, key: str, purpose: str, outcome: str
-) -> tuple[Counter, Histogram, Counter, Counter]:
-    return (
-        metrics.kms_requests.labels(operation, key, outcome),
-        metrics.kms_duration.labels(operation),
-        metrics.kms_billable_requests.labels(operation, purpose),
-        metrics.kms_retries.labels(operation),
-    )

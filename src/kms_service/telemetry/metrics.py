@@ -4,6 +4,7 @@ With several worker processes a scrape adds counters and histograms up; each gau
 """
 
 import platform
+from typing import Any, TypeVar, cast
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -11,6 +12,7 @@ from kms_service import __version__
 
 LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CALLERS = 100
+M = TypeVar("M", Counter, Histogram)
 OTHER = "other"
 
 http_requests = Counter(
@@ -233,6 +235,15 @@ rotation_remaining = Gauge(
 )
 
 _callers: set[str] = set()
+_series: dict[tuple[object, tuple[str, ...]], Any] = {}
+
+
+def series(metric: M, *labels: str) -> M:
+    """The series of a metric with these label values; finding it anew would cost more than adding to it."""
+    found = _series.get((metric, labels))
+    if found is None:
+        found = _series[metric, labels] = metric.labels(*labels)
+    return cast("M", found)
 
 
 def caller_label(name: str) -> str:

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Iterable
 from http import HTTPStatus
 
@@ -19,6 +19,7 @@ from kms_service.telemetry.logs import get_logger
 MAX_BODY_BYTES = 64 * 1024
 # Kept of a request's time to answer that its body is late.
 _ANSWER_SECONDS = 0.25
+_ID_BYTES = 16
 _PLAUSIBLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
 # Whatever else a caller makes up is one label together.
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
@@ -101,7 +102,7 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == b"x-request-id" and _PLAUSIBLE_ID.fullmatch(value):
             return value.decode()
-    return uuid.uuid4().hex
+    return secrets.token_hex(_ID_BYTES)
 
 
 def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
@@ -140,8 +141,8 @@ def _report(scope: Scope, answer: _Answer) -> None:
     route = getattr(scope.get("route"), "path", "unmatched")
     seconds = time.perf_counter() - answer.started
     method = scope["method"] if scope["method"] in _METHODS else metrics.OTHER
-    metrics.http_requests.labels(method, route, str(answer.status)).inc()
-    metrics.http_duration.labels(route).observe(seconds)
+    metrics.series(metrics.http_requests, method, route, str(answer.status)).inc()
+    metrics.series(metrics.http_duration, route).observe(seconds)
     report = log.debug if route in _PROBES else log.info
     caller = noted_caller(scope)
     report(

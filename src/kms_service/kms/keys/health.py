@@ -1,8 +1,7 @@
 """What real traffic tells about each key: a circuit, a lane and the time of last use, by key ARN."""
 
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -70,22 +69,15 @@ class KeyHealth:
         """UTC time of this process's last successful cryptographic call under each key."""
         return {arn: key.used_at for arn, key in self._keys.items() if key.used_at is not None}
 
-    @asynccontextmanager
-    async def wrapping(self, key_arn: str) -> AsyncIterator[None]:
+    def wrapping(self, key_arn: str) -> "_Watched":
         """Around an Encrypt: refused by an open circuit of any cause, since a sibling can do it.
 
         Raises:
             KmsCallNotMade: the circuit is open, or the lane full of slow calls.
         """
-        key = self._key(key_arn)
-        permit = key.circuit.permit()
-        if permit is None:
-            raise KmsCallNotMade("circuit open", key_arn)
-        async with self._watch(key, key_arn, permit):
-            yield
+        return _Watched(self._key(key_arn), key_arn, opens=False)
 
-    @asynccontextmanager
-    async def opening(self, key_arn: str) -> AsyncIterator[None]:
+    def opening(self, key_arn: str) -> "_Watched":
         """Around a Decrypt, which no other key can do: refused only where calls have been hanging.
 
         A key that KMS refuses answers quickly, and may refuse Encrypt only, so decrypts keep asking it.
@@ -93,60 +85,7 @@ class KeyHealth:
         Raises:
             KmsCallNotMade: the circuit is open, or the lane full of slow calls.
         """
-        key = self._key(key_arn)
-        permit = key.circuit.permit()
-        if permit is None and key.circuit.fault is Fault.TIMEOUT:
-            raise KmsCallNotMade("circuit open", key_arn)
-        async with self._watch(key, key_arn, permit):
-            yield
-
-    @asynccontextmanager
-    async def _watch(self, key: _Key, key_arn: str, permit: Permit | None) -> AsyncIterator[None]:
-        place = await self._place(key, key_arn, permit)
-        try:
-            yield
-        except BaseException as error:
-            self._conclude(key, key_arn, permit, error)
-            raise
-        else:
-            key.used_at = datetime.now(UTC)
-            self._note_success(key, key_arn, permit)
-        finally:
-            key.lane.leave(place)
-
-    async def _place(self, key: _Key, key_arn: str, permit: Permit | None) -> int:
-        place = None
-        try:
-            place = await key.lane.enter()
-        finally:
-            if place is None:
-                # Also when whoever waited goes away: a trial that is never made must not bar the next.
-                self._conclude(key, key_arn, permit, None)
-        if place is None:
-            raise KmsCallNotMade("earlier calls under this key hang", key_arn)
-        return place
-
-    def _conclude(self, key: _Key, key_arn: str, permit: Permit | None, error: BaseException | None) -> None:
-        if permit is None:
-            return
-        fault, reason = _fault(error)
-        before = key.circuit.state
-        if fault is None:
-            key.circuit.record_unanswered(permit)
-        else:
-            key.circuit.record_failure(permit, fault, reason)
-        after = key.circuit.state
-        if after is CircuitState.OPEN and before is not CircuitState.OPEN:
-            log.warning("circuit_opened", key=key_arn, reason=reason)
-
-    def _note_success(self, key: _Key, key_arn: str, permit: Permit | None) -> None:
-        if permit is None:
-            return
-        before = key.circuit.state
-        key.circuit.record_success(permit)
-        after = key.circuit.state
-        if before is not after:
-            log.info("circuit_closed", key=key_arn, by="a call")
+        return _Watched(self._key(key_arn), key_arn, opens=True)
 
     def _key(self, key_arn: str) -> _Key:
         found = self._keys.get(key_arn)
@@ -155,6 +94,70 @@ class KeyHealth:
                 self._keys.clear()
             found = self._keys[key_arn] = _Key(Circuit(self._clock), Lane(self._width))
         return found
+
+
+class _Watched:
+    """Around one call: a place in its key's lane, and what became of it told to the circuit."""
+
+    __slots__ = ("_arn", "_key", "_opens", "_permit", "_place")
+
+    def __init__(self, key: _Key, key_arn: str, *, opens: bool) -> None:
+        self._key = key
+        self._arn = key_arn
+        self._opens = opens
+        self._permit: Permit | None = None
+        self._place: int | None = None
+
+    async def __aenter__(self) -> None:
+        """Pass the circuit, and wait for a place in the lane."""
+        circuit = self._key.circuit
+        self._permit = circuit.permit()
+        if self._permit is None and not (self._opens and circuit.fault is not Fault.TIMEOUT):
+            raise KmsCallNotMade("circuit open", self._arn)
+        try:
+            self._place = await self._key.lane.enter()
+        finally:
+            if self._place is None:
+                # Also when whoever waited goes away: a trial that is never made must not bar the next.
+                self._conclude(None)
+        if self._place is None:
+            raise KmsCallNotMade("earlier calls under this key hang", self._arn)
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Give the place back."""
+        assert self._place is not None  # noqa: S101 # narrows
+        try:
+            if error is None:
+                self._key.used_at = datetime.now(UTC)
+                self._note_success()
+            else:
+                self._conclude(error)
+        finally:
+            self._key.lane.leave(self._place)
+
+    def _conclude(self, error: BaseException | None) -> None:
+        if self._permit is None:
+            return
+        circuit = self._key.circuit
+        fault, reason = _fault(error)
+        before = circuit.state
+        if fault is None:
+            circuit.record_unanswered(self._permit)
+        else:
+            circuit.record_failure(self._permit, fault, reason)
+        after = circuit.state
+        if after is CircuitState.OPEN and before is not CircuitState.OPEN:
+            log.warning("circuit_opened", key=self._arn, reason=reason)
+
+    def _note_success(self) -> None:
+        if self._permit is None:
+            return
+        circuit = self._key.circuit
+        before = circuit.state
+        circuit.record_success(self._permit)
+        after = circuit.state
+        if before is not after:
+            log.info("circuit_closed", key=self._arn, by="a call")
 
 
 def _fault(error: BaseException | None) -> tuple[Fault | None, str]:

@@ -111,7 +111,7 @@ class AuditChain:
         """Take a row that is committed as the new head; `now` is the database's time."""
         self.head = Head(row.seq, row.mac)
         self._clock = _Clock(now, time.monotonic())
-        metrics.audit_rows.labels(row.action, row.outcome).inc()
+        metrics.series(metrics.audit_rows, row.action, row.outcome).inc()
         metrics.audit_last_row.set(now.timestamp())
 
     def log_head(self) -> Head | None:

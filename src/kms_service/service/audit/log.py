@@ -3,8 +3,8 @@
 A chain is borrowed for one insert at a time, like a connection, so that writers do not wait for each other.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -159,28 +159,13 @@ class AuditLog:
 
         return await self._on_a_chain(write)
 
-    @asynccontextmanager
-    async def refusals(self, caller: Caller, event: Event) -> AsyncIterator[None]:
+    def refusals(self, caller: Caller, event: Event) -> "_Refusals":
         """Record `event` with the error's code when the work inside fails, then let the error go on.
 
         Raises:
             AuditUnavailable: the refusal could not be recorded.
         """
-        try:
-            yield
-        except (DatabaseUnavailable, AuditUnavailable):
-            raise  # there is nowhere to record it, and nothing was released
-        except KmsServiceError as error:
-            await self.record(
-                caller,
-                replace(
-                    event,
-                    outcome=error.code,
-                    kms_request_id=error.kms_request_id or event.kms_request_id,
-                    detail=error.audit_detail or event.detail,
-                ),
-            )
-            raise
+        return _Refusals(self, caller, event)
 
     async def tell_heads(self) -> None:
         """Tell the log stream, and the place outside, every chain's head that has moved; run regularly."""
@@ -201,6 +186,34 @@ class AuditLog:
         await self._chains.close()
         if self._outside is not None:
             await self._outside.keep()
+
+
+class _Refusals:
+    __slots__ = ("_caller", "_event", "_log")
+
+    def __init__(self, log: AuditLog, caller: Caller, event: Event) -> None:
+        self._log = log
+        self._caller = caller
+        self._event = event
+
+    async def __aenter__(self) -> None:
+        """Nothing: most work does not fail."""
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if not isinstance(error, KmsServiceError):
+            return
+        if isinstance(error, DatabaseUnavailable | AuditUnavailable):
+            return  # there is nowhere to record it, and nothing was released
+        event = self._event
+        await self._log.record(
+            self._caller,
+            replace(
+                event,
+                outcome=error.code,
+                kms_request_id=error.kms_request_id or event.kms_request_id,
+                detail=error.audit_detail or event.detail,
+            ),
+        )
 
 
 def _link(chain: AuditChain, caller: Caller, event: Event) -> AuditRow:

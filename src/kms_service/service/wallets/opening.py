@@ -70,7 +70,7 @@ class WalletOpener:
                 reason=error.reason,
             )
             raise
-        metrics.wallet_opens.labels("ok").inc()
+        metrics.series(metrics.wallet_opens, "ok").inc()
         return opened
 
     async def _open(self, wallet: EncryptedWallet) -> Opened:

@@ -99,7 +99,7 @@ class Releases:
             await self._guard.check_seal()
         await self._audit.record(caller, event)
         await self._guard.report_canary(caller, event)
-        metrics.secrets_released.labels(use.kind, metrics.caller_label(caller.name)).inc()
+        metrics.series(metrics.secrets_released, use.kind, metrics.caller_label(caller.name)).inc()
         return answer
 
     async def foresee(self, caller: Caller, user_id: str, use: Use[T]) -> Foreseen:
