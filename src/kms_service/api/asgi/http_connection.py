@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from kms_service.api.asgi.admission import Admission
+from kms_service.api.asgi.joined_writes import joined
 from kms_service.api.asgi.patience import (
     FLUSH_SECONDS,
     LAST_HEAD_SECONDS,
@@ -64,7 +65,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Begin to wait for a head."""
-        super().connection_made(transport)
+        super().connection_made(joined(transport, self.loop))
         self._admitted = self._admission.enter(self)
         self._wait_on()
 
@@ -139,8 +140,7 @@ class HttpConnection(HttpToolsProtocol):
         )
         if self._refusal is None:
             super().on_headers_complete()
-            # A stop is told with the answer: who has heard of it sends no request into a connection that is
-            # just being closed.
+            # A stop is told with the answer, lest a request goes into a connection that is being closed.
             if self._leaving or not self._admitted or self._stops():
                 self.cycle.keep_alive = False
 

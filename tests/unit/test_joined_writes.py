@@ -1,0 +1,69 @@
+"""What is written at once leaves at once, and nothing is kept back for longer than a turn of the loop."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kms_service.api.asgi.joined_writes import JoinedWrites
+
+
+class Wire(asyncio.Transport):
+    """Where the writes go: the transport's side of the kernel."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.seen: list[bytes | str] = []
+
+    def write(self, data: Any) -> None:
+        self.seen.append(bytes(data))
+
+    def write_eof(self) -> None:
+        self.seen.append("eof")
+
+    def close(self) -> None:
+        self.seen.append("close")
+
+
+def _seen_after(act: Callable[[JoinedWrites], None]) -> list[bytes | str]:
+    wire = Wire()
+
+    async def scenario() -> None:
+        act(JoinedWrites(wire, asyncio.get_running_loop()))
+        await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+    return wire.seen
+
+
+def test_head_and_body_are_one_write() -> None:
+    def answer(transport: JoinedWrites) -> None:
+        transport.write(b"head")
+        transport.write(b"body")
+
+    assert _seen_after(answer) == [b"headbody"]
+
+
+def test_a_head_alone_goes_out_in_the_next_turn() -> None:
+    assert _seen_after(lambda transport: transport.write(b"head")) == [b"head"]
+
+
+def test_an_empty_write_writes_nothing() -> None:
+    assert _seen_after(lambda transport: transport.write(b"")) == []
+
+
+@pytest.mark.parametrize(("end", "told"), [("close", "close"), ("write_eof", "eof")])
+def test_nothing_is_kept_back_at_the_end(end: str, told: str) -> None:
+    def answer(transport: JoinedWrites) -> None:
+        transport.write(b"head")
+        getattr(transport, end)()
+
+    assert _seen_after(answer) == [b"head", told]
+
+
+def test_the_rest_is_the_transports_own() -> None:
+    def look(transport: JoinedWrites) -> None:
+        assert transport.get_extra_info("peername") == ("127.0.0.1", 1)
+
+    _seen_after(look)
