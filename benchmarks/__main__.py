@@ -14,14 +14,14 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import adoption
+from benchmarks import adoption, peer
 from benchmarks.driver import Load
 from benchmarks.filling import fill
 from benchmarks.hostile import TELL_SECONDS, hostile
 from benchmarks.machine import circumstances
 from benchmarks.measuring import driving, next_window, target
 from benchmarks.micro import micro
-from benchmarks.plots import plot_results, plot_soak
+from benchmarks.plots import plot_pairs, plot_results, plot_soak
 from benchmarks.report import bounds, markdown, scale_bounds, scale_table
 from benchmarks.rig import KEYS, rig
 from benchmarks.scenarios import SCENARIOS
@@ -98,6 +98,37 @@ def scale_only(*, wallets: tuple[int, ...], rounds: int, into: Path) -> None:
     _write(into / "scale.json", {"circumstances": at, "plan": asdict(plan), "scale": compared})
     click.echo(scale_table(compared))
     _tell_bounds(scale_bounds(compared))
+
+
+@main.command("against")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--pairs", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--latency-ms", type=int, default=5, show_default=True, help="Of KMS.")
+@click.option("--callers", type=int, default=32, show_default=True, help="At once; few are always 4.")
+@click.option("--seconds", type=int, default=8, show_default=True, help="Of each phase.")
+@click.option("--workers", type=int, default=2, show_default=True, help="Of each service.")
+@_into
+def against(
+    folder: Path, *, pairs: int, latency_ms: int, callers: int, seconds: int, workers: int, into: Path
+) -> None:
+    """Hold this service against another in FOLDER, in alternating pairs: against.json and against.svg.
+
+    FOLDER has bench/bench.sh, which measures both, and node-kms-service, built. Neither is in this project.
+    """
+    settings = {
+        "LATENCY_MS": str(latency_ms),
+        "CONNECTIONS": str(callers),
+        "DURATION": str(seconds),
+        "LAT_DURATION": str(seconds),
+        "WORKERS": str(workers),
+    }
+    at = circumstances()
+    with _progress(2 * pairs) as tell:
+        found = peer.pairs(folder.resolve(), pairs, settings, tell)
+    results = {"circumstances": at, "settings": settings, "compared": peer.compared(found), "pairs": found}
+    _write(into / "against.json", results)
+    plot_pairs(results, into / "against.svg")
+    click.echo(peer.table(found))
 
 
 @main.command("soak")

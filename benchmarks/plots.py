@@ -32,6 +32,34 @@ def plot_results(results: Results, path: Path) -> None:
         figure.savefig(path, metadata={"Date": None})
 
 
+def plot_pairs(results: Results, path: Path) -> None:
+    """Our share of the other service's: the median of the pairs, and from the least to the most."""
+    held = results["compared"]
+    rates = [name for name in held if name.endswith("a second")]
+    costs = [name for name in held if name not in rates]
+    with style.context(_STYLE):
+        figure = Figure(figsize=(9, 4), layout="constrained")
+        upper, lower = figure.subplots(2, 1, height_ratios=(len(rates), len(costs)))
+        for axes, names, title in (
+            (upper, rates, "times the requests of the NestJS service that it ports"),
+            (lower, costs, "share of its CPU, time and memory"),
+        ):
+            for name in reversed(names):
+                least, median, most = (held[name][key] for key in ("least", "median", "most"))
+                axes.barh(name, median, color="C0", xerr=[[median - least], [most - median]], capsize=4)
+                label = {"textcoords": "offset points", "va": "center"}
+                axes.annotate(f"{median:.2f}", (most, name), (6, 0), **label)
+            axes.axvline(1, color="black", linewidth=0.8)
+            axes.set_title(title, loc="left")
+        at, settings = results["circumstances"], results["settings"]
+        figure.suptitle(
+            f"kms-service {at['commit']}, {at['date'][:10]}, {at['cpus']} CPUs; {len(results['pairs'])} "
+            f"alternating pairs, {settings['CONNECTIONS']} callers, KMS at {settings['LATENCY_MS']} ms",
+            fontsize=9,
+        )
+        figure.savefig(path, metadata={"Date": None})
+
+
 def plot_soak(results: Results, path: Path) -> None:
     """Memory of each process, and the rate and p99, over time."""
     samples = results["soak"]["samples"]

@@ -15,7 +15,7 @@ from benchmarks.measuring import UnexpectedAnswers, measure, target
 from benchmarks.rig import Installation, Rig, Service
 from benchmarks.scenarios import SCENARIOS, Target
 
-from benchmarks import filling, micro, plots, report, rig, soak, suite
+from benchmarks import filling, micro, peer, plots, report, rig, soak, suite
 
 WALLETS = 40
 OPENS_EVERY = 10
@@ -153,6 +153,26 @@ def test_a_report_has_a_row_for_each_scenario_and_each_bound() -> None:
     assert "| 2 | 7 | 1.25 | 1.5 |" in text
     assert "**fails**" not in text
     assert report.markdown(_results(create_cpu=4.0)).count("**fails**") == 4
+
+
+def _side(share: float) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for part, key in peer.RATIOS.values():
+        found.setdefault(part, {})[key] = share
+    return found
+
+
+def test_pairs_are_compared_pair_by_pair_and_drawn(tmp_path: Path) -> None:
+    pairs = [{peer.OURS: _side(ours), peer.THEIRS: _side(2.0)} for ours in (1.0, 3.0, 8.0)]
+    held = peer.compared(pairs)
+    assert held.keys() == peer.RATIOS.keys()
+    assert held["memory"] == {"median": 1.5, "least": 0.5, "most": 4.0}
+    assert "| memory | 1.50 | 0.50 to 4.00 |" in peer.table(pairs)
+    at = {"commit": "x", "date": "2026-01-01", "cpus": 2}
+    settings = {"CONNECTIONS": "32", "LATENCY_MS": "5"}
+    drawn = {"circumstances": at, "settings": settings, "compared": held, "pairs": pairs}
+    plots.plot_pairs(drawn, tmp_path / "against.svg")
+    assert "CPU of a private key" in (tmp_path / "against.svg").read_text()
 
 
 def test_results_and_a_soak_are_drawn(tmp_path: Path) -> None:
