@@ -10,8 +10,8 @@ import pytest
 
 from authority import SERVER, Authority
 from kms_endpoint import KmsEndpoint
-from kms_service.api.asgi.admission import SPARE_CONNECTIONS
-from kms_service.api.asgi.patience import HANDSHAKE_SECONDS, HEAD_SECONDS
+from kms_service.api.connection.admission import SPARE_CONNECTIONS
+from kms_service.api.connection.patience import HANDSHAKE_SECONDS, HEAD_SECONDS
 from raw_http import PROBE, answered, connected, seconds_until_closed, statuses
 from server_process import environment, serve
 from wiring import FreshDatabase

@@ -9,8 +9,8 @@ from contextlib import ExitStack, suppress
 import psutil
 import pytest
 
-from kms_service.api.asgi.patience import HEAD_SECONDS
-from kms_service.api.asgi.request_size import MAX_HEAD_BYTES, MAX_HEADERS
+from kms_service.api.connection.patience import HEAD_SECONDS
+from kms_service.api.connection.request_size import MAX_HEAD_BYTES, MAX_HEADERS
 from raw_http import PROBE, answered, asked, connected, seconds_until_closed, statuses
 from server_process import ServerProcess
 from waiting import wait_until

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kms_service.api.asgi.joined_writes import JoinedWrites
+from kms_service.api.connection.joined_writes import JoinedWrites
 
 
 class Wire(asyncio.Transport):

@@ -12,9 +12,9 @@ from typing import Any, Protocol, cast
 import uvicorn
 from fastapi import FastAPI
 
-from kms_service.api.asgi.admission import SPARE_CONNECTIONS, Admission
-from kms_service.api.asgi.http_connection import HttpConnection
-from kms_service.api.asgi.patience import HANDSHAKE_SECONDS, Patience
+from kms_service.api.connection.admission import SPARE_CONNECTIONS, Admission
+from kms_service.api.connection.http_connection import HttpConnection
+from kms_service.api.connection.patience import HANDSHAKE_SECONDS, Patience
 from kms_service.settings import Settings
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger

@@ -15,9 +15,9 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from kms_service.api.asgi.admission import Admission
-from kms_service.api.asgi.joined_writes import joined
-from kms_service.api.asgi.patience import (
+from kms_service.api.connection.admission import Admission
+from kms_service.api.connection.joined_writes import joined
+from kms_service.api.connection.patience import (
     FLUSH_SECONDS,
     LAST_HEAD_SECONDS,
     LINGER_SECONDS,
@@ -26,8 +26,8 @@ from kms_service.api.asgi.patience import (
     Wait,
     awaited,
 )
-from kms_service.api.asgi.refusals import MALFORMED, TOO_LARGE, Refusal, judge
-from kms_service.api.asgi.request_size import MAX_UNWANTED_BYTES, PIECE_BYTES, TURN_BYTES, RequestSize
+from kms_service.api.connection.refusals import MALFORMED, TOO_LARGE, Refusal, judge
+from kms_service.api.connection.request_size import MAX_UNWANTED_BYTES, PIECE_BYTES, TURN_BYTES, RequestSize
 from kms_service.telemetry import metrics
 
 
