@@ -1,0 +1,19 @@
+output "role_arns" {
+  description = "The role of each part, by name: ServingRole, CreationRole, RevealRole, RotationRole, AuditRole."
+  value       = { for name, role in aws_iam_role.this : name => role.arn }
+}
+
+output "key_arns" {
+  description = "The keys of the pool, by number."
+  value       = { for number, key in aws_kms_key.this : number => key.arn }
+}
+
+output "alias_prefix" {
+  description = "KMS_KEY_ALIAS_PREFIX."
+  value       = var.alias_prefix
+}
+
+output "alerts_topic_arn" {
+  description = "Where alarms go: AlarmTopicArn of deploy/cloudformation/monitoring.yaml."
+  value       = aws_sns_topic.alerts.arn
+}
