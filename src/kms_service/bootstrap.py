@@ -206,7 +206,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Se
     rewrap_jobs = RewrapJobs(rewrap_store, kms, pool, audit, settings.aws_region)
     trail = AuditTrail(trail_store)
     verifier = AuditVerifier(trail_store, chain_key_store, kms)
-    control = ControlPlane(settings)
+    control, elsewhere = ControlPlane(settings), settings.in_fallback_region
     signer = None if settings.audit_signing_key is None else KmsSigner(control, settings.audit_signing_key)
     overviews = Overviews(pool, pool_service, seal, rewrap_jobs, trail, readiness, History(clock))
     return Services(
@@ -245,6 +245,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Se
         key_lifecycle=KeyLifecycle(
             pool,
             KeyAdministration(control),
+            None if elsewhere is None else KeyAdministration(ControlPlane(elsewhere)),
             census,
             chain_key_store,
             row_mac_key_store,

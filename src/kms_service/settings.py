@@ -158,6 +158,22 @@ class Settings(KmsSettings):
         return self.max_in_flight if self.kms_key_pool_size == 1 else (self.max_in_flight + 1) // 2
 
     @property
+    def in_fallback_region(self) -> "Settings | None":
+        """The same settings for a process that asks the second Region alone; None where there is none."""
+        if self.kms_fallback_region is None:
+            return None
+        return self.model_copy(
+            update={
+                "aws_region": self.kms_fallback_region,
+                "aws_endpoint_url_kms": self.kms_fallback_endpoint_url,
+                "kms_fallback_region": None,
+                "kms_fallback_endpoint_url": None,
+                "kms_fallback_when_throttled": False,
+                "kms_hedging": False,
+            }
+        )
+
+    @property
     def aliases(self) -> tuple[str, ...]:
         """The pool's aliases, `alias/<prefix>-1` to `-N`."""
         prefix = f"alias/{self.kms_key_alias_prefix}"

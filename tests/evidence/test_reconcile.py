@@ -249,6 +249,54 @@ def test_a_replica_of_a_multi_region_key_is_the_same_key(tmp_path: Path) -> None
     assert dict(done.explained) == {Explained.SENT_AGAIN: 1, Explained.ROW: 1, Explained.PURPOSE: 1}
 
 
+MULTI, REPLICA = (
+    f"arn:aws:kms:{region}:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"
+    for region in ("eu-central-1", "eu-west-1")
+)
+# The same role and address with credentials of its own in the other Region.
+ELSEWHERE = replace(SERVICE, access_key="ASIAELSEWHERE", session="i-0123-b")
+
+
+def _here(**params: Any) -> dict[str, Any]:
+    return record("Decrypt", keys=(MULTI,), **params)
+
+
+def _there(**params: Any) -> dict[str, Any]:
+    return record("Decrypt", keys=(REPLICA,), region="eu-west-1", **params)
+
+
+def test_three_lost_attempts_in_one_region_are_explained_by_the_answer_of_the_other(tmp_path: Path) -> None:
+    calls = [_here(), _here(), _here(at=1.0), _there(at=1.0, by=ELSEWHERE), _there(at=2.0, by=ELSEWHERE)]
+    told = [row(calls[-1], kms_key_id=REPLICA)]
+    done = reconciled(tmp_path, calls, told, keys=[MULTI])
+    assert dict(done.explained) == {Explained.SENT_AGAIN: 4, Explained.ROW: 1}
+    more = reconciled(tmp_path, [*calls, _here(at=1.0)], told, keys=[MULTI])
+    assert [finding.trouble for finding in more.findings] == [Trouble.UNEXPLAINED]
+
+
+def test_a_hedged_request_is_explained_by_the_answer_that_was_quicker(tmp_path: Path) -> None:
+    calls = [_here(), _there(at=2.0)]
+    done = reconciled(tmp_path, calls, [row(calls[0], kms_key_id=MULTI)], keys=[MULTI])
+    assert dict(done.explained) == {Explained.SENT_AGAIN: 1, Explained.ROW: 1}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"at": 7.0},
+        {"at": 1.0, "by": THIEF},
+        {"at": 1.0, "by": replace(SERVICE, session="m", access_key="A", source_ip="198.51.100.7")},
+        {"at": 1.0, "EncryptionContext": context("0x0000000000000000000000000000000000000001")},
+    ],
+)
+def test_nobody_hides_in_the_other_region(tmp_path: Path, other: dict[str, Any]) -> None:
+    release = _here()
+    if other.get("by") is THIEF:
+        other = other | {"by": replace(THIEF, session="stolen")}
+    done = reconciled(tmp_path, [release, _there(**other)], [row(release, kms_key_id=MULTI)], keys=[MULTI])
+    assert [finding.trouble for finding in done.findings] == [Trouble.UNEXPLAINED]
+
+
 def test_calls_outside_the_window_are_left_alone(tmp_path: Path) -> None:
     assert reconciled(tmp_path, [record("Decrypt", at=-7200.0), record("Decrypt", at=7200.0)]).calls == 0
 

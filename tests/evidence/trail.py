@@ -40,12 +40,13 @@ def record(
     at: float = 0.0,
     outcome: str = "ok",
     keys: Sequence[str] = (KEY,),
+    region: str = "eu-central-1",
     **params: Any,
 ) -> dict[str, Any]:
     """A record of a request, seconds after noon."""
     if operation in ("Decrypt", "Encrypt"):
         params.setdefault("EncryptionContext", context())
-    call = Call(operation, params, "eu-central-1", str(uuid.uuid4()), by.access_key)
+    call = Call(operation, params, region, str(uuid.uuid4()), by.access_key)
     received = Received(call, tuple(keys), None, AT.timestamp() + at, outcome)
     made = record_of(received, by)
     assert made is not None

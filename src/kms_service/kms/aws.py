@@ -72,6 +72,10 @@ class AwsKmsService:
         """Why there are no valid credentials, so that no call is made; None while there are."""
         return self.regions.credentials_problem
 
+    def own(self, key_arn: str) -> str:
+        """The ARN by which the pool knows this key, whichever Region the given one names."""
+        return arn.in_region(key_arn, self.region)
+
     def label(self, key_arn: str, alias: str) -> None:
         """Call this key by its alias in metrics from now on."""
         self._labels[key_arn] = alias
@@ -115,7 +119,7 @@ class AwsKmsService:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
         _check_stored(wrapped)
-        key_arn = arn.in_region(wrapped.key_arn, self.region)
+        key_arn = self.own(wrapped.key_arn)
         async with self._health.opening(key_arn):
             with self._call("Decrypt", key_arn, context["purpose"]) as call:
                 served = await self.regions.ask(
@@ -199,7 +203,7 @@ class AwsKmsService:
             if served.region != self.region:
                 if not arn.is_multi_region(key_arn):
                     raise KmsUnavailable(f"another key in {served.region}", key, reply.request_id)
-                key_arn = arn.in_region(key_arn, self.region)
+                key_arn = self.own(key_arn)
             return KeyMetadata(
                 key_arn,
                 state=reply.text("KeyState"),
@@ -249,7 +253,7 @@ class AwsKmsService:
         return first[:1] + sorted(later, key=lambda each: str(each.current_since))
 
     def _label(self, key: str) -> str:
-        return self._labels.get(arn.in_region(key, self.region), OTHER)
+        return self._labels.get(self.own(key), OTHER)
 
     @contextmanager
     def _call(self, operation: str, key: str, purpose: str = calls.ADMINISTRATION) -> Iterator[Call]:

@@ -33,6 +33,11 @@ class KeyAdministration:
     def __init__(self, kms: ControlPlane) -> None:
         self._kms = kms
 
+    @property
+    def region(self) -> str:
+        """The Region whose keys these are."""
+        return self._kms.region
+
     async def aliases(self) -> dict[str, str]:
         """Key id by alias, of all aliases of the account and Region that name a key."""
         entries = await self._kms.ask(

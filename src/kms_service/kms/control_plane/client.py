@@ -32,6 +32,11 @@ class ControlPlane:
         self._made: KMSClient | None = None
         self._making = asyncio.Lock()
 
+    @property
+    def region(self) -> str:
+        """The Region that it asks."""
+        return self._settings.aws_region
+
     async def ask(self, operation: str, key: str, call: "Callable[[KMSClient], _Answer]") -> _Answer:
         """What `call` gets of the client, in a thread.
 

@@ -177,23 +177,36 @@ class Ledger:
         for row in self._db.execute(query):
             yield _read_request(row)
 
-    def answered_later(self, call: LedgerCall, within: float) -> Iterator[str]:
-        """Event ids of this client's later calls about the same wallet and key that rows tell of."""
-        query = (
-            "SELECT event_id FROM calls JOIN told USING (request_id) WHERE calls.address = ? "
-            "AND calls.at BETWEEN ? AND ? AND key_name = ? AND access_key = ? AND source_ip = ? "
-            "AND calls.event_id <> ? AND calls.operation = ? ORDER BY calls.at"
-        )
+    def answered_later(self, call: LedgerCall, within: float, beside: float) -> Iterator[tuple[str, str]]:
+        """This client's calls about the same wallet and key that rows tell of, and that may stand for `call`.
+
+        Those in its Region came later. Those in another Region came later too, or shortly before where both
+        were asked at once; there credentials and address may differ, but not both session and address.
+
+        Args:
+            call: one that no row tells of.
+            within: seconds later, at most.
+            beside: seconds earlier, at most, in another Region.
+
+        Returns:
+            Event id and Region of each.
+        """
         start = call.at.timestamp()
-        values = (
-            call.wallet_address,
-            start,
-            start + within,
-            key_name(call.key),
-            call.access_key,
-            call.source_ip,
-        )
-        yield from (each for (each,) in self._db.execute(query, (*values, call.event_id, call.operation)))
+        values = {
+            "address": call.wallet_address,
+            "start": start,
+            "end": start + within,
+            "before": start - beside,
+            "key": key_name(call.key),
+            "event": call.event_id,
+            "operation": call.operation,
+            "region": call.region,
+            "access_key": call.access_key,
+            "source_ip": call.source_ip,
+            "principal": call.principal,
+            "session": call.session,
+        }
+        yield from self._db.execute(_ANSWERED, values)
 
     def lost_later(self, call: LedgerCall, within: float) -> Iterator[str]:
         """Ids of later rows of openings of the same wallet whose answer never came."""
@@ -207,6 +220,16 @@ _TOLD = (
     "told.request_id, told.id, told.at, told.actor, told.action, told.outcome, told.user_id, told.address, "
     "told.key, told.listed"
 )
+
+
+_ANSWERED = """
+SELECT event_id, region FROM calls JOIN told USING (request_id)
+WHERE calls.address = :address AND calls.at BETWEEN :before AND :end AND key_name = :key
+AND calls.event_id <> :event AND calls.operation = :operation AND (
+    (region = :region AND calls.at >= :start AND access_key = :access_key AND source_ip = :source_ip)
+    OR (region <> :region AND principal = :principal AND (session = :session OR source_ip = :source_ip)))
+ORDER BY calls.at
+"""
 
 
 def key_name(key: str) -> str:

@@ -8,7 +8,8 @@ service leaves a record there and no row here. What explains a call:
  3. Its purpose, where it opens no wallet: keys of audit chains and row MACs, an Encrypt, a ReEncrypt that
     leaves the context as it was and stays among our keys.
  4. That KMS refused it, or that it was a dry run: nothing was done.
- 5. That it was sent again: the same client's later request for the same wallet has a row, within seconds.
+ 5. That it was sent again: the same client's later request for the same wallet has a row, within seconds; or
+    its request to another Region about the same multi-Region key has.
 
 Anything else is a finding.
 """
@@ -24,6 +25,8 @@ from kms_service.service.evidence.ledger import Ledger, LedgerCall, ToldRequest,
 
 ATTEMPTS = 3
 RETRY_SECONDS = 30.0
+# How much later than the first Region the second may be asked of the same: no attempt takes longer.
+BESIDE_SECONDS = 5.0
 FINDINGS_KEPT = 1000
 _OPENING = "Decrypt"
 _WALLET = "wallet-dek"
@@ -181,7 +184,7 @@ class _Judge:
         self._key_ids = {key.rpartition("/")[2] for key in keys}
         self._own = own
         self._administrators = administrators
-        self._used: Counter[str] = Counter()
+        self._used: Counter[tuple[str, str]] = Counter()
 
     def concerns(self, call: LedgerCall) -> bool:
         """Whether a call is about a key of ours, or says that it is about what is ours."""
@@ -226,15 +229,20 @@ class _Judge:
         return _finding(Trouble.MOVED_AWAY, call, f"{where}, or into another context", None)
 
     def _sent_again(self, call: LedgerCall) -> bool:
-        for answer in self._ledger.answered_later(call, RETRY_SECONDS):
-            if self._used[answer] < ATTEMPTS - 1:
-                self._used[answer] += 1
+        # In the Region of the answer one attempt was that answer.
+        for answer, region in self._ledger.answered_later(call, RETRY_SECONDS, BESIDE_SECONDS):
+            if self._takes(answer, call, ATTEMPTS - (region == call.region)):
                 return True
-        for answer in self._ledger.lost_later(call, RETRY_SECONDS):
-            if self._used[answer] < ATTEMPTS:
-                self._used[answer] += 1
-                return True
-        return False
+        return any(
+            self._takes(answer, call, ATTEMPTS) for answer in self._ledger.lost_later(call, RETRY_SECONDS)
+        )
+
+    def _takes(self, answer: str, call: LedgerCall, attempts: int) -> bool:
+        """Whether this answer explains one more lost attempt in the call's Region, of so many."""
+        if self._used[answer, call.region] >= attempts:
+            return False
+        self._used[answer, call.region] += 1
+        return True
 
     def _is_ours(self, key: str) -> bool:
         return bool(key) and (key_name(key) in self._keys or ("/" not in key and key in self._key_ids))

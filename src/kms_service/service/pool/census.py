@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kms_service.errors import DatabaseUnavailable
+from kms_service.kms.keys import arn
 from kms_service.kms.keys.health import KeyHealth
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.store.pool.census import KeyCensus, KeyCensusStore
@@ -40,7 +41,7 @@ class Census:
                 known, _ = await self._store.read()
         except DatabaseUnavailable:
             return  # logged where it happened; the next run is due soon
-        self._report(known)
+        self._report(self._by_key(known))
 
     async def read(self) -> dict[str, KeyCensus]:
         """What is known of each key by ARN; counted just now if that is quick.
@@ -53,9 +54,9 @@ class Census:
         if quick and _age(known, now) > _SHARE_WHEN_ASKED * _took(known):
             await self._store.count()
             known, now = await self._store.read()
-        for arn, used_at in self._health.last_used().items():
-            known[arn] = _used(known.get(arn, KeyCensus(arn, None, None, None, None)), used_at)
-        return known
+        for key, used_at in self._health.last_used().items():
+            known[key] = _used(known.get(key, KeyCensus(key, None, None, None, None)), used_at)
+        return self._by_key(known)
 
     async def as_counted(self) -> dict[str, KeyCensus]:
         """What was last counted of each key by ARN; for who may only read the database.
@@ -64,11 +65,19 @@ class Census:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         known, _ = await self._store.read()
-        return known
+        return self._by_key(known)
+
+    def _by_key(self, known: dict[str, KeyCensus]) -> dict[str, KeyCensus]:
+        """One entry a key: what rows name by ARNs of other Regions is added to the pool's."""
+        together: dict[str, KeyCensus] = {}
+        for name, census in known.items():
+            key = arn.in_region(name, self._pool.regions[0].name)
+            together[key] = _added(together.get(key), replace(census, kms_key_id=key))
+        return together
 
     async def _share_uses(self) -> None:
         uses = self._health.last_used()
-        fresh = {arn: at for arn, at in uses.items() if self._recorded.get(arn) != at}
+        fresh = {key: at for key, at in uses.items() if self._recorded.get(key) != at}
         if fresh:
             await self._store.record_use(fresh)
             self._recorded = uses
@@ -76,8 +85,8 @@ class Census:
     def _report(self, known: dict[str, KeyCensus]) -> None:
         labels = {key.key_arn: key.alias for key in self._pool.keys}
         counts = dict.fromkeys([*labels.values(), _OUTSIDE], 0)
-        for arn, census in known.items():
-            counts[labels.get(arn, _OUTSIDE)] += census.wallets or 0
+        for key, census in known.items():
+            counts[labels.get(key, _OUTSIDE)] += census.wallets or 0
         for label, wallets in counts.items():
             metrics.wallets.labels(label).set(wallets)
 
@@ -89,6 +98,14 @@ def _age(known: dict[str, KeyCensus], now: datetime) -> timedelta:
 
 def _took(known: dict[str, KeyCensus]) -> timedelta:
     return timedelta(seconds=max((each.counted_in_seconds or 0.0 for each in known.values()), default=0.0))
+
+
+def _added(one: KeyCensus | None, other: KeyCensus) -> KeyCensus:
+    if one is None:
+        return other
+    wallets = [each.wallets for each in (one, other) if each.wallets is not None]
+    used = [each.last_used_at for each in (one, other) if each.last_used_at is not None]
+    return replace(one, wallets=sum(wallets) if wallets else None, last_used_at=max(used, default=None))
 
 
 def _used(census: KeyCensus, at: datetime) -> KeyCensus:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from kms_service.errors import DatabaseUnavailable, KmsError
 from kms_service.kms.aws import AwsKmsService
+from kms_service.kms.keys import arn
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.store.pool.materials import KeyMaterialStore, MaterialCount, Version
 from kms_service.telemetry import metrics
@@ -59,7 +60,9 @@ class MaterialCensus:
                 continue
             keys[key.key_arn] = [Version(each.material_id, each.current_since) for each in found]
         if keys:
-            await self._store.count(keys, share_of_time=share_of_time)
+            regions = [region.name for region in self._pool.regions]
+            names = {key: sorted({arn.in_region(key, region) for region in regions}) for key in keys}
+            await self._store.count(keys, names, share_of_time=share_of_time)
 
     async def read(self) -> dict[str, list[MaterialCount]]:
         """The counts of each key ARN, oldest version first.

@@ -1,5 +1,6 @@
 """The end of a key, and its renewal: when it may be retired, and rotating it on demand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +11,7 @@ from kms_service.kms.keys import arn
 from kms_service.kms.keys.pool import DescribedKey, KeyMode, KmsKeyInfo, KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.pool.census import Census
+from kms_service.service.pool.key_names import names_of
 from kms_service.service.row_macs import wrapped_by
 from kms_service.store.audit.chain_keys import AuditChainKeyStore
 from kms_service.store.rewrap.jobs import RewrapJobStore
@@ -49,6 +51,7 @@ class KeyLifecycle:
         self,
         pool: KmsKeyPool,
         administration: KeyAdministration,
+        fallback: KeyAdministration | None,
         census: Census,
         chain_keys: AuditChainKeyStore,
         row_mac_keys: RowMacKeyStore,
@@ -57,6 +60,7 @@ class KeyLifecycle:
     ) -> None:
         self._pool = pool
         self._administration = administration
+        self._fallback = fallback
         self._census = census
         self._chain_keys = chain_keys
         self._row_mac_keys = row_mac_keys
@@ -77,12 +81,13 @@ class KeyLifecycle:
         key_arn = name if key is None and arn.is_key(name) else None if key is None else key.key_arn
         if key_arn is None:
             raise KeyNotFound
+        names = await names_of(key_arn, self._pool, self._jobs)
         conditions = [
             self._takes_no_wallets(key),
-            await self._holds_no_wallets(key_arn),
-            await self._holds_no_audit_chains(key_arn),
-            await self._holds_no_row_mac_keys(key_arn),
-            await self._is_in_no_rotation(key_arn),
+            await self._holds_no_wallets(key_arn, names),
+            await self._holds_no_audit_chains(key_arn, names),
+            await self._holds_no_row_mac_keys(key_arn, names),
+            await self._is_in_no_rotation(names),
             await self._is_unused(key_arn, unused_for),
         ]
         return Retirement(key_arn, None if key is None else key.alias, conditions)
@@ -111,15 +116,15 @@ class KeyLifecycle:
             return Condition(True, "is draining, so it takes no new wallets")
         return Condition(False, "takes new wallets", f"kms-service pool drain {key.name}")
 
-    async def _holds_no_wallets(self, key_arn: str) -> Condition:
-        wallets = await self._jobs.count_due([key_arn], None)
+    async def _holds_no_wallets(self, key_arn: str, names: Sequence[str]) -> Condition:
+        wallets = await self._jobs.count_due(names, None)
         if not wallets:
             return Condition(True, "no wallet lies under it")
         remedy = f"kms-service rotation start --from {key_arn} --no-dry-run"
         return Condition(False, f"{wallets:,} wallets lie under it", remedy)
 
-    async def _holds_no_audit_chains(self, key_arn: str) -> Condition:
-        if not await self._chain_keys.under([key_arn], limit=1):
+    async def _holds_no_audit_chains(self, key_arn: str, names: Sequence[str]) -> Condition:
+        if not await self._chain_keys.under(names, limit=1):
             return Condition(True, "no audit chain's key is wrapped by it")
         remedy = (
             f"kms-service rotation start --from {key_arn} --no-dry-run moves them; a process that runs since "
@@ -127,20 +132,20 @@ class KeyLifecycle:
         )
         return Condition(False, "keys of audit chains are wrapped by it", remedy)
 
-    async def _holds_no_row_mac_keys(self, key_arn: str) -> Condition:
-        others = {key.key_arn for key in self._pool.described if key.usable} - {key_arn}
+    async def _holds_no_row_mac_keys(self, key_arn: str, names: Sequence[str]) -> Condition:
+        usable = {key.key_arn for key in self._pool.described if key.usable}.difference(names)
         for key in await self._row_mac_keys.read():
             holding = wrapped_by(key, self._pool.regions[0].name)
-            if key_arn in holding and not holding & others:
+            if holding.intersection(names) and not holding.intersection(usable):
                 remedy = f"kms-service rotation start --from {key_arn} --no-dry-run moves it"
                 return Condition(
                     False, "a key of row MACs is wrapped by it alone: no address could be told", remedy
                 )
         return Condition(True, "no key of row MACs is wrapped by it alone")
 
-    async def _is_in_no_rotation(self, key_arn: str) -> Condition:
+    async def _is_in_no_rotation(self, names: Sequence[str]) -> Condition:
         job = await self._jobs.find_live()
-        if job is None or key_arn not in {*job.sources, *job.destinations}:
+        if job is None or {*job.sources, *job.destinations}.isdisjoint(names):
             return Condition(True, "no rotation is moving wallets from or to it")
         return Condition(False, f"rotation {job.rotation_id} moves wallets from or to it", "wait for its end")
 
@@ -164,7 +169,15 @@ class KeyLifecycle:
     async def _last_usage(self, key_arn: str) -> tuple[datetime | None, str, bool]:
         """The time that KMS knows, whose records were asked, and whether KMS told at all."""
         try:
-            seen = await self._administration.last_usage(key_arn)
+            # Each Region knows of the uses there.
+            asked = self._administrations(key_arn)
+            seen = [await each.last_usage(arn.in_region(key_arn, each.region)) for each in asked]
         except AdministrationFailed as error:
             return None, f"by this service's records alone (GetKeyLastUsage: {error.reason})", False
-        return seen, "by this service's records and KMS's", True
+        last = max((at for at in seen if at is not None), default=None)
+        return last, "by this service's records and KMS's", True
+
+    def _administrations(self, key_arn: str) -> list[KeyAdministration]:
+        if self._fallback is None or not arn.is_multi_region(key_arn):
+            return [self._administration]
+        return [self._administration, self._fallback]

@@ -19,6 +19,7 @@ from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.keys import arn
 from kms_service.kms.keys.pool import DescribedKey, KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
+from kms_service.service.pool.key_names import names_of
 from kms_service.store.rewrap.jobs import (
     LIVE,
     NewRewrapJob,
@@ -123,7 +124,7 @@ class RewrapJobs:
             KmsThrottled, KmsUnavailable: an alias outside the pool could not be looked up.
         """
         if name.startswith("arn:"):
-            if arn.region(name) != self._region:
+            if arn.region(arn.in_region(name, self._region)) != self._region:
                 raise InvalidRequest("is no ARN of a key in this Region", "body.from")
             return name
         key = self._pool.named(name)
@@ -188,11 +189,14 @@ class RewrapJobs:
 
     async def _sources(self, request: RewrapRequest) -> tuple[str, ...]:
         if request.sources is not None:
-            return tuple(dict.fromkeys([await self.key_arn(name) for name in request.sources]))
+            named = [await self.key_arn(name) for name in request.sources]
+            by_rows = [each for key in named for each in await names_of(key, self._pool, self._store)]
+            return tuple(dict.fromkeys(by_rows))
         if request.wrapped_before is None or request.wrapped_before > datetime.now(UTC):
             raise InvalidRequest("wrappedBefore lies in the future", "body.stale.wrappedBefore")
         in_use = await self._store.keys_in_use()
-        return tuple(each for each in in_use if arn.region(each) in {None, self._region})
+        here = {None, self._region}
+        return tuple(each for each in in_use if arn.is_multi_region(each) or arn.region(each) in here)
 
     def _destinations(self, request: RewrapRequest, sources: Sequence[str]) -> tuple[str, ...]:
         emptied = frozenset(() if request.sources is None else sources)

@@ -21,12 +21,12 @@ _BY_TIME = text(
     SELECT kms_key_material_id AS material_id,
         width_bucket(coalesce(dek_wrapped_at, created_at), CAST(:dates AS timestamptz[])) AS version,
         count(*) AS wallets
-    FROM wallets WHERE kms_key_id = :arn GROUP BY 1, 2
+    FROM wallets WHERE kms_key_id = ANY(:arns) GROUP BY 1, 2
     """
 )
 # Of a key that was never rotated, the index tells all.
 _ALL = text(
-    "SELECT NULL AS material_id, 0 AS version, count(*) AS wallets FROM wallets WHERE kms_key_id = :arn"
+    "SELECT NULL AS material_id, 0 AS version, count(*) AS wallets FROM wallets WHERE kms_key_id = ANY(:arns)"
 )
 
 
@@ -70,13 +70,20 @@ class KeyMaterialStore:
                 counts.setdefault(row.kms_key_id, []).append(MaterialCount(*row))
         return counts
 
-    async def count(self, keys: Mapping[str, Sequence[Version]], *, share_of_time: int) -> bool:
+    async def count(
+        self,
+        keys: Mapping[str, Sequence[Version]],
+        names: Mapping[str, Sequence[str]],
+        *,
+        share_of_time: int,
+    ) -> bool:
         """Count the wallets under each version of these keys, unless that was done lately or is being done.
 
         Reads the rows of rotated keys once, and only the index for others.
 
         Args:
             keys: the versions of each key ARN, oldest first, at least one.
+            names: the ARNs by which rows name each of these keys.
             share_of_time: the last count must lie so many times back as it took.
         """
         async with self._database.transaction(COUNT_SECONDS * (len(keys) + 1)) as connection:
@@ -88,7 +95,7 @@ class KeyMaterialStore:
             if not await _is_due(connection, share_of_time):
                 return False
             started = time.monotonic()
-            counts = {arn: await _count(connection, arn, versions) for arn, versions in keys.items()}
+            counts = {arn: await _count(connection, names[arn], versions) for arn, versions in keys.items()}
             await _write(connection, keys, counts, time.monotonic() - started)
         return True
 
@@ -100,14 +107,14 @@ async def _is_due(connection: AsyncConnection, share_of_time: int) -> bool:
     return due is not False
 
 
-async def _count(connection: AsyncConnection, arn: str, versions: Sequence[Version]) -> list[int]:
+async def _count(connection: AsyncConnection, arns: Sequence[str], versions: Sequence[Version]) -> list[int]:
     counts = [0] * len(versions)
     by_id = {version.material_id: n for n, version in enumerate(versions) if version.material_id is not None}
     dates = [version.current_since for version in versions[1:]]
     rows = (
-        await connection.execute(_BY_TIME, {"arn": arn, "dates": dates})
+        await connection.execute(_BY_TIME, {"arns": list(arns), "dates": dates})
         if dates
-        else await connection.execute(_ALL, {"arn": arn})
+        else await connection.execute(_ALL, {"arns": list(arns)})
     )
     for row in rows:
         counts[by_id.get(row.material_id, row.version)] += row.wallets
