@@ -1,6 +1,9 @@
 """Writes `kms-pool.yaml`, the pool of keys as a CloudFormation template, from the key policy of the source.
 
     python deploy/cloudformation/render.py [--keys 10] > deploy/cloudformation/kms-pool.yaml
+    python deploy/cloudformation/render.py --replicas [--keys 10] > deploy/cloudformation/kms-replicas.yaml
+
+The second is for a stack in another Region: replicas of the first one's keys, if these are multi-Region.
 
 CloudFormation has no loops without a macro, so the keys are written out; the policy is the one that
 `kms-service pool create-aliases` gives, with the stack's roles in place of ARNs. With `--oidc-provider` the
@@ -9,7 +12,9 @@ with `aws cloudformation deploy --s3-bucket`.
 """
 
 import argparse
+import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -58,29 +63,71 @@ def template(keys: int, oidc_provider: str | None = None) -> dict[str, Any]:
     for number in range(1, keys + 1):
         resources[f"Key{number}"] = _key(number)
         resources[f"Alias{number}"] = _alias(number)
-    resources["Alerts"] = {"Type": "AWS::SNS::Topic"}
-    resources |= {"AlertsPolicy": _topic_policy(), "AlertsSubscription": _subscription()}
-    for name, (description, calls) in ALARMS.items():
-        resources[f"{name}Rule"] = _rule(description, calls, keys)
-        resources[f"{name}Alarm"] = _alarm(name, description)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "The key pool of kms-service: keys, aliases, rotation, policies, roles and alarms.",
         "Parameters": _parameters() if oidc_provider else _parameters() | _TRUSTED_SERVICE,
-        "Conditions": {"HasAlertEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertEmail"}, ""]}]}},
-        "Resources": resources,
-        "Outputs": _outputs(),
+        "Conditions": _HAS_ALERT_EMAIL,
+        "Resources": resources | _alarms(keys),
+        "Outputs": _outputs(keys),
     }
+
+
+def replicas(keys: int) -> dict[str, Any]:
+    """The template of a stack in another Region, with replicas of so many keys of a pool."""
+    resources: dict[str, Any] = {}
+    for number in range(1, keys + 1):
+        resources[f"Key{number}"] = _replica(number)
+        resources[f"Alias{number}"] = _alias(number)
+    roles = {
+        f"{role}Arn": {"Type": "String", "Description": f"Output {role}Arn of the pool's stack."}
+        for role in ROLES
+    }
+    keys_of_the_pool = {
+        "Type": "CommaDelimitedList",
+        "Description": "Output KeyArns of the pool's stack, made with MultiRegion=true.",
+    }
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": "A second Region of kms-service: replicas of its keys, aliases, policies and alarms.",
+        "Parameters": {"PrimaryKeyArns": keys_of_the_pool, **roles, **_PREFIX, **_EMAIL},
+        "Conditions": _HAS_ALERT_EMAIL,
+        "Resources": resources | _alarms(keys),
+        "Outputs": {"AlertsTopicArn": _TOPIC},
+    }
+
+
+def _alarms(keys: int) -> dict[str, Any]:
+    resources: dict[str, Any] = {"Alerts": {"Type": "AWS::SNS::Topic"}}
+    resources |= {"AlertsPolicy": _topic_policy(), "AlertsSubscription": _subscription()}
+    for name, (description, calls) in ALARMS.items():
+        resources[f"{name}Rule"] = _rule(description, calls, keys)
+        resources[f"{name}Alarm"] = _alarm(name, description)
+    return resources
+
+
+_HAS_ALERT_EMAIL = {"HasAlertEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertEmail"}, ""]}]}}
+_PREFIX = {
+    "AliasPrefix": {
+        "Type": "String",
+        "Default": "Empressa-wallet-key",
+        "AllowedPattern": "[A-Za-z0-9/_-]{1,200}",
+        "Description": "KMS_KEY_ALIAS_PREFIX of the service.",
+    }
+}
+_EMAIL = {
+    "AlertEmail": {
+        "Type": "String",
+        "Default": "",
+        "Description": "Who is told of deletion, disabling and policy changes; empty for nobody.",
+    }
+}
+_TOPIC = {"Description": "Where alarms go.", "Value": {"Ref": "Alerts"}}
 
 
 def _parameters() -> dict[str, Any]:
     return {
-        "AliasPrefix": {
-            "Type": "String",
-            "Default": "Empressa-wallet-key",
-            "AllowedPattern": "[A-Za-z0-9/_-]{1,200}",
-            "Description": "KMS_KEY_ALIAS_PREFIX of the service.",
-        },
+        **_PREFIX,
         "RotationPeriodInDays": {
             "Type": "Number",
             "Default": 365,
@@ -88,11 +135,13 @@ def _parameters() -> dict[str, Any]:
             "MaxValue": 2560,
             "Description": "How often KMS makes new material for each key.",
         },
-        "AlertEmail": {
+        "MultiRegion": {
             "Type": "String",
-            "Default": "",
-            "Description": "Who is told of deletion, disabling and policy changes; empty for nobody.",
+            "Default": "false",
+            "AllowedValues": ["true", "false"],
+            "Description": "Keys that can have replicas. For new stacks: KMS cannot change it.",
         },
+        **_EMAIL,
     }
 
 
@@ -146,20 +195,41 @@ def _key(number: int) -> Resource:
         "UpdateReplacePolicy": "Retain",
         "Properties": {
             "Description": {"Fn::Sub": f"kms-service: DEKs of alias/${{AliasPrefix}}-{number}"},
+            "MultiRegion": {"Ref": "MultiRegion"},
             "EnableKeyRotation": True,
             "RotationPeriodInDays": {"Ref": "RotationPeriodInDays"},
             "PendingWindowInDays": 30,
-            "KeyPolicy": _policy(),
-            "Tags": [
-                {"Key": "kms-service:alias", "Value": {"Fn::Sub": f"alias/${{AliasPrefix}}-{number}"}},
-                {"Key": "Application", "Value": "kms-service"},
-            ],
+            "KeyPolicy": _policy([_arn(role) for role in ROLES]),
+            "Tags": _tags(number),
         },
     }
 
 
-def _policy() -> dict[str, Any]:
-    serving, creation, reveal, rotation, audit = (_arn(role) for role in ROLES)
+def _replica(number: int) -> Resource:
+    # Rotation is the primary's, and the replicas' with it.
+    return {
+        "Type": "AWS::KMS::ReplicaKey",
+        "DeletionPolicy": "Retain",
+        "UpdateReplacePolicy": "Retain",
+        "Properties": {
+            "Description": {"Fn::Sub": f"kms-service: DEKs of alias/${{AliasPrefix}}-{number}"},
+            "PrimaryKeyArn": {"Fn::Select": [number - 1, {"Ref": "PrimaryKeyArns"}]},
+            "PendingWindowInDays": 30,
+            "KeyPolicy": _policy([{"Ref": f"{role}Arn"} for role in ROLES]),
+            "Tags": _tags(number),
+        },
+    }
+
+
+def _tags(number: int) -> list[dict[str, Any]]:
+    return [
+        {"Key": "kms-service:alias", "Value": {"Fn::Sub": f"alias/${{AliasPrefix}}-{number}"}},
+        {"Key": "Application", "Value": "kms-service"},
+    ]
+
+
+def _policy(roles: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    serving, creation, reveal, rotation, audit = roles
     return key_policy(
         {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"},
         Roles(create=[serving, creation], reveal=[serving, reveal], rotate=[rotation], audit=[audit]),
@@ -244,13 +314,17 @@ def _alarm(name: str, description: str) -> Resource:
     }
 
 
-def _outputs() -> dict[str, Any]:
+def _outputs(keys: int) -> dict[str, Any]:
     outputs = {
         f"{role}Arn": {"Description": f"{purpose}.", "Value": _arn(role)} for role, purpose in ROLES.items()
     }
     return outputs | {
         "AliasPrefix": {"Description": "KMS_KEY_ALIAS_PREFIX.", "Value": {"Ref": "AliasPrefix"}},
-        "AlertsTopicArn": {"Description": "Where alarms go.", "Value": {"Ref": "Alerts"}},
+        "KeyArns": {
+            "Description": "PrimaryKeyArns of kms-replicas.yaml.",
+            "Value": {"Fn::Join": [",", [_arn(f"Key{number}") for number in range(1, keys + 1)]]},
+        },
+        "AlertsTopicArn": _TOPIC,
     }
 
 
@@ -283,7 +357,7 @@ def _function(dumper: yaml.SafeDumper, value: dict[str, Any]) -> yaml.Node:
 
 def _sequence(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
     # Words on one line: a template that is sent without a bucket has 51,200 bytes at most.
-    words = all(isinstance(each, str) or set(each) <= {"Ref", "Fn::GetAtt"} for each in value)
+    words = all(isinstance(each, str | int | list) or set(each) <= {"Ref", "Fn::GetAtt"} for each in value)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=words)
 
 
@@ -291,10 +365,12 @@ _Dumper.add_representer(dict, _function)
 _Dumper.add_representer(list, _sequence)
 
 
-def render(keys: int, oidc_provider: str | None = None) -> str:
-    """The template as text."""
-    head = f"# Written by render.py --keys {keys}; change that, not this.\n"
-    return head + yaml.dump(template(keys, oidc_provider), Dumper=_Dumper, sort_keys=False, width=400)
+def render(document: dict[str, Any], arguments: str) -> str:
+    """A template as text."""
+    head = f"# Written by render.py {arguments}; change that, not this.\n"
+    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=10_000)
+    # The quotes would be a thousand bytes too many.
+    return head + re.sub(r"(!Ref|!GetAtt) '([\w.]+)'", r"\1 \2", text)
 
 
 def main() -> None:
@@ -306,8 +382,12 @@ def main() -> None:
         metavar="HOST",
         help="of an EKS cluster, such as oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF",
     )
+    parser.add_argument("--replicas", action="store_true", help="write the template of the second Region")
     options = parser.parse_args()
-    sys.stdout.write(render(options.keys, options.oidc_provider))
+    if options.replicas:
+        sys.stdout.write(render(replicas(options.keys), f"--replicas --keys {options.keys}"))
+    else:
+        sys.stdout.write(render(template(options.keys, options.oidc_provider), f"--keys {options.keys}"))
 
 
 if __name__ == "__main__":

@@ -157,21 +157,29 @@ class Settings(KmsSettings):
         """
         return self.max_in_flight if self.kms_key_pool_size == 1 else (self.max_in_flight + 1) // 2
 
-    @property
-    def in_fallback_region(self) -> "Settings | None":
-        """The same settings for a process that asks the second Region alone; None where there is none."""
-        if self.kms_fallback_region is None:
-            return None
+    def alone_in(self, region: str) -> "Settings":
+        """The same settings for a process that asks KMS of this one Region alone."""
+        endpoints = {
+            self.aws_region: self.aws_endpoint_url_kms,
+            self.kms_fallback_region: self.kms_fallback_endpoint_url,
+        }
+        # A stand-in has all Regions at one address.
+        elsewhere = self.aws_endpoint_url_kms if self.uses_kms_stand_in else None
         return self.model_copy(
             update={
-                "aws_region": self.kms_fallback_region,
-                "aws_endpoint_url_kms": self.kms_fallback_endpoint_url,
+                "aws_region": region,
+                "aws_endpoint_url_kms": endpoints.get(region, elsewhere),
                 "kms_fallback_region": None,
                 "kms_fallback_endpoint_url": None,
                 "kms_fallback_when_throttled": False,
                 "kms_hedging": False,
             }
         )
+
+    @property
+    def in_fallback_region(self) -> "Settings | None":
+        """The same for the second Region; None where there is none."""
+        return None if self.kms_fallback_region is None else self.alone_in(self.kms_fallback_region)
 
     @property
     def aliases(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from workloads import OBJECTS
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "cloudformation"
 TEMPLATE = FOLDER / "kms-pool.yaml"
+REPLICAS = FOLDER / "kms-replicas.yaml"
 SERVER = Path(__file__).with_name("moto_server.py")
 REGION = "eu-central-1"
 MAX_BODY_BYTES = 51_200
@@ -39,19 +40,37 @@ def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_is_what_the_key_policy_of_the_source_renders() -> None:
-    rendered = _python(str(FOLDER / "render.py"))
-    assert rendered.stdout == TEMPLATE.read_text(), "run deploy/cloudformation/render.py"
+@pytest.mark.parametrize(("template", "options"), [(TEMPLATE, []), (REPLICAS, ["--replicas"])])
+def test_it_is_what_the_key_policy_of_the_source_renders(template: Path, options: list[str]) -> None:
+    rendered = _python(str(FOLDER / "render.py"), *options)
+    assert rendered.stdout == template.read_text(), "run deploy/cloudformation/render.py"
 
 
-def test_cfn_lint_finds_nothing() -> None:
+@pytest.mark.parametrize("template", [TEMPLATE, REPLICAS])
+def test_cfn_lint_finds_nothing(template: Path) -> None:
     command = Path(sys.executable).with_name("cfn-lint")
-    linted = subprocess.run([command, TEMPLATE], capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    linted = subprocess.run([command, template], capture_output=True, text=True, check=False)  # noqa: S603 - our own
     assert (linted.returncode, linted.stdout) == (0, "")
 
 
-def test_it_can_be_deployed_without_a_bucket() -> None:
-    assert len(TEMPLATE.read_bytes()) < MAX_BODY_BYTES
+@pytest.mark.parametrize("template", [TEMPLATE, REPLICAS])
+def test_it_can_be_deployed_without_a_bucket(template: Path) -> None:
+    assert len(template.read_bytes()) < MAX_BODY_BYTES
+
+
+def test_replicas_are_the_keys_of_the_pool_in_another_region() -> None:
+    pool, replicas = _resources(TEMPLATE), _resources(REPLICAS)
+    for number in range(1, 11):
+        key, replica = (each[f"Key{number}"]["Properties"] for each in (pool, replicas))
+        assert replica["PrimaryKeyArn"] == {"Fn::Select": [number - 1, "PrimaryKeyArns"]}
+        assert replica["Tags"] == key["Tags"]
+        # The same statements; roles are parameters there.
+        there = json.dumps(replica["KeyPolicy"]).replace("RoleArn", "Role.Arn")
+        assert json.loads(there) == key["KeyPolicy"]
+        assert replicas[f"Alias{number}"] == pool[f"Alias{number}"]
+    assert {name for name in pool if name.endswith("Rule")} == {
+        name for name in replicas if name.endswith("Rule")
+    }
 
 
 def test_another_size_can_be_rendered() -> None:

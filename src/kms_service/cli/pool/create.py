@@ -7,6 +7,7 @@ from typing import Any
 import click
 from rich.progress import Progress, track
 
+from kms_service.cli.pool.replicate import replicate, report_replicas
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.screen import progress_screen
 from kms_service.kms.control_plane.administration import AdministrationFailed, KeyAdministration
@@ -22,6 +23,7 @@ from kms_service.service.pool.provision import (
     Step,
     Wanted,
 )
+from kms_service.service.pool.replicate import PlannedReplica, ReplicaStep, Replication
 from kms_service.settings import Settings, load_settings
 
 _DONE = {Step.CREATE: "created", Step.COMPLETE: "completed", Step.ADOPT: "adopted"}
@@ -41,6 +43,11 @@ _DONE = {Step.CREATE: "created", Step.COMPLETE: "completed", Step.ADOPT: "adopte
 @click.option("--rotate-role", multiple=True, metavar="ARN", help="May move wallets between keys.")
 @click.option("--audit-role", multiple=True, metavar="ARN", help="May verify the audit chains.")
 @click.option("--account", metavar="ID", help="The account that owns the keys; by default the caller's.")
+@click.option(
+    "--replicate-to",
+    metavar="REGION",
+    help="Make new keys multi-Region, and a replica of each multi-Region key in this Region.",
+)
 @click.option("--show-policy", is_flag=True, help="Print the key policy, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
@@ -53,6 +60,7 @@ async def create_aliases(
     rotate_role: tuple[str, ...],
     audit_role: tuple[str, ...],
     account: str | None,
+    replicate_to: str | None,
     show_policy: bool,
     as_json: bool,
 ) -> None:
@@ -63,19 +71,37 @@ async def create_aliases(
 
     With roles, each key gets a policy that lets a role do its one thing and lets none schedule deletion,
     disable the key or change the policy. Without, it gets KMS's default policy: IAM alone decides then.
+
+    With --replicate-to each replica gets its primary's policy, tags and alias. KMS cannot convert a key that
+    is not multi-Region: such keys are named, with the way to move their wallets, and the exit code is 1.
     """
     # Keys are made before there is a database.
     settings = load_settings(database_url="postgresql://localhost/unused")
+    if replicate_to == settings.aws_region:
+        raise click.BadParameter("must be another Region than AWS_REGION", param_hint="--replicate-to")
     roles = Roles(create_role, reveal_role, rotate_role, audit_role)
     policy = await _policy(settings, roles, account) if roles.all else None
     if show_policy:
         click.echo(json.dumps(policy, indent=2))
         return
     administration = KeyAdministration(ControlPlane(settings))
-    provisioning = Provisioning(administration, Wanted(settings.aliases, rotation_days, policy))
+    wanted = Wanted(settings.aliases, rotation_days, policy, multi_region=replicate_to is not None)
+    provisioning = Provisioning(administration, wanted)
     planned = await _plan(provisioning, len(settings.aliases))
     done = planned if dry_run else await _carry_out(provisioning, planned)
-    click.echo(_as_json(done) if as_json else _report(done, dry_run=dry_run, default_policy=policy is None))
+    replicas = None
+    if replicate_to is not None:
+        replication = Replication(
+            administration, KeyAdministration(ControlPlane(settings.alone_in(replicate_to)))
+        )
+        replicas = await replicate(replication, done, dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps(_facts(done, replicas)))
+    else:
+        click.echo(_report(done, dry_run=dry_run, default_policy=policy is None))
+        click.echo(report_replicas(replicas or [], dry_run=dry_run), nl=bool(replicas))
+    if any(each.step is ReplicaStep.REFUSE for each in replicas or []):
+        raise click.exceptions.Exit(1)
 
 
 async def _policy(settings: Settings, roles: Roles, account: str | None) -> dict[str, Any]:
@@ -120,15 +146,11 @@ def _report(keys: Sequence[PlannedKey], *, dry_run: bool, default_policy: bool) 
     return "\n".join(lines)
 
 
-def _as_json(keys: Sequence[PlannedKey]) -> str:
-    return json.dumps(
-        [
-            {
-                "alias": key.alias,
-                "step": key.step,
-                "keyId": key.key_arn,
-                "differences": list(key.differences),
-            }
-            for key in keys
-        ]
-    )
+def _facts(keys: Sequence[PlannedKey], replicas: Sequence[PlannedReplica] | None) -> list[dict[str, Any]]:
+    facts: list[dict[str, Any]] = [
+        {"alias": key.alias, "step": key.step, "keyId": key.key_arn, "differences": list(key.differences)}
+        for key in keys
+    ]
+    for fact, replica in zip(facts, replicas or [], strict=False):
+        fact["replica"] = {"step": replica.step, "keyId": replica.replica_arn, "reason": replica.reason}
+    return facts

@@ -1,17 +1,24 @@
 """The KMS calls that make and inspect keys, for operators; the service itself makes none of them."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kms_service.kms.answers import UNSUPPORTED_ROTATION, KeyMetadata, KeyRotation
 from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.failure import AdministrationFailed
 from kms_service.kms.keys.info import KeyStatus, status_of
 
+if TYPE_CHECKING:
+    from types_boto3_kms.type_defs import TagTypeDef
+
 __all__ = ["AdministrationFailed", "FoundKey", "KeyAdministration"]
+
+REPLICA_LOOK_SECONDS = 1.0
+REPLICA_LOOKS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +101,24 @@ class KeyAdministration:
             description=description,
         )
 
+    async def state(self, key_id: str) -> str:
+        """KMS's word for the state of a key, such as `Enabled`."""
+        return await self._kms.ask(
+            "DescribeKey", key_id, lambda kms: str(kms.describe_key(KeyId=key_id)["KeyMetadata"]["KeyState"])
+        )
+
     async def create_key(
-        self, description: str, tags: Mapping[str, str], policy: dict[str, Any] | None
+        self,
+        description: str,
+        tags: Mapping[str, str],
+        policy: dict[str, Any] | None,
+        *,
+        multi_region: bool,
     ) -> str:
         """Make a symmetric key with its tags and policy in one step; its ARN.
 
-        Without a policy KMS gives it the default one, under which IAM alone decides who may do what.
+        Without a policy KMS gives it the default one, under which IAM alone decides who may do what. Whether
+        it is multi-Region cannot be changed later.
         """
         arguments: dict[str, Any] = {} if policy is None else {"Policy": json.dumps(policy)}
         return await self._kms.ask(
@@ -109,10 +128,41 @@ class KeyAdministration:
                 Description=description,
                 KeyUsage="ENCRYPT_DECRYPT",
                 KeySpec="SYMMETRIC_DEFAULT",
-                Tags=[{"TagKey": name, "TagValue": value} for name, value in tags.items()],
+                MultiRegion=multi_region,
+                Tags=_as_list(tags),
                 **arguments,
             )["KeyMetadata"]["Arn"],
         )
+
+    async def replicate(self, key: FoundKey, region: str) -> None:
+        """Begin to make a replica of a multi-Region key, with its description, policy and tags."""
+        await self._kms.ask(
+            "ReplicateKey",
+            key.key_arn,
+            lambda kms: kms.replicate_key(
+                KeyId=key.key_arn,
+                ReplicaRegion=region,
+                Policy=json.dumps(key.policy),
+                Description=key.description,
+                Tags=_as_list(key.tags),
+            ),
+        )
+
+    async def wait_until_made(self, replica_arn: str) -> None:
+        """Return once a replica that is being made can be named and used.
+
+        Raises:
+            AdministrationFailed: it took more than a minute; or as all.
+        """
+        for _ in range(REPLICA_LOOKS):
+            try:
+                if await self.state(replica_arn) != "Creating":
+                    return
+            except AdministrationFailed as error:
+                if not error.missing:  # the other Region may hear of it a moment later
+                    raise
+            await asyncio.sleep(REPLICA_LOOK_SECONDS)
+        raise AdministrationFailed("ReplicateKey", replica_arn, "still Creating")
 
     async def create_alias(self, alias: str, key_arn: str) -> None:
         """Name the key."""
@@ -170,6 +220,10 @@ class KeyAdministration:
             if default is None or not error.denied:
                 raise
             return default
+
+
+def _as_list(tags: Mapping[str, str]) -> list["TagTypeDef"]:
+    return [{"TagKey": name, "TagValue": value} for name, value in tags.items()]
 
 
 def _read_description(metadata: Mapping[str, Any]) -> tuple[KeyMetadata, str]:

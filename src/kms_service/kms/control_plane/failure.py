@@ -21,6 +21,11 @@ class AdministrationFailed(KmsServiceError):
         return self.reason in _DENIED
 
     @property
+    def missing(self) -> bool:
+        """Whether there is no such key or alias."""
+        return self.reason == "NotFoundException"
+
+    @property
     def unsupported(self) -> bool:
         """Whether keys of this kind cannot do it at all."""
         return self.reason == "UnsupportedOperationException"

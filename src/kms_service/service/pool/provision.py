@@ -37,11 +37,13 @@ class Wanted:
         aliases: `alias/…`, one for each key.
         period_in_days: of automatic rotation, 90 to 2560.
         policy: None leaves it to KMS's default, under which IAM decides alone.
+        multi_region: whether new keys can have replicas in other Regions; KMS never changes it.
     """
 
     aliases: Sequence[str]
     period_in_days: int
     policy: dict[str, Any] | None
+    multi_region: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,10 @@ class Provisioning:
         if key.step is Step.ADOPT and key.key_arn is not None:
             return key.key_arn
         key_arn = key.key_arn or await self._administration.create_key(
-            f"kms-service: DEKs of {key.alias}", self._tags(key.alias), self._wanted.policy
+            f"kms-service: DEKs of {key.alias}",
+            self._tags(key.alias),
+            self._wanted.policy,
+            multi_region=self._wanted.multi_region,
         )
         if not key.has_alias:
             await self._administration.create_alias(key.alias, key_arn)
