@@ -173,30 +173,32 @@ def report(name: str, load: Load) -> None:
         during = [each for each in mine if HEALTHY_SECONDS <= each.at < repaired]
         click.echo(
             f"  {kind:14} {len(mine):6} in all, {len(during):5} during the fault, "
-            f"{len(failed):4} failed {codes}; p50 {_quantile(mine, 0.5):.0f} ms, "
-            f"p99 {_quantile(during, 0.99):.0f} ms, "
+            f"{len(failed):4} failed {codes}; p50 {quantile(mine, 0.5):.0f} ms, "
+            f"p99 {quantile(during, 0.99):.0f} ms, "
             f"longest {max((each.seconds for each in during), default=0) * 1000:.0f} ms during it"
             + (f"; last failure {max(e.at + e.seconds for e in failed) - repaired:+.1f} s" if failed else "")
         )
 
 
-def _quantile(requests: list[Request], share: float) -> float:
+def quantile(requests: list[Request], share: float) -> float:
+    """Milliseconds that this share of the requests took at most."""
     ordered = sorted(each.seconds for each in requests)
     return ordered[int(share * (len(ordered) - 1))] * 1000 if ordered else 0.0
 
 
 def main() -> None:
     """Run every scenario against a service of its own."""
+    for name, break_ in SCENARIOS.items():
+        # A database of its own: the keys are others each time.
+        with database("load") as url, KmsEndpoint() as kms, serving(url, kms) as load:
+            asyncio.run(one_key_fails(kms, load, break_))
+            report(name, load)
+            click.echo(
+                f"  the key: {kms.count('Encrypt', key=FAULTY)} Encrypt calls; "
+                f"{sum(key == load.faulty_arn for _, _, key in load.wallets)} wallets made under it; "
+                f"{asyncio.run(load.lost())} wallets lost of {len(load.wallets)}"
+            )
     with database("load") as url:
-        for name, break_ in SCENARIOS.items():
-            with KmsEndpoint() as kms, serving(url, kms) as load:
-                asyncio.run(one_key_fails(kms, load, break_))
-                report(name, load)
-                click.echo(
-                    f"  the key: {kms.count('Encrypt', key=FAULTY)} Encrypt calls; "
-                    f"{sum(key == load.faulty_arn for _, _, key in load.wallets)} wallets made under it; "
-                    f"{asyncio.run(load.lost())} wallets lost of {len(load.wallets)}"
-                )
         _at_random(url)
 
 

@@ -20,10 +20,11 @@ from kms_service.telemetry import logs
 
 
 @asynccontextmanager
-async def operator_services(**overrides: Any) -> AsyncIterator[Services]:
+async def operator_services(region: str | None = None, **overrides: Any) -> AsyncIterator[Services]:
     """The services of a command, closed at the end.
 
     Args:
+        region: the one Region whose KMS is to be asked; None for those of the settings.
         overrides: settings that the command's own options have set.
 
     Raises:
@@ -31,6 +32,8 @@ async def operator_services(**overrides: Any) -> AsyncIterator[Services]:
         SchemaBehind: the database lacks a migration.
     """
     settings = load_settings(**overrides)
+    if region is not None:
+        settings = settings.alone_in(region)
     logs.configure_for_command("WARNING", settings.log_format)
     context.request_id.set(uuid.uuid4().hex)
     services = build(settings)

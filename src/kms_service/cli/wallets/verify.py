@@ -46,6 +46,7 @@ class _Share(click.ParamType[float]):
 @click.option(
     "--authenticate", is_flag=True, help="Give wallets without a MAC, or with an older key's, a new one."
 )
+@click.option("--region", metavar="NAME", help="Ask KMS of this Region alone: the drill of a second one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def verify(
@@ -55,6 +56,7 @@ async def verify(
     after: str,
     at_once: int,
     rate: float | None,
+    region: str | None,
     *,
     authenticate: bool,
     as_json: bool,
@@ -67,10 +69,14 @@ async def verify(
 
     --authenticate is for once after an upgrade from a version before MACs: without a MAC no address is told.
     After a rotation it moves the MACs to the newest key; the older ones hold as well.
+
+    --region proves that wallets would open if every other Region were away: the keys of row MACs and of the
+    run's own audit chain are asked of that Region too. Wallets under keys that are not multi-Region fail,
+    unless the Region is their own.
     """
     stop_on_sigterm()
     # So many places that a key's share of them is what was asked for.
-    async with operator_services(max_in_flight=2 * at_once) as services:
+    async with operator_services(region, max_in_flight=2 * at_once) as services:
         await services.pool_service.refresh()
         # Every failure is reported below, so the log's lines about the same would only be in the way.
         logs.configure_for_command("CRITICAL", services.settings.log_format)
