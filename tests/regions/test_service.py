@@ -17,14 +17,14 @@ from kms_service.kms.keys import arn
 from kms_service.local.cloudtrail import Identity, record_of, write_trail
 from kms_service.service.audit.trail import EventView
 from kms_service.service.evidence.against_cloudtrail import Compared
-from kms_service.service.rewrap import worker as rotation_worker
-from kms_service.service.rewrap.jobs import RotationRequest
+from kms_service.service.rewrap import worker as rewrap_worker
+from kms_service.service.rewrap.jobs import RewrapRequest
 from kms_service.service.wallets import signatures
 from kms_service.store.audit.trail import EventFilter
-from kms_service.store.rewrap.jobs import RotationStatus
+from kms_service.store.rewrap.jobs import RewrapStatus
 from regions.two_regions import FALLBACK, HOME, TwoRegions, there, two_regions
 from waiting import wait_until
-from wiring import running_services
+from wiring import TESTER, running_services
 
 
 @pytest.fixture
@@ -47,17 +47,17 @@ def _event(services: Services, action: str) -> EventView:
 def test_a_wallet_made_elsewhere_opens_here_and_its_rows_tell_where(
     services: Services, regions: TwoRegions
 ) -> None:
-    made_here = complete(services.wallets.ensure_wallet("here")).wallet
+    made_here = complete(services.wallets.ensure_wallet(TESTER, "here")).wallet
     with regions.home.on().answer(Reset()):
-        made_there = complete(services.wallets.ensure_wallet("there")).wallet
-        complete(services.wallets.get_private_key_for_user("here"))
+        made_there = complete(services.wallets.ensure_wallet(TESTER, "there")).wallet
+        complete(services.wallets.get_private_key_for_user(TESTER, "here"))
         assert _event(services, "wallet.create").kms_key_id == made_there.kms_key_id
         opened = _event(services, "private_key.read")
         assert opened.kms_key_id == there(made_here.kms_key_id)
         assert opened.kms_request_id in {each.call.request_id for each in regions.fallback.received()}
     assert (made_here.kms_region, made_there.kms_region) == (HOME, FALLBACK)
     assert arn.region(made_there.kms_key_id) == FALLBACK
-    released = complete(services.wallets.get_private_key_for_user("there"))
+    released = complete(services.wallets.get_private_key_for_user(TESTER, "there"))
     assert released.wallet_address == made_there.wallet_address
     assert _event(services, "private_key.read").kms_key_id == arn.in_region(made_there.kms_key_id, HOME)
     report = complete(services.verifier.verify(None, {}, lambda _rows: None))
@@ -69,7 +69,7 @@ def test_the_pool_counts_a_key_as_one_and_tells_of_its_regions(
 ) -> None:
     with regions.home.on().answer(Reset()):
         for number in range(8):
-            complete(services.wallets.ensure_wallet(f"there-{number}"))
+            complete(services.wallets.ensure_wallet(TESTER, f"there-{number}"))
         states = complete(services.pool_service.state()).regions
         assert [(each.name, bool(each.reason)) for each in states] == [(HOME, True), (FALLBACK, False)]
         health = services.readiness.health()
@@ -85,7 +85,7 @@ def test_a_process_starts_while_the_first_region_is_away(database_url: str, regi
     settings = regions.settings(database_url, kms_key_pool_size=4)
     with regions.home.refusing_connections(), running_services(settings) as services:
         assert len(services.pool.wrapping) == 4
-        wallet = complete(services.wallets.ensure_wallet("alice")).wallet
+        wallet = complete(services.wallets.ensure_wallet(TESTER, "alice")).wallet
         assert wallet.kms_region == FALLBACK
         complete(services.row_macs.tend())
     with psycopg.connect(database_url) as connection:
@@ -94,7 +94,7 @@ def test_a_process_starts_while_the_first_region_is_away(database_url: str, regi
     assert len(wrapped) == len(set(wrapped)) == 3
     with regions.fallback.refusing_connections(), running_services(settings) as services:
         complete(services.row_macs.tend())
-        complete(services.wallets.get_private_key_for_user("alice"))
+        complete(services.wallets.get_private_key_for_user(TESTER, "alice"))
     with psycopg.connect(database_url) as connection:
         assert connection.execute("SELECT count(*) FROM row_mac_keys").fetchone() == (3,)
 
@@ -102,25 +102,25 @@ def test_a_process_starts_while_the_first_region_is_away(database_url: str, regi
 def test_a_rotation_moves_what_was_wrapped_elsewhere_too(
     services: Services, regions: TwoRegions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rotation_worker, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(rewrap_worker, "IDLE_SECONDS", 0.05)
     with regions.home.on().answer(Reset()):
         for number in range(12):
-            complete(services.wallets.ensure_wallet(f"there-{number}"))
-    complete(services.wallets.ensure_wallet("here"))
+            complete(services.wallets.ensure_wallet(TESTER, f"there-{number}"))
+    complete(services.wallets.ensure_wallet(TESTER, "here"))
     complete(services.pool_service.refresh())
     names = [key.info.name for key in complete(services.pool_service.state()).keys]
     retirement = complete(services.key_lifecycle.retirement(names[0], unused_for=timedelta(0)))
     held = sum(key.wallets for key in complete(services.pool_service.state()).keys[:1])
     assert any(f"{held} wallets lie under it" in each.finding for each in retirement.conditions) or not held
-    request = RotationRequest(names[:3], None, names[3:], dry_run=False, rate_per_second=1000)
-    job = complete(services.rotations.start(request))
+    request = RewrapRequest(names[:3], None, names[3:], dry_run=False, rate_per_second=1000)
+    job = complete(services.rewrap_jobs.start(TESTER, request))
     assert len(job.sources) == 6
-    on_loop(services.rotation_worker.start)
-    wait_until(lambda: complete(services.rotations.find(job.rotation_id)).status is RotationStatus.COMPLETED)
+    on_loop(services.rewrap_worker.start)
+    wait_until(lambda: complete(services.rewrap_jobs.find(job.rotation_id)).status is RewrapStatus.COMPLETED)
     state = complete(services.pool_service.refresh())
     assert [key.wallets for key in state.keys] == [0, 0, 0, 13]
     for number in range(12):
-        complete(services.wallets.get_private_key_for_user(f"there-{number}"))
+        complete(services.wallets.get_private_key_for_user(TESTER, f"there-{number}"))
 
 
 def test_cloudtrail_of_both_regions_is_explained(
@@ -128,18 +128,18 @@ def test_cloudtrail_of_both_regions_is_explained(
 ) -> None:
     users = [f"user-{number}" for number in range(5)]
     for user in users:
-        complete(services.wallets.ensure_wallet(user))
-        complete(services.wallets.get_private_key_for_user(user))
+        complete(services.wallets.ensure_wallet(TESTER, user))
+        complete(services.wallets.get_private_key_for_user(TESTER, user))
     # 1. Done and not heard of, three times each, then answered elsewhere.
     with regions.home.on("Decrypt").answer(LostReply()):
-        complete(services.wallets.get_private_key_for_user(users[0]))
+        complete(services.wallets.get_private_key_for_user(TESTER, users[0]))
     # 2. Away altogether, and then both.
     with regions.home.on().answer(Reset()):
         for user in users:
-            complete(services.signing.sign(user, lambda: signatures.of_message(b"hello")))
-        complete(services.wallets.ensure_wallet("made there"))
+            complete(services.signing.sign(TESTER, user, lambda: signatures.of_message(b"hello")))
+        complete(services.wallets.ensure_wallet(TESTER, "made there"))
         with regions.fallback.on("Decrypt").answer(Hang()), pytest.raises(KmsError):
-            complete(services.wallets.get_private_key_for_user(users[1]))
+            complete(services.wallets.get_private_key_for_user(TESTER, users[1]))
     complete(services.audit.tell_heads())
     here = Identity(ROLE, "i-0123", "ASIAHERE", "10.0.0.7", "kms-service")
     elsewhere = replace(here, access_key="ASIATHERE", source_ip="10.9.0.7")
