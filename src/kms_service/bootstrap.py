@@ -10,7 +10,7 @@ from structlog import PrintLogger
 
 from kms_service.errors import NoKeyAtStart
 from kms_service.kms.aws import AwsKmsService
-from kms_service.kms.control_plane.administration import KeyAdministration
+from kms_service.kms.control_plane.administration import in_each_region
 from kms_service.kms.control_plane.client import ControlPlane, s3_client
 from kms_service.kms.control_plane.signing import KmsSigner
 from kms_service.kms.keys.health import KeyHealth
@@ -206,8 +206,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Se
     rewrap_jobs = RewrapJobs(rewrap_store, kms, pool, audit, settings.aws_region)
     trail = AuditTrail(trail_store)
     verifier = AuditVerifier(trail_store, chain_key_store, kms)
-    control, elsewhere = ControlPlane(settings), settings.in_fallback_region
-    signer = None if settings.audit_signing_key is None else KmsSigner(control, settings.audit_signing_key)
+    signing_key = settings.audit_signing_key
+    signer = None if signing_key is None else KmsSigner(ControlPlane(settings), signing_key)
     overviews = Overviews(pool, pool_service, seal, rewrap_jobs, trail, readiness, History(clock))
     return Services(
         settings=settings,
@@ -244,8 +244,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Se
         ),
         key_lifecycle=KeyLifecycle(
             pool,
-            KeyAdministration(control),
-            None if elsewhere is None else KeyAdministration(ControlPlane(elsewhere)),
+            in_each_region(settings),
             census,
             chain_key_store,
             row_mac_key_store,

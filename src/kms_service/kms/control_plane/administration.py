@@ -11,6 +11,7 @@ from kms_service.kms.answers import UNSUPPORTED_ROTATION, KeyMetadata, KeyRotati
 from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.failure import AdministrationFailed
 from kms_service.kms.keys.info import KeyStatus, status_of
+from kms_service.settings import Settings
 
 if TYPE_CHECKING:
     from types_boto3_kms.type_defs import TagTypeDef
@@ -220,6 +221,12 @@ class KeyAdministration:
             if default is None or not error.denied:
                 raise
             return default
+
+
+def in_each_region(settings: Settings) -> list[KeyAdministration]:
+    """That of AWS_REGION first, and where there is one that of KMS_FALLBACK_REGION; no I/O yet."""
+    regions = [settings, settings.in_fallback_region]
+    return [KeyAdministration(ControlPlane(each)) for each in regions if each is not None]
 
 
 def _as_list(tags: Mapping[str, str]) -> list["TagTypeDef"]:

@@ -50,8 +50,7 @@ class KeyLifecycle:
     def __init__(
         self,
         pool: KmsKeyPool,
-        administration: KeyAdministration,
-        fallback: KeyAdministration | None,
+        administrations: Sequence[KeyAdministration],
         census: Census,
         chain_keys: AuditChainKeyStore,
         row_mac_keys: RowMacKeyStore,
@@ -59,8 +58,7 @@ class KeyLifecycle:
         audit: AuditLog,
     ) -> None:
         self._pool = pool
-        self._administration = administration
-        self._fallback = fallback
+        self._administrations = administrations
         self._census = census
         self._chain_keys = chain_keys
         self._row_mac_keys = row_mac_keys
@@ -105,7 +103,7 @@ class KeyLifecycle:
             raise KeyNotFound
         event = Event("pool.rotate", kms_key_id=key.key_arn, detail=key.alias)
         async with self._audit.refusals(caller, event):
-            await self._administration.rotate_now(key.key_arn)
+            await self._administrations[0].rotate_now(key.key_arn)
         await self._audit.record(caller, event)
         return key
 
@@ -170,14 +168,9 @@ class KeyLifecycle:
         """The time that KMS knows, whose records were asked, and whether KMS told at all."""
         try:
             # Each Region knows of the uses there.
-            asked = self._administrations(key_arn)
+            asked = self._administrations if arn.is_multi_region(key_arn) else self._administrations[:1]
             seen = [await each.last_usage(arn.in_region(key_arn, each.region)) for each in asked]
         except AdministrationFailed as error:
             return None, f"by this service's records alone (GetKeyLastUsage: {error.reason})", False
         last = max((at for at in seen if at is not None), default=None)
         return last, "by this service's records and KMS's", True
-
-    def _administrations(self, key_arn: str) -> list[KeyAdministration]:
-        if self._fallback is None or not arn.is_multi_region(key_arn):
-            return [self._administration]
-        return [self._administration, self._fallback]
