@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import click
 from rich.table import Table
 
+from kms_service.cli.lines import tell
 from kms_service.cli.screen import screen
 from kms_service.kms.control_plane import pricing
 from kms_service.telemetry import rates
@@ -71,7 +72,7 @@ def cost(
         )
     items = [*pricing.keys(keys, rotations), *pricing.requests(requests)]
     if as_json:
-        click.echo(json.dumps({"currency": "USD", "items": [_facts(item) for item in items], **_sum(items)}))
+        tell(json.dumps({"currency": "USD", "items": [_facts(item) for item in items], **_sum(items)}))
     else:
         screen().print(_table(items))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from kms_service.cli.lines import warn
 from kms_service.laptop import LOCAL_FOLDER_VARIABLE
 
 _MISSING = "the laptop mode is not installed: pip install 'kms-service[local]'"
@@ -74,4 +75,4 @@ def _install() -> Iterator[None]:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    warn(*line.split("\n"))

@@ -2,6 +2,7 @@
 
 import click
 
+from kms_service.cli.lines import tell
 from kms_service.cli.process.loop import run_on_loop
 from kms_service.settings import load_database_settings
 from kms_service.store.postgres import migrations
@@ -18,4 +19,4 @@ def migrate(revision: str) -> None:
     settings = load_database_settings()
     login = run_on_loop(migrations.login_for_migrations(settings))
     migrations.migrate(settings.database_url.get_secret_value(), revision, login)
-    click.echo("The schema is up to date.")
+    tell("The schema is up to date.")

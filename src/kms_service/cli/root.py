@@ -3,6 +3,7 @@
 An error of ours ends as one line on standard error and a code of sysexits.h, never as a traceback.
 """
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -10,6 +11,7 @@ from importlib import import_module
 import click
 
 from kms_service import __version__
+from kms_service.cli.lines import warn
 from kms_service.cli.local import join_session
 from kms_service.errors import CallerError, DatabaseUnavailable, KmsError, KmsServiceError, StartupError
 from kms_service.laptop import LOCAL_FOLDER_VARIABLE
@@ -88,12 +90,15 @@ def main() -> None:
         # Where it does not end the process itself, click answers the code of an `Exit`.
         sys.exit(root(standalone_mode=False))
     except click.ClickException as error:
-        error.show()
+        # It repeats what was typed, and that may have come from elsewhere.
+        told = io.StringIO()
+        error.show(told)
+        warn(*told.getvalue().expandtabs(4).removesuffix("\n").split("\n"))
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except KmsServiceError as error:
-        click.echo(f"kms-service: {describe(error)}", err=True)
+        warn(*f"kms-service: {describe(error)}".split("\n"))
         sys.exit(exit_code(error))
 
 

@@ -3,6 +3,9 @@
 import sys
 
 from rich.console import Console
+from rich.text import Text
+
+from kms_service.printable import printable
 
 _PIPE_WIDTH = 120
 
@@ -15,3 +18,8 @@ def screen() -> Console:
 def progress_screen() -> Console:
     """Standard error, for progress, so that standard output holds facts only."""
     return Console(file=sys.stderr, highlight=False)
+
+
+def drawn(text: str, style: str = "") -> Text:
+    """`text` as a part of a line, whatever it holds: neither the terminal nor rich's markup obeys it."""
+    return Text(printable(text), style)

@@ -12,6 +12,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from kms_service import context
+from kms_service.printable import printable
 from kms_service.telemetry import tracing
 
 LogFormat = Literal["auto", "json", "text"]
@@ -113,7 +114,7 @@ def _shared() -> list[Any]:
 def _renderers(*, as_json: bool, colors: bool) -> list[Any]:
     if as_json:
         return [_where_it_failed, structlog.processors.JSONRenderer()]
-    return [_where_it_failed, structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24)]
+    return [_where_it_failed, _make_printable, structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24)]
 
 
 def _add_request(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -122,6 +123,11 @@ def _add_request(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
     if (trace := tracing.trace_id()) is not None:
         event.setdefault("traceId", trace)
     return event
+
+
+def _make_printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    # Last of all but the drawing, whose colours are the only thing that a terminal may obey.
+    return {printable(key): printable(str(value)) for key, value in event.items()}
 
 
 def _where_it_failed(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

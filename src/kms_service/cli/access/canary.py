@@ -4,6 +4,7 @@ import json
 
 import click
 
+from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import rfc3339
@@ -29,7 +30,7 @@ async def add(user_id: str) -> None:
     async with operator_services() as services:
         await services.pool.refresh()
         await services.canaries.add(operator(services), user_id)
-    click.echo(f"The wallet of {user_id} is a canary.")
+    tell(f"The wallet of {user_id} is a canary.")
 
 
 @canary.command()
@@ -40,7 +41,7 @@ async def remove(user_id: str) -> None:
     async with operator_services() as services:
         await services.pool.refresh()
         await services.canaries.remove(operator(services), user_id)
-    click.echo(f"The wallet of {user_id} is no canary any more.")
+    tell(f"The wallet of {user_id} is no canary any more.")
 
 
 @canary.command(name="list")
@@ -54,7 +55,7 @@ async def list_canaries(*, as_json: bool) -> None:
         facts = [
             {"userId": c.user_id, "addedBy": c.added_by, "addedAt": rfc3339(c.added_at)} for c in canaries
         ]
-        click.echo(json.dumps(facts))
+        tell(json.dumps(facts))
         return
     for each in canaries:
-        click.echo(f"{each.user_id:<40} {each.added_at:%Y-%m-%d %H:%M}  {each.added_by}")
+        tell(f"{each.user_id:<40} {each.added_at:%Y-%m-%d %H:%M}  {each.added_by}")

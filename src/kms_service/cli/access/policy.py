@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from kms_service.cli.lines import tell, warn
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import rfc3339
@@ -36,7 +37,7 @@ def check(file: Path | None, *, schema: bool, as_json: bool) -> None:
     Every problem is told with its place. `-` is standard input.
     """
     if schema:
-        click.echo(json.dumps(json_schema(), indent=2))
+        tell(*json.dumps(json_schema(), indent=2).splitlines())
         return
     if file is None:
         raise click.UsageError("give the FILE to check, or --schema")
@@ -47,11 +48,11 @@ def check(file: Path | None, *, schema: bool, as_json: bool) -> None:
     except InvalidPolicy as error:
         problems = error.problems
     if as_json:
-        click.echo(json.dumps({"valid": not problems, "problems": problems, "rules": rules}))
+        tell(json.dumps({"valid": not problems, "problems": problems, "rules": rules}))
     elif problems:
-        click.echo("\n".join(problems), err=True)
+        warn(*problems)
     else:
-        click.echo(f"{file} is a policy of {len(rules)} rules.")
+        tell(f"{file} is a policy of {len(rules)} rules.")
     if problems:
         raise click.exceptions.Exit(1)
 
@@ -75,7 +76,7 @@ async def set_policy(name: str, file: Path | None, given: Path | None, *, as_jso
         await services.pool.refresh()
         made = await services.policies.set(operator(services), name, document)
     told = "" if made.created else ", as it was"
-    click.echo(json.dumps(_facts(made.row)) if as_json else f"{name} is at version {made.row.version}{told}.")
+    tell(json.dumps(_facts(made.row)) if as_json else f"{name} is at version {made.row.version}{told}.")
 
 
 @policy.command()
@@ -88,7 +89,7 @@ async def show(name: str, version: int | None, *, as_json: bool) -> None:
     async with operator_services() as services:
         row = await services.policies.show(name, version)
     document = {"document": json.loads(row.document)}
-    click.echo(json.dumps({**_facts(row), **document}) if as_json else row.document.rstrip())
+    tell(*([json.dumps({**_facts(row), **document})] if as_json else row.document.rstrip().split("\n")))
 
 
 @policy.command(name="list")
@@ -99,10 +100,10 @@ async def list_policies(*, as_json: bool) -> None:
     async with operator_services() as services:
         rows = await services.policies.list_all()
     if as_json:
-        click.echo(json.dumps([_facts(row) for row in rows]))
+        tell(json.dumps([_facts(row) for row in rows]))
         return
     for row in rows:
-        click.echo(f"{row.name:<24} version {row.version:<5} {row.set_at:%Y-%m-%d %H:%M}  {row.set_by}")
+        tell(f"{row.name:<24} version {row.version:<5} {row.set_at:%Y-%m-%d %H:%M}  {row.set_by}")
 
 
 @policy.command()
@@ -114,10 +115,10 @@ async def history(name: str, *, as_json: bool) -> None:
     async with operator_services() as services:
         rows = await services.policies.history(name)
     if as_json:
-        click.echo(json.dumps([_facts(row) for row in rows]))
+        tell(json.dumps([_facts(row) for row in rows]))
         return
     for row in rows:
-        click.echo(f"version {row.version:<5} {row.set_at:%Y-%m-%d %H:%M}  {row.set_by}")
+        tell(f"version {row.version:<5} {row.set_at:%Y-%m-%d %H:%M}  {row.set_by}")
 
 
 @policy.command()
@@ -133,7 +134,7 @@ async def usage(name: str, *, as_json: bool) -> None:
         after: tuple[str, str, str, str] | None = None
         while page := await services.policies.usage(name, limit=_PAGE, after=after):
             for use in page:
-                click.echo(json.dumps(window_facts(use)) if as_json else _line(use))
+                tell(json.dumps(window_facts(use)) if as_json else _line(use))
             after = page[-1].key
 
 

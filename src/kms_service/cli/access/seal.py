@@ -3,6 +3,7 @@
 import click
 
 from kms_service.api.operations.seal import seal_view
+from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 
@@ -20,7 +21,7 @@ async def seal(reason: str, *, as_json: bool) -> None:
         await services.pool.refresh()
         change = await services.seal.seal(operator(services), reason)
     text = f"Sealed since {change.at:%Y-%m-%d %H:%M:%S} UTC. kms-service unseal lets releases go on."
-    click.echo(seal_view(change).model_dump_json(by_alias=True) if as_json else text)
+    tell(seal_view(change).model_dump_json(by_alias=True) if as_json else text)
 
 
 @click.command()
@@ -31,7 +32,7 @@ async def unseal(*, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool.refresh()
         change = await services.seal.unseal(operator(services))
-    click.echo(
+    tell(
         seal_view(change).model_dump_json(by_alias=True)
         if as_json
         else "Unsealed: releases and signatures go on."

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from kms_service.access.scopes import Scope
+from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Span, rfc3339
@@ -70,7 +71,7 @@ async def create(
             signatures_per_minute=signatures_per_minute,
             policy=policy,
         )
-    click.echo(json.dumps({**_facts(made.row), "token": made.secret}) if as_json else _show_once(made))
+    tell(*([json.dumps({**_facts(made.row), "token": made.secret})] if as_json else _show_once(made)))
 
 
 @token.command()
@@ -94,7 +95,7 @@ async def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *,
     async with operator_services() as services:
         await services.pool.refresh()
         made = await services.tokens.rotate(operator(services), name, overlap=overlap, expires_in=expires_in)
-    click.echo(json.dumps({**_facts(made.row), "token": made.secret}) if as_json else _show_once(made))
+    tell(*([json.dumps({**_facts(made.row), "token": made.secret})] if as_json else _show_once(made)))
 
 
 @token.command(name="policy")
@@ -114,7 +115,7 @@ async def set_policy(name: str, policy: str | None, *, unbound: bool, as_json: b
         await services.pool.refresh()
         row = await services.tokens.set_policy(operator(services), name, policy)
     told = f"{name} is bound by the policy {policy}." if policy else f"{name} is bound by no policy."
-    click.echo(json.dumps(_facts(row)) if as_json else told)
+    tell(json.dumps(_facts(row)) if as_json else told)
 
 
 @token.command(name="list")
@@ -128,12 +129,12 @@ async def list_tokens(*, as_json: bool) -> None:
     async with operator_services() as services:
         rows = await services.tokens.list_all()
     if as_json:
-        click.echo(json.dumps([_facts(row) for row in rows]))
+        tell(json.dumps([_facts(row) for row in rows]))
         return
     for row in rows:
         used = "never used" if row.last_used_at is None else f"used {row.last_used_at:%Y-%m-%d %H:%M}"
         bounds = f"  policy {row.policy}" if row.policy else ""
-        click.echo(f"{row.name:<24} {_state(row):<10} {used:<22} {' '.join(row.scopes)}{bounds}")
+        tell(f"{row.name:<24} {_state(row):<10} {used:<22} {' '.join(row.scopes)}{bounds}")
 
 
 @token.command()
@@ -148,7 +149,7 @@ async def revoke(name: str, *, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool.refresh()
         row = await services.tokens.revoke(operator(services), name)
-    click.echo(json.dumps(_facts(row)) if as_json else f"{name} is revoked.")
+    tell(json.dumps(_facts(row)) if as_json else f"{name} is revoked.")
 
 
 def _facts(row: TokenRow) -> dict[str, Any]:
@@ -173,5 +174,9 @@ def _state(row: TokenRow) -> str:
     return "expired" if row.expires_at is not None and row.expires_at <= datetime.now(UTC) else "valid"
 
 
-def _show_once(made: NewToken) -> str:
-    return f"{made.secret}\n\nThis is the only time it is shown. Send it as: Authorization: Bearer <token>"
+def _show_once(made: NewToken) -> list[str]:
+    return [
+        made.secret,
+        "",
+        "This is the only time it is shown. Send it as: Authorization: Bearer <token>",
+    ]

@@ -14,6 +14,7 @@ import click
 from kms_service.bootstrap import Services
 from kms_service.cli.audit.heads import read_known_heads
 from kms_service.cli.audit.progress import row_progress
+from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Moment, rfc3339
@@ -64,7 +65,7 @@ async def export(
         total = None if since is not None else _PASSES * await services.verifier.expected_rows()
         with row_progress("audit rows", total, quiet=as_json) as on_rows, write_privately(out) as file:
             done = await services.evidence_export.export(wanted, file, on_rows)
-    click.echo(json.dumps(_facts(out, done)) if as_json else _describe(out, done))
+    tell(*([json.dumps(_facts(out, done))] if as_json else _describe(out, done)))
     if done.findings:
         sys.exit(1)
 
@@ -87,7 +88,7 @@ async def release_mac_keys(out: Path, reason: str) -> None:
         keys = await services.evidence_export.mac_keys(operator(services), reason[:1024])
     with write_privately(out) as file:
         file.write(json.dumps({"keys": keys}, indent=1).encode())
-    click.echo(f"{out} holds the MAC keys of {len(keys)} chains; restart the service before you hand it over")
+    tell(f"{out} holds the MAC keys of {len(keys)} chains; restart the service before you hand it over")
 
 
 @contextmanager
@@ -135,17 +136,15 @@ def _facts(out: Path, done: Exported) -> dict[str, Any]:
     }
 
 
-def _describe(out: Path, done: Exported) -> str:
+def _describe(out: Path, done: Exported) -> list[str]:
     signed = "not signed: AUDIT_SIGNING_KEY is not set"
     check = "python3 verify.py"
     if done.fingerprint is not None:
         signed = f"signed by {done.fingerprint}"
         check += f" --fingerprint {done.fingerprint}"
-    return "\n".join(
-        [
-            *done.findings,
-            f"{out}: {done.events} events in {done.chains} chains, {signed}",
-            f"its verify.py has the SHA-256 {done.verifier_sha256}",
-            f"check it where it was unpacked: {check}",
-        ]
-    )
+    return [
+        *done.findings,
+        f"{out}: {done.events} events in {done.chains} chains, {signed}",
+        f"its verify.py has the SHA-256 {done.verifier_sha256}",
+        f"check it where it was unpacked: {check}",
+    ]

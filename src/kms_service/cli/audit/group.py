@@ -14,6 +14,7 @@ from kms_service.cli.audit.heads import read_known_heads
 from kms_service.cli.audit.progress import row_progress
 from kms_service.cli.audit.reconcile import reconcile
 from kms_service.cli.audit.report import report as report_command
+from kms_service.cli.lines import tell
 from kms_service.cli.process.command import key_arn, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Moment
@@ -68,7 +69,7 @@ async def verify(since: datetime | None, log: TextIO | None, *, no_heads: bool, 
         with row_progress("audit rows", total, quiet=as_json) as on_rows:
             report = await services.verifier.verify(since, heads, on_rows)
     told = _Heads(len(heads), places if heads else None, wanted=not no_heads)
-    click.echo(json.dumps(_facts(report, told)) if as_json else _describe(report, told))
+    tell(*([json.dumps(_facts(report, told))] if as_json else _describe(report, told)))
     if not report.intact or told.missing:
         sys.exit(1)
 
@@ -91,7 +92,7 @@ async def list_events(key: str | None, limit: int, *, as_json: bool, **wanted: A
     async with operator_services() as services:
         chosen = EventFilter(**wanted, kms_key_id=await key_arn(services, key))
         async for event in services.audit_trail.newest(chosen, limit):
-            click.echo(event_view(event).model_dump_json(by_alias=True) if as_json else _event_line(event))
+            tell(event_view(event).model_dump_json(by_alias=True) if as_json else _event_line(event))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class _Heads:
         return f"{_UNKNOWN}{advice}"
 
 
-def _describe(report: AuditReport, heads: _Heads) -> str:
+def _describe(report: AuditReport, heads: _Heads) -> list[str]:
     lines = [finding.says for finding in report.findings]
     if report.found > len(lines):
         lines.append(f"{report.found - len(lines)} more are not listed")
@@ -120,7 +121,7 @@ def _describe(report: AuditReport, heads: _Heads) -> str:
     if report.unclosed:
         lines.append(f"{report.unclosed} chains have no closing row (of processes that run or died)")
     lines.append(heads.says)
-    return "\n".join(lines)
+    return lines
 
 
 def _verdict(report: AuditReport) -> str:

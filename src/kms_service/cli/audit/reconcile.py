@@ -12,6 +12,7 @@ import click
 from kms_service.bootstrap import Services
 from kms_service.cli.audit.heads import read_known_heads
 from kms_service.cli.audit.progress import row_progress
+from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Moment, Span
@@ -89,7 +90,7 @@ async def reconcile(
         )
         with row_progress("calls and rows", None, quiet=as_json) as on_done:
             outcome = await services.cloudtrail_reconciler.reconcile(compared, on_done)
-    click.echo(json.dumps(reconciliation_facts(outcome)) if as_json else _describe(outcome))
+    tell(*([json.dumps(reconciliation_facts(outcome))] if as_json else _describe(outcome)))
     if not outcome.explained:
         sys.exit(1)
 
@@ -144,7 +145,7 @@ def _finding_facts(finding: Unexplained) -> dict[str, Any]:
     }
 
 
-def _describe(outcome: Outcome) -> str:
+def _describe(outcome: Outcome) -> list[str]:
     done = outcome.reconciliation
     lines = [finding.says for finding in outcome.verification.findings]
     lines += [f"{finding.trouble.value}: {finding.says}" for finding in done.findings[:_SHOWN]]
@@ -161,7 +162,7 @@ def _describe(outcome: Outcome) -> str:
     )
     if done.principals:
         lines.append(f"the service's roles: {', '.join(sorted(done.principals))}")
-    return "\n".join(lines)
+    return lines
 
 
 def _verdict(outcome: Outcome) -> str:

@@ -13,6 +13,7 @@ from kms_service.cli.audit.export import write_privately
 from kms_service.cli.audit.heads import read_known_heads
 from kms_service.cli.audit.progress import row_progress
 from kms_service.cli.audit.reconcile import find_known_keys
+from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.service.audit.verify import AuditReport
@@ -86,9 +87,7 @@ async def report(
     with write_privately(path) as file:
         file.write(page.encode())
     failed = [check.name for check in checks if check.passed is False]
-    click.echo(
-        f"{path}: {wanted.name}, {'checks FAILED: ' + ', '.join(failed) if failed else 'no check failed'}"
-    )
+    tell(f"{path}: {wanted.name}, {'checks FAILED: ' + ', '.join(failed) if failed else 'no check failed'}")
     if failed:
         sys.exit(1)
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from rich.progress import Progress, track
 
+from kms_service.cli.lines import tell, warn
 from kms_service.cli.pool.replicate import replicate, report_replicas
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.screen import progress_screen
@@ -82,7 +83,7 @@ async def create_aliases(
     roles = Roles(create_role, reveal_role, rotate_role, audit_role)
     policy = await _policy(settings, roles, account) if roles.all else None
     if show_policy:
-        click.echo(json.dumps(policy, indent=2))
+        tell(*json.dumps(policy, indent=2).splitlines())
         return
     administration = KeyAdministration(ControlPlane(settings))
     wanted = Wanted(settings.aliases, rotation_days, policy, multi_region=replicate_to is not None)
@@ -96,10 +97,10 @@ async def create_aliases(
         )
         replicas = await replicate(replication, done, dry_run=dry_run)
     if as_json:
-        click.echo(json.dumps(_facts(done, replicas)))
+        tell(json.dumps(_facts(done, replicas)))
     else:
-        click.echo(_report(done, dry_run=dry_run, default_policy=policy is None))
-        click.echo(report_replicas(replicas or [], dry_run=dry_run), nl=bool(replicas))
+        tell(*_report(done, dry_run=dry_run, default_policy=policy is None))
+        tell(*report_replicas(replicas or [], dry_run=dry_run))
     if any(each.step is ReplicaStep.REFUSE for each in replicas or []):
         raise click.exceptions.Exit(1)
 
@@ -126,13 +127,13 @@ async def _carry_out(provisioning: Provisioning, planned: Sequence[PlannedKey]) 
             arn = await provisioning.carry_out(key)
             done.append(PlannedKey(key.alias, key.step, arn, has_alias=True, differences=key.differences))
     except AdministrationFailed:
-        click.echo(_report(done, dry_run=False, default_policy=False))
-        click.echo(f"Stopped after {len(done)} of {len(planned)}; run it again to go on.", err=True)
+        tell(*_report(done, dry_run=False, default_policy=False))
+        warn(f"Stopped after {len(done)} of {len(planned)}; run it again to go on.")
         raise
     return done
 
 
-def _report(keys: Sequence[PlannedKey], *, dry_run: bool, default_policy: bool) -> str:
+def _report(keys: Sequence[PlannedKey], *, dry_run: bool, default_policy: bool) -> list[str]:
     lines = []
     for key in keys:
         word = f"would {key.step}" if dry_run else _DONE[key.step]
@@ -143,7 +144,7 @@ def _report(keys: Sequence[PlannedKey], *, dry_run: bool, default_policy: bool) 
             "New keys have KMS's default policy, so IAM alone decides who may use and delete them. "
             "--create-role, --reveal-role and --rotate-role split it."
         )
-    return "\n".join(lines)
+    return lines
 
 
 def _facts(keys: Sequence[PlannedKey], replicas: Sequence[PlannedReplica] | None) -> list[dict[str, Any]]:

@@ -8,11 +8,13 @@ import click
 from rich.text import Text
 
 from kms_service.bootstrap import build
+from kms_service.cli.lines import tell
 from kms_service.cli.process.loop import on_loop
-from kms_service.cli.screen import screen
+from kms_service.cli.screen import drawn, screen
 from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.identity import caller_identity
 from kms_service.kms.control_plane.inspection import Inspection
+from kms_service.printable import printable
 from kms_service.service.pool.doctor import Check, CheckResult, Doctor, Duty
 from kms_service.settings import load_settings
 from kms_service.telemetry import logs
@@ -62,7 +64,7 @@ async def doctor(duties: tuple[Duty, ...], adopted_from: tuple[str, ...], *, as_
     finally:
         await services.close()
     if as_json:
-        click.echo(json.dumps([_facts(check) for check in checks]))
+        tell(json.dumps([_facts(check) for check in checks]))
     if any(check.result is CheckResult.BAD for check in checks):
         sys.exit(1)
 
@@ -70,9 +72,11 @@ async def doctor(duties: tuple[Duty, ...], adopted_from: tuple[str, ...], *, as_
 def _show(check: Check) -> None:
     mark, color = _MARKS[check.result]
     console = screen()
-    console.print(Text.assemble((mark, color), f" {check.name:<28} ", check.detail), soft_wrap=True)
+    console.print(
+        Text.assemble((mark, color), f" {check.name:<28} ", printable(check.detail)), soft_wrap=True
+    )
     if check.advice:
-        console.print(Text(f"    {check.advice}", "yellow"), soft_wrap=True)
+        console.print(drawn(f"    {check.advice}", "yellow"), soft_wrap=True)
 
 
 def _facts(check: Check) -> dict[str, str]:

@@ -5,6 +5,7 @@ import json
 import click
 
 from kms_service.api.operations.pool import key_view, pool_view
+from kms_service.cli.lines import tell
 from kms_service.cli.pool.create import create_aliases
 from kms_service.cli.pool.doctor import doctor
 from kms_service.cli.pool.lifecycle import retire, rotate
@@ -37,7 +38,7 @@ async def status(*, as_json: bool) -> None:
     async with operator_services() as services:
         state = await services.pool_service.refresh()
     if as_json:
-        click.echo(pool_view(state).model_dump_json(by_alias=True))
+        tell(pool_view(state).model_dump_json(by_alias=True))
     else:
         screen().print(pool_table(state), crop=False)
 
@@ -68,6 +69,6 @@ async def _set_mode(alias: str, mode: KeyMode, *, as_json: bool) -> None:
         await services.pool_service.refresh()
         key = await services.pool_service.set_mode(operator(services), alias.removeprefix("alias/"), mode)
     if as_json:
-        click.echo(json.dumps(key_view(key).model_dump(by_alias=True, mode="json")))
+        tell(json.dumps(key_view(key).model_dump(by_alias=True, mode="json")))
     else:
-        click.echo(f"{key.info.alias} is {mode}; {key.wallets} wallets lie under it.")
+        tell(f"{key.info.alias} is {mode}; {key.wallets} wallets lie under it.")

@@ -4,11 +4,11 @@ import json
 from datetime import timedelta
 
 import click
-from rich.text import Text
 
+from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
-from kms_service.cli.screen import screen
+from kms_service.cli.screen import drawn, screen
 from kms_service.service.pool.retire import Retirement
 
 
@@ -34,7 +34,7 @@ async def retire(alias: str, days: int, *, as_json: bool) -> None:
         await services.pool_service.refresh()
         judged = await services.key_lifecycle.retirement(alias, unused_for=timedelta(days=days))
     if as_json:
-        click.echo(json.dumps(_facts(judged)))
+        tell(json.dumps(_facts(judged)))
     else:
         _print(judged)
     if not judged.safe:
@@ -58,21 +58,21 @@ async def rotate(alias: str, *, yes: bool) -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
         key = await services.key_lifecycle.rotate(operator(services), alias)
-    click.echo(f"{key.alias} is rotating; KMS may take a while. To bring its wallets under the new material:")
-    click.echo("  kms-service rotation start --wrapped-before 1m --no-dry-run")
+    tell(f"{key.alias} is rotating; KMS may take a while. To bring its wallets under the new material:")
+    tell("  kms-service rotation start --wrapped-before 1m --no-dry-run")
 
 
 def _print(judged: Retirement) -> None:
     console = screen()
-    console.print(Text(f"{judged.alias or 'Key'}  {judged.key_arn}"), soft_wrap=True)
+    console.print(drawn(f"{judged.alias or 'Key'}  {judged.key_arn}"), soft_wrap=True)
     for condition in judged.conditions:
-        tick = Text("  ✔ ", "green") if condition.holds else Text("  ✘ ", "red")
-        console.print(tick + Text(condition.finding), soft_wrap=True)
+        tick = drawn("  ✔ ", "green") if condition.holds else drawn("  ✘ ", "red")
+        console.print(tick + drawn(condition.finding), soft_wrap=True)
         if not condition.holds:
-            console.print(Text(f"      {condition.remedy}", "dim"), soft_wrap=True)
+            console.print(drawn(f"      {condition.remedy}", "dim"), soft_wrap=True)
     if judged.safe:
         console.print("Safe to disable. This command never does so; you may:")
-        console.print(Text(f"  aws kms disable-key --key-id {judged.key_arn}"), soft_wrap=True)
+        console.print(drawn(f"  aws kms disable-key --key-id {judged.key_arn}"), soft_wrap=True)
     else:
         console.print("Not safe to disable.")
 

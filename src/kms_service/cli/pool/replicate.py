@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-import click
 from rich.progress import Progress
 
+from kms_service.cli.lines import warn
 from kms_service.cli.screen import progress_screen
 from kms_service.kms.control_plane.administration import AdministrationFailed
 from kms_service.service.pool.provision import PlannedKey
@@ -46,13 +46,13 @@ async def replicate(
                 if each.step is not ReplicaStep.REFUSE:
                     await replication.carry_out(each)
             except AdministrationFailed:
-                click.echo(f"Stopped after {number} of {len(planned)} replicas; run it again.", err=True)
+                warn(f"Stopped after {number} of {len(planned)} replicas; run it again.")
                 raise
             progress.advance(task)
     return planned
 
 
-def report_replicas(replicas: Sequence[PlannedReplica], *, dry_run: bool) -> str:
+def report_replicas(replicas: Sequence[PlannedReplica], *, dry_run: bool) -> list[str]:
     """A line a key, and for keys that have no replicas how their wallets move."""
     lines = []
     for each in replicas:
@@ -63,4 +63,4 @@ def report_replicas(replicas: Sequence[PlannedReplica], *, dry_run: bool) -> str
             lines.append(f"    {each.reason}")
     if any(each.step is ReplicaStep.REFUSE and each.replica_arn is None for each in replicas):
         lines.append(_MOVE)
-    return "\n".join(lines)
+    return lines

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from kms_service.cli.screen import drawn
 from kms_service.kms.keys.pool import KeyMode, KeyStatus
 from kms_service.service.pool.materials import behind
 from kms_service.service.pool.state import PoolKey, PoolState
@@ -22,7 +23,7 @@ def pool_table(state: PoolState) -> RenderableType:
     most = max((key.wallets for key in state.keys), default=0)
     for key in state.keys:
         table.add_row(
-            key.info.name,
+            drawn(key.info.name),
             _state(key),
             f"{key.wallets:,} {key.share:4.0%}",
             "█" * round(_BAR_WIDTH * key.wallets / max(most, 1)),
@@ -37,21 +38,21 @@ def pool_table(state: PoolState) -> RenderableType:
 
 def _state(key: PoolKey) -> Text:
     if key.info.status is not KeyStatus.ACTIVE:
-        return Text(f"{key.info.status}: {key.info.reason}", "red")
+        return drawn(f"{key.info.status}: {key.info.reason}", "red")
     if key.info.mode is KeyMode.DRAINING:
-        return Text("draining", "yellow")
-    return Text("active", "green")
+        return drawn("draining", "yellow")
+    return drawn("active", "green")
 
 
 def _rotation(key: PoolKey) -> Text:
     rotation = key.info.rotation
     if rotation is None:
-        return Text("not known", "yellow")
+        return drawn("not known", "yellow")
     if not rotation.supported:
-        return Text("not possible")
+        return drawn("not possible")
     if not rotation.enabled:
-        return Text("off", "red")
-    return Text("on" if rotation.next_at is None else f"{rotation.next_at:%Y-%m-%d}")
+        return drawn("off", "red")
+    return drawn("on" if rotation.next_at is None else f"{rotation.next_at:%Y-%m-%d}")
 
 
 def _ago(at: datetime | None) -> str:
@@ -69,20 +70,20 @@ def _notes(state: PoolState) -> list[Text]:
     active = sum(key.info.wraps for key in state.keys)
     notes = [Text(f"\n{active} of {len(state.keys)} keys take new wallets; {wallets:,} wallets in all.")]
     notes += [
-        Text(f"{each.name}, the {each.role} Region, does not serve: {each.reason}", "red")
+        drawn(f"{each.name}, the {each.role} Region, does not serve: {each.reason}", "red")
         for each in state.regions
         if each.reason
     ]
     notes += [
-        Text(f"{key.info.name} is {key.info.key_arn}", "red")
+        drawn(f"{key.info.name} is {key.info.key_arn}", "red")
         for key in state.keys
         if not key.info.usable and key.info.key_arn is not None
     ]
     fixed = sum(key.info.rotation is not None and key.info.rotation.off for key in state.keys)
     if fixed:
-        notes.append(Text(f"{fixed} keys are not rotated by KMS; their material stays the same", "yellow"))
+        notes.append(drawn(f"{fixed} keys are not rotated by KMS; their material stays the same", "yellow"))
     notes += [
-        Text(
+        drawn(
             f"{behind(key.materials):,} wallets of {key.info.name} were wrapped before its last rotation",
             "yellow",
         )
@@ -90,12 +91,12 @@ def _notes(state: PoolState) -> list[Text]:
         if behind(key.materials)
     ]
     notes += [
-        Text(f"{key.info.alias} was pointed at another key; before, it was {key.info.moved_from}", "yellow")
+        drawn(f"{key.info.alias} was pointed at another key; before, it was {key.info.moved_from}", "yellow")
         for key in state.keys
         if key.info.moved_from
     ]
     notes += [
-        Text(
+        drawn(
             f"{other.wallets:,} wallets lie under {other.kms_key_id}, which no known alias of the pool names",
             "yellow",
         )

@@ -13,6 +13,7 @@ from kms_service.cli.process.loop import run_on_loop
 from kms_service.cli.root import describe, exit_code
 from kms_service.errors import KmsServiceError
 from kms_service.lasting import lasting
+from kms_service.printable import printable_lines
 from kms_service.settings import load_settings
 from kms_service.telemetry import logs
 
@@ -34,7 +35,7 @@ async def _serve(door: SupervisedDoor) -> None:
 
             app = await serving_app(settings)
     except KmsServiceError as error:
-        door.fail(exit_code(error), f"kms-service: {describe(error)}")
+        door.fail(exit_code(error), printable_lines(f"kms-service: {describe(error)}"))
         sys.exit(exit_code(error))
     await server.serve(app, settings, door)
 

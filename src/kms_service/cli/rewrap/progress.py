@@ -5,9 +5,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 
-import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from kms_service.cli.lines import warn
 from kms_service.cli.screen import progress_screen
 from kms_service.errors import DatabaseUnavailable
 from kms_service.service.rewrap.jobs import RewrapJobs
@@ -74,7 +74,7 @@ def _lines(_job: RewrapJob) -> Iterator[Callable[[RewrapJob], None]]:
     def show(now: RewrapJob) -> None:
         nonlocal due
         if time.monotonic() >= due:
-            click.echo(summary(now), err=True)
+            warn(summary(now))
             due = time.monotonic() + _LINE_SECONDS
 
     yield show

@@ -8,6 +8,7 @@ import click
 
 from kms_service.api.operations.rotations import FAILURES_SHOWN, details_view, job_view
 from kms_service.bootstrap import Services
+from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop, stop_on_sigterm
 from kms_service.cli.rewrap.progress import follow, summary
@@ -76,10 +77,10 @@ async def list_rotations(limit: int, *, as_json: bool) -> None:
     async with operator_services() as services:
         jobs = await services.rewrap_jobs.newest(limit)
     if as_json:
-        click.echo(json.dumps([job_view(job).model_dump(by_alias=True, mode="json") for job in jobs]))
+        tell(json.dumps([job_view(job).model_dump(by_alias=True, mode="json") for job in jobs]))
         return
     for job in jobs:
-        click.echo(f"{job.created_at:%Y-%m-%d %H:%M} {job.rotation_id} {summary(job)}")
+        tell(f"{job.created_at:%Y-%m-%d %H:%M} {job.rotation_id} {summary(job)}")
 
 
 @rotation.command()
@@ -98,11 +99,11 @@ async def status(rotation_id: UUID | None, *, watch: bool, as_json: bool) -> Non
             job = await follow(services.rewrap_jobs, job)
         failures = await services.rewrap_jobs.failures(job.rotation_id, limit=FAILURES_SHOWN, after="")
     if as_json:
-        click.echo(details_view(job, failures).model_dump_json(by_alias=True))
+        tell(details_view(job, failures).model_dump_json(by_alias=True))
         return
     _print(job, as_json=False)
     for failure in failures:
-        click.echo(f"  {failure.user_id}  {failure.code}: {failure.reason}")
+        tell(f"  {failure.user_id}  {failure.code}: {failure.reason}")
 
 
 @rotation.command()
@@ -190,6 +191,6 @@ async def _choose(services: Services, rotation_id: UUID | None) -> RewrapJob:
 
 def _print(job: RewrapJob, *, as_json: bool) -> None:
     if as_json:
-        click.echo(job_view(job).model_dump_json(by_alias=True))
+        tell(job_view(job).model_dump_json(by_alias=True))
     else:
-        click.echo(f"{job.rotation_id} {summary(job)}")
+        tell(f"{job.rotation_id} {summary(job)}")

@@ -11,9 +11,10 @@ from typing import Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from kms_service.cli.lines import tell, warn
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop, stop_on_sigterm
-from kms_service.cli.screen import progress_screen
+from kms_service.cli.screen import drawn, progress_screen
 from kms_service.crypto.material import DEK_BYTES, DataKey
 from kms_service.service.adoption.adopt import CAN_BE_ADOPTED, Adopted, Adoption, Outcome, ShowAdoption
 from kms_service.service.adoption.encrypted_phrase import Layout
@@ -120,20 +121,18 @@ async def adopt(
 
 def _conclude(run: Adoption, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(_facts(run, dry_run=dry_run)))
+        tell(json.dumps(_facts(run, dry_run=dry_run)))
     else:
         for outcome in Outcome:
-            click.echo(f"{run.counts[outcome]:>12,}  {outcome.value}")
+            tell(f"{run.counts[outcome]:>12,}  {outcome.value}")
         if run.done and run.keys_used:
             named = " ".join(f"--adopted-from {key}" for key in run.keys_used)
-            click.echo(
-                f"Take back what let this role unwrap. Whether it is gone: kms-service pool doctor {named}"
-            )
+            tell(f"Take back what let this role unwrap. Whether it is gone: kms-service pool doctor {named}")
         if dry_run and run.complete:
-            click.echo("Nothing was written. --no-dry-run adopts what can be.")
+            tell("Nothing was written. --no-dry-run adopts what can be.")
     if not run.complete:
         if not as_json:
-            click.echo(f"Stopped. Go on with: --after {run.cursor!r}" if run.cursor else "Stopped.")
+            tell(f"Stopped. Go on with: --after {run.cursor!r}" if run.cursor else "Stopped.")
         raise click.exceptions.Exit(130)
     if not run.done:
         raise click.exceptions.Exit(1)
@@ -181,7 +180,7 @@ def _bar() -> Iterator[ShowAdoption]:
 
         def report(run: Adoption, found: Sequence[Adopted]) -> None:
             for line in _lines_of(found):
-                progress.console.print(line, style="red")
+                progress.console.print(drawn(line, "red"))
             total = max(run.total, run.passed)
             progress.update(task, total=total, completed=run.passed, wrong=len(run.named), visible=True)
 
@@ -195,15 +194,12 @@ def _lines() -> Iterator[ShowAdoption]:
     def report(run: Adoption, found: Sequence[Adopted]) -> None:
         nonlocal due
         for line in _lines_of(found):
-            click.echo(line, err=True)
+            warn(line)
         now = time.monotonic()
         if now >= due:
             pace = run.passed / max(now - started, 0.001)
             left = max(0, run.total - run.passed) / max(pace, 0.001)
-            click.echo(
-                f"{run.passed:,} of {run.total:,} looked at, {pace:,.0f} a second, {left:,.0f} s to go",
-                err=True,
-            )
+            warn(f"{run.passed:,} of {run.total:,} looked at, {pace:,.0f} a second, {left:,.0f} s to go")
             due = now + _LINE_SECONDS
 
     yield report

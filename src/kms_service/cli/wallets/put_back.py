@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.service.wallets.dek_history import Outcome, PutBack
@@ -49,10 +50,10 @@ async def forget_replaced() -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
         forgotten = await services.dek_restorer.forget_all(operator(services))
-    click.echo(f"{forgotten:,} replaced DEKs forgotten.")
+    tell(f"{forgotten:,} replaced DEKs forgotten.")
 
 
 def _tell(done: PutBack, *, as_json: bool) -> bool:
     facts = {"userId": done.user_id, "outcome": done.outcome.value, "kmsKeyId": done.kms_key_id}
-    click.echo(json.dumps(facts) if as_json else f"{done.user_id}: {done.outcome.value}")
+    tell(json.dumps(facts) if as_json else f"{done.user_id}: {done.outcome.value}")
     return done.outcome is Outcome.LOST

@@ -12,9 +12,10 @@ from typing import Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from kms_service.cli.lines import tell, warn
 from kms_service.cli.process.command import key_arn, operator, operator_services
 from kms_service.cli.process.loop import on_loop, stop_on_sigterm
-from kms_service.cli.screen import progress_screen
+from kms_service.cli.screen import drawn, progress_screen
 from kms_service.cli.times import Moment
 from kms_service.service.wallets.verify import ShowVerification, Verification, WalletFailure
 from kms_service.store.wallets.walk import Chosen
@@ -103,17 +104,17 @@ async def verify(
 
 def _conclude(run: Verification, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(_facts(run)))
+        tell(json.dumps(_facts(run)))
     else:
-        click.echo(
+        tell(
             f"{run.opened:,} wallets opened, {run.failed:,} failed, {run.passed:,} of {run.total:,} checked."
         )
         if run.authenticated:
-            click.echo(f"{run.authenticated:,} wallets got their MAC.")
+            tell(f"{run.authenticated:,} wallets got their MAC.")
         if run.unreconciled:
-            click.echo(f"{run.unreconciled:,} wallets and rows of the audit log do not match.")
+            tell(f"{run.unreconciled:,} wallets and rows of the audit log do not match.")
         if not run.complete:
-            click.echo(f"Stopped. Go on with: --after {run.cursor!r}")
+            tell(f"Stopped. Go on with: --after {run.cursor!r}")
     if not run.complete:
         raise click.exceptions.Exit(130)
     if run.failed or run.unreconciled:
@@ -160,7 +161,7 @@ def _bar() -> Iterator[ShowVerification]:
 
         def report(run: Verification, failures: Sequence[WalletFailure]) -> None:
             for failure in failures:
-                progress.console.print(_line(failure), style="red")
+                progress.console.print(drawn(_line(failure), "red"))
             progress.update(
                 task, total=max(run.total, run.passed), completed=run.passed, failed=run.failed, visible=True
             )
@@ -175,14 +176,11 @@ def _lines() -> Iterator[ShowVerification]:
     def report(run: Verification, failures: Sequence[WalletFailure]) -> None:
         nonlocal due
         for failure in failures:
-            click.echo(_line(failure), err=True)
+            warn(_line(failure))
         now = time.monotonic()
         if now >= due:
             pace = run.passed / max(now - started, 0.001)
-            click.echo(
-                f"{run.passed:,} of {run.total:,} checked, {run.failed:,} failed, {pace:,.0f} a second",
-                err=True,
-            )
+            warn(f"{run.passed:,} of {run.total:,} checked, {run.failed:,} failed, {pace:,.0f} a second")
             due = now + _LINE_SECONDS
 
     yield report

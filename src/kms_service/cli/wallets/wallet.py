@@ -6,6 +6,7 @@ import sys
 import click
 
 from kms_service.api.wallets.wallets import wallet_view
+from kms_service.cli.lines import tell, warn
 from kms_service.cli.process.command import key_arn, operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.wallets.put_back import forget_replaced, put_back
@@ -45,16 +46,16 @@ async def list_wallets(key: str | None, after: str | None, limit: int, *, as_jso
                 limit=min(limit, _PAGE_WALLETS), after=after, kms_key_id=kms_key_id
             )
             for row in page.wallets:
-                click.echo(wallet_view(row).model_dump_json(by_alias=True) if as_json else _line(row))
+                tell(wallet_view(row).model_dump_json(by_alias=True) if as_json else _line(row))
             for user_id in page.refused:
-                click.echo(f"{user_id}  integrity_failure: kms-service verify tells more", err=True)
+                warn(f"{user_id}  integrity_failure: kms-service verify tells more")
             refused += len(page.refused)
             limit -= len(page.wallets) + len(page.refused)
             after = page.next_after
             if after is None:
                 break
     if after is not None:
-        click.echo(f"There are more. Go on with: --after {after!r}", err=True)
+        warn(f"There are more. Go on with: --after {after!r}")
     if refused:
         raise click.exceptions.Exit(1)
 
@@ -76,7 +77,7 @@ async def import_wallet(user: str, *, as_json: bool) -> None:
     async with operator_services() as services:
         await services.pool_service.refresh()
         row = await services.importer.take(operator(services), user, secret, field="standard input")
-    click.echo(wallet_view(row).model_dump_json(by_alias=True) if as_json else _line(row))
+    tell(wallet_view(row).model_dump_json(by_alias=True) if as_json else _line(row))
 
 
 def _ask() -> str:

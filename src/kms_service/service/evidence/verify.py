@@ -10,8 +10,7 @@ Exit code 0: all is whole. 1: it is not, and each finding is one line. What is c
  2. Every member has the length and the SHA-256 that the manifest tells.
  3. Every event follows the one before it in its chain: no number is left out, and a hash covers both.
     With MAC keys also its MAC, which nobody can make who has the database alone.
- 4. Every chain ends as chains.jsonl tells, no numbered chain is missing, and the heads that were kept
-    outside the database lie in their chains.
+ 4. Every chain ends as chains.jsonl tells, no numbered chain is missing, and kept heads lie in theirs.
  5. What the service itself found when it verified its log, just before it wrote the bundle.
 """
 
@@ -58,7 +57,7 @@ class Findings:
         self.count += 1
         self._about[about] += 1
         if self._about[about] <= SHOWN:
-            print(f"FOUND: {says}")
+            print("FOUND:", repr(says)[1:-1])  # a terminal obeys nothing that lies in a bundle
 
 
 def point_sum(one: Point | None, other: Point | None) -> Point | None:
@@ -276,8 +275,9 @@ def check(folder: Path, pinned: str | None, mac_keys: Path | None) -> int:
         findings.add(f"the manifest tells of {manifest['events']} events in {manifest['chains']} chains")
     for says in manifest["verification"]["findings"]:
         findings.add(f"the service found, before it wrote the bundle: {says}")
-    print(f"{events} events in {len(chains)} chains, since {manifest['since'] or 'ever'}", end=", ")
-    print(f"until {manifest['until']}, {signed}; {'with' if keys else 'without'} MAC keys")
+    window = repr(f"since {manifest['since'] or 'ever'}, until {manifest['until']}")[1:-1]
+    macs = "with MAC keys" if keys else "without MAC keys"
+    print(f"{events} events in {len(chains)} chains, {window}, {signed}; {macs}")
     return findings.count
 
 

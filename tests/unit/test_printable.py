@@ -1,0 +1,108 @@
+"""What comes from elsewhere is shown, and obeyed by no terminal: one function, wherever people read it."""
+
+import ast
+import io
+import json
+import logging
+import unicodedata
+from pathlib import Path
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kms_service
+from kms_service.cli.lines import tell, warn
+from kms_service.cli.screen import drawn, screen
+from kms_service.printable import printable, printable_lines
+from kms_service.telemetry import logs
+
+CLI = Path(kms_service.__file__).parent / "cli"
+HOSTILE = {
+    "ESC": "\x1b[2J\x1b]0;owned\x07",
+    "BEL": "\x07",
+    "CR": "fine\rforged",
+    "newline": "fine\nforged",
+    "backspace": "ab\b\bcd",
+    "DEL": "a\x7fb",
+    "C1": "\x9b2J\x85next",
+    "override": "\u202egnp.exe",
+    "isolates": "\u2066a\u2069\u200f",
+    "line separator": "a\u2028b\u2029c",
+    "invisible": "pay\u200bments\ufeff",
+    "tag": "a\U000e0041b",
+}
+
+
+def obeyed(text: str) -> set[str]:
+    """What of `text` a terminal would obey, hide or reorder."""
+    kinds = {"Cc", "Cf", "Zl", "Zp", "Cs"}
+    return {character for character in text if unicodedata.category(character) in kinds}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_whatever_a_terminal_obeys_is_escaped(kind: str) -> None:
+    shown = printable(HOSTILE[kind])
+    assert not obeyed(shown)
+    assert json.loads(f'"{shown}"') == HOSTILE[kind], "nothing is lost"
+
+
+@given(st.text())
+def test_nothing_is_lost_and_nothing_obeyed(text: str) -> None:
+    text = text.replace("\\", "").replace('"', "")
+    shown = printable(text)
+    assert not obeyed(shown)
+    assert json.loads(f'"{shown}"') == text
+    line = json.dumps({"reason": text}, ensure_ascii=False)
+    assert json.loads(printable(line)) == {"reason": text}, "a line of JSON stays what it was"
+
+
+def test_what_people_write_stays_as_it_is() -> None:
+    for text in ("Zürich, 東京 — ₿ 1.5 ✔", "", 'a "quoted" \\ back slash'):
+        assert printable(text) == text
+    assert printable_lines("a\nb\x1b") == "a\nb\\u001b"
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_command_prints_a_line_a_line(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tell(f"reason {HOSTILE[kind]}", "end")
+    warn(f"reason {HOSTILE[kind]}")
+    screen().print(drawn(f"reason [red]{HOSTILE[kind]}"), soft_wrap=True)
+    printed = capsys.readouterr()
+    assert obeyed(printed.out) == obeyed(printed.err) == {"\n"}
+    assert (printed.out.count("\n"), printed.err.count("\n")) == (3, 1)
+    assert "[red]" in printed.out
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_log_prints_a_line_an_event(kind: str, log_format: logs.LogFormat) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    try:
+        logs.configure("INFO", log_format, stream)
+        logs.get_logger().info("sealed", reason=HOSTILE[kind], **{f"k{HOSTILE[kind]}": [HOSTILE[kind]]})
+        logging.getLogger("uvicorn.error").warning("from %s", HOSTILE[kind])
+    finally:
+        root.handlers, root.level = handlers, level
+        structlog.reset_defaults()
+    assert obeyed(stream.getvalue()) == {"\n"}
+    assert stream.getvalue().count("\n") == 2
+
+
+def test_no_command_prints_past_it() -> None:
+    """Whatever draws by itself is told of here: progress bars hold numbers and words of this source."""
+    past = set()
+    for path in CLI.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {
+                "click.echo",
+                "click.secho",
+                "print",
+                "sys.stdout.write",
+                "sys.stderr.write",
+            }:
+                past.add(path.relative_to(CLI).as_posix())
+    assert past == {"lines.py", "process/supervision/lines.py", "process/supervision/supervisor.py"}
