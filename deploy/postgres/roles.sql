@@ -59,7 +59,7 @@ GRANT USAGE ON SCHEMA public TO kms_serve, kms_operate, kms_rotate, kms_readonly
 
 -- Everybody finds out whether the schema is the right one, and reads.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO kms_readonly;
-GRANT SELECT ON alembic_version, wallets, audit_chains, audit_events, seal_changes, canary_wallets, pool_keys, key_census,
+GRANT SELECT ON alembic_version, wallets, audit_chains, audit_chain_numbers, audit_events, seal_changes, canary_wallets, pool_keys, key_census,
         rotations, rotation_batches, rotation_failures, key_materials, audit_chain_keys,
         row_mac_keys, wallet_imports
     TO kms_serve, kms_operate, kms_rotate;

@@ -21,6 +21,7 @@ from wiring import TESTER
 
 CREATE = """
 import asyncio, sys
+from kms_service.access.scopes import Caller
 from kms_service.bootstrap import build
 from kms_service.settings import load_settings
 from kms_service.telemetry import logs
@@ -30,9 +31,10 @@ logs.configure("ERROR", "json", sys.stderr)
 async def create():
     services = build(load_settings(None))
     await services.check()
+    caller = Caller.without_bounds("test")
     print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
-        print((await services.wallets.ensure_wallet(TESTER, line.strip())).wallet.wallet_address, flush=True)
+        print((await services.wallets.ensure_wallet(caller, line.strip())).wallet.wallet_address, flush=True)
 
 asyncio.run(create())
 """

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import kms_service
 from kms_service.cli.lines import tell, warn
 from kms_service.cli.screen import drawn, screen
-from kms_service.printable import printable, printable_lines
 from kms_service.telemetry import logs
+from kms_service.telemetry.printable import printable, printable_lines
 
 CLI = Path(kms_service.__file__).parent / "cli"
 HOSTILE = {

@@ -2,7 +2,7 @@
 
 import click
 
-from kms_service.printable import printable
+from kms_service.telemetry.printable import printable
 
 
 def tell(*lines: str) -> None:

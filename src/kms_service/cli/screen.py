@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
-from kms_service.printable import printable
+from kms_service.telemetry.printable import printable
 
 _PIPE_WIDTH = 120
 

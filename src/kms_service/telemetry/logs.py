@@ -12,8 +12,8 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from kms_service import context
-from kms_service.printable import printable
 from kms_service.telemetry import tracing
+from kms_service.telemetry.printable import printable
 
 LogFormat = Literal["auto", "json", "text"]
 _SHUT = (

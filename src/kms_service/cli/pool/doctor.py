@@ -14,10 +14,10 @@ from kms_service.cli.screen import drawn, screen
 from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.identity import caller_identity
 from kms_service.kms.control_plane.inspection import Inspection
-from kms_service.printable import printable
 from kms_service.service.pool.doctor import Check, CheckResult, Doctor, Duty
 from kms_service.settings import load_settings
 from kms_service.telemetry import logs
+from kms_service.telemetry.printable import printable
 
 _MARKS = {CheckResult.GOOD: ("✓", "green"), CheckResult.BAD: ("✗", "red"), CheckResult.SKIPPED: ("-", "dim")}
 

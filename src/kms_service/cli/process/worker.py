@@ -13,9 +13,9 @@ from kms_service.cli.process.loop import run_on_loop
 from kms_service.cli.root import describe, exit_code
 from kms_service.errors import KmsServiceError
 from kms_service.lasting import lasting
-from kms_service.printable import printable_lines
 from kms_service.settings import load_settings
 from kms_service.telemetry import logs
+from kms_service.telemetry.printable import printable_lines
 
 
 def main() -> None:
