@@ -77,6 +77,7 @@ from kms_service.store.row_mac_keys import RowMacKeyStore
 from kms_service.store.switches.canaries import CanaryStore
 from kms_service.store.switches.seal import SealStore
 from kms_service.store.switches.shared_state import SharedStateStore
+from kms_service.store.wallets.creation import WalletCreationStore
 from kms_service.store.wallets.dek_history import DekHistoryStore
 from kms_service.store.wallets.find import WalletStore
 from kms_service.store.wallets.imports import WalletImportStore
@@ -180,7 +181,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Se
     row_mac_key_store = RowMacKeyStore(database)
     row_macs = RowMacs(row_mac_key_store, kms, pool)
     outside = _heads_outside(settings)
-    audit = AuditLog(AuditStore(database), pool, outside)
+    audit = AuditLog(AuditStore(database), WalletCreationStore(database), pool, outside)
     readiness = Readiness(database, pool, row_macs, audit, clock)
     trail_store = AuditTrailStore(database)
     seal_in_force = SealInForce(lambda: row_macs.ring)

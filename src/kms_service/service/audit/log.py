@@ -18,6 +18,7 @@ from kms_service.service.audit.chains import OK, AuditChain, AuditChains, Event
 from kms_service.service.audit.outside import HeadKeeper
 from kms_service.store.access.tokens import TokenRow
 from kms_service.store.audit.rows import AuditRow, AuditStore, PlaceTaken
+from kms_service.store.wallets.creation import WalletCreationStore
 from kms_service.store.wallets.find import EncryptedWallet
 from kms_service.telemetry.logs import get_logger
 
@@ -35,12 +36,20 @@ class AuditLog:
 
     Args:
         store: where.
+        creations: where wallets go in, each with its row.
         pool: whose keys wrap the chains' MAC keys.
         outside: keeps heads outside the database; None where AUDIT_HEADS_URL is not set.
     """
 
-    def __init__(self, store: AuditStore, pool: KmsKeyPool, outside: HeadKeeper | None) -> None:
+    def __init__(
+        self,
+        store: AuditStore,
+        creations: WalletCreationStore,
+        pool: KmsKeyPool,
+        outside: HeadKeeper | None,
+    ) -> None:
         self._store = store
+        self._creations = creations
         self._outside = outside
         self._chains = AuditChains(store, pool, None if outside is None else outside.note)
 
@@ -99,7 +108,7 @@ class AuditLog:
 
         async def write(chain: AuditChain) -> datetime | None:
             row = _link(chain, caller, event)
-            written = await self._store.append_with_wallet(row, chain.writer_key, wallet, made_at)
+            written = await self._creations.insert(row, chain.writer_key, wallet, made_at)
             if written is None:
                 return None
             chain.advance(row, written[1])

@@ -1,8 +1,8 @@
 """The `audit_chains` and `audit_events` tables, written by the database's own functions, never changed.
 
 The functions give out chain numbers and places, and let only who opened a chain write to it: a role that may
-call them can stop nobody else. A wallet goes in by the same call as its audit row, and so do a change of a
-token and an unsealing, so that neither exists without the other.
+call them can stop nobody else. A change of a token and an unsealing go in by the same call as their audit
+row, so that neither exists without the other; so does a wallet (`store.wallets.creation`).
 """
 
 from dataclasses import dataclass, fields
@@ -16,8 +16,7 @@ from kms_service.crypto.material import RowMac, WrappedDek
 from kms_service.store.access.tokens import TokenRow
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.prepared import PreparedStatement
-from kms_service.store.postgres.tables import audit_chains, audit_events, seal_changes, tokens, wallets
-from kms_service.store.wallets.find import EncryptedWallet
+from kms_service.store.postgres.tables import audit_chains, audit_events, seal_changes, tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class AuditStore:
     async def open_chain(self, chain: AuditChainRow, first: AuditRow, writer_key: bytes) -> bool:
         """Insert a chain and its first row together; False when another took its number."""
         parameters = {
-            **_columns(first, writer_key),
+            **event_parameters(first, writer_key),
             "number": chain.number,
             "opened_at": chain.opened_at,
             "process": chain.process,
@@ -92,44 +91,11 @@ class AuditStore:
         Raises:
             PlaceTaken: a foreign row lies in its place.
         """
-        answer = await self._database.row(_APPEND, _columns(row, writer_key))
+        answer = await self._database.row(_APPEND, event_parameters(row, writer_key))
         if answer is None or answer[0] is None:
             raise PlaceTaken
         at: datetime = answer[0]
         return at
-
-    async def append_with_wallet(
-        self, row: AuditRow, writer_key: bytes, wallet: EncryptedWallet, made_at: datetime | None
-    ) -> tuple[datetime, datetime] | None:
-        """Insert a wallet and its audit row together, committed on return.
-
-        Args:
-            row: the audit row.
-            writer_key: of the row's chain.
-            wallet: what is stored.
-            made_at: when it was made; None for now.
-
-        Returns:
-            The wallet's creation time and the database's time; None when the user already had a wallet, or
-            another user has this address, and then neither row exists.
-
-        Raises:
-            PlaceTaken: a foreign row lies in the audit row's place.
-        """
-        parameters = {
-            **_columns(row, writer_key),
-            "user_id": wallet.user_id,
-            "wallet_address": wallet.wallet_address,
-            "kms_key_id": wallet.dek.key_arn,
-            "compressed_public_key": wallet.compressed_public_key,
-            "encrypted_seed": wallet.encrypted_seed,
-            "encrypted_dek": wallet.dek.blob,
-            "kms_region": wallet.dek.region,
-            "wallet_mac": None if wallet.mac is None else wallet.mac.mac,
-            "wallet_mac_key_id": None if wallet.mac is None else wallet.mac.key_id,
-            "made_at": made_at,
-        }
-        return _both(await self._database.row(_APPEND_WITH_WALLET, parameters))
 
     async def append_with_token(
         self, row: AuditRow, writer_key: bytes, token: TokenRow, was: int | None
@@ -153,7 +119,7 @@ class AuditStore:
         mac = token.mac
         stored = {name: getattr(token, name) for name in _TOKEN}
         parameters = {
-            **_columns(row, writer_key),
+            **event_parameters(row, writer_key),
             **stored,
             "scopes": list(token.scopes),
             "was": was,
@@ -180,16 +146,21 @@ class AuditStore:
             DatabaseRefused: the login may not unseal.
         """
         parameters = {
-            **_columns(row, writer_key),
+            **event_parameters(row, writer_key),
             "number": number,
             "seal_mac": mac.mac,
             "seal_mac_key_id": mac.key_id,
         }
         async with self._database.connection() as connection:
-            return _both((await connection.execute(_APPEND_WITH_UNSEALING, parameters)).one_or_none())
+            return both_times((await connection.execute(_APPEND_WITH_UNSEALING, parameters)).one_or_none())
 
 
-def _both(answer: Any) -> tuple[datetime, datetime] | None:
+def both_times(answer: Any) -> tuple[datetime, datetime] | None:
+    """The time of what was inserted and the database's, of a function that inserts it with its audit row.
+
+    Raises:
+        PlaceTaken: a foreign row lies in the audit row's place.
+    """
     if answer is None:
         return None
     if answer[1] is None:
@@ -197,42 +168,33 @@ def _both(answer: Any) -> tuple[datetime, datetime] | None:
     return answer[0], answer[1]
 
 
-def _columns(row: AuditRow, writer_key: bytes) -> dict[str, Any]:
+def event_parameters(row: AuditRow, writer_key: bytes) -> dict[str, Any]:
+    """The values of `WRITER_KEY` and `bind_event()`."""
     return {"writer_key": writer_key, **{name: getattr(row, name) for name in _EVENT}}
 
 
-def _bind(table: Table, *names: str) -> list[BindParameter[Any]]:
+def bind_event() -> list[BindParameter[Any]]:
+    """An audit row's parameters, in the order in which the database's functions take them."""
+    return bind(audit_events, *_EVENT)
+
+
+def bind(table: Table, *names: str) -> list[BindParameter[Any]]:
+    """Parameters with the names and types of these columns."""
     # Typed, so that PostgreSQL finds the one function whatever a value looks like.
     return [bindparam(name, type_=table.c[name].type) for name in names]
 
 
 def _open_chain() -> Select[Any]:
-    chain = _bind(audit_chains, "number", "opened_at", "process", "wrapped_mac_key", "kms_region")
-    return select(func.open_audit_chain(_WRITER_KEY, *chain, *_bind(audit_events, *_EVENT)))
-
-
-def _append_with_wallet() -> Select[Any]:
-    stored = _bind(
-        wallets,
-        "compressed_public_key",
-        "encrypted_seed",
-        "encrypted_dek",
-        "kms_region",
-        "wallet_mac",
-        "wallet_mac_key_id",
-    )
-    made_at = bindparam("made_at", type_=wallets.c.created_at.type)
-    made = func.record_wallet(_WRITER_KEY, *_bind(audit_events, *_EVENT), *stored, made_at)
-    columns = made.table_valued("created_at", "now")
-    return select(columns.c.created_at, columns.c.now)
+    chain = bind(audit_chains, "number", "opened_at", "process", "wrapped_mac_key", "kms_region")
+    return select(func.open_audit_chain(WRITER_KEY, *chain, *bind_event()))
 
 
 def _append_with_token() -> Select[Any]:
     was = bindparam("was", type_=tokens.c.version.type)
     mac = bindparam("token_mac", type_=tokens.c.mac.type)
     mac_key_id = bindparam("token_mac_key_id", type_=tokens.c.mac_key_id.type)
-    event, stored = _bind(audit_events, *_EVENT), _bind(tokens, *_TOKEN)
-    made = func.record_token(_WRITER_KEY, *event, was, *stored, mac, mac_key_id).table_valued("now")
+    event, stored = bind_event(), bind(tokens, *_TOKEN)
+    made = func.record_token(WRITER_KEY, *event, was, *stored, mac, mac_key_id).table_valued("now")
     return select(made.c.now)
 
 
@@ -240,8 +202,8 @@ def _append_with_unsealing() -> Select[Any]:
     number = bindparam("number", type_=seal_changes.c.number.type)
     mac = bindparam("seal_mac", type_=seal_changes.c.mac.type)
     mac_key_id = bindparam("seal_mac_key_id", type_=seal_changes.c.mac_key_id.type)
-    event = _bind(audit_events, *_EVENT)
-    made = func.open_seal(_WRITER_KEY, *event, number, mac, mac_key_id).table_valued("at", "now")
+    event = bind_event()
+    made = func.open_seal(WRITER_KEY, *event, number, mac, mac_key_id).table_valued("at", "now")
     return select(made.c.at, made.c.now)
 
 
@@ -262,13 +224,11 @@ _TOKEN = (
     "revoked_at",
     "policy",
 )
-_WRITER_KEY = bindparam("writer_key", type_=LargeBinary())
+WRITER_KEY = bindparam("writer_key", type_=LargeBinary())
+"""The parameter that proves who opened the chain."""
 _NEXT = func.next_audit_chain().table_valued("number", "now")
 _NEXT_CHAIN = select(_NEXT.c.number, _NEXT.c.now)
 _OPEN_CHAIN = _open_chain()
-_APPEND = PreparedStatement(
-    select(func.append_audit_event(_WRITER_KEY, *_bind(audit_events, *_EVENT)).label("now"))
-)
-_APPEND_WITH_WALLET = PreparedStatement(_append_with_wallet())
+_APPEND = PreparedStatement(select(func.append_audit_event(WRITER_KEY, *bind_event()).label("now")))
 _APPEND_WITH_TOKEN = _append_with_token()
 _APPEND_WITH_UNSEALING = _append_with_unsealing()

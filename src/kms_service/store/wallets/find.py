@@ -85,7 +85,7 @@ _OWNER = PreparedStatement(
 
 
 class WalletStore:
-    """Statements on `wallets`. Rows are inserted together with their audit row, in `store.audit.rows`.
+    """Statements on `wallets`. Rows are inserted together with their audit row, in `creation`.
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer.
     """
