@@ -1,5 +1,7 @@
 """Rules about the source itself: names that say nothing, and work at import."""
 
+import ast
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +64,28 @@ def test_importing_does_no_work() -> None:
 @pytest.mark.parametrize("path", _tracked("src"), ids=lambda path: path.stem)
 def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize("path", _tracked("src"), ids=lambda path: path.stem)
+def test_a_function_can_be_held_in_mind(path: Path) -> None:
+    """From `def` to its last line, docstring included: 50 lines at most."""
+    lengths = {
+        node.name: (node.end_lineno or 0) - node.lineno + 1
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert not {name: lines for name, lines in lengths.items() if lines > 50}
+
+
+def test_most_functions_are_short() -> None:
+    """The median is below 10 lines, over the whole package."""
+    lengths = [
+        (node.end_lineno or 0) - node.lineno + 1
+        for path in _tracked("src")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert statistics.median(lengths) < 10
 
 
 @pytest.mark.parametrize(

@@ -92,9 +92,8 @@ async def create_aliases(
     done = planned if dry_run else await _carry_out(provisioning, planned)
     replicas = None
     if replicate_to is not None:
-        replication = Replication(
-            administration, KeyAdministration(ControlPlane(settings.alone_in(replicate_to)))
-        )
+        there = KeyAdministration(ControlPlane(settings.alone_in(replicate_to)))
+        replication = Replication(administration, there)
         replicas = await replicate(replication, done, dry_run=dry_run)
     if as_json:
         tell(json.dumps(_facts(done, replicas)))

@@ -89,13 +89,7 @@ async def adopt(
         await services.pool_service.refresh()
         # Every failure is reported below, so the log's lines about the same would only be in the way.
         logs.configure_for_command("CRITICAL", services.settings.log_format)
-        last = Adoption(0)
-
-        def remember(run: Adoption, found: Sequence[Adopted]) -> None:
-            nonlocal last
-            last = run
-            report(run, found)
-
+        latest = _Latest()
         with suppress(asyncio.CancelledError), _show_progress() as report:
             async with (
                 source_table(url, schema, table) as source,
@@ -107,16 +101,32 @@ async def adopt(
                     master_key=master_kek_file,
                 ) as adopter,
             ):
-                last = await adopter.run(
+                latest.run = await adopter.run(
                     operator(services),
                     source,
                     after=after,
                     at_once=at_once,
                     rate_per_second=rate,
                     dry_run=dry_run,
-                    report=remember,
+                    report=latest.then(report),
                 )
-    _conclude(last, dry_run=dry_run, as_json=as_json)
+    _conclude(latest.run, dry_run=dry_run, as_json=as_json)
+
+
+class _Latest:
+    """How far a run was when it ended or was stopped."""
+
+    def __init__(self) -> None:
+        self.run = Adoption(0)
+
+    def then(self, report: ShowAdoption) -> ShowAdoption:
+        """A report that notes the run and passes it on."""
+
+        def note(run: Adoption, found: Sequence[Adopted]) -> None:
+            self.run = run
+            report(run, found)
+
+        return note
 
 
 def _conclude(run: Adoption, *, dry_run: bool, as_json: bool) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from kms_service.access.scopes import Caller
 from kms_service.crypto.row_mac import RowLabel, RowMacKeyring, wallet_fields
@@ -112,12 +113,9 @@ class WalletVerifier:
         run = Verification(await self._walk.count(chosen, after), after)
         look = _Look(caller, await self._keyring(), Pace(rate_per_second), authenticate)
 
-        async def failure(wallet: EncryptedWallet) -> WalletFailure | None:
-            return await self._failure(wallet, look)
-
         async with self._on_record(run, chosen, look):
             while (stretch := await self._walk.next(chosen, run.cursor)) is not None:
-                outcomes = await map_bounded(failure, stretch.chosen, at_once)
+                outcomes = await map_bounded(partial(self._failure, look), stretch.chosen, at_once)
                 await self._list_requests(look)
                 failures = [outcome for outcome in outcomes if outcome is not None]
                 run.passed += stretch.passed
@@ -182,7 +180,7 @@ class WalletVerifier:
             await self._audit.record(look.caller, Event(LISTED, detail=detail))
         look.requests.clear()
 
-    async def _failure(self, wallet: EncryptedWallet, look: "_Look") -> WalletFailure | None:
+    async def _failure(self, look: "_Look", wallet: EncryptedWallet) -> WalletFailure | None:
         for seconds in (*BACK_OFF_SECONDS, None):
             await look.pace.wait()
             try:
