@@ -50,6 +50,7 @@ def test_only_documents_and_releases_are_written_by_a_workflow() -> None:
     }
     assert writing == {
         ("codeql.yml", "security-events"),
+        ("docs.yml", "contents"),
         ("release.yml", "attestations"),
         ("release.yml", "contents"),
         ("release.yml", "id-token"),

@@ -17,6 +17,8 @@ from kms_service.store.postgres.tables import metadata
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 EXAMPLE = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+MADE = {"node_modules", "build", "dist"}
+"""Folders that programs fill."""
 SETTINGS = {name.upper(): field for name, field in Settings.model_fields.items()}
 
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -36,7 +38,7 @@ def rows(page: Path) -> Iterator[list[str]]:
 
 def markdown() -> Iterator[Path]:
     for folder, inside, files in os.walk(ROOT):
-        inside[:] = [name for name in inside if not name.startswith(".") and name != "node_modules"]
+        inside[:] = [name for name in inside if not name.startswith(".") and name not in MADE]
         yield from (Path(folder) / name for name in files if name.endswith(".md") or name == "llms.txt")
 
 
