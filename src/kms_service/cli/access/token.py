@@ -1,16 +1,20 @@
-"""`kms-service token create|rotate|policy|list|revoke`."""
+"""`kms-service token create|rotate|policy|confirm|list|revoke`."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 from kms_service.access.scopes import Scope
+from kms_service.bootstrap import Services
+from kms_service.cli.access.confirm import confirm
 from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Span, rfc3339
+from kms_service.errors import KmsServiceError
 from kms_service.service.access.tokens import NewToken
 from kms_service.store.access.tokens import TokenRow
 
@@ -18,6 +22,9 @@ from kms_service.store.access.tokens import TokenRow
 @click.group()
 def token() -> None:
     """Make, rotate, list and revoke the bearer tokens of calling services."""
+
+
+token.add_command(confirm)
 
 
 @token.command()
@@ -128,9 +135,12 @@ async def list_tokens(*, as_json: bool) -> None:
     """
     async with operator_services() as services:
         rows = await services.tokens.list_all()
+        refused = await _refused(services)
     if as_json:
-        tell(json.dumps([_facts(row) for row in rows]))
+        tell(json.dumps([{**_facts(row), "refused": refused.get(row.name)} for row in rows]))
         return
+    if refused:
+        click.echo(f"Refused, since no operator wrote their rows last: {', '.join(refused)}", err=True)
     for row in rows:
         used = "never used" if row.last_used_at is None else f"used {row.last_used_at:%Y-%m-%d %H:%M}"
         bounds = f"  policy {row.policy}" if row.policy else ""
@@ -150,6 +160,15 @@ async def revoke(name: str, *, as_json: bool) -> None:
         await services.pool.refresh()
         row = await services.tokens.revoke(operator(services), name)
     tell(json.dumps(_facts(row)) if as_json else f"{name} is revoked.")
+
+
+async def _refused(services: Services) -> Mapping[str, str]:
+    try:
+        return await services.tokens.refused()
+    except KmsServiceError as error:
+        # Whoever needs the list most may have no KMS.
+        click.echo(f"kms-service: MACs are not checked: {error}", err=True)
+        return {}
 
 
 def _facts(row: TokenRow) -> dict[str, Any]:

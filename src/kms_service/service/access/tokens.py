@@ -27,6 +27,7 @@ from kms_service.service.audit.log import AuditLog, Event
 from kms_service.store.access.tokens import TOKEN_CREATED, FoundToken, TokenRow, TokenStore
 from kms_service.store.policies.versions import PolicyStore
 
+CONFIRMED = "token.confirm"
 REVOKED = "token.revoke"
 _ATTEMPTS = 3
 
@@ -40,6 +41,22 @@ class NewToken:
 
     def __repr__(self) -> str:
         return f"<NewToken: {self.row.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """A valid token without a MAC, and what the audit log knows of it.
+
+    Attributes:
+        created_on_record: whether an audit row tells of its creation. Where none does, somebody may have
+            planted it.
+        had_mac: whether the log tells that it had a MAC once. Then somebody took it away, and no person can
+            say what else they changed.
+    """
+
+    row: TokenRow
+    created_on_record: bool
+    had_mac: bool
 
 
 class TokenService:
@@ -101,8 +118,7 @@ class TokenService:
             mac=None,
         )
         made = with_mac(row, ring)
-        bounds = "" if policy is None else f"; policy {policy}"
-        event = Event(TOKEN_CREATED, detail=record(made, " ".join(made.scopes) + bounds))
+        event = Event(TOKEN_CREATED, detail=record(made, _bounds(made)))
         if known.row is not None or not await self._audit.record_token(caller, event, made, None):
             raise TokenExists(f"a token named {name} exists already")
         return NewToken(made, secret)
@@ -164,6 +180,32 @@ class TokenService:
                 reasons[found.row.name] = failure.reason
         return reasons
 
+    async def unconfirmed(self) -> Sequence[Unconfirmed]:
+        """The valid tokens without a MAC, by name: those of the time before, refused until confirmed."""
+        return [
+            Unconfirmed(
+                row := each.found.row, each.created_on_record, bool(each.found.recorded or row.version)
+            )
+            for each in await self._store.unproven()
+            if is_valid(each.found.row, each.found.now)
+        ]
+
+    async def confirm(self, caller: Caller, shown: Unconfirmed) -> TokenRow:
+        """Give a token its MAC as a person has seen it: what was changed since is undone.
+
+        Raises:
+            TokenIntegrityFailure: it had a MAC before.
+            TokenChangedElsewhere: somebody else changed it meanwhile.
+        """
+        if shown.had_mac:
+            raise TokenIntegrityFailure("row without a MAC")
+        row = shown.row
+        confirmed = with_mac(replace(row, version=row.version + 1), await self._keyring())
+        event = Event(CONFIRMED, detail=record(confirmed, _bounds(confirmed)))
+        if not await self._audit.record_token(caller, event, confirmed, row.version):
+            raise TokenChangedElsewhere(f"{row.name} was changed at the same moment; look at it first")
+        return confirmed
+
     async def revoke(self, caller: Caller, name: str) -> TokenRow:
         """Revoke a token for ever, whatever is in its row; acts everywhere within seconds.
 
@@ -224,6 +266,10 @@ class TokenService:
     async def _check_policy(self, name: str | None) -> None:
         if name is not None and await self._policies.newest(name) is None:
             raise PolicyNotFound
+
+
+def _bounds(row: TokenRow) -> str:
+    return " ".join(row.scopes) + ("" if row.policy is None else f"; policy {row.policy}")
 
 
 def _next(found: FoundToken) -> int:

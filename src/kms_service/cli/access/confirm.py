@@ -1,0 +1,123 @@
+"""`kms-service token confirm`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from kms_service.bootstrap import Services
+from kms_service.cli.process.command import operator, operator_services
+from kms_service.cli.process.loop import on_loop
+from kms_service.cli.times import rfc3339
+from kms_service.errors import TokenNotFound
+from kms_service.service.access.tokens import Unconfirmed
+
+
+@click.command()
+@click.option(
+    "--yes",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Confirm this token without being asked; repeat for several. The others stay as they are.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@on_loop
+async def confirm(names: tuple[str, ...], *, as_json: bool) -> None:
+    """Confirm tokens of a version before MACs.
+
+    They are refused until a person has said of each that it is as it was made: all that it may do is shown,
+    and asked for one by one on a terminal, or named with --yes. Each confirmation is on record. What is not
+    confirmed stays refused; revoke it.
+    """
+    async with operator_services() as services:
+        await services.pool.refresh()
+        pending = await services.tokens.unconfirmed()
+        chosen = _named(pending, names)
+        if not as_json:
+            _show(pending)
+        if not names and not as_json and sys.stdin.isatty():
+            chosen = [each for each in pending if not each.had_mac and _is_right(each)]
+        await _confirm(services, chosen)
+    if as_json:
+        click.echo(json.dumps([_facts(each, confirmed=each in chosen) for each in pending]))
+        return
+    for each in chosen:
+        click.echo(f"{plain(each.row.name)} is confirmed.")
+    if pending and not chosen:
+        click.echo("Confirm each that is as it was made with --yes NAME.")
+
+
+async def _confirm(services: Services, chosen: Sequence[Unconfirmed]) -> None:
+    for each in chosen:
+        await services.tokens.confirm(operator(services), each)
+
+
+def _named(pending: Sequence[Unconfirmed], names: Sequence[str]) -> list[Unconfirmed]:
+    by_name = {each.row.name: each for each in pending}
+    for name in names:
+        if name not in by_name:
+            raise TokenNotFound(f"no token that waits for confirmation is named {name}")
+        if by_name[name].had_mac:
+            raise click.ClickException(f"{name} had a MAC before: {_AFTER_A_MAC}")
+    return [by_name[name] for name in dict.fromkeys(names)]
+
+
+def _is_right(each: Unconfirmed) -> bool:
+    return click.confirm(f"Is {plain(each.row.name)} as it was made?", default=False)
+
+
+_AFTER_A_MAC = "somebody changed it in the database; revoke it and make another"
+
+
+def _show(pending: Sequence[Unconfirmed]) -> None:
+    if not pending:
+        click.echo("Every valid token has its MAC.")
+    for each in pending:
+        row = each.row
+        used = "never" if row.last_used_at is None else rfc3339(row.last_used_at)
+        origin = "" if each.created_on_record else "  NO ROW OF THE AUDIT LOG TELLS OF THAT"
+        lines = {
+            "scopes": " ".join(row.scopes),
+            "limits": f"{_limit(row.private_key_reads_per_minute)} private-key reads and "
+            f"{_limit(row.signatures_per_minute)} signatures a minute",
+            "policy": row.policy or "none: its scopes are all",
+            "created": f"{rfc3339(row.created_at)}{origin}",
+            "expires": rfc3339(row.expires_at) or "never",
+            "last used": used,
+        }
+        if each.had_mac:
+            lines["refused"] = f"it had a MAC before: {_AFTER_A_MAC}"
+        click.echo(plain(row.name))
+        for what, told in lines.items():
+            click.echo(f"  {what:<10} {plain(str(told))}")
+
+
+def _limit(value: int | None) -> str:
+    return "any number of" if value is None else str(value)
+
+
+def _facts(each: Unconfirmed, *, confirmed: bool) -> dict[str, Any]:
+    row = each.row
+    return {
+        "name": row.name,
+        "scopes": list(row.scopes),
+        "privateKeyReadsPerMinute": row.private_key_reads_per_minute,
+        "signaturesPerMinute": row.signatures_per_minute,
+        "policy": row.policy,
+        "createdAt": rfc3339(row.created_at),
+        "createdOnRecord": each.created_on_record,
+        "expiresAt": rfc3339(row.expires_at),
+        "lastUsedAt": rfc3339(row.last_used_at),
+        "hadMac": each.had_mac,
+        "confirmed": confirmed,
+    }
+
+
+def plain(text: str) -> str:
+    """The text with what would steer a terminal written out: rows like these may be anybody's."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
