@@ -148,6 +148,7 @@ def test_migrating_twice_is_fine(run: Run) -> None:
     assert run("migrate").out == run("migrate").out == "The schema is up to date.\n"
 
 
+@pytest.mark.usefixtures("services")  # which made the key of row MACs
 def test_what_caused_an_error_is_told_once(run: Run, kms_endpoint: KmsEndpoint) -> None:
     kms_endpoint.on("DescribeKey").answer(Error("AccessDeniedException"))
     done = run("token", "create", "app", "--scope", "wallets:read")

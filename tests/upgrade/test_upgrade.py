@@ -259,7 +259,10 @@ def upgrade(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             empty_url,
             *(PROJECT / "deploy/postgres" / name for name in ("roles.sql", "roles-during-upgrade.sql")),
         )
-        # 3. The first replica of the new version.
+        # 3. The tokens, and that the seal is open, on a person's word.
+        names = [part for name in tokens for part in ("--yes", name)]
+        new.run("kms_operate", ["token", "confirm", *names], ["unseal"])
+        # 4. The first replica of the new version.
         new_server = stack.enter_context(serve(dict(new.env("kms_serve"))))
         yield Upgrade(
             empty_url, endpoint, old, new, tokens, private_keys, before, after, old_server, new_server
