@@ -1,5 +1,6 @@
 """The service put together on a test's own database and KMS, for fixtures of any scope."""
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -78,3 +79,14 @@ def running_services(settings: Settings, clock: Callable[[], float] = time.monot
         yield services
     finally:
         complete(services.close())
+
+
+def holder(services: Services, token: str) -> Caller:
+    """Whoever holds this token, as a request with it finds out."""
+    digest = complete(services.authenticator.expect(token))
+    return complete(services.authenticator.authenticate(digest))
+
+
+def made_up_token() -> str:
+    """A token of the form before MACs, which anybody can make up."""
+    return f"kms_{secrets.token_urlsafe(32)}"

@@ -23,7 +23,7 @@ from kms_service.errors import AuditUnavailable, TokenIntegrityFailure
 from kms_service.service.access import authenticate
 from kms_service.service.audit.walk import Tampering
 from planting import change_token, now
-from wiring import TESTER, running_services, with_role
+from wiring import TESTER, made_up_token, running_services, with_role
 
 _numbers = count(1)
 POLICY = b'{"rules": [{"id": "a", "action": "private_key.read", "wallets": {"userIds": ["nobody"]}}]}'
@@ -116,7 +116,7 @@ def test_a_row_that_was_changed_grants_nothing(service: Service, change: str) ->
 @pytest.mark.parametrize("copied", ["NULL, NULL", "mac, mac_key_id"])
 def test_a_token_that_was_inserted_grants_nothing(service: Service, copied: str) -> None:
     """As the owner would make one of his own: with no MAC, or the MAC of a token with every scope."""
-    mine = tokens.new_token()
+    mine = made_up_token()
     name, _ = _token(service, *ALL)
     _as_owner(
         service,
@@ -130,7 +130,7 @@ def test_a_token_that_was_inserted_grants_nothing(service: Service, copied: str)
 
 @pytest.mark.parametrize("column", ["token_sha256", "previous_token_sha256"])
 def test_nobody_gets_into_the_row_of_another(service: Service, column: str) -> None:
-    mine = tokens.new_token()
+    mine = made_up_token()
     name, _ = _token(service, *ALL)
     overlap = "previous_expires_at = now() + interval '1 day'"
     statement = f"UPDATE tokens SET {column} = %(digest)s, {overlap} WHERE name = %(name)s"  # noqa: S608

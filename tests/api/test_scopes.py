@@ -17,6 +17,7 @@ from kms_service.api.app import create_app
 from kms_service.api.security import AuthenticatedRoute
 from kms_service.store.access.tokens import TokenStore
 from planting import change_token, now
+from wiring import made_up_token
 
 # The contract's table: every route that exists must be here, with the one scope that opens it.
 MATRIX: dict[str, Scope] = {
@@ -151,7 +152,7 @@ def _nobody(service: Service) -> dict[str, dict[str, str]]:
         "no scheme": {"Authorization": service.token},
         "no token": {"Authorization": "Bearer"},
         "another scheme": {"Authorization": f"Basic {service.token}"},
-        "unknown": {"Authorization": f"Bearer {tokens.new_token()}"},
+        "unknown": {"Authorization": f"Bearer {made_up_token()}"},
         "misshapen": {"Authorization": "Bearer kms_short"},
         "longer by one": {"Authorization": f"Bearer {service.token}A"},
         "not ASCII": {"Authorization": "Bearer kms_ÿ"},
@@ -222,7 +223,7 @@ def test_a_refusal_is_on_record_and_an_unknown_token_is_not(
             return list(complete(connection.exec_driver_sql(statement)))
 
     before = len(events())
-    service.call("GET", "/wallets/alice/private-key", token=tokens.new_token())
+    service.call("GET", "/wallets/alice/private-key", token=made_up_token())
     assert len(events()) == before
     service.call("GET", "/wallets/alice/private-key", token=by_scope[Scope.WALLETS_READ])
     (event,) = events()[before:]

@@ -13,6 +13,7 @@ from kms_service.access.scopes import Scope
 from kms_service.bootstrap import Services
 from kms_service.cli.root import root
 from planting import change_token, now
+from wiring import holder
 
 
 def test_a_token_is_made_shown_once_and_works(run: Run, services: Services) -> None:
@@ -21,7 +22,7 @@ def test_a_token_is_made_shown_once_and_works(run: Run, services: Services) -> N
     made = done.facts
     assert made["scopes"] == ["wallets:create", "wallets:read"]
     assert (made["state"], made["expiresAt"], made["revokedAt"]) == ("valid", None, None)
-    assert complete(services.authenticator.authenticate(made["token"])).scopes == {
+    assert holder(services, made["token"]).scopes == {
         "wallets:create",
         "wallets:read",
     }

@@ -12,7 +12,7 @@ from commands import Run
 from event_loop import complete
 from kms_service.bootstrap import Services
 from kms_service.errors import NotAuthenticated, TokenIntegrityFailure
-from wiring import TESTER
+from wiring import TESTER, holder
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def old(run: Run, owner: psycopg.Connection[Any]) -> str:
 
 def _is_good(services: Services, token: str) -> bool:
     try:
-        complete(services.authenticator.authenticate(token))
+        holder(services, token)
     except NotAuthenticated:
         return False
     return True
@@ -109,7 +109,7 @@ def test_what_was_seen_is_confirmed_and_nothing_else(
     (waiting,) = complete(services.tokens.unconfirmed())
     owner.execute("UPDATE tokens SET scopes = '{wallets:read,private-keys:read}'")
     complete(services.tokens.confirm(TESTER, waiting))
-    assert complete(services.authenticator.authenticate(old)).scopes == {"wallets:read"}
+    assert holder(services, old).scopes == {"wallets:read"}
 
 
 @pytest.mark.usefixtures("old")

@@ -14,7 +14,7 @@ from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.bootstrap import Services
 from kms_service.errors import KmsKeyUnusable
-from wiring import TESTER
+from wiring import TESTER, holder
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_a_token_is_rotated(run: Run, services: Services) -> None:
     assert rotated["token"] != made["token"]
     assert rotated["previousExpiresAt"] > rotated["createdAt"]
     for secret in (made["token"], rotated["token"]):
-        caller = complete(services.authenticator.authenticate(secret))
+        caller = holder(services, secret)
         assert caller.scopes == {Scope.WALLETS_READ}
         assert (caller.private_key_reads_per_minute, caller.signatures_per_minute) == (5, 7)
     assert run("token", "rotate", "nobody").err == "kms-service: no valid token is named nobody\n"
@@ -244,6 +244,6 @@ def test_a_token_is_rotated(run: Run, services: Services) -> None:
 def test_last_use_is_listed(run: Run, services: Services) -> None:
     secret = run("token", "create", "app", "--scope", "wallets:read", "--json").facts["token"]
     assert "never used" in run("token", "list").out
-    complete(services.authenticator.authenticate(secret))
+    holder(services, secret)
     complete(services.authenticator.note_last_use())
     assert re.search(r"app +valid +used \d{4}-", run("token", "list").out)

@@ -116,6 +116,7 @@ COMMANDS: dict[str, list[str]] = {
     "policy history": ["leaky"],
     "policy usage": ["leaky"],
     "token policy": ["app-{form}", "--policy", "leaky"],
+    "token confirm": ["--yes", "app-{form}"],
     "token list": [],
     "token revoke": ["app-{form}"],
     "seal": ["--reason", "drill"],
@@ -349,7 +350,7 @@ def test_no_command_tells_a_secret(
             assert done.code in (0, 1), (command, done)
             told.texts.append(done.err)
             if command in ("token create", "token rotate"):
-                told.handed_out |= set(re.findall(r"\bkms_[\w-]{43}\b", done.out))
+                told.handed_out |= set(re.findall(r"\bkms_[\w-]{64}\b", done.out))
             else:
                 told.texts.append(done.out)
     assert len([each for each in told.handed_out if each.startswith("kms_")]) == 4

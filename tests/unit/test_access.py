@@ -34,17 +34,25 @@ def test_without_scopes_nothing_is_allowed() -> None:
             Caller("app", frozenset(), None, None, None).require(scope)
 
 
-def test_a_token_has_256_random_bits_and_a_prefix_for_scanners() -> None:
-    made = {tokens.new_token() for _ in range(1000)}
-    assert len(made) == 1000
-    assert all(len(token) == 47 and token.startswith("kms_") for token in made)
+NEW_FORM = tokens.join(bytes(range(32)), bytes(16))
+OLD_FORM = "kms_" + "A" * 43
 
 
-def test_a_digest_is_sha_256_of_the_whole() -> None:
-    token = tokens.new_token()
+def test_a_token_has_its_random_bytes_and_their_check() -> None:
+    assert (len(NEW_FORM), NEW_FORM[:4]) == (68, "kms_")
+    form = tokens.split(NEW_FORM)
+    assert form is not None
+    assert (form.random, form.check) == (bytes(range(32)), bytes(16))
+    assert repr(form) == "<CheckedForm: secret>"
+    assert tokens.split(OLD_FORM) is None
+
+
+@pytest.mark.parametrize("token", [NEW_FORM, OLD_FORM])
+def test_a_digest_is_sha_256_of_the_whole(token: str) -> None:
     assert tokens.digest(token) == hashlib.sha256(token.encode()).digest()
 
 
+@pytest.mark.parametrize("token", [NEW_FORM, OLD_FORM])
 @pytest.mark.parametrize(
     "change",
     [
@@ -60,9 +68,10 @@ def test_a_digest_is_sha_256_of_the_whole() -> None:
         lambda token: token[:-1] + "=",
     ],
 )
-def test_what_is_not_shaped_like_a_token_has_no_digest(change: object) -> None:
+def test_what_is_not_shaped_like_a_token_has_no_digest(change: object, token: str) -> None:
     assert callable(change)
-    assert tokens.digest(change(tokens.new_token())) is None
+    assert tokens.digest(change(token)) is None
+    assert tokens.split(change(token)) is None
 
 
 @pytest.mark.parametrize("name", ["a", "payments", "Pay-1.eu_west", "0" * 64])

@@ -1,30 +1,58 @@
 """Bearer tokens: 256 random bits, shown once, kept only as a SHA-256 digest.
 
+    token = kms_ base64url(32 random bytes ‖ the first 16 bytes of their MAC)
+
+The MAC, under the keys of row MACs, lets a process tell a made-up token from one of the service's without
+asking the database. Tokens of a version before are `kms_` and 32 random bytes, and good until rotated.
+
 A fast hash is right here: what is hashed has 256 bits of entropy, so there is nothing to guess.
 """
 
+import base64
 import hashlib
 import re
-import secrets
+from dataclasses import dataclass
 
 PREFIX = "kms_"
-_TOKEN = re.compile(r"kms_[A-Za-z0-9_-]{43}", re.ASCII)
+RANDOM_BYTES = 32
+CHECK_BYTES = 16
+_OLD = re.compile(r"kms_[A-Za-z0-9_-]{43}", re.ASCII)
+_NEW = re.compile(r"kms_[A-Za-z0-9_-]{64}", re.ASCII)
 # Whoever reads the audit log must not take a caller for the service itself.
 _ACTORS_OF_THE_SERVICE = frozenset({"kms-service", "rotation-worker", "unknown", "cli"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
-def new_token() -> str:
-    """A fresh token, a secret of the caller's: `kms_` and 256 bits in URL-safe base64.
+@dataclass(frozen=True, slots=True)
+class CheckedForm:
+    """The two parts of a token whose form can be checked; `random` is as secret as the token."""
+
+    random: bytes
+    check: bytes
+
+    def __repr__(self) -> str:
+        return "<CheckedForm: secret>"
+
+
+def join(random: bytes, check: bytes) -> str:
+    """The token of these two parts, a secret of the caller's.
 
     The prefix lets secret scanners find a token that was committed by mistake.
     """
-    return PREFIX + secrets.token_urlsafe(32)
+    return PREFIX + base64.urlsafe_b64encode(random + check).decode()
+
+
+def split(token: str) -> CheckedForm | None:
+    """The parts of a token; None when it has another form, such as that of the version before."""
+    if _NEW.fullmatch(token) is None:
+        return None
+    parts = base64.urlsafe_b64decode(token.removeprefix(PREFIX))
+    return CheckedForm(parts[:RANDOM_BYTES], parts[RANDOM_BYTES:])
 
 
 def digest(token: str) -> bytes | None:
     """SHA-256 of a token, 32 bytes; None when it is not even shaped like one."""
-    if _TOKEN.fullmatch(token) is None:
+    if _NEW.fullmatch(token) is None and _OLD.fullmatch(token) is None:
         return None
     return hashlib.sha256(token.encode()).digest()
 

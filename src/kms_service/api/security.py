@@ -93,11 +93,14 @@ async def authenticate(request: Request, token: str | None) -> Caller:
     Raises:
         NotAuthenticated: no token, or an unknown, expired or revoked one.
         DatabaseUnavailable, Overloaded: it cannot be looked up.
+        KmsUnavailable: the keys that tell a good one are not here yet.
     """
     authenticator = services(request).authenticator
-    caller = authenticator.remembered(token) if token is not None else await authenticator.authenticate(None)
+    caller = None if token is None else authenticator.remembered(token)
     if caller is None:
-        caller = await in_time(request, authenticator.authenticate, token)
+        # Outside of the work that has a bound: who waits for a refusal takes no place from anybody.
+        digest = await authenticator.expect(token)
+        caller = await in_time(request, authenticator.authenticate, digest)
     note_caller(request, caller)
     return caller
 

@@ -58,7 +58,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Se
     rewrap_jobs = RewrapJobs(stores.rewrap_jobs, on.kms, on.pool, on.audit, settings.aws_region)
     trail = AuditTrail(stores.audit_trail)
     verifier = AuditVerifier(stores.audit_trail, stores.audit_chain_keys, on.kms)
-    authenticator = Authenticator(stores.tokens, on.row_macs.keyring, clock, partial(datetime.now, UTC))
+    authenticator = Authenticator(stores.tokens, on.row_macs.current, clock, partial(datetime.now, UTC))
     overviews = Overviews(on.pool, pool, seal, rewrap_jobs, trail, on.readiness, History(clock))
     return Services(
         settings=settings,

@@ -52,7 +52,7 @@ def lay_foundations(
     outside = _heads_outside(settings)
     audit = AuditLog(AuditStore(database), WalletCreationStore(database), pool, outside)
     readiness = Readiness(database, pool, row_macs, audit, clock)
-    seal_in_force = SealInForce(lambda: row_macs.ring)
+    seal_in_force = SealInForce(row_macs.current)
     obeying = [lambda state: pool.set_draining(state.draining), readiness.show_seal, show_seal]
     return Foundations(
         database=database,

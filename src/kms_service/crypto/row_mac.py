@@ -33,6 +33,8 @@ class RowLabel(Enum):
     TOKEN = b"kms-service/token\x01"
     POLICY = b"kms-service/policy\x01"
     SEAL = b"kms-service/seal\x01"
+    # No row: the random bytes of a token, whose MAC is the rest of it.
+    TOKEN_FORM = b"kms-service/token-form\x01"
 
 
 def key_id(key: DataKey) -> UUID:
@@ -93,6 +95,11 @@ class RowMacKeyring:
             raise IntegrityFailure("row MAC") from None
         if not hmac.compare_digest(expected, mac.mac):
             raise IntegrityFailure("row MAC")
+
+    def has_made(self, label: RowLabel, field: bytes, beginning: bytes) -> bool:
+        """Whether any key of this ring makes a MAC of this one field that begins with these bytes."""
+        macs = (_mac(key, label, (field,)) for key in self._keys.values())
+        return any(hmac.compare_digest(mac[: len(beginning)], beginning) for mac in macs)
 
 
 def wallet_fields(user_id: str, wallet_address: str, compressed_public_key: str) -> tuple[str, str, str]:

@@ -49,9 +49,8 @@ class RowMacs:
         """Whether the keys are here, so that MACs cost no KMS call any more."""
         return self._ring is not None
 
-    @property
-    def ring(self) -> RowMacKeyring | None:
-        """The keyring; None while it is not loaded."""
+    def current(self) -> RowMacKeyring | None:
+        """The keyring as it is now; None while it is not loaded."""
         return self._ring
 
     async def keyring(self) -> RowMacKeyring:

@@ -8,11 +8,13 @@ from typing import Any
 import click
 
 from kms_service.bootstrap import Services
+from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import rfc3339
 from kms_service.errors import TokenNotFound
 from kms_service.service.access.tokens import Unconfirmed
+from kms_service.telemetry.printable import printable
 
 
 @click.command()
@@ -42,12 +44,12 @@ async def confirm(names: tuple[str, ...], *, as_json: bool) -> None:
             chosen = [each for each in pending if not each.had_mac and _is_right(each)]
         await _confirm(services, chosen)
     if as_json:
-        click.echo(json.dumps([_facts(each, confirmed=each in chosen) for each in pending]))
+        tell(json.dumps([_facts(each, confirmed=each in chosen) for each in pending]))
         return
     for each in chosen:
-        click.echo(f"{plain(each.row.name)} is confirmed.")
+        tell(f"{each.row.name} is confirmed.")
     if pending and not chosen:
-        click.echo("Confirm each that is as it was made with --yes NAME.")
+        tell("Confirm each that is as it was made with --yes NAME.")
 
 
 async def _confirm(services: Services, chosen: Sequence[Unconfirmed]) -> None:
@@ -66,7 +68,7 @@ def _named(pending: Sequence[Unconfirmed], names: Sequence[str]) -> list[Unconfi
 
 
 def _is_right(each: Unconfirmed) -> bool:
-    return click.confirm(f"Is {plain(each.row.name)} as it was made?", default=False)
+    return click.confirm(f"Is {printable(each.row.name)} as it was made?", default=False)
 
 
 _AFTER_A_MAC = "somebody changed it in the database; revoke it and make another"
@@ -74,7 +76,7 @@ _AFTER_A_MAC = "somebody changed it in the database; revoke it and make another"
 
 def _show(pending: Sequence[Unconfirmed]) -> None:
     if not pending:
-        click.echo("Every valid token has its MAC.")
+        tell("Every valid token has its MAC.")
     for each in pending:
         row = each.row
         used = "never" if row.last_used_at is None else rfc3339(row.last_used_at)
@@ -90,9 +92,9 @@ def _show(pending: Sequence[Unconfirmed]) -> None:
         }
         if each.had_mac:
             lines["refused"] = f"it had a MAC before: {_AFTER_A_MAC}"
-        click.echo(plain(row.name))
+        tell(row.name)
         for what, told in lines.items():
-            click.echo(f"  {what:<10} {plain(str(told))}")
+            tell(f"  {what:<10} {told}")
 
 
 def _limit(value: int | None) -> str:
@@ -114,10 +116,3 @@ def _facts(each: Unconfirmed, *, confirmed: bool) -> dict[str, Any]:
         "hadMac": each.had_mac,
         "confirmed": confirmed,
     }
-
-
-def plain(text: str) -> str:
-    """The text with what would steer a terminal written out: rows like these may be anybody's."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
-    )

@@ -10,7 +10,7 @@ import click
 from kms_service.access.scopes import Scope
 from kms_service.bootstrap import Services
 from kms_service.cli.access.confirm import confirm
-from kms_service.cli.lines import tell
+from kms_service.cli.lines import tell, warn
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Span, rfc3339
@@ -140,7 +140,7 @@ async def list_tokens(*, as_json: bool) -> None:
         tell(json.dumps([{**_facts(row), "refused": refused.get(row.name)} for row in rows]))
         return
     if refused:
-        click.echo(f"Refused, since no operator wrote their rows last: {', '.join(refused)}", err=True)
+        warn(f"Refused, since no operator wrote their rows last: {', '.join(refused)}")
     for row in rows:
         used = "never used" if row.last_used_at is None else f"used {row.last_used_at:%Y-%m-%d %H:%M}"
         bounds = f"  policy {row.policy}" if row.policy else ""
@@ -167,7 +167,7 @@ async def _refused(services: Services) -> Mapping[str, str]:
         return await services.tokens.refused()
     except KmsServiceError as error:
         # Whoever needs the list most may have no KMS.
-        click.echo(f"kms-service: MACs are not checked: {error}", err=True)
+        warn(f"kms-service: MACs are not checked: {error}")
         return {}
 
 

@@ -1,13 +1,23 @@
 """From a bearer token to the caller who holds it."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
+from typing import TypeVar
 
 from kms_service.access import tokens
 from kms_service.access.scopes import Caller
 from kms_service.crypto.row_mac import RowMacKeyring
-from kms_service.errors import DatabaseUnavailable, IntegrityFailure, NotAuthenticated, TokenIntegrityFailure
+from kms_service.errors import (
+    DatabaseUnavailable,
+    IntegrityFailure,
+    KmsUnavailable,
+    NotAuthenticated,
+    TokenIntegrityFailure,
+)
+from kms_service.service.access.pace import RefusalPace
 from kms_service.service.access.records import is_good, verify
+from kms_service.service.access.token_form import was_made
 from kms_service.store.access.tokens import FoundToken, TokenRow, TokenStore
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
@@ -15,10 +25,16 @@ from kms_service.telemetry.logs import get_logger
 # Within so many seconds a revocation or expiry acts in every process.
 REMEMBERED_SECONDS = 2.0
 REMEMBERED_TOKENS = 4096
+# Of more than these, those that are not known wait for their turn.
+STORED_TOKENS = 100_000
 # Last use is noted once in so many seconds, whatever the traffic.
 LAST_USE_SECONDS = 30.0
+# Which tokens are stored is asked no more often than that.
+STORED_SECONDS = 30.0
 
 Keyring = Callable[[], Awaitable[RowMacKeyring]]
+Ring = Callable[[], RowMacKeyring | None]
+T = TypeVar("T")
 
 log = get_logger()
 
@@ -29,9 +45,13 @@ class Authenticator:
     The database's word alone says nothing: a token grants what its row says only with a right MAC, and only
     if neither this process nor the audit log knows of a later change of it.
 
+    Who floods the service with made-up tokens takes nothing from the others: those of the form with a MAC
+    cost no look-up, those of the form before have to be stored ones or else wait for their turn, and so does
+    every refusal.
+
     Args:
         store: where tokens lie.
-        keyring: the keys of row MACs.
+        ring: the keys of row MACs; None while this process has not unwrapped them.
         clock: monotonic.
         wall: the time of this machine, UTC.
     """
@@ -39,16 +59,21 @@ class Authenticator:
     def __init__(
         self,
         store: TokenStore,
-        keyring: Keyring,
+        ring: Ring,
         clock: Callable[[], float],
         wall: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._keyring = keyring
+        self._ring = ring
         self._clock = clock
         self._wall = wall
+        self._pace = RefusalPace(clock)
         self._used: set[str] = set()
-        self._remembered: dict[bytes, tuple[Caller | None, float]] = {}
+        self._remembered: dict[bytes, tuple[Caller, float]] = {}
+        self._refused: dict[bytes, float] = {}
+        # Digests that are stored, with a right MAC or without. They are no secret.
+        self._stored: frozenset[bytes] = frozenset()
+        self._stored_until = clock()
         # The highest version with a right MAC of each token that was ever used here.
         self._versions: dict[str, int] = {}
 
@@ -61,21 +86,40 @@ class Authenticator:
         self._used.add(caller.name)
         return caller
 
-    async def authenticate(self, token: str | None) -> Caller:
-        """The caller who holds this token.
+    async def expect(self, token: str | None) -> bytes:
+        """The digest of a token that is worth a look-up; asks the database next to nothing.
 
         Raises:
-            NotAuthenticated: no token, or an unknown, expired or revoked one, or one whose row no operator
-                wrote last.
-            DatabaseUnavailable: the token cannot be looked up, so nobody is let in.
-            KmsThrottled, KmsUnavailable, KmsKeyUnusable, NoUsableKey, IntegrityFailure: the keys of row MACs
-                are not here yet and cannot be unwrapped, so nobody is let in.
+            NotAuthenticated: no token, or a made-up one.
+            KmsUnavailable: the keys of row MACs are not here yet, so that nothing can be told of it.
         """
-        digest = tokens.digest(token) if token is not None else None
-        caller = None if digest is None else await self._find(digest)
+        digest = None if token is None else tokens.digest(token)
+        if token is None or digest is None:
+            return await self._refuse()
+        form = tokens.split(token)
+        if form is None:
+            await self._wait_unless_stored(digest)
+        elif not was_made(form, self._keys()):
+            return await self._refuse()
+        if self._clock() < self._refused.get(digest, 0.0):
+            return await self._refuse()
+        return digest
+
+    async def authenticate(self, digest: bytes) -> Caller:
+        """The caller who holds the token with this digest.
+
+        Raises:
+            NotAuthenticated: an unknown, expired or revoked one, or one whose row no operator wrote last.
+            DatabaseUnavailable: the token cannot be looked up, so nobody is let in.
+            KmsUnavailable: the keys of row MACs are not here yet, so nobody is let in.
+        """
+        asked = self._clock()
+        caller = await self._look_up(digest)
+        # Apart from each other, so that whoever guesses has no good token forgotten.
         if caller is None:
-            metrics.authentication_failures.inc()
-            raise NotAuthenticated("A valid bearer token is required.")
+            _remember(self._refused, digest, asked + REMEMBERED_SECONDS)
+            raise _refusal()
+        _remember(self._remembered, digest, (caller, asked + REMEMBERED_SECONDS))
         self._used.add(caller.name)
         return caller
 
@@ -89,14 +133,17 @@ class Authenticator:
         except DatabaseUnavailable:
             self._used |= used
 
-    async def _find(self, digest: bytes) -> Caller | None:
-        remembered = self._remembered.get(digest)
-        if remembered is not None and self._clock() < remembered[1]:
-            return remembered[0]
-        asked = self._clock()
-        caller = await self._look_up(digest)
-        self._remember(digest, caller, asked + REMEMBERED_SECONDS)
-        return caller
+    async def _wait_unless_stored(self, digest: bytes) -> None:
+        if digest not in self._stored and self._clock() >= self._stored_until:
+            self._stored_until = self._clock() + STORED_SECONDS
+            with suppress(DatabaseUnavailable):  # the look-up will say so
+                self._stored = await self._store.digests(limit=STORED_TOKENS)
+        if digest not in self._stored:
+            await self._pace.wait()
+
+    async def _refuse(self) -> bytes:
+        await self._pace.wait()
+        raise _refusal()
 
     async def _look_up(self, digest: bytes) -> Caller | None:
         try:
@@ -106,7 +153,7 @@ class Authenticator:
             return None
         if found is None:
             return None
-        ring = await self._keyring()
+        ring = self._keys()
         try:
             self._check(found, ring)
         except TokenIntegrityFailure as failure:
@@ -124,11 +171,24 @@ class Authenticator:
             raise TokenIntegrityFailure("token rolled back")
         self._versions[name] = version
 
-    def _remember(self, digest: bytes, caller: Caller | None, until: float) -> None:
-        # Someone who guesses tokens must not fill the memory.
-        if len(self._remembered) >= REMEMBERED_TOKENS:
-            self._remembered.clear()
-        self._remembered[digest] = (caller, until)
+    def _keys(self) -> RowMacKeyring:
+        # Not loaded on demand: whoever sends a made-up token would have KMS asked, and paid for.
+        ring = self._ring()
+        if ring is None:
+            raise KmsUnavailable("row MAC keys not loaded", "row-mac")
+        return ring
+
+
+def _remember(memory: dict[bytes, T], digest: bytes, answer: T) -> None:
+    # Someone who guesses tokens must not fill the memory.
+    if len(memory) >= REMEMBERED_TOKENS:
+        memory.clear()
+    memory[digest] = answer
+
+
+def _refusal() -> NotAuthenticated:
+    metrics.authentication_failures.inc()
+    return NotAuthenticated("A valid bearer token is required.")
 
 
 def _report(name: str | None, failure: IntegrityFailure) -> None:

@@ -20,8 +20,13 @@ class RefusalPace:
 
     async def wait(self) -> None:
         """Wait for the next turn, if there have been many of late."""
+        seconds = self.take_turn()
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
+    def take_turn(self) -> float:
+        """Take the next turn; answers in how many seconds it is."""
         now, each = self._clock(), 1 / REFUSALS_PER_SECOND
-        turn = max(self._next, now - BURST * each)
-        self._next = min(turn, now + LONGEST_SECONDS) + each
-        if turn > now:
-            await asyncio.sleep(min(turn - now, LONGEST_SECONDS))
+        turn = min(max(self._next, now - BURST * each), now + LONGEST_SECONDS)
+        self._next = turn + each
+        return max(0.0, turn - now)

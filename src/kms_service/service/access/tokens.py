@@ -23,6 +23,7 @@ from kms_service.errors import (
 )
 from kms_service.service.access.authenticate import Keyring
 from kms_service.service.access.records import is_valid, record, verify, with_mac
+from kms_service.service.access.token_form import make_token
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.store.access.tokens import TOKEN_CREATED, FoundToken, TokenRow, TokenStore
 from kms_service.store.policies.versions import PolicyStore
@@ -99,7 +100,7 @@ class TokenService:
         await self._check_policy(policy)
         ring = await self._keyring()
         known = await self._store.named(name)
-        secret = tokens.new_token()
+        secret = make_token(ring)
         row = TokenRow(
             name=name,
             # Beyond the log's: where a row was deleted, processes still know its number.
@@ -138,7 +139,7 @@ class TokenService:
             TokenNotFound: no valid token has this name.
             TokenChangedElsewhere: somebody else changed it at the same moment.
         """
-        secret = tokens.new_token()
+        secret = make_token(await self._keyring())
 
         def rotated(row: TokenRow, now: datetime) -> TokenRow:
             overlap_ends = now + overlap

@@ -196,6 +196,17 @@ class TokenStore:
             rows = (await connection.execute(_FIND_UNPROVEN)).all()
         return [UnprovenToken(FoundToken(_token(row), row[-3], row[-2]), row[-1]) for row in rows]
 
+    async def digests(self, *, limit: int) -> frozenset[bytes]:
+        """The digests of up to `limit` tokens that are not revoked, those before their rotations too."""
+        statement = (
+            select(tokens.c.token_sha256, tokens.c.previous_token_sha256)
+            .where(tokens.c.revoked_at.is_(None))
+            .limit(limit)
+        )
+        async with self._database.connection() as connection:
+            rows = await connection.execute(statement)
+            return frozenset(digest for row in rows for digest in row if digest is not None)
+
     async def mark_used(self, names: Sequence[str]) -> None:
         """Note that these tokens were used about now."""
         statement = (

@@ -1,0 +1,78 @@
+"""A token says by itself whether the service made it; and those who send others wait for their turn."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kms_service.access import tokens
+from kms_service.access.tokens import CHECK_BYTES
+from kms_service.crypto.material import DataKey
+from kms_service.crypto.row_mac import RowLabel, RowMacKeyring, key_id
+from kms_service.service.access.pace import BURST, LONGEST_SECONDS, REFUSALS_PER_SECOND, RefusalPace
+from kms_service.service.access.token_form import make_token, was_made
+
+OLD, NEW, OTHER = (DataKey(bytes(range(start, start + 32))) for start in (0, 32, 64))
+
+
+def _ring(*keys: DataKey) -> RowMacKeyring:
+    return RowMacKeyring(key_id(keys[0]), {key_id(key): key for key in keys})
+
+
+RING = _ring(NEW, OLD)
+
+
+def _was_made(token: str, ring: RowMacKeyring = RING) -> bool:
+    form = tokens.split(token)
+    return form is not None and was_made(form, ring)
+
+
+def test_no_two_are_the_same_and_each_is_known() -> None:
+    made = {make_token(RING) for _ in range(1000)}
+    assert len(made) == 1000
+    assert all(_was_made(token) for token in made)
+
+
+def test_those_made_under_an_older_key_go_on() -> None:
+    assert _was_made(make_token(_ring(OLD)))
+    assert not _was_made(make_token(_ring(OTHER)))
+
+
+@given(place=st.integers(0, 47), bit=st.integers(0, 7))
+def test_no_bit_of_it_can_be_changed(place: int, bit: int) -> None:
+    parts = bytearray(base64.urlsafe_b64decode(make_token(RING)[4:]))
+    parts[place] ^= 1 << bit
+    assert not _was_made("kms_" + base64.urlsafe_b64encode(parts).decode())
+
+
+@pytest.mark.parametrize("label", [label for label in RowLabel if label is not RowLabel.TOKEN_FORM])
+def test_no_mac_of_a_row_makes_a_token(label: RowLabel) -> None:
+    """Whoever reads the database sees MACs of rows; none of them is a check of bytes of their choice."""
+    random = bytes(32)
+    assert not _was_made(tokens.join(random, RING.make(label, (random,)).mac[:CHECK_BYTES]))
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_few_refusals_come_at_once() -> None:
+    pace = RefusalPace(_Clock())
+    assert [pace.take_turn() for _ in range(2)] == pytest.approx([0.0, 1 / REFUSALS_PER_SECOND])
+
+
+def test_many_come_one_after_another_and_nobody_waits_for_long() -> None:
+    clock = _Clock()
+    pace = RefusalPace(clock)
+    clock.now += 60.0
+    waits = [pace.take_turn() for _ in range(10_000)]
+    assert waits[: BURST + 1] == pytest.approx([0.0] * (BURST + 1), abs=1e-6)
+    assert waits[BURST + 100] == pytest.approx(100 / REFUSALS_PER_SECOND)
+    assert max(waits) == LONGEST_SECONDS
+    clock.now += 60.0
+    assert pace.take_turn() == 0.0
