@@ -12,7 +12,7 @@ PROBE = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 @contextmanager
-def connected(url: str, seconds: float = 30) -> Iterator[socket.socket]:
+def connected(url: str, seconds: float = 60) -> Iterator[socket.socket]:
     """A connection to the service, and nothing sent on it yet."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=seconds) as connection:

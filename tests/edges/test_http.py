@@ -3,7 +3,8 @@
 import json
 import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import psutil
@@ -16,7 +17,7 @@ from server_process import ServerProcess
 from waiting import wait_until
 
 MIB = 2**20
-SLACK_SECONDS = 4  # of a busy machine
+SLACK_SECONDS = 50  # of a busy machine
 
 
 @pytest.fixture
@@ -124,15 +125,25 @@ def test_a_connection_that_says_nothing_is_closed(server: ServerProcess) -> None
         assert HEAD_SECONDS - 1 < seconds_until_closed(connection) < HEAD_SECONDS + SLACK_SECONDS
 
 
-@pytest.mark.parametrize(
-    ("begun", "drop"),
-    [(b"GET /livez HTTP/1.1\r\nHost: a\r\nx: ", b"y"), (b"GET /", b"x"), (b"", b"\r\n")],
-    ids=["header", "target", "empty lines"],
-)
-@pytest.mark.parametrize("used", [False, True])
-def test_a_head_that_comes_in_drops_is_closed(
-    server: ServerProcess, begun: bytes, drop: bytes, *, used: bool
-) -> None:
+DROPS = {
+    "header": (b"GET /livez HTTP/1.1\r\nHost: a\r\nx: ", b"y"),
+    "target": (b"GET /", b"x"),
+    "empty lines": (b"", b"\r\n"),
+}
+
+
+@pytest.fixture(scope="module")
+def seconds_in_drops(server: ServerProcess) -> Iterator[dict[tuple[str, bool], Future[float]]]:
+    """How long whose head comes in drops stays connected: all at once, so that they are waited for once."""
+    with ThreadPoolExecutor(2 * len(DROPS)) as callers:
+        yield {
+            (what, used): callers.submit(_in_drops, server, *DROPS[what], used=used)
+            for what in DROPS
+            for used in (False, True)
+        }
+
+
+def _in_drops(server: ServerProcess, begun: bytes, drop: bytes, *, used: bool) -> float:
     with connected(server.url) as connection:
         if used:
             connection.sendall(PROBE)
@@ -141,14 +152,22 @@ def test_a_head_that_comes_in_drops_is_closed(
         connection.settimeout(0.5)
         with suppress(ConnectionError):
             connection.sendall(begun)
-            while time.monotonic() - started < 20:
+            while time.monotonic() - started < 2 * SLACK_SECONDS:
                 connection.sendall(drop)
                 with suppress(TimeoutError):
                     if connection.recv(1000) == b"":
                         break
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("what", DROPS)
+@pytest.mark.parametrize("used", [False, True])
+def test_a_head_that_comes_in_drops_is_closed(
+    seconds_in_drops: dict[tuple[str, bool], Future[float]], what: str, *, used: bool
+) -> None:
     # Empty lines begin no request: between two they may go on as long as silence may.
-    patience = 7 if used and not begun else HEAD_SECONDS
-    assert patience - 1 < time.monotonic() - started < patience + SLACK_SECONDS
+    patience = 7 if used and what == "empty lines" else HEAD_SECONDS
+    assert patience - 1 < seconds_in_drops[what, used].result() < patience + SLACK_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -196,35 +215,46 @@ def test_a_body_that_never_comes_holds_no_connection(
         assert seconds_until_closed(connection) < deadline + 1 + SLACK_SECONDS
 
 
-@pytest.mark.parametrize(
-    ("head", "drop"),
-    [
-        (b"Content-Length: 100\r\n\r\n", b""),
-        (b"Content-Length: 100\r\n\r\n{", b" "),
-        (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
-        (b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n", b""),
-    ],
-    ids=["never", "in drops", "in chunks", "asked for"],
-)
-def test_a_late_body_is_408_within_the_deadline(
-    server: ServerProcess, token: str, deadline: float, head: bytes, drop: bytes
-) -> None:
+LATE = {
+    "never": (b"Content-Length: 100\r\n\r\n", b""),
+    "in drops": (b"Content-Length: 100\r\n\r\n{", b" "),
+    "in chunks": (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "asked for": (b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n", b""),
+}
+
+
+@pytest.fixture(scope="module")
+def late(server: ServerProcess, token: str) -> Iterator[dict[str, Future[tuple[float, bytes, float]]]]:
+    """What becomes of late bodies: all at once, so that they are waited for once."""
+    with ThreadPoolExecutor(len(LATE)) as callers:
+        yield {what: callers.submit(_late, server, token, *LATE[what]) for what in LATE}
+
+
+def _late(server: ServerProcess, token: str, head: bytes, drop: bytes) -> tuple[float, bytes, float]:
+    """Seconds until the answer, the answer, and seconds until the end."""
     authorized = f"POST /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n".encode()
     answer = b""
     with connected(server.url) as connection:
         started = time.monotonic()
         connection.settimeout(0.3)
         connection.sendall(authorized + b"Content-Type: application/json\r\n" + head)
-        while b"HTTP/1.1 4" not in answer and time.monotonic() - started < 20:
+        while b"HTTP/1.1 4" not in answer and time.monotonic() - started < 2 * SLACK_SECONDS:
             connection.sendall(drop)
             with suppress(TimeoutError):
                 answer += connection.recv(65536)
         seconds = time.monotonic() - started
-        connection.settimeout(30)
-        answer += answered(connection)
-        assert deadline - 1 < seconds < deadline + SLACK_SECONDS
-        is_problem(answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"), 408, "request_timeout")
-        assert seconds_until_closed(connection) < SLACK_SECONDS
+        connection.settimeout(60)
+        return seconds, answer + answered(connection), seconds_until_closed(connection)
+
+
+@pytest.mark.parametrize("what", LATE)
+def test_a_late_body_is_408_within_the_deadline(
+    late: dict[str, Future[tuple[float, bytes, float]]], deadline: float, what: str
+) -> None:
+    seconds, answer, until_closed = late[what].result()
+    assert deadline - 1 < seconds < deadline + SLACK_SECONDS
+    is_problem(answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"), 408, "request_timeout")
+    assert until_closed < SLACK_SECONDS
 
 
 def test_a_slow_body_is_taken(server: ServerProcess, token: str) -> None:
@@ -252,12 +282,10 @@ def test_a_pipelined_request_has_a_deadline_of_its_own(
         connection.sendall(begun + body)
         assert statuses(answered(connection)) == [201]
         connection.sendall(begun)
-        time.sleep(deadline / 2)
-        connection.sendall(body + begun)
-        assert statuses(answered(connection)) == [409]
-        time.sleep(deadline * 5 / 8)  # past the deadline of the one before
-        connection.sendall(body)
-        assert statuses(answered(connection)) == [409]
+        for _ in range(5):  # past the deadline of the first, and well within each one's own
+            time.sleep(deadline / 4)
+            connection.sendall(body + begun)
+            assert statuses(answered(connection)) == [409]
 
 
 def test_a_body_without_end_behind_a_refusal_ends(server: ServerProcess, deadline: float) -> None:
@@ -266,7 +294,7 @@ def test_a_body_without_end_behind_a_refusal_ends(server: ServerProcess, deadlin
     with connected(server.url) as connection:
         connection.sendall(b"POST /wallets HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n")
         with suppress(ConnectionError):
-            while time.monotonic() - started < 30:
+            while time.monotonic() - started < 2 * SLACK_SECONDS:
                 connection.sendall(bytes(100_000))
     assert time.monotonic() - started < deadline + 1 + SLACK_SECONDS
     assert resident(server) < before + 20 * MIB
@@ -315,7 +343,7 @@ def test_a_pipeline_whose_answers_nobody_takes_takes_no_memory(
         connection.settimeout(1)
         started = time.monotonic()
         ended = False
-        while not ended and time.monotonic() - started < 40:
+        while not ended and time.monotonic() - started < 2 * SLACK_SECONDS:
             try:
                 connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 500)
             except TimeoutError:
@@ -332,7 +360,7 @@ def test_an_idle_connection_is_kept_for_so_long(server: ServerProcess, env: dict
     with connected(server.url) as connection:
         connection.sendall(PROBE)
         assert statuses(answered(connection)) == [200]
-        time.sleep(kept - 1)
+        time.sleep(kept / 2)
         connection.sendall(PROBE)
         assert statuses(answered(connection)) == [200]
         assert kept - 1 < seconds_until_closed(connection) < kept + SLACK_SECONDS
@@ -354,7 +382,7 @@ def test_too_many_connections_are_refused_at_once_and_probes_answered(
         for connection in held:
             connection.sendall(PROBE)
         assert all(statuses(answered(connection)) == [200] for connection in held)
-        wait_until(lambda: statuses(refused()) == [503], 5)
+        wait_until(lambda: statuses(refused()) == [503])
         is_problem(answer := refused(), 503, "overloaded")
         assert b"retry-after: " in answer.lower()
         silent = [stack.enter_context(connected(server.url)) for _ in range(100)]
@@ -370,7 +398,7 @@ def test_too_many_connections_are_refused_at_once_and_probes_answered(
         held[0].sendall(PROBE)
         assert statuses(answered(held[0])) == [200], "who was there first stays"
     assert len(server.wait_for("connections_full")) == 1
-    wait_until(lambda: statuses(refused()) == [200], 10)
+    wait_until(lambda: statuses(refused()) == [200])
 
 
 # Small courtesies

@@ -27,6 +27,9 @@ from wiring import TESTER
 
 Worker = Callable[[], Services]
 
+# Calls a second: what is to happen amid a job has seconds to do so before the job ends.
+SLOW = 3
+
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,13 +48,14 @@ def test_two_workers_share_a_job(fleet: Fleet, worker: Worker) -> None:
 
 
 def test_pause_acts_at_once_and_resume_loses_nothing(fleet: Fleet, worker: Worker) -> None:
-    job = fleet.start(rate_per_second=8)
+    job = fleet.start(rate_per_second=SLOW)
     worker()
     wait_until(lambda: fleet.job(job).done > 0)
     assert complete(fleet.services.rewrap_jobs.pause(TESTER, job.rotation_id)).status is RewrapStatus.PAUSED
     wait_until(lambda: _rests(fleet))
     assert fleet.job(job).done == fleet.kms.count("ReEncrypt") < SIZE
 
+    _hurry(fleet)
     assert complete(fleet.services.rewrap_jobs.resume(TESTER, job.rotation_id)).status is RewrapStatus.RUNNING
     ended = fleet.ended(job)
     assert (ended.status, ended.done, ended.kms_calls) == (RewrapStatus.COMPLETED, SIZE, SIZE)
@@ -60,18 +64,22 @@ def test_pause_acts_at_once_and_resume_loses_nothing(fleet: Fleet, worker: Worke
 def _rests(fleet: Fleet) -> bool:
     """Whether nothing moves, for several times as long as a move takes at its pace."""
     before = fleet.kms.count("ReEncrypt")
-    time.sleep(0.7)
+    time.sleep(3 / SLOW)
     return fleet.kms.count("ReEncrypt") == before
 
 
+def _hurry(fleet: Fleet) -> None:
+    fleet.query("UPDATE rotations SET rate_per_second = 10000")
+
+
 def test_cancel_ends_the_job_and_what_moved_stays_moved(fleet: Fleet, worker: Worker) -> None:
-    job = fleet.start(rate_per_second=8)
+    job = fleet.start(rate_per_second=SLOW)
     worker()
     wait_until(lambda: fleet.job(job).done > 0)
     assert (
         complete(fleet.services.rewrap_jobs.cancel(TESTER, job.rotation_id)).status is RewrapStatus.CANCELLED
     )
-    time.sleep(0.5)
+    wait_until(lambda: _rests(fleet))
     ended = fleet.job(job)
     assert 0 < ended.done < SIZE
     assert fleet.by_key()[fleet.source] == SIZE - ended.done
@@ -137,13 +145,14 @@ def test_a_killed_worker_loses_nothing(
     fleet: Fleet, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rotation_batches, "LEASE_SECONDS", 1)
-    job = fleet.start()
-    with fleet.kms.on("ReEncrypt").answer(Delay(0.2)), _worker_process(settings) as first:
+    job = fleet.start(rate_per_second=SLOW)
+    with _worker_process(settings) as first:
         wait_until(lambda: fleet.job(job).done > 0)
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
     done = fleet.job(job).done
     assert 0 < done < SIZE
+    _hurry(fleet)
     fleet.query("UPDATE rotation_batches SET leased_until = now()")
     with _worker_process(settings) as second:
         ended = fleet.ended(job)
@@ -153,10 +162,10 @@ def test_a_killed_worker_loses_nothing(
 
 
 def test_a_stopped_worker_lets_its_batch_go(fleet: Fleet, settings: Settings) -> None:
-    fleet.kms.on("ReEncrypt").answer(Delay(0.2))
+    fleet.kms.on("ReEncrypt").answer(Delay(0.4))
     job = fleet.start()
     with _worker_process(settings, threads=1) as worker:
-        wait_until(lambda: fleet.job(job).done > 0, within=60)
+        wait_until(lambda: fleet.job(job).done > 0)
         worker.terminate()
         assert worker.wait(60) == 130
     assert fleet.job(job).done < SIZE
@@ -166,11 +175,11 @@ def test_a_stopped_worker_lets_its_batch_go(fleet: Fleet, settings: Settings) ->
 def test_a_lease_runs_out_by_itself(fleet: Fleet, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotation_batches, "LEASE_SECONDS", 1)
     job = fleet.start()
+    started = time.monotonic()
     dead = rotation_work.RewrapWork(fleet.services.database)
     complete(dead.begin(job.rotation_id))
     batch = complete(dead.claim(fleet.job(job), "dead"))
     assert batch is not None
-    started = time.monotonic()
     worker()
     assert fleet.ended(job).done == SIZE
     assert time.monotonic() - started > 0.8
