@@ -68,9 +68,9 @@ def test_a_source_of_credentials_that_hangs(
         assert service.client.get("/readyz").json()["checks"]["kms"].startswith("no credentials: ")
         # What needs KMS fails at once, and nothing else does.
         status, seconds = _timed(service, "GET", "/wallets/alice/private-key")
-        assert (status, seconds < 2) == (503, True)
+        assert (status, seconds < 8) == (503, True)
         status, seconds = _timed(service, "GET", "/wallets/alice")
-        assert (status, seconds < 2) == (200, True)
+        assert (status, seconds < 8) == (200, True)
         program.hand_out(3600)
         wait_until(lambda: service.client.get("/readyz").status_code == 200)
         assert _timed(service, "GET", "/wallets/alice/private-key")[0] == 200
