@@ -62,6 +62,7 @@ resource "aws_kms_key" "this" {
   for_each = local.aliases
 
   description             = "kms-service: DEKs of ${each.value}"
+  multi_region            = var.multi_region
   enable_key_rotation     = true
   rotation_period_in_days = var.rotation_period_in_days
   deletion_window_in_days = 30

@@ -8,6 +8,11 @@ output "key_arns" {
   value       = { for number, key in aws_kms_key.this : number => key.arn }
 }
 
+output "primary_key_arns" {
+  description = "PrimaryKeyArns of deploy/cloudformation/kms-replicas.yaml, where multi_region is true."
+  value       = join(",", [for number in range(1, var.keys + 1) : aws_kms_key.this[tostring(number)].arn])
+}
+
 output "alias_prefix" {
   description = "KMS_KEY_ALIAS_PREFIX."
   value       = var.alias_prefix

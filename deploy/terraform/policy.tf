@@ -22,6 +22,7 @@ data "aws_iam_policy_document" "key" {
       "kms:ListKeyRotations",
       "kms:ListResourceTags",
       "kms:PutKeyPolicy",
+      "kms:ReplicateKey",
       "kms:RevokeGrant",
       "kms:RotateKeyOnDemand",
       "kms:ScheduleKeyDeletion",

@@ -31,6 +31,12 @@ variable "rotation_period_in_days" {
   }
 }
 
+variable "multi_region" {
+  description = "Keys that can have replicas. For new pools: KMS cannot change it."
+  type        = bool
+  default     = false
+}
+
 variable "alert_email" {
   description = "Who is told of deletion, disabling and policy changes; empty for nobody."
   type        = string
