@@ -77,6 +77,11 @@ class AuditLog:
             AuditUnavailable: the row may not be there, so whatever it is about must not leave.
         """
 
+        # 1. A chain of this task's own, so that its head is known and nobody appends between 2 and 3.
+        # 2. The row takes the next place behind that head; its MAC covers the MAC before it.
+        # 3. It is committed in that place, or nothing is: the database refuses a place that is taken.
+        # 4. Only then is it the head. Where the outcome of 3 is unknown, the chain is never used again, so
+        #    that no second row claims the place (invariant 15).
         async def write(chain: AuditChain) -> None:
             row = _link(chain, caller, event)
             chain.advance(row, await self._store.append(row, chain.writer_key))

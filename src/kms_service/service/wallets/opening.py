@@ -74,14 +74,19 @@ class WalletOpener:
         return opened
 
     async def _open(self, wallet: EncryptedWallet) -> Opened:
+        # Invariant 4, in the order in which each answer can be distrusted:
+        # 1. KMS is asked under the row's own key, in the context of the row's address, and its reply is
+        #    checked there: it names that key and holds 32 bytes.
         unwrapped = await self._kms.decrypt(wallet.dek, encryption_context(wallet.wallet_address))
         try:
+            # 2. The tag holds under this DEK for this user and address, so no row can stand in for another.
             contents = envelope.decrypt(
                 wallet.encrypted_seed,
                 unwrapped.dek,
                 user_id=wallet.user_id,
                 wallet_address=wallet.wallet_address,
             )
+            # 3. The key inside makes the row's address: whoever wrote the row knew the key of that address.
             account = _match(account_in(contents), wallet.wallet_address)
             return Opened(account, contents, unwrapped.key_arn, unwrapped.request_id)
         except IntegrityFailure as error:

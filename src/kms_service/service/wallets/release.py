@@ -72,10 +72,13 @@ class Releases:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
             AuditUnavailable: the use could not be recorded, so nothing leaves.
         """
+        # The order is the argument: what each step relies on has been shown by those before it.
         async with self._audit.refusals(caller, Event(use.action, user_id=user_id)):
+            # 1. Who asks may: nothing is sealed, and the caller's limit has room (invariant 14).
             await self._guard.admit(caller, limited_as(use.kind))
-            # By the rules before the wallet is looked for: a refusal tells nothing of who has one.
+            # 2. The policy's rules, before the wallet is looked for: a refusal tells nothing of who has one.
             judged = await self._policies.judge(caller, user_id, use.operation)
+            # 3. The row, whose MAC holds: its address may be told and put on record (invariant 13).
             wallet = await self._wallets.find_encrypted(user_id)
             if wallet is None:
                 raise WalletNotFound
@@ -86,9 +89,11 @@ class Releases:
             kms_key_id=wallet.dek.key_arn,
         )
         async with self._audit.refusals(caller, event):
+            # 4. The use accepts this wallet; then the policy's windows, last of all before KMS, so that what
+            #    is refused for another reason takes nothing of them.
             use.accepts(wallet.wallet_address)
-            # By the windows last of all, so that only what goes to KMS is taken of them.
             await self._policies.take(judged, use.operation)
+            # 5. The key and its use, in this frame alone, with no database connection held (invariants 1, 2).
             opened = await self._opener.open(wallet)
             answer, detail = use.perform(opened.account)
         # The ARN names the Region that answered.
@@ -96,8 +101,11 @@ class Releases:
             event, kms_key_id=opened.kms_key_id, kms_request_id=opened.kms_request_id, detail=detail
         )
         async with self._audit.refusals(caller, event):
+            # 6. The seal once more: who sealed while KMS answered means this release too.
             await self._guard.check_seal()
+        # 7. The row is committed, or the answer stays here (invariant 3).
         await self._audit.record(caller, event)
+        # 8. Only now does anything leave, told to whoever watches for canaries.
         await self._guard.report_canary(caller, event)
         metrics.series(metrics.secrets_released, use.kind, metrics.caller_label(caller.name)).inc()
         return answer
