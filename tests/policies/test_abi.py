@@ -106,6 +106,13 @@ def test_text_that_is_no_text_is_no_call() -> None:
         function.arguments(function.selector + word(32) + word(2) + b"\xff\xfe" + bytes(30))
 
 
+@pytest.mark.parametrize("pointer", [2**256 - 1, 2**255, 2**63, 2**63 - 1, 2**31])
+def test_a_pointer_out_of_range_is_no_call(pointer: int) -> None:
+    function = parse_function("f(string[] s)")
+    with pytest.raises(CallMismatch):
+        function.arguments(function.selector + word(32) + word(1) + word(pointer) + bytes(64))
+
+
 @pytest.mark.parametrize(
     "text",
     ["m((address t, bytes d)[] c)", "m(bytes[] c)", "m((uint256[16] a, bytes b)[] c)"],

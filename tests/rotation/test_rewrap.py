@@ -205,13 +205,13 @@ def test_one_job_runs_at_a_time(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"sources": ["nobody-knows-it"]}, "body.from"),
-        ({"sources": ["arn:aws:kms:us-east-1:111122223333:key/elsewhere"]}, "body.from"),
-        ({"destinations": ["nobody-knows-it"]}, "body.to"),
-        ({"destinations": [SOURCE]}, "body.to"),
+        ({"sources": ["nobody-knows-it"]}, "sources"),
+        ({"sources": ["arn:aws:kms:us-east-1:111122223333:key/elsewhere"]}, "sources"),
+        ({"destinations": ["nobody-knows-it"]}, "destinations"),
+        ({"destinations": [SOURCE]}, "destinations"),
         (
             {"sources": None, "wrapped_before": datetime.now(UTC) + timedelta(days=1)},
-            "body.stale.wrappedBefore",
+            "wrapped_before",
         ),
     ],
 )

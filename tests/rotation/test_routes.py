@@ -130,6 +130,21 @@ def test_a_body_that_makes_no_sense_is_refused(client: AsgiClient) -> None:
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), body
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"from": ["nobody-knows-it"]}, "body.from"),
+        ({"stale": {"wrappedBefore": "2999-01-01T00:00:00Z"}}, "body.stale.wrappedBefore"),
+        ({"from": [SOURCE], "to": [SOURCE]}, "body.to"),
+    ],
+)
+def test_what_cannot_be_done_names_the_member_of_the_body(
+    client: AsgiClient, body: dict[str, object], field: str
+) -> None:
+    answer = client.post("/rotations", json=body).json()
+    assert [each["field"] for each in answer["errors"]] == [field]
+
+
 def test_a_dry_run_is_what_nobody_asked_otherwise(client: AsgiClient, fleet: Fleet) -> None:
     job = client.post("/rotations", json={"stale": {"wrappedBefore": "2026-01-01T00:00:00Z"}}).json()
     assert (job["status"], job["dryRun"], job["total"]) == ("completed", True, 0)

@@ -1,9 +1,10 @@
 """What all resources share: camelCase names, unknown members refused, and the shape of a user's id."""
 
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints
 from pydantic.alias_generators import to_camel
 
 
@@ -19,6 +20,10 @@ UserId = Annotated[
     StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@-]+$", strict=True),
     AfterValidator(_no_path_step),
 ]
+Timestamp = Annotated[
+    datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))
+]
+"""RFC 3339 in UTC."""
 UserIdInPath = Annotated[UserId, Path(alias="userId", description="The user's id, compared exactly.")]
 
 
@@ -45,3 +50,8 @@ class Problem(AnswerModel):
     detail: str
     code: str
     request_id: str | None = None
+
+
+def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The answers of a route that are problems, for its OpenAPI description."""
+    return {status: {"model": Problem} for status in statuses}

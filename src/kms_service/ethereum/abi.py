@@ -54,6 +54,7 @@ class Function:
             CallMismatch: another function, bytes that do not decode, or not the one encoding.
         """
         from eth_abi.abi import decode, encode
+        from eth_abi.exceptions import DecodingError, EncodingError
 
         if data[:SELECTOR_BYTES] != self.selector:
             raise CallMismatch("another function")
@@ -61,8 +62,8 @@ class Function:
         try:
             values = decode(self.types, encoded, strict=True)
             again = encode(self.types, values)
-        # Whatever a decoder meets in bytes of an attacker's, they are no call that can be judged.
-        except Exception as error:
+        # A pointer can lie out of any range (OverflowError), and text need not be UTF-8 (ValueError).
+        except (DecodingError, EncodingError, OverflowError, ValueError) as error:
             raise CallMismatch("does not decode") from error
         if again != encoded:
             raise CallMismatch("not the one encoding")

@@ -1,15 +1,14 @@
 """`/audit/events`: the audit log, newest first."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, Field, PlainSerializer
+from pydantic import AwareDatetime, Field
 
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
-from kms_service.api.models import AnswerModel, Problem, UserId
+from kms_service.api.models import AnswerModel, Timestamp, UserId, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.service.audit.trail import EventView
 from kms_service.store.audit.trail import EventFilter
@@ -20,15 +19,9 @@ router = APIRouter(
     prefix="/audit",
     tags=["audit"],
     route_class=AuthenticatedRoute,
-    responses={
-        401: {"model": Problem},
-        403: {"model": Problem},
-        422: {"model": Problem},
-        503: {"model": Problem},
-    },
+    responses=problem_answers(401, 403, 422, 503),
 )
 
-Time = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
 _NAME = r"^[A-Za-z0-9._:-]+$"
 _KEY_ARN = r"^arn:[A-Za-z0-9:/_-]+$"
 
@@ -37,7 +30,7 @@ class AuditEvent(AnswerModel):
     """One audit row."""
 
     id: int = Field(description="grows in the order of insertion")
-    at: Time = Field(description="by the database's clock")
+    at: Timestamp = Field(description="by the database's clock")
     actor: str = Field(description="the token's name, or cli:<account>@<database login>")
     action: str
     outcome: str = Field(description="ok, or the code that the caller was answered")

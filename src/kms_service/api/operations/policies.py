@@ -10,8 +10,7 @@ from pydantic import Field
 
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.in_flight import in_time, services
-from kms_service.api.models import AnswerModel, Problem
-from kms_service.api.operations.audit import Time
+from kms_service.api.models import AnswerModel, Timestamp, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.errors import InvalidRequest
 from kms_service.store.policies.versions import PolicyRow
@@ -24,14 +23,7 @@ router = APIRouter(
     prefix="/policies",
     tags=["policies"],
     route_class=AuthenticatedRoute,
-    responses={
-        401: {"model": Problem},
-        403: {"model": Problem},
-        404: {"model": Problem},
-        422: {"model": Problem},
-        500: {"model": Problem},
-        503: {"model": Problem},
-    },
+    responses=problem_answers(401, 403, 404, 422, 500, 503),
 )
 PolicyName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -42,7 +34,7 @@ class PolicySummary(AnswerModel):
     name: str
     version: int
     set_by: str = Field(description="the operator, as in the audit log")
-    set_at: Time
+    set_at: Timestamp
 
 
 class PolicyList(AnswerModel):

@@ -1,15 +1,14 @@
 """`/kms/pool`: the key pool, shown and steered."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
-from pydantic import Field, PlainSerializer
+from pydantic import Field
 
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
-from kms_service.api.models import AnswerModel, Problem, RequestModel
+from kms_service.api.models import AnswerModel, Problem, RequestModel, Timestamp, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.kms.keys.pool import DescribedKey, KeyMode, KeyStatus
 from kms_service.kms.regions.routes import RegionRole
@@ -19,12 +18,11 @@ from kms_service.service.pool.state import PoolKey, PoolState
 _ROUTES: dict[str, Any] = {
     "tags": ["key pool"],
     "route_class": AuthenticatedRoute,
-    "responses": {401: {"model": Problem}, 403: {"model": Problem}, 503: {"model": Problem}},
+    "responses": problem_answers(401, 403, 503),
 }
 router = APIRouter(prefix="/kms/pool", **_ROUTES)
 status_router = APIRouter(prefix="/kms", **_ROUTES)
 
-Time = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
 AliasInPath = Annotated[
     str,
     Path(max_length=250, pattern=r"^[A-Za-z0-9/_-]+$", description="An alias of the pool without `alias/`."),
@@ -42,14 +40,14 @@ class RotationView(AnswerModel):
 
     enabled: bool | None
     period_in_days: int | None
-    next_rotation_date: Time | None
+    next_rotation_date: Timestamp | None
 
 
 class MaterialView(AnswerModel):
     """A version of a key's material, and the wallets under it."""
 
     key_material_id: str | None = Field(description="null where KMS does not tell it")
-    current_since: Time | None = Field(description="null for the key's first material")
+    current_since: Timestamp | None = Field(description="null for the key's first material")
     wallets: int
 
 
@@ -63,8 +61,8 @@ class KeyView(AnswerModel):
     reason: str = Field(description="why the status is not Active")
     mode: KeyMode
     circuit: str = Field(description="closed, open or half-open: what this process's own traffic met")
-    creation_date: Time | None
-    last_used_date: Time | None = Field(description="of all replicas, about half a minute old")
+    creation_date: Timestamp | None
+    last_used_date: Timestamp | None = Field(description="of all replicas, about half a minute old")
     wallets: int
     share_of_wallets: float = Field(description="0 to 1: what would be lost with this key")
     wallets_before_rotation: int | None = Field(
@@ -80,7 +78,7 @@ class OtherKeyView(AnswerModel):
 
     key_id: str
     wallets: int
-    last_used_date: Time | None
+    last_used_date: Timestamp | None
 
 
 class RotationSchedule(AnswerModel):
@@ -102,7 +100,7 @@ class RegionView(AnswerModel):
     role: RegionRole = Field(description="the fallback is asked what the primary does not answer")
     circuit: str = Field(description="closed, open or half-open; anything but closed keeps calls away")
     reason: str = Field(description="what it did last, where that was no answer")
-    away_since: Time | None
+    away_since: Timestamp | None
 
 
 class PoolView(AnswerModel):

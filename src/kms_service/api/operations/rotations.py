@@ -1,17 +1,17 @@
 """`/rotations`: jobs that move wallets between keys, started, shown and steered."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import AwareDatetime, Field, PlainSerializer, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
-from kms_service.api.models import AnswerModel, Problem, RequestModel
+from kms_service.api.models import AnswerModel, Problem, RequestModel, Timestamp, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs
+from kms_service.errors import InvalidRequest
 from kms_service.kms.control_plane import pricing
 from kms_service.service.rewrap.jobs import DEFAULT_RATE, MAX_RATE, RewrapRequest
 from kms_service.store.rewrap.jobs import RewrapFailure, RewrapJob, RewrapStatus
@@ -23,18 +23,16 @@ router = APIRouter(
     prefix="/rotations",
     tags=["rotations"],
     route_class=AuthenticatedRoute,
-    responses={
-        401: {"model": Problem},
-        403: {"model": Problem},
-        422: {"model": Problem},
-        503: {"model": Problem},
-    },
+    responses=problem_answers(401, 403, 422, 503),
 )
 
-Time = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
 KeyName = Annotated[str, Field(max_length=255, pattern=r"^[A-Za-z0-9/_:-]+$")]
 KeyNames = Annotated[list[KeyName], Field(min_length=1, max_length=MAX_KEYS)]
 RotationId = Annotated[UUID, Path(alias="id")]
+
+
+# What the members of `RewrapRequest` are called in a body.
+_FIELDS = {"sources": "body.from", "wrapped_before": "body.stale.wrappedBefore", "destinations": "body.to"}
 
 
 class Stale(RequestModel):
@@ -73,7 +71,7 @@ class RotationJob(AnswerModel):
     status: RewrapStatus
     dry_run: bool
     from_: Annotated[list[str], Field(alias="from", description="ARNs of the keys it empties or refreshes")]
-    wrapped_before: Time | None
+    wrapped_before: Timestamp | None
     to: Annotated[list[str], Field(description="ARNs")]
     rate_per_second: float
     total: int
@@ -86,9 +84,9 @@ class RotationJob(AnswerModel):
     kms_cost_usd: Annotated[float, Field(description="At 0.03 USD for 10,000 requests")]
     last_error: str | None
     created_by: str
-    created_at: Time
-    started_at: Time | None
-    finished_at: Time | None
+    created_at: Timestamp
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
 
 
 class RotationJobs(AnswerModel):
@@ -104,7 +102,7 @@ class FailureView(AnswerModel):
     code: str
     reason: str
     kms_key_id: str
-    at: Time
+    at: Timestamp
 
 
 class RotationDetails(RotationJob):
@@ -135,7 +133,10 @@ async def start_rotation(request: Request, body: NewRotation, response: Response
         dry_run=body.dry_run,
         rate_per_second=body.rate_per_second,
     )
-    job = await in_time(request, services(request).rewrap_jobs.start, caller_of(request), asked)
+    try:
+        job = await in_time(request, services(request).rewrap_jobs.start, caller_of(request), asked)
+    except InvalidRequest as error:
+        raise InvalidRequest(str(error), _FIELDS[error.field]) from error
     response.headers["Location"] = f"/rotations/{job.rotation_id}"
     return job_view(job)
 
@@ -147,7 +148,7 @@ async def list_rotations(request: Request, limit: Annotated[int, Query(ge=1, le=
     return RotationJobs(rotations=[job_view(job) for job in jobs])
 
 
-@router.get("/{id}", openapi_extra=needs(Scope.ROTATIONS_READ), responses={404: {"model": Problem}})
+@router.get("/{id}", openapi_extra=needs(Scope.ROTATIONS_READ), responses=problem_answers(404))
 async def get_rotation(request: Request, rotation_id: RotationId) -> RotationDetails:
     """A job, how far it is, and the first wallets that it could not move."""
     service = services(request).rewrap_jobs
@@ -156,7 +157,7 @@ async def get_rotation(request: Request, rotation_id: RotationId) -> RotationDet
     return details_view(job, failures)
 
 
-@router.get("/{id}/failures", openapi_extra=needs(Scope.ROTATIONS_READ), responses={404: {"model": Problem}})
+@router.get("/{id}/failures", openapi_extra=needs(Scope.ROTATIONS_READ), responses=problem_answers(404))
 async def list_failures(
     request: Request,
     rotation_id: RotationId,

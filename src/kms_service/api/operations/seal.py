@@ -1,15 +1,14 @@
 """`/seal` and `/unseal`: the switch that stops every release and signature."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import Field, PlainSerializer, StringConstraints
+from pydantic import Field, StringConstraints
 
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
-from kms_service.api.models import AnswerModel, Problem, RequestModel
+from kms_service.api.models import AnswerModel, RequestModel, Timestamp, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.service.switches.seal import REASON_CHARACTERS
 from kms_service.store.switches.seal import SealChange
@@ -17,10 +16,8 @@ from kms_service.store.switches.seal import SealChange
 router = APIRouter(
     tags=["seal"],
     route_class=AuthenticatedRoute,
-    responses={401: {"model": Problem}, 403: {"model": Problem}, 503: {"model": Problem}},
+    responses=problem_answers(401, 403, 503),
 )
-
-Time = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
 
 
 class SealReason(RequestModel):
@@ -40,7 +37,7 @@ class SealView(AnswerModel):
     sealed: bool
     reason: str | None = Field(description="null while it is open")
     actor: str | None = Field(description="whose change the state is; null when nobody ever sealed")
-    changed_at: Time | None
+    changed_at: Timestamp | None
 
 
 @router.get("/seal", openapi_extra=needs(Scope.POOL_READ))
@@ -49,7 +46,7 @@ async def get_seal(request: Request) -> SealView:
     return seal_view(await in_time(request, services(request).seal.state))
 
 
-@router.post("/seal", openapi_extra=needs(Scope.POOL_ADMIN), responses={422: {"model": Problem}})
+@router.post("/seal", openapi_extra=needs(Scope.POOL_ADMIN), responses=problem_answers(422))
 async def close_seal(request: Request, body: SealReason) -> SealView:
     """Stop every release and signature on all replicas within two seconds; wallets are still created."""
     return seal_view(await in_time(request, services(request).seal.seal, caller_of(request), body.reason))

@@ -10,20 +10,23 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
-from kms_service.api.models import AnswerModel, Problem, RequestModel, UserIdInPath
+from kms_service.api.models import (
+    AnswerModel,
+    Problem,
+    RequestModel,
+    Timestamp,
+    UserIdInPath,
+    problem_answers,
+)
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.api.wallets.signing import strict_base64
-from kms_service.api.wallets.wallets import Rfc3339, WalletView, wallet_view
+from kms_service.api.wallets.wallets import WalletView, wallet_view
 from kms_service.service.wallets.importing import EncryptedImport
 
 router = APIRouter(
     tags=["wallets"],
     route_class=AuthenticatedRoute,
-    responses={
-        401: {"model": Problem},
-        403: {"model": Problem},
-        503: {"model": Problem},
-    },
+    responses=problem_answers(401, 403, 503),
 )
 
 Octets = Annotated[
@@ -40,7 +43,7 @@ class ImportKeyView(AnswerModel):
 
     import_id: UUID
     recipient_public_key: str = Field(description="32 bytes of an X25519 public key, base64")
-    expires_at: Rfc3339
+    expires_at: Timestamp
 
 
 class ImportBody(RequestModel):

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
-from kms_service.api.models import AnswerModel, Problem, RequestModel, UserIdInPath
+from kms_service.api.models import AnswerModel, RequestModel, UserIdInPath, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs, require
 from kms_service.api.wallets import answers
 from kms_service.api.wallets.answers import (
@@ -34,14 +34,7 @@ router = APIRouter(
     prefix="/wallets/{userId}",
     tags=["signing"],
     route_class=AuthenticatedRoute,
-    responses={
-        401: {"model": Problem},
-        403: {"model": Problem},
-        404: {"model": Problem},
-        422: {"model": Problem},
-        500: {"model": Problem},
-        503: {"model": Problem},
-    },
+    responses=problem_answers(401, 403, 404, 422, 500, 503),
 )
 
 

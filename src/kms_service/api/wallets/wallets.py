@@ -2,18 +2,25 @@
 
 import base64
 import binascii
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from kms_service import context
 from kms_service.access.scopes import Scope
 from kms_service.api import problems
 from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
-from kms_service.api.models import AnswerModel, Problem, RequestModel, UserId, UserIdInPath
+from kms_service.api.models import (
+    AnswerModel,
+    Problem,
+    RequestModel,
+    Timestamp,
+    UserId,
+    UserIdInPath,
+    problem_answers,
+)
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.errors import IntegrityFailure, InvalidRequest, KmsServiceError, WalletNotFound
 from kms_service.service.wallets.wallets import Ensured
@@ -28,22 +35,13 @@ router = APIRouter(
     prefix="/wallets",
     tags=["wallets"],
     route_class=AuthenticatedRoute,
-    responses={
-        401: {"model": Problem},
-        403: {"model": Problem},
-        422: {"model": Problem},
-        503: {"model": Problem},
-    },
+    responses=problem_answers(401, 403, 422, 503),
 )
 
 _private_key: dict[str, Any] = {
     "openapi_extra": needs(Scope.PRIVATE_KEYS_READ),
-    "responses": {404: {"model": Problem}, 500: {"model": Problem}},
+    "responses": problem_answers(404, 500),
 }
-
-Rfc3339 = Annotated[
-    datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))
-]
 
 
 class NewWallet(RequestModel):
@@ -60,7 +58,7 @@ class WalletView(AnswerModel):
     compressed_public_key: str = Field(description="0x and 33 bytes in hex")
     kms_key_id: str = Field(description="ARN of the key that wraps the wallet's DEK")
     kms_region: str
-    created_at: Rfc3339
+    created_at: Timestamp
 
 
 class RefusedWallet(AnswerModel):
@@ -172,7 +170,7 @@ async def put_wallet(request: Request, user_id: UserIdInPath, response: Response
 @router.get(
     "/{userId}",
     openapi_extra=needs(Scope.WALLETS_READ),
-    responses={404: {"model": Problem}},
+    responses=problem_answers(404),
 )
 async def get_wallet(request: Request, user_id: UserIdInPath) -> WalletView:
     """A wallet without its secrets; asks KMS nothing."""

@@ -125,7 +125,7 @@ class RewrapJobs:
         """
         if name.startswith("arn:"):
             if arn.region(arn.in_region(name, self._region)) != self._region:
-                raise InvalidRequest("is no ARN of a key in this Region", "body.from")
+                raise InvalidRequest("is no ARN of a key in this Region", "sources")
             return name
         key = self._pool.named(name)
         if isinstance(key, DescribedKey):
@@ -134,7 +134,7 @@ class RewrapJobs:
             return (await self._kms.describe(f"alias/{name.removeprefix('alias/')}")).arn
         except KmsKeyUnusable:
             raise InvalidRequest(
-                "names no key that KMS knows or that the role may describe; its ARN would do", "body.from"
+                "names no key that KMS knows or that the role may describe; its ARN would do", "sources"
             ) from None
 
     async def pause(self, caller: Caller, rotation_id: UUID) -> RewrapJob:
@@ -193,7 +193,7 @@ class RewrapJobs:
             by_rows = [each for key in named for each in await names_of(key, self._pool, self._store)]
             return tuple(dict.fromkeys(by_rows))
         if request.wrapped_before is None or request.wrapped_before > datetime.now(UTC):
-            raise InvalidRequest("wrappedBefore lies in the future", "body.stale.wrappedBefore")
+            raise InvalidRequest("lies in the future", "wrapped_before")
         in_use = await self._store.keys_in_use()
         here = {None, self._region}
         return tuple(each for each in in_use if arn.is_multi_region(each) or arn.region(each) in here)
@@ -212,11 +212,13 @@ class RewrapJobs:
     def _destination(self, name: str, emptied: frozenset[str]) -> str:
         key = self._pool.named(name)
         if key is None:
-            raise InvalidRequest("names no key of the pool", "body.to")
+            raise InvalidRequest("names no key of the pool", "destinations")
         if not (isinstance(key, DescribedKey) and key.wraps):
-            raise InvalidRequest(f"{key.alias} takes no wallets now: {key.reason or key.mode}", "body.to")
+            raise InvalidRequest(
+                f"{key.alias} takes no wallets now: {key.reason or key.mode}", "destinations"
+            )
         if key.key_arn in emptied:
-            raise InvalidRequest(f"{key.alias} is to be emptied by the same rotation", "body.to")
+            raise InvalidRequest(f"{key.alias} is to be emptied by the same rotation", "destinations")
         return key.key_arn
 
     def _aliases(self, arns: frozenset[str]) -> list[str]:

@@ -86,7 +86,7 @@ class WalletOpener:
                 user_id=wallet.user_id,
                 wallet_address=wallet.wallet_address,
             )
-            # 3. The key inside makes the row's address: whoever wrote the row knew the key of that address.
+            # 3. The key inside makes the row's address: no row promises one wallet and opens another.
             account = _match(account_in(contents), wallet.wallet_address)
             return Opened(account, contents, unwrapped.key_arn, unwrapped.request_id)
         except IntegrityFailure as error:

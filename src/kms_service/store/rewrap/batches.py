@@ -74,7 +74,7 @@ class LeaseLost(Exception):  # not an error of the service: the worker goes on w
 # 1. `user_id` finds the row; the seed is neither read nor written (invariant 7).
 # 2. `kms_key_id` and `encrypted_dek` are still what was sent to KMS. A row that somebody moved, restored or
 #    made anew meanwhile stays as it is and is found again by the next sweep.
-# 3. The DEK and the key that wraps it change in one statement, so that no row names a key that cannot open it.
+# 3. DEK and key change in one statement, so that no row names a key that cannot open it.
 _MOVE = text(
     """
     UPDATE wallets SET encrypted_dek = moved.new_dek, kms_key_id = moved.key, kms_region = moved.region,
