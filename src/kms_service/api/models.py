@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer, StringConstraints
 from pydantic.alias_generators import to_camel
+
+from kms_service.store.postgres.times import require_storable
 
 
 def _no_path_step(value: str) -> str:
@@ -14,6 +16,14 @@ def _no_path_step(value: str) -> str:
         raise ValueError("may not be . or ..")
     return value
 
+
+def _storable(value: datetime) -> datetime:
+    require_storable(value)
+    return value
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_storable)]
+"""A time that comes from outside: with an offset, and one that every part of the service can hold."""
 
 UserId = Annotated[
     str,

@@ -6,6 +6,7 @@ An error of ours ends as one line on standard error and a code of sysexits.h, ne
 import io
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import click
@@ -87,6 +88,7 @@ def root(context: click.Context, *, on_session: bool) -> None:
 def main() -> None:
     """Run the command line and exit: 0 only on success."""
     try:
+        _require_text(sys.argv[1:])
         # Where it does not end the process itself, click answers the code of an `Exit`.
         sys.exit(root(standalone_mode=False))
     except click.ClickException as error:
@@ -100,6 +102,14 @@ def main() -> None:
     except KmsServiceError as error:
         warn(*f"kms-service: {describe(error)}".split("\n"))
         sys.exit(exit_code(error))
+
+
+def _require_text(words: Sequence[str]) -> None:
+    try:
+        "".join(words).encode()
+    except UnicodeEncodeError:
+        # Neither the database nor a log could hold it.
+        raise click.UsageError("an argument is not UTF-8") from None
 
 
 def describe(error: KmsServiceError) -> str:

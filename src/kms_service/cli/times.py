@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from kms_service.store.postgres.times import require_storable
+
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -29,21 +31,30 @@ class Moment(click.ParamType[datetime]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """The moment, or a usage error."""
-        span = _span(str(value))
-        if span is not None:
-            return datetime.now(UTC) - span
         try:
-            at = datetime.fromisoformat(str(value))
+            at = _moment(str(value))
         except ValueError:
             self.fail(
                 "must look like 2026-01-31, 2026-01-31T12:00:00Z, or 12h for the last 12 hours", param, ctx
             )
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+        try:
+            require_storable(at)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return at
 
 
 def rfc3339(at: datetime | None) -> str | None:
     """RFC 3339 in UTC, as in the service's answers."""
     return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _moment(value: str) -> datetime:
+    span = _span(value)
+    if span is not None:
+        return datetime.now(UTC) - span
+    at = datetime.fromisoformat(value)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
 def _span(value: str) -> timedelta | None:

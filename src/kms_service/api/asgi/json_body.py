@@ -10,7 +10,7 @@ from fastapi import Request
 
 
 class StrictJsonRequest(Request):
-    """A request whose `json()` takes UTF-8 JSON with unique member names only (RFC 7493, 2.1 and 2.3).
+    """A request whose `json()` takes I-JSON alone: whole characters, unique names (RFC 7493, 2.1 and 2.3).
 
     Raises:
         json.JSONDecodeError: anything else; FastAPI's own error, which becomes `invalid_json`.
@@ -20,10 +20,18 @@ class StrictJsonRequest(Request):
         """The parsed body."""
         body = await self.body()
         try:
-            return json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+            return _parse(body)
         except (ValueError, RecursionError):
             # Also not UTF-8, more digits than Python converts, or nested deeper than it can follow.
             raise json.JSONDecodeError("not JSON with one meaning", "", 0) from None
+
+
+def _parse(body: bytes) -> Any:
+    parsed = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+    if b"\\ud" in body.lower():
+        # Half of a surrogate pair is no character, and nothing that holds it can be answered.
+        json.dumps(parsed, ensure_ascii=False).encode()
+    return parsed
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
-from kms_service.api.models import AnswerModel, Timestamp, UserId, problem_answers
+from kms_service.api.models import AnswerModel, Moment, Timestamp, UserId, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.service.audit.trail import EventView
 from kms_service.store.audit.trail import EventFilter
@@ -62,8 +62,8 @@ async def list_events(
         str | None, Query(max_length=64, pattern=_NAME, description="ok, or an error code")
     ] = None,
     kms_key_id: Annotated[str | None, Query(alias="kmsKeyId", max_length=255, pattern=_KEY_ARN)] = None,
-    since: Annotated[AwareDatetime | None, Query(description="RFC 3339; included")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="RFC 3339; not included")] = None,
+    since: Annotated[Moment | None, Query(description="RFC 3339; included")] = None,
+    until: Annotated[Moment | None, Query(description="RFC 3339; not included")] = None,
 ) -> AuditPage:
     """Audit events by filter, newest first."""
     # Who may only read the log must not learn which wallets to keep away from.

@@ -4,12 +4,12 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
-from kms_service.api.models import AnswerModel, Problem, RequestModel, Timestamp, problem_answers
+from kms_service.api.models import AnswerModel, Moment, Problem, RequestModel, Timestamp, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.errors import InvalidRequest
 from kms_service.kms.control_plane import pricing
@@ -39,7 +39,7 @@ class Stale(RequestModel):
     """Which wallets are to be wrapped anew, wherever they lie."""
 
     # JSON has no times, so text is converted.
-    wrapped_before: Annotated[AwareDatetime, Field(strict=False, description="RFC 3339, not in the future")]
+    wrapped_before: Annotated[Moment, Field(strict=False, description="RFC 3339, not in the future")]
 
 
 class NewRotation(RequestModel):

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -94,6 +94,8 @@ async def release_mac_keys(out: Path, reason: str) -> None:
 @contextmanager
 def write_privately(out: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `out` once it is whole; nothing is left where it is not."""
+    if not out.name:
+        raise click.ClickException(f"{out} is no file")
     part = out.with_name(f"{out.name}.part")
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -105,7 +107,8 @@ def write_privately(out: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise click.ClickException(f"{out} cannot be written: {error.strerror}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 async def _keys(services: Services) -> list[dict[str, Any]]:

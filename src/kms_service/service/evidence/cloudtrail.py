@@ -62,14 +62,20 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        if path.is_dir():
-            inside = sorted(each for each in path.rglob("*") if each.name.endswith(_SUFFIXES))
-        else:
-            inside = [path] if path.is_file() else []
+        try:
+            inside = _inside(path)
+        except OSError:  # no folder may hold such a name, or this one may not be read
+            inside = []
         if not inside:
             raise InvalidRequest(f"{path} holds no file of CloudTrail", "cloudtrail")
         found.update(dict.fromkeys(inside))
     return list(found)
+
+
+def _inside(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(each for each in path.rglob("*") if each.name.endswith(_SUFFIXES))
+    return [path] if path.is_file() else []
 
 
 def read_calls(path: Path) -> Iterator[KmsCall]:

@@ -20,6 +20,7 @@ from kms_service.kms.keys import arn
 from kms_service.kms.keys.pool import DescribedKey, KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.pool.key_names import names_of
+from kms_service.store.postgres.times import EARLIEST
 from kms_service.store.rewrap.jobs import (
     LIVE,
     NewRewrapJob,
@@ -192,8 +193,8 @@ class RewrapJobs:
             named = [await self.key_arn(name) for name in request.sources]
             by_rows = [each for key in named for each in await names_of(key, self._pool, self._store)]
             return tuple(dict.fromkeys(by_rows))
-        if request.wrapped_before is None or request.wrapped_before > datetime.now(UTC):
-            raise InvalidRequest("lies in the future", "wrapped_before")
+        if request.wrapped_before is None or not EARLIEST <= request.wrapped_before <= datetime.now(UTC):
+            raise InvalidRequest("lies before 1970 or in the future", "wrapped_before")
         in_use = await self._store.keys_in_use()
         here = {None, self._region}
         return tuple(each for each in in_use if arn.is_multi_region(each) or arn.region(each) in here)

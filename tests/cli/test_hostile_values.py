@@ -1,0 +1,80 @@
+"""Every option and argument of every command, at and past its bounds: a line says what is wrong with it."""
+
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import click
+import pytest
+
+from commands import Run
+from kms_service.cli.root import root
+from kms_service.cli.times import Moment, Span
+
+TIMES = ["0001-01-01", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "99999d", "2026-02-30"]
+SPANS = ["99999d", "0m", "-1d", "1e9h", "99999999999d"]
+NUMBERS = ["0", "-1", "1e400", "nan", "inf", str(1 << 63), "1" * 400]
+TEXTS = ["", "a\x1b[2J", "\udcff", "x" * 5000, "%s", "0001-01", "arn:aws:kms:::key/"]
+# They serve, take what they are told to elsewhere, or wait for somebody.
+NOT_HERE = {"serve", "local", "migrate", "local demo"}
+# What is needed besides, to get as far as the value itself.
+BESIDE = {
+    "token create": ["--scope", "pool:read"],
+    "seal": ["--reason", "a drill"],
+    "rotation start": ["--from", "Empressa-wallet-key-1"],
+    "audit export": ["--out", "/dev/null"],
+    "audit release-mac-keys": ["--out", "/dev/null", "--reason", "a drill"],
+    "audit report": ["--month", "2026-11", "--out", "/dev/null"],
+    "audit reconcile": ["--cloudtrail", "/nonexistent"],
+    "adopt": ["--from", "postgresql://127.0.0.1:9/none"],
+    "policy set": ["--file", "/nonexistent"],
+}
+
+
+Path = tuple[str, ...]
+
+
+def _commands(group: click.Group = root, path: Path = ()) -> Iterator[tuple[Path, click.Command]]:
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from _commands(command, (*path, name))
+        elif " ".join((*path, name)) not in NOT_HERE:
+            yield (*path, name), command
+
+
+def _values(kind: click.ParamType[Any]) -> list[str]:
+    if isinstance(kind, Moment):
+        return TIMES
+    if isinstance(kind, Span):
+        return SPANS
+    return NUMBERS if isinstance(kind, click.IntRange | click.FloatRange) or kind.name == "integer" else TEXTS
+
+
+def _tries(path: Path, command: click.Command) -> Iterator[list[str]]:
+    beside = BESIDE.get(" ".join(path), [])
+    arguments = [each for each in command.params if isinstance(each, click.Argument)]
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.is_flag:
+            for value in _values(parameter.type):
+                yield [*path, *beside, f"{parameter.opts[0]}={value}", *("fine" for _ in arguments)]
+        elif isinstance(parameter, click.Argument):
+            for value in _values(parameter.type):
+                yield [*path, *beside, "--", value]
+
+
+@pytest.mark.parametrize("name", [" ".join(path) for path, _ in _commands()])
+def test_no_value_ends_in_a_traceback(run: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = dict(_commands())[tuple(name.split())]
+    for words in _tries(tuple(name.split()), command):
+        monkeypatch.setattr("sys.stdin", io.StringIO(""))
+        done = run(*words)
+        assert done.code in {0, 1, 2, 69, 75, 78, 130}, words
+
+
+def test_spans_end_before_the_calendar_does() -> None:
+    with pytest.raises(click.BadParameter):
+        Moment().convert("99999d", None, None)
+    assert Span().convert("99999d", None, None) == timedelta(days=99999)
