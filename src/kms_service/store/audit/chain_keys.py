@@ -5,6 +5,7 @@ A chain's own row is never changed; the newest row here, where there is one, sta
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select, text
@@ -53,7 +54,7 @@ class AuditChainKeyStore:
         parameters = {"keys": list(keys), "after": after, "limit": limit}
         async with self._database.connection() as connection:
             return [
-                AuditChainKey(row[0], WrappedDek(row[1], row[2], row[3]))
+                AuditChainKey(row.chain_id, _wrapped(row))
                 for row in await connection.execute(_UNDER, parameters)
             ]
 
@@ -68,7 +69,7 @@ class AuditChainKeyStore:
         )
         async with self._database.connection() as connection:
             row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else WrappedDek(row[0], row[1], row[2])
+        return None if row is None else _wrapped(row)
 
     async def add(self, key: AuditChainKey) -> None:
         """Have this wrapped key stand in for the chain's from now on."""
@@ -81,3 +82,7 @@ class AuditChainKeyStore:
         )
         async with self._database.connection() as connection:
             await connection.execute(statement)
+
+
+def _wrapped(row: Any) -> WrappedDek:
+    return WrappedDek(row.kms_key_id, row.kms_region, row.wrapped_mac_key)

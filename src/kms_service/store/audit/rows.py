@@ -92,9 +92,9 @@ class AuditStore:
             PlaceTaken: a foreign row lies in its place.
         """
         answer = await self._database.row(_APPEND, event_parameters(row, writer_key))
-        if answer is None or answer[0] is None:
+        if answer is None or answer.now is None:
             raise PlaceTaken
-        at: datetime = answer[0]
+        at: datetime = answer.now
         return at
 
     async def append_with_token(

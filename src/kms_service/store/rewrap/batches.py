@@ -112,11 +112,11 @@ async def stretch(connection: AsyncConnection, job: RewrapJob) -> tuple[str | No
         .limit(BATCH_WALLETS)
         .subquery()
     )
-    found = func.count().filter(window.c.is_due)
+    found = func.count().filter(window.c.is_due).label("due")
     # A second sweep passes over what the first has moved, until PostgreSQL has vacuumed it away.
     await connection.execute(text(f"SET LOCAL statement_timeout = '{STRETCH_SECONDS}s'"))
-    row = (await connection.execute(select(func.max(window.c.user_id), found))).one()
-    return row[0], row[1]
+    row = (await connection.execute(select(func.max(window.c.user_id).label("last"), found))).one()
+    return row.last, row.due
 
 
 async def advance(connection: AsyncConnection, job: RewrapJob, last: str | None, found: int) -> bool:

@@ -105,7 +105,14 @@ class RewrapWork:
         )
         async with self._database.connection() as connection:
             rows = (await connection.execute(statement)).all()
-        return [DueWallet(row[0], row[1], WrappedDek(row[2], row[3], row[4])) for row in rows]
+        return [
+            DueWallet(
+                row.user_id,
+                row.wallet_address,
+                WrappedDek(row.kms_key_id, row.kms_region, row.encrypted_dek),
+            )
+            for row in rows
+        ]
 
     async def take(self, job: RewrapJob, batch: Batch, wanted: int) -> Grant:
         """Renew the lease, and take up to `wanted` calls from the bucket of all workers.

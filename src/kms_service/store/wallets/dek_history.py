@@ -60,8 +60,16 @@ class DekHistoryStore:
             newest = (await connection.execute(statement.order_by(columns.id.desc()).limit(half))).all()
             oldest = (await connection.execute(statement.order_by(columns.id).limit(half))).all()
         # Whoever replaces one a thousand times must not hide what it was before.
-        by_id = {row[0]: row for row in (*newest, *reversed(oldest))}
-        return [ReplacedDek(row[0], WrappedDek(*row[1:4]), row[4], row[5]) for row in by_id.values()]
+        by_id = {row.id: row for row in (*newest, *reversed(oldest))}
+        return [
+            ReplacedDek(
+                row.id,
+                WrappedDek(row.kms_key_id, row.kms_region, row.encrypted_dek),
+                row.replaced_by,
+                row.replaced_at,
+            )
+            for row in by_id.values()
+        ]
 
     async def put_back(self, replaced: ReplacedDek, current: WrappedDek) -> bool:
         """Have the wallet take this one again; False when its DEK is not `current` any more."""

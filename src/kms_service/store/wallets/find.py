@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Select, bindparam, select
 
@@ -112,7 +111,7 @@ class WalletStore:
     async def owner_of(self, wallet_address: str) -> str | None:
         """The user whose row has this address, or None."""
         row = await self._database.row(_OWNER, {"wallet_address": wallet_address})
-        return None if row is None else str(row[0])
+        return None if row is None else str(row.user_id)
 
     async def page(self, *, limit: int, after: str | None, kms_key_id: str | None) -> Sequence[StoredWallet]:
         """Up to `limit` wallets in order of `user_id`, those behind `after`; any page costs the same."""
@@ -120,20 +119,33 @@ class WalletStore:
             return [_read_stored(row) for row in await connection.execute(_page(limit, after, kms_key_id))]
 
 
-def read_encrypted(row: Sequence[Any]) -> EncryptedWallet:
-    """The wallet in a row of the columns `ENCRYPTED`."""
-    user_id, address, public_key, seed, key_arn, region, blob, mac_key_id, mac = row
-    wrapped = WrappedDek(key_arn, region, blob)
-    return EncryptedWallet(user_id, address, public_key, seed, wrapped, _mac(mac_key_id, mac))
+def read_encrypted(row: Any) -> EncryptedWallet:
+    """The wallet in a row of the columns `ENCRYPTED`, which are taken by name."""
+    return EncryptedWallet(
+        user_id=row.user_id,
+        wallet_address=row.wallet_address,
+        compressed_public_key=row.compressed_public_key,
+        encrypted_seed=row.encrypted_seed,
+        dek=WrappedDek(row.kms_key_id, row.kms_region, row.encrypted_dek),
+        mac=_mac(row),
+    )
 
 
-def _read_stored(row: Sequence[Any]) -> StoredWallet:
-    user_id, address, public_key, key_arn, region, created_at, mac_key_id, mac = row
-    return StoredWallet(user_id, address, public_key, key_arn, region, created_at, _mac(mac_key_id, mac))
+def _read_stored(row: Any) -> StoredWallet:
+    return StoredWallet(
+        user_id=row.user_id,
+        wallet_address=row.wallet_address,
+        compressed_public_key=row.compressed_public_key,
+        kms_key_id=row.kms_key_id,
+        kms_region=row.kms_region,
+        created_at=row.created_at,
+        mac=_mac(row),
+    )
 
 
-def _mac(key_id: UUID | None, mac: bytes | None) -> RowMac | None:
-    return None if key_id is None or mac is None else RowMac(key_id, mac)
+def _mac(row: Any) -> RowMac | None:
+    without = row.wallet_mac_key_id is None or row.wallet_mac is None
+    return None if without else RowMac(row.wallet_mac_key_id, row.wallet_mac)
 
 
 def _page(limit: int, after: str | None, kms_key_id: str | None) -> Select[Any]:

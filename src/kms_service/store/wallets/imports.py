@@ -70,4 +70,4 @@ class WalletImportStore:
         )
         async with self._database.connection() as connection:
             row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else WrappedDek(row[0], row[1], row[2])
+        return None if row is None else WrappedDek(row.kms_key_id, row.kms_region, row.wrapped_key)
