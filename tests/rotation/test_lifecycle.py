@@ -103,6 +103,17 @@ def _arn_of(fleet: Fleet, alias: str) -> str:
     return next(str(key.key_arn) for key in fleet.services.pool.keys if key.name == alias)
 
 
+def test_a_draining_key_falls_out_of_use(fleet: Fleet) -> None:
+    """A process that starts takes the key of row MACs from another KMS key, whichever wrapped it first."""
+    under = str(fleet.query("SELECT kms_key_id FROM row_mac_keys ORDER BY number, wrapping")[0][0])
+    alias = next(key.name for key in fleet.services.pool.keys if key.key_arn == under)
+    complete(fleet.services.pool_service.set_mode(TESTER, alias, KeyMode.DRAINING))
+    before = fleet.kms.count("Decrypt", key=under)
+    with running_services(fleet.services.settings) as fresh:
+        assert fresh.row_macs.loaded
+    assert fleet.kms.count("Decrypt", key=under) == before
+
+
 def test_the_checklist_names_what_is_missing_and_how_to_mend_it(fleet: Fleet, command: Command) -> None:
     result = command("retire", SOURCE)
     assert result.exit_code == 1

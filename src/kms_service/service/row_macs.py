@@ -162,16 +162,17 @@ class RowMacs:
         return True
 
     async def _unwrap(self, key: StoredMacKey) -> DataKey:
-        """The key, by the first of its KMS keys that serves it; those of the pool come first.
+        """The key, by the first of its KMS keys that serves it; draining ones come last, and fall out of use.
 
         Raises:
             KmsThrottled, KmsUnavailable: KMS did not answer; it may another time.
             KmsKeyUnusable, IntegrityFailure: every one of them refused, or it is another key.
         """
         failure: KmsError | IntegrityFailure = IntegrityFailure("not the key that its id tells of")
-        pool, region = {each.key_arn for each in self._pool.described}, self._kms.region
+        region = self._kms.region
+        places = {each.key_arn: int(each.mode is not KeyMode.ACTIVE) for each in self._pool.described}
         for wrapped in sorted(
-            key.wrappings, key=lambda each: arn.in_region(each.key_arn, region) not in pool
+            key.wrappings, key=lambda each: places.get(arn.in_region(each.key_arn, region), 2)
         ):
             try:
                 unwrapped = (await self._kms.decrypt(wrapped, CONTEXT)).dek
