@@ -152,7 +152,7 @@ def test_migrating_twice_is_fine(run: Run) -> None:
 @pytest.mark.usefixtures("services")  # which made the key of row MACs
 def test_what_caused_an_error_is_told_once(run: Run, kms_endpoint: KmsEndpoint) -> None:
     kms_endpoint.on("DescribeKey").answer(Error("AccessDeniedException"))
-    done = run("token", "create", "app", "--scope", "wallets:read")
+    done = run("pool", "drain", "Empressa-wallet-key-1")
     assert (done.code, done.out) == (75, "")
     assert done.err.endswith(
         "kms-service: The audit log cannot be written, so nothing was released. "
