@@ -52,6 +52,7 @@ class DatabaseSettings(BaseSettings):
     database_allow_plaintext: Annotated[
         str | None, Field(min_length=10, max_length=200, validate_default=True)
     ] = None
+    database_standby: bool = False
     aws_region: str | None = None
     aws_access_key_id: str | None = None
     aws_secret_access_key: SecretStr | None = None

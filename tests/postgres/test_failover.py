@@ -88,6 +88,56 @@ def test_not_ready_within_a_probe_though_nobody_writes(services: Services, serve
     assert _heals(services) < 50
 
 
+def test_a_standby_tells_addresses_until_it_is_promoted(servers: Pair, kms_endpoint: KmsEndpoint) -> None:
+    """The drill of deploy/runbooks/promote-a-standby.md."""
+    at_home = settings_for(servers.primary.url("wallets"), kms_endpoint)
+    with running_services(at_home) as home:
+        made = complete(home.wallets.create_wallet(TESTER, "alice"))
+        with psycopg.connect(servers.standby.url("wallets")) as standby:
+            wait_until(lambda: _wallets(standby) == 1)
+    both = settings_for(servers.url("wallets"), kms_endpoint, database_standby=True)
+    decrypted, wrapped = kms_endpoint.count("Decrypt"), kms_endpoint.count("Encrypt")
+    with running_services(both) as elsewhere:
+        # 1. The standby serves what needs no write, and says so.
+        assert _port(elsewhere.database) == servers.standby.port
+        assert complete(elsewhere.wallets.get_wallet("alice")).wallet_address == made.wallet_address
+        assert _ready(elsewhere)
+        assert elsewhere.readiness.health().checks["writes"] == "none: the database is a standby"
+        # 2. What needs a row of the audit log is refused, before KMS does anything that none would tell of.
+        decrypted = kms_endpoint.count("Decrypt")
+        with pytest.raises(AuditUnavailable):
+            complete(elsewhere.wallets.get_private_key_for_user(TESTER, "alice"))
+        with pytest.raises(AuditUnavailable):
+            complete(elsewhere.wallets.create_wallet(TESTER, "bob"))
+        assert kms_endpoint.count("Decrypt") == decrypted
+        # 3. Promoted, it does all of it, and nothing was restarted.
+        servers.promote()
+        wait_until(lambda: _takes_writes(elsewhere))
+        released = complete(elsewhere.wallets.get_private_key_for_user(TESTER, "alice"))
+        assert released.wallet_address == made.wallet_address
+        complete(elsewhere.wallets.create_wallet(TESTER, "bob"))
+        assert _port(elsewhere.database) == servers.standby.port
+        assert "writes" not in elsewhere.readiness.health().checks
+        assert complete(elsewhere.verifier.verify(None, {}, lambda _rows: None)).intact
+    assert kms_endpoint.count("Encrypt") > wrapped
+
+
+def _wallets(connection: psycopg.Connection[tuple[int]]) -> int:
+    try:
+        row = connection.execute("SELECT count(*) FROM wallets").fetchone()
+    except psycopg.errors.UndefinedTable:
+        connection.rollback()
+        return 0
+    connection.rollback()
+    return 0 if row is None else row[0]
+
+
+def _takes_writes(services: Services) -> bool:
+    complete(services.readiness.probe())
+    complete(services.audit.try_to_begin())
+    return services.audit.begun
+
+
 @pytest.fixture
 def wide(settings: Settings) -> Iterator[Database]:
     database = open_database(settings, connections=3)

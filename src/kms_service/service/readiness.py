@@ -24,7 +24,7 @@ class Health:
     ready: bool
     checks: dict[str, str]
     """Of these, `releases` tells of the seal and does not count: wallets are created all the same. Nor does
-    `regions`, which is there where a second one is set: the other one serves."""
+    `regions`, which is there where a second one is set: the other one serves. Nor `writes`, of a standby."""
 
 
 class Readiness:
@@ -48,6 +48,7 @@ class Readiness:
         self._checks = {"database": "not looked at yet", "migrations": "not looked at yet"}
         self._draining = False
         self._sealed = False
+        self._writes = True
 
     async def probe(self) -> None:
         """Look at the database now; run every two seconds."""
@@ -80,12 +81,14 @@ class Readiness:
         if self._clock() - self._seen > STALE_SECONDS:
             checks["database"] = "does not answer"
         checks["kms"] = self._kms()
-        if not self._audit.begun:
+        if self._writes and not self._audit.begun:
             checks["audit"] = "has not opened a chain"
         if self._draining:
             checks["process"] = "shutting down"
         ready = all(check == OK for check in checks.values())
-        return Health(ready, {**checks, "releases": "sealed" if self._sealed else OK, **self._regions()})
+        sealed = {"releases": "sealed" if self._sealed else OK}
+        writes = {} if self._writes else {"writes": "none: the database is a standby"}
+        return Health(ready, {**checks, **sealed, **writes, **self._regions()})
 
     def _regions(self) -> dict[str, str]:
         states = self._pool.regions
@@ -104,7 +107,7 @@ class Readiness:
 
     async def _look(self) -> dict[str, str]:
         try:
-            await self._database.check_writable()
+            self._writes = await self._database.check_writable()
             await schema.check(self._database)
         except DatabaseUnavailable:
             return {"database": "unreachable", "migrations": "unknown"}

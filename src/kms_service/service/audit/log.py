@@ -70,6 +70,17 @@ class AuditLog:
             cause = error.__cause__
             log.error("audit_chain_not_opened", code=getattr(cause, "code", error.code))
 
+    async def check(self) -> None:
+        """Pass where a row can be written, as far as is known: before KMS does what could not be recorded.
+
+        Costs nothing once this process has opened a chain.
+
+        Raises:
+            AuditUnavailable: no chain can be opened, as on a standby.
+        """
+        if not self._chains.begun:
+            await self._chains.begin()
+
     async def record(self, caller: Caller, event: Event) -> None:
         """Commit one row: the caller did this.
 

@@ -66,6 +66,7 @@ class WalletKeeper:
             DatabaseUnavailable: whether wallet and audit row are there, or neither, is unknown.
             AuditUnavailable: nothing was written.
         """
+        await self._audit.check()
         mac = await self.wallets.mac_of(user_id, account)
         dek = envelope.new_data_key()
         wrapped = await self._pool.wrap(dek, encryption_context(account.address))

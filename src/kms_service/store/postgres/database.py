@@ -50,10 +50,15 @@ class Database:
 
     No connection is held between statements of a use case, so none waits on KMS (invariant 2). A connection
     on which a task was cancelled is closed, never given to the next (invariant 15).
+
+    Args:
+        engine: opens the connections.
+        standby: whether a server that takes no writes is one to keep.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, standby: bool) -> None:
         self.engine = engine
+        self._standby = standby
         self._closed = False
         # Checked out also between two rows: SQLAlchemy's hand-over costs half as much as a statement.
         self._at_hand: list[_Line] = []
@@ -78,7 +83,10 @@ class Database:
                     with cut_off_after(hold_seconds, proxied.driver_connection):
                         yield connection
                 except (SQLAlchemyError, psycopg.Error) as error:
-                    if failures.is_of_another_server(error) and not connection.invalidated:
+                    if (
+                        failures.is_of_another_server(error, standby=self._standby)
+                        and not connection.invalidated
+                    ):
                         await connection.invalidate()
                     raise
                 finally:
@@ -108,15 +116,18 @@ class Database:
             async with connection.begin():
                 yield connection
 
-    async def check_writable(self) -> None:
-        """Pass while the server that connections lead to takes writes; else they are all ended.
+    async def check_writable(self) -> bool:
+        """Whether the server that connections lead to takes writes; where it must, they are else all ended.
 
         Raises:
-            DatabaseUnavailable: it takes none, such as a primary that became a standby; or as `connection`.
+            DatabaseUnavailable: it takes none, such as a primary that became a standby, and DATABASE_STANDBY
+                does not say that this will do; or as `connection`.
         """
         async with self.connection() as connection:
-            if await connection.scalar(_READS_ONLY):
+            reads_only = bool(await connection.scalar(_READS_ONLY))
+            if reads_only and not self._standby:
                 raise SessionRefused("the server takes no writes any more")
+        return not reads_only
 
     def report_usage(self) -> None:
         """Set the gauges of this process's connections; asks PostgreSQL nothing."""
@@ -154,7 +165,7 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, psycopg.Error) as error:
-            if failures.is_of_another_server(error):
+            if failures.is_of_another_server(error, standby=self._standby):
                 await self._leave(generation)
             raise
 
@@ -174,7 +185,7 @@ class Database:
         try:
             return await statement.row(line.cursor, parameters)
         except psycopg.Error as error:
-            if driver.closed or failures.is_of_another_server(error):
+            if driver.closed or failures.is_of_another_server(error, standby=self._standby):
                 await greenlet_spawn(proxied.invalidate)
                 await self._leave(generation)
             raise
@@ -256,7 +267,8 @@ def open_database(settings: DatabaseSettings, *, connections: int) -> Database:
             pool_timeout=CHECKOUT_SECONDS,
             pool_reset_on_return=None,  # `Database` looks itself, and gives back none that is amid something
             hide_parameters=True,
-        )
+        ),
+        standby=settings.database_standby,
     )
 
 

@@ -12,16 +12,16 @@ _KEPT_ALIVE = {
 }
 
 
-def address(database_url: str) -> dict[str, str]:
+def address(database_url: str, *, standby: bool = False) -> dict[str, str]:
     """All of libpq's parameters for a connection; the password is among them.
 
     What DATABASE_URL says goes before what is ours, but for the encoding, on which the code relies. Nothing
     goes to the server at startup that PgBouncer refuses. Of several hosts, one that
-    takes writes is meant.
+    takes writes is meant; with `standby` the first that answers, so that a standby may serve.
     """
     given = libpq_parameters(database_url)
     ours = {"application_name": "kms-service", "connect_timeout": str(CONNECT_SECONDS), **_KEPT_ALIVE}
-    if hosts(given) > 1:
+    if hosts(given) > 1 and not standby:
         ours["target_session_attrs"] = "read-write"
     return {**ours, **given, "client_encoding": "UTF8"}
 

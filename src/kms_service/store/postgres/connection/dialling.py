@@ -33,7 +33,9 @@ class Dialler:
         Raises:
             psycopg.OperationalError: nobody there, refused, or not a server to work with.
         """
-        parameters = address(self._settings.database_url.get_secret_value())
+        parameters = address(
+            self._settings.database_url.get_secret_value(), standby=self._settings.database_standby
+        )
         try:
             return await self._open(await self._login.merge(parameters))
         except session.SessionRefused:
@@ -58,7 +60,7 @@ class Dialler:
         try:
             cursor = await driver.execute(session.LOOK, [session.names(SERVING)])
             looked = session.found(_one(await cursor.fetchone()), driver.info.backend_pid)
-            if pins := looked.to_pin(SERVING):
+            if pins := looked.to_pin(SERVING, standby=self._settings.database_standby):
                 cursor = await driver.execute(session.PIN, [list(pins), list(pins.values())])
                 session.check_pinned(pins, _one(await cursor.fetchone())[0])
         except BaseException:
@@ -88,7 +90,7 @@ def connect_for_migrations(database_url: str, login: Mapping[str, str]) -> Conne
         driver.autocommit = True
         cursor = driver.execute(session.LOOK, [session.names(_NO_TIMEOUTS)])
         looked = session.found(_one(cursor.fetchone()), driver.info.backend_pid)
-        if pins := looked.to_pin(_NO_TIMEOUTS):
+        if pins := looked.to_pin(_NO_TIMEOUTS, standby=False):
             cursor = driver.execute(session.PIN, [list(pins), list(pins.values())])
             session.check_pinned(pins, _one(cursor.fetchone())[0])
         driver.autocommit = False

@@ -9,10 +9,11 @@ from kms_service.store.postgres.connection.session import SessionRefused
 
 _MOST_CHARACTERS = 500
 _NO_RIGHT = "42501"
+_READS_ONLY = "25006"
 # 'This is not the server that I want': it only reads, it stops or starts, it knows the login or database no
 # more, it is a pooler that mixed up sessions. Class 08 besides: the connection itself.
 _ANOTHER_SERVER = frozenset(
-    {"25006", "57P01", "57P02", "57P03", "57P04", "57P05", "28000", "28P01", "3D000", "26000", "42P05"}
+    {_READS_ONLY, "57P01", "57P02", "57P03", "57P04", "57P05", "28000", "28P01", "3D000", "26000", "42P05"}
 )
 
 
@@ -20,9 +21,16 @@ class NotTheStatements(psycopg.InternalError):
     """The row has other columns than the statement: a pooler mixed up sessions."""
 
 
-def is_of_another_server(error: SQLAlchemyError | psycopg.Error) -> bool:
-    """Whether this connection, and those opened with it, must not be used again."""
+def is_of_another_server(error: SQLAlchemyError | psycopg.Error, *, standby: bool = False) -> bool:
+    """Whether this connection, and those opened with it, must not be used again.
+
+    Args:
+        error: of a statement.
+        standby: whether a server that takes no writes is one that is wanted.
+    """
     state = sqlstate(error) or ""
+    if standby and state == _READS_ONLY:
+        return False
     another = isinstance(_cause(error), SessionRefused | NotTheStatements)
     return another or state in _ANOTHER_SERVER or state.startswith("08")
 

@@ -72,13 +72,17 @@ class Session:
     read_only: bool
     settings: Mapping[str, Setting]
 
-    def to_pin(self, timeouts: Mapping[str, str]) -> dict[str, str]:
-        """The settings that have to be set, with their values; `timeouts` by name, as PostgreSQL writes them.
+    def to_pin(self, timeouts: Mapping[str, str], *, standby: bool) -> dict[str, str]:
+        """The settings that have to be set, with their values.
+
+        Args:
+            timeouts: by name, as PostgreSQL writes them.
+            standby: whether a server will do that takes no writes.
 
         Raises:
             SessionRefused: the server takes no writes, or a setting cannot be pinned behind the pooler.
         """
-        if self.read_only:
+        if self.read_only and not standby:
             raise SessionRefused("this server takes no writes: it is a standby, or read-only by its settings")
         if self.pooled:
             self._check_defaults()
