@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import click
@@ -11,11 +12,13 @@ from kms_service.bootstrap import build
 from kms_service.cli.lines import tell
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.screen import drawn, screen
+from kms_service.kms.control_plane.administration import in_each_region
 from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.identity import caller_identity
 from kms_service.kms.control_plane.inspection import Inspection
-from kms_service.service.pool.doctor import Check, CheckResult, Doctor, Duty
-from kms_service.settings import load_settings
+from kms_service.service.pool.doctor import NEEDS, Check, CheckResult, Doctor, Duty
+from kms_service.service.pool.drift import RegionComparison
+from kms_service.settings import Settings, load_settings
 from kms_service.telemetry import logs
 from kms_service.telemetry.printable import printable
 
@@ -46,27 +49,40 @@ async def doctor(duties: tuple[Duty, ...], adopted_from: tuple[str, ...], *, as_
     Credentials, endpoint, clocks, every key, its rotation and policy, and the database. Permissions are asked
     with KMS's dry runs, so nothing is encrypted or decrypted. Exits 0 only if all is well, else 1, with
     advice under each line that is not.
+
+    With KMS_FALLBACK_REGION each key is compared with its replica there: alias, state, rotation, and where
+    these credentials may read them, policy and tags.
     """
     settings = load_settings()
     logs.configure_for_command("ERROR", settings.log_format)
     services = build(settings)
     inspection = Inspection(ControlPlane(settings))
     identify = partial(caller_identity, settings)
-    examined = Doctor(
-        settings, identify, inspection, services.pool, services.database, duties, adopted_from
-    ).examine()
+    pool = Doctor(settings, identify, inspection, services.pool, services.database, duties, adopted_from)
     try:
         checks = []
-        async for check in examined:
-            checks.append(check)
-            if not as_json:
-                _show(check)
+        for examined in (pool.examine(), _compare_regions(settings, duties)):
+            async for check in examined:
+                checks.append(check)
+                if not as_json:
+                    _show(check)
     finally:
         await services.close()
     if as_json:
         tell(json.dumps([_facts(check) for check in checks]))
     if any(check.result is CheckResult.BAD for check in checks):
         sys.exit(1)
+
+
+async def _compare_regions(settings: Settings, duties: Sequence[Duty]) -> AsyncIterator[Check]:
+    elsewhere = settings.in_fallback_region
+    if elsewhere is None:
+        return
+    home, there = in_each_region(settings)
+    needed = [NEEDS[duty] for duty in duties]
+    comparison = RegionComparison(home, there, Inspection(ControlPlane(elsewhere)), needed)
+    async for check in comparison.examine(settings.aliases):
+        yield check
 
 
 def _show(check: Check) -> None:

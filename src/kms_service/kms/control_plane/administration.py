@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kms_service.kms.answers import UNSUPPORTED_ROTATION, KeyMetadata, KeyRotation
 from kms_service.kms.control_plane.client import ControlPlane
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AdministrationFailed", "FoundKey", "KeyAdministration"]
 
+_Read = TypeVar("_Read")
 REPLICA_LOOK_SECONDS = 1.0
 REPLICA_LOOKS = 60
 
@@ -33,6 +34,18 @@ class FoundKey:
     policy: dict[str, Any]
     tags: dict[str, str]
     description: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """A key as far as these credentials may see it: `policy` and `tags` are None where they may not."""
+
+    key_arn: str
+    status: KeyStatus
+    reason: str
+    rotation: KeyRotation
+    policy: dict[str, Any] | None
+    tags: dict[str, str] | None
 
 
 class KeyAdministration:
@@ -86,20 +99,30 @@ class KeyAdministration:
             key_id,
             lambda kms: _read_description(kms.describe_key(KeyId=key_id)["KeyMetadata"]),
         )
-        policy = await self._kms.ask(
-            "GetKeyPolicy",
-            key_id,
-            lambda kms: json.loads(kms.get_key_policy(KeyId=key_id, PolicyName="default")["Policy"]),
-        )
         status, reason = status_of(described)
         return FoundKey(
             key_arn=described.arn,
             status=status,
             reason=reason,
             rotation=await self._rotation(key_id),
-            policy=policy,
+            policy=await self._policy(key_id),
             tags=await self._tags(key_id),
             description=description,
+        )
+
+    async def facts(self, alias: str) -> KeyFacts:
+        """What can be read of the key that an alias names."""
+        described, _ = await self._kms.ask(
+            "DescribeKey", alias, lambda kms: _read_description(kms.describe_key(KeyId=alias)["KeyMetadata"])
+        )
+        status, reason = status_of(described)
+        return KeyFacts(
+            described.arn,
+            status,
+            reason,
+            await self._rotation(described.arn),
+            await _unless_denied(self._policy(described.arn)),
+            await _unless_denied(self._tags(described.arn)),
         )
 
     async def state(self, key_id: str) -> str:
@@ -193,6 +216,13 @@ class KeyAdministration:
         )
         return reply.get("KeyLastUsage", {}).get("Timestamp")
 
+    async def _policy(self, key_id: str) -> dict[str, Any]:
+        return await self._kms.ask(
+            "GetKeyPolicy",
+            key_id,
+            lambda kms: dict(json.loads(kms.get_key_policy(KeyId=key_id, PolicyName="default")["Policy"])),
+        )
+
     async def _rotation(self, key_id: str) -> KeyRotation:
         try:
             return await self._kms.ask(
@@ -221,6 +251,15 @@ class KeyAdministration:
             if default is None or not error.denied:
                 raise
             return default
+
+
+async def _unless_denied(asked: Coroutine[Any, Any, _Read]) -> _Read | None:
+    try:
+        return await asked
+    except AdministrationFailed as error:
+        if error.denied:
+            return None
+        raise
 
 
 def in_each_region(settings: Settings) -> list[KeyAdministration]:

@@ -47,7 +47,8 @@ class Duty(StrEnum):
     ROTATE = "rotate"
 
 
-_NEEDS = {
+# The action that each duty needs.
+NEEDS = {
     Duty.CREATE: Action.ENCRYPT,
     Duty.REVEAL: Action.DECRYPT,
     Duty.ROTATE: Action.RE_ENCRYPT,
@@ -76,7 +77,7 @@ class Doctor:
         self._pool = pool
         self._database = database
         self._adopted_from = adopted_from
-        self._needed = [_NEEDS[duty] for duty in duties]
+        self._needed = [NEEDS[duty] for duty in duties]
 
     async def examine(self) -> AsyncIterator[Check]:
         """All checks, each as soon as it is made."""
@@ -157,7 +158,7 @@ class Doctor:
         if self._settings.uses_kms_stand_in:
             yield Check("nothing more", CheckResult.SKIPPED, "a stand-in enforces no policies")
             return
-        for action in [*(each for each in _NEEDS.values() if each not in self._needed), *_NEVER]:
+        for action in [*(each for each in NEEDS.values() if each not in self._needed), *_NEVER]:
             yield await self._permission(action, keys, wanted=Verdict.DENIED)
 
     async def _adoption_is_over(self, key_arn: str) -> Check:
