@@ -9,7 +9,7 @@ import yaml
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
-PARTS = ("serve", "migrate", "rotation-worker")
+PARTS = ("serve", "migrate", "rotation-worker", "region-drill")
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -36,6 +36,7 @@ PODS: dict[str, dict[str, Any]] = {
     "serve": only("Deployment")["spec"]["template"],
     "migrate": only("Job", "migrate")["spec"]["template"],
     "rotation-worker": only("Job", "rotation-worker")["spec"]["template"],
+    "region-drill": only("CronJob", "region-drill")["spec"]["jobTemplate"]["spec"]["template"],
 }
 
 

@@ -57,7 +57,12 @@ def test_every_setting_exists_and_all_that_are_required_are_given(
 
 @each_workload
 def test_each_has_the_database_login_of_its_role_by_reference(workload: Workload) -> None:
-    login = {"serve": "serve-url", "migrate": "migrate-url", "rotation": "rotate-url"}[workload.command[0]]
+    login = {
+        "serve": "serve-url",
+        "migrate": "migrate-url",
+        "rotation": "rotate-url",
+        "verify": "serve-url",
+    }[workload.command[0]]
     assert workload.environment["DATABASE_URL"] == f"secret {login}"
     assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} & set(workload.environment)
 

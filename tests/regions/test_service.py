@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from commands import runner
 from event_loop import complete, on_loop
 from evidence.trail import ROLE
 from kms_endpoint import Hang, LostReply, Reset
@@ -150,3 +151,29 @@ def test_cloudtrail_of_both_regions_is_explained(
     outcome = complete(services.cloudtrail_reconciler.reconcile(compared, lambda _done: None))
     assert outcome.reconciliation.findings == []
     assert outcome.explained
+
+
+def test_the_drill_opens_wallets_with_the_second_region_alone(
+    services: Services,
+    regions: TwoRegions,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for number in range(5):
+        complete(services.wallets.ensure_wallet(TESTER, f"user-{number}"))
+    run = runner(services.settings, monkeypatch, capsys)
+    monkeypatch.setenv("KMS_FALLBACK_REGION", FALLBACK)
+    monkeypatch.setenv("KMS_FALLBACK_ENDPOINT_URL", regions.fallback.url)
+    monkeypatch.setenv("KMS_KEY_POOL_SIZE", "4")
+    with regions.home.refusing_connections():
+        done = run("verify", "--region", FALLBACK, "--json")
+    assert (done.code, done.facts["opened"]) == (0, 5)
+    # A wallet under a key that has no replica is what the drill is there to find.
+    alone = regions.home.store.create("alone")
+    regions.home.store.set_alias("alias/Empressa-wallet-key-1", alone)
+    complete(services.pool.refresh())
+    made = (complete(services.wallets.ensure_wallet(TESTER, f"later-{n}")).wallet for n in range(500))
+    lost = next(wallet for wallet in made if wallet.kms_key_id == alone.arn)
+    done = run("verify", "--region", FALLBACK, "--json")
+    assert done.code == 1
+    assert [each["userId"] for each in done.facts["failures"]] == [lost.user_id]

@@ -52,6 +52,16 @@ def test_looking_at_the_keys_is_part_of_the_plan() -> None:
     assert looks["looks at the keys"] == pytest.approx(2 * 10 * 2 * 8760)
 
 
+def test_a_second_region_costs_its_replicas_and_trials_and_hedging_a_hundredth() -> None:
+    plan = ("--keys", "10", "--rotations", "0", "--reads-per-day", "120000", "--processes", "1")
+    one, two, hedged = run(*plan), run(*plan, "--second-region"), run(*plan, "--hedging")
+    # Ten dollars for ten replicas, and 43,800 trials.
+    assert two["totalPerMonth"] - one["totalPerMonth"] == pytest.approx(10.13, abs=0.01)
+    (twice,) = [each for each in hedged["items"] if each["name"].startswith("hedged")]
+    assert twice["quantityPerMonth"] == 36_500
+    assert hedged["totalPerMonth"] - two["totalPerMonth"] == pytest.approx(0.11, abs=0.01)
+
+
 def test_counters_become_rates_by_purpose() -> None:
     assert billable_requests(SCRAPE, now=1600.0) == {
         "Decrypt (wallet-dek)": 2.0,

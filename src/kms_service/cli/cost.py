@@ -36,6 +36,8 @@ _REFRESH_SECONDS = 300.0
 @click.option(
     "--processes", type=click.IntRange(0), default=1, show_default=True, help="Workers of all replicas."
 )
+@click.option("--second-region", is_flag=True, help="With replicas of all keys in KMS_FALLBACK_REGION.")
+@click.option("--hedging", is_flag=True, help="With KMS_HEDGING; implies --second-region.")
 @click.option(
     "--scrape",
     "urls",
@@ -53,13 +55,17 @@ def cost(
     processes: int,
     urls: tuple[str, ...],
     *,
+    second_region: bool,
+    hedging: bool,
     as_json: bool,
 ) -> None:
     """Project what AWS KMS costs in a month, in US dollars: keys, their rotated versions, requests.
 
     From a plan (--wallets, --reads-per-day, --processes), or from what running servers did (--scrape). Prices
-    are those of commercial Regions in 2026; the free tier is not taken off.
+    are those of commercial Regions in 2026; the free tier is not taken off. A scrape tells of the requests to
+    both Regions, hedged ones among them.
     """
+    both = second_region or hedging
     if urls:
         requests = pricing.observed(_observe(urls))
     else:
@@ -70,7 +76,9 @@ def cost(
             processes=processes,
             refresh_seconds=_REFRESH_SECONDS,
         )
-    items = [*pricing.keys(keys, rotations), *pricing.requests(requests)]
+        if both:
+            requests = pricing.of_two_regions(requests, processes=processes, hedging=hedging)
+    items = [*pricing.keys(2 * keys if both else keys, rotations), *pricing.requests(requests)]
     if as_json:
         tell(json.dumps({"currency": "USD", "items": [_facts(item) for item in items], **_sum(items)}))
     else:

@@ -3,7 +3,7 @@
 Source: "AWS Key Management Service Pricing" on aws.amazon.com, as published in 2026, with rotated keys as
 changed in May 2024: US dollars, commercial Regions, without tax. A key's first and second rotation add a
 dollar a month each, later ones nothing. The account's 20,000 free requests a month are not taken off, since
-other services may use them up.
+other services may use them up. A replica of a multi-Region key costs what a key does.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,6 +14,8 @@ KEY_MONTH = Decimal("1.00")
 ROTATED_VERSION_MONTH = Decimal("1.00")
 CHARGED_ROTATIONS = 2
 REQUEST = Decimal("0.03") / 10_000
+HEDGED_SHARE = Decimal("0.01")
+TRIALS_A_DAY = 24 * 60
 
 SECONDS_A_DAY = 86_400
 DAYS_A_MONTH = Decimal(365) / 12
@@ -59,6 +61,22 @@ def planned(
         "new wallets": Decimal(wallets),
         "private keys and signatures": reads_a_day * DAYS_A_MONTH,
         "looks at the keys": looks * 2 * key_count * processes,
+    }
+
+
+def of_two_regions(a_month: Mapping[str, Decimal], *, processes: int, hedging: bool) -> dict[str, Decimal]:
+    """The requests of a plan, and those that a second Region adds.
+
+    Args:
+        a_month: as `planned` answers.
+        processes: serving processes; each tries the second Region once a minute.
+        hedging: whether the slowest hundredth of the Decrypts is sent twice.
+    """
+    reads = a_month["private keys and signatures"] if hedging else Decimal(0)
+    return {
+        **a_month,
+        "trials of the second Region": TRIALS_A_DAY * DAYS_A_MONTH * processes,
+        "hedged private keys and signatures": reads * HEDGED_SHARE,
     }
 
 
