@@ -28,7 +28,8 @@ def test_nothing_has_to_be_written_where_there_is_no_tmpfs() -> None:
 
 
 def test_only_what_calls_kms_has_a_task_role() -> None:
-    assert {part for part, task in TASKS.items() if "taskRoleArn" in task} == {"serve", "rotation-worker"}
+    with_role = {part for part, task in TASKS.items() if "taskRoleArn" in task}
+    assert with_role == {"serve", "rotation-worker", "region-drill"}
 
 
 def test_the_health_check_asks_for_life_on_the_port_that_is_mapped() -> None:

@@ -44,7 +44,8 @@ def test_kustomize_gives_each_part_the_settings_and_the_image(part: str) -> None
     made = list(yaml.safe_load_all(built.stdout))
     assert {each["metadata"].get("namespace", "kms-service") for each in made} == {"kms-service"}
     (settings,) = [each["metadata"]["name"] for each in made if each["kind"] == "ConfigMap"]
-    (pod,) = [each["spec"]["template"]["spec"] for each in made if each["kind"] in {"Deployment", "Job"}]
+    specs = [each["spec"] for each in made if each["kind"] in {"Deployment", "Job", "CronJob"}]
+    (pod,) = [spec.get("jobTemplate", {}).get("spec", spec)["template"]["spec"] for spec in specs]
     (container,) = pod["containers"]
     assert container["image"].startswith("registry.example.com/")
     assert [each["configMapRef"]["name"] for each in container.get("envFrom", [])] in ([], [settings])
@@ -132,7 +133,7 @@ def test_selectors_choose_the_serving_pods_and_a_disruption_leaves_some() -> Non
 
 def test_only_what_calls_kms_has_a_role_of_aws() -> None:
     accounts = {each["metadata"]["name"]: each for each in OBJECTS if each["kind"] == "ServiceAccount"}
-    nightly = only("CronJob")["spec"]["jobTemplate"]["spec"]["template"]
+    nightly = only("CronJob", "reconcile")["spec"]["jobTemplate"]["spec"]["template"]
     used = {pod["spec"]["serviceAccountName"] for pod in (*PODS.values(), nightly)}
     assert used == accounts.keys()
     with_role = [name for name, each in accounts.items() if "annotations" in each["metadata"]]

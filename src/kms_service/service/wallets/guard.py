@@ -35,7 +35,9 @@ class ReleaseGuard:
             Sealed: an operator stopped all releases.
             RateLimited: the token's limit is used up; nothing was counted.
             DatabaseUnavailable: neither can be told.
+            AuditUnavailable: nothing can be put on record, as on a standby; KMS is not to be asked then.
         """
+        await self._audit.check()
         await self.check_seal()
         limit = limit_of(caller, use)
         if limit is None:

@@ -73,10 +73,8 @@ class Releases:
             AuditUnavailable: the use could not be recorded, so nothing leaves.
         """
         # The order is the argument: what each step relies on has been shown by those before it.
-        # 0. It can be put on record at all: a standby would have KMS do what no row could tell of.
-        await self._audit.check()
         async with self._audit.refusals(caller, Event(use.action, user_id=user_id)):
-            # 1. Who asks may: nothing is sealed, and the caller's limit has room (invariant 14).
+            # 1. Who asks may: it can go on record, nothing is sealed, the limit has room (invariant 14).
             await self._guard.admit(caller, limited_as(use.kind))
             # 2. The policy's rules, before the wallet is looked for: a refusal tells nothing of who has one.
             judged = await self._policies.judge(caller, user_id, use.operation)
