@@ -53,14 +53,25 @@ if command -v flock >/dev/null 2>&1; then
   if unchanged; then exit 0; fi
 fi
 
+is_python() {
+  "$1" -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $2))" 2>/dev/null
+}
+
+# Those come first for which every package of the lock has wheels: a newer one is taken where there is no other.
 find_python() {
-  local candidate
-  for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11 python; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      command -v "$candidate"
-      return
-    fi
-    [[ -z "${PYTHON:-}" ]] || fail "PYTHON=$PYTHON is not a Python 3.11 or later"
+  local candidate newest
+  if [[ -n "${PYTHON:-}" ]]; then
+    is_python "$PYTHON" 99 || fail "PYTHON=$PYTHON is not a Python 3.11 or later"
+    command -v "$PYTHON"
+    return
+  fi
+  for newest in 13 99; do
+    for candidate in python3 python3.13 python3.12 python3.11 python3.14 python; do
+      if is_python "$candidate" "$newest"; then
+        command -v "$candidate"
+        return
+      fi
+    done
   done
   command -v python3 >/dev/null 2>&1 || fail "no python3 found: install Python 3.11 or later, or set PYTHON to it"
   fail "$(python3 --version 2>&1) is too old: install Python 3.11 or later, or set PYTHON to it"

@@ -67,6 +67,21 @@ def test_a_wrong_interpreter_of_the_users_choice_is_named(clone: Path) -> None:
     assert done.stderr == "setup.sh: PYTHON=/bin/false is not a Python 3.11 or later\n"
 
 
+def test_a_python_that_has_every_wheel_is_taken_before_a_newer_one(clone: Path, tmp_path: Path) -> None:
+    # The condition's last number is the newest that is asked for.
+    newer = """
+        [[ "$2" == *"(3, 13)"* ]] && exit 1
+        [[ "$1" == -c ]] && exit 0
+        [[ "$1" == --version ]] && echo "Python 3.14.1" || exit 1
+    """
+    older = '[[ "$1" == -c ]] && exit 0; [[ "$1" == --version ]] && echo "Python 3.12.9" || exit 1'
+    tools = ("grep", "tail", "sed", "mktemp", "rm", "sleep")
+    both = programs(tmp_path / "both", *tools, python3=newer, **{"python3.12": older})
+    assert "setup: Python 3.12.9" in run(clone / "scripts" / "setup.sh", PATH=both).stderr
+    alone = programs(tmp_path / "alone", *tools, python3=newer)
+    assert "setup: Python 3.14.1" in run(clone / "scripts" / "setup.sh", PATH=alone).stderr
+
+
 def test_without_a_package_index_it_says_so_and_leaves_no_stamp(clone: Path, tmp_path: Path) -> None:
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "1", "PIP_CONFIG_FILE": os.devnull}
     done = run(clone / "scripts" / "setup.sh", HOME=str(tmp_path), **nowhere)
