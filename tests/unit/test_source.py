@@ -1,6 +1,7 @@
 """Rules about the source itself: names that say nothing, and work at import."""
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -86,6 +87,24 @@ def test_most_functions_are_short() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     assert statistics.median(lengths) < 10
+
+
+def test_an_error_that_a_docstring_promises_is_raised_somewhere() -> None:
+    """Names under `Raises:`, with or without their module: a class that nothing raises is no promise."""
+    texts = {path: path.read_text() for path in _tracked("src")}
+    promised = {
+        name.strip().rpartition(".")[2]
+        for text in texts.values()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        for line in (ast.get_docstring(node) or "").partition("Raises:")[2].splitlines()
+        if (names := re.match(r"\s*([A-Z][\w., ]*): ", line))
+        for name in names[1].split(",")
+    }
+    package = "\n".join(texts.values())
+    raised = set(re.findall(r"\b([A-Z]\w*)(?:\(|\b(?= from|$))", package, flags=re.MULTILINE))
+    assert len(promised) > 50
+    assert not promised - raised
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ _REFRESH_SECONDS = 300.0
     "urls",
     multiple=True,
     metavar="URL",
-    help="Project from the counters of a running server in place of a plan, such as "
+    help="Project from the counters of a running server instead of a plan, such as "
     "http://127.0.0.1:3001/metrics; repeat for each replica.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

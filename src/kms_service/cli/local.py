@@ -22,7 +22,7 @@ _FOLDER = ".local"
     default=_FOLDER,
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help=f"Where data, keys and the development token lie; also {LOCAL_FOLDER_VARIABLE}.",
+    help=f"Where data, keys and the development token are kept; also {LOCAL_FOLDER_VARIABLE}.",
 )
 @click.pass_context
 def local(context: click.Context, folder: Path) -> None:

@@ -33,7 +33,7 @@ KmsServiceError
 ├── KmsError                      a KMS call failed
 │   ├── KmsThrottled              the account's quota: no key is to blame
 │   ├── KmsUnavailable            time-out, reset, 5xx, garbage: the outcome is unknown
-│   └── KmsKeyUnusable            disabled, denied, deleted: this key, until someone mends it
+│   └── KmsKeyUnusable            disabled, denied, deleted: this key, until someone fixes it
 ├── NoUsableKey                   no key of the pool would wrap a new DEK
 ├── DatabaseUnavailable           PostgreSQL did not answer: the outcome is unknown
 │   └── DatabaseRefused           this process's login has no right to do that

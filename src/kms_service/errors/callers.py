@@ -10,13 +10,13 @@ class CallerError(KmsServiceError):
 
 
 class NotAuthenticated(CallerError):
-    """There is no token, or it is unknown, expired or revoked. Which of these is not said."""
+    """There is no token, or it is unknown, expired or revoked. The answer does not say which."""
 
     code = "not_authenticated"
 
 
 class NotAuthorized(CallerError):
-    """The token is good and lacks `scope`."""
+    """The token is valid but lacks `scope`."""
 
     code = "not_authorized"
 
@@ -26,7 +26,7 @@ class NotAuthorized(CallerError):
 
 
 class RateLimited(CallerError):
-    """The token's limit a minute is used up; `retry_after` is in seconds."""
+    """The token's limit per minute is used up; `retry_after` is in seconds."""
 
     code = "rate_limited"
 
@@ -53,7 +53,7 @@ class PolicyDenied(CallerError):
 
 
 class MayNotUnseal(CallerError):
-    """The login of this process closes the seal and does not open it: whoever takes it over must not."""
+    """This process's login may seal but not unseal, so that whoever takes the process over cannot unseal."""
 
     code = "not_authorized"
 
@@ -130,7 +130,7 @@ class LastActiveKey(CallerError):
 
 
 class TokenExists(CallerError):
-    """A token of this name exists already."""
+    """A token with this name exists already."""
 
     code = "token_exists"
 

@@ -107,7 +107,7 @@ class InvalidRequest(Problem):
 
 
 class RateLimited(Problem):
-    """The token's limit a minute is used up; `retry_after` says for how long."""
+    """The token's limit per minute is used up; `retry_after` says for how long."""
 
 
 class ServiceUnavailable(Problem):

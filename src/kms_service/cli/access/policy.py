@@ -81,7 +81,9 @@ async def set_policy(name: str, file: Path | None, given: Path | None, *, as_jso
 
 @policy.command()
 @click.argument("name")
-@click.option("--version", type=click.IntRange(1), metavar="N", help="An older version; else the newest.")
+@click.option(
+    "--version", type=click.IntRange(1), metavar="N", help="An older version.  [default: the newest]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with the document in it.")
 @on_loop
 async def show(name: str, version: int | None, *, as_json: bool) -> None:

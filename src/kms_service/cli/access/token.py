@@ -42,15 +42,15 @@ token.add_command(confirm)
     "--private-key-reads-per-minute",
     type=click.IntRange(1, 1_000_000),
     metavar="N",
-    help="Most private-key reads and exports a minute, over all replicas; without it, no limit.",
+    help="Maximum private-key reads and exports a minute, over all replicas; without it, no limit.",
 )
 @click.option(
     "--signatures-per-minute",
     type=click.IntRange(1, 1_000_000),
     metavar="N",
-    help="Most signatures a minute, over all replicas; without it, no limit.",
+    help="Maximum signatures a minute, over all replicas; without it, no limit.",
 )
-@click.option("--policy", metavar="NAME", help="The policy that bounds it; without it, its scopes are all.")
+@click.option("--policy", metavar="NAME", help="The policy that bounds it; without one, only its scopes do.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def create(
@@ -108,7 +108,9 @@ async def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *,
 @token.command(name="policy")
 @click.argument("name")
 @click.option("--policy", metavar="NAME", help="The policy that bounds it from now on.")
-@click.option("--none", "unbound", is_flag=True, help="Bound it by no policy any more: its scopes are all.")
+@click.option(
+    "--none", "unbound", is_flag=True, help="Remove its policy: only its scopes bound it from now on."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def set_policy(name: str, policy: str | None, *, unbound: bool, as_json: bool) -> None:

@@ -30,7 +30,7 @@ _PASSES = 2  # every row is verified, and then write_privately
     "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The zip file to write."
 )
 @click.option("--since", type=Moment(), help="Only events from this time on; RFC 3339, or 24h, 7d.")
-@click.option("--until", type=Moment(), help="Only events before this time; now, unless told.")
+@click.option("--until", type=Moment(), help="Only events before this time.  [default: now]")
 @click.option(
     "--heads",
     "log",

@@ -49,7 +49,9 @@ audit.add_command(report_command)
     help="The service's JSON log (- for standard input): its audit_head events show what was cut off an end.",
 )
 @click.option(
-    "--no-heads", is_flag=True, help="Be content without any, though a log that was begun anew looks whole."
+    "--no-heads",
+    is_flag=True,
+    help="Do without heads, though a log that was started again then looks whole.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
@@ -78,7 +80,7 @@ async def verify(since: datetime | None, log: TextIO | None, *, no_heads: bool, 
 @click.option("--user", "user_id", help="Only events of this user's wallet.")
 @click.option("--actor", help="Only what this token or operator did.")
 @click.option("--action", help="Only this action, such as private_key.read.")
-@click.option("--outcome", help="Only events that ended so: ok, or an error code such as kms_key_unusable.")
+@click.option("--outcome", help="Only this outcome: ok, or an error code such as kms_key_unusable.")
 @click.option("--key", help="Only events about wallets under this key: ARN or alias.")
 @click.option("--since", type=Moment(), help="Only from this time on; RFC 3339, or 24h, 7d.")
 @click.option("--until", type=Moment(), help="Only before this time.")

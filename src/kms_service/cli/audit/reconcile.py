@@ -33,7 +33,7 @@ _SHOWN = 50
 )
 @click.argument("more_files", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
 @click.option(
-    "--since", type=Moment(), help="Only calls from this time on; the first in the files, unless told."
+    "--since", type=Moment(), help="Only calls from this time on.  [default: the first in the files]"
 )
 @click.option("--until", type=Moment(), help="Only calls before this time.")
 @click.option(
@@ -46,9 +46,7 @@ _SHOWN = 50
 @click.option(
     "--administrator", "administrators", multiple=True, help="ARN of who may change policies of keys."
 )
-@click.option(
-    "--key", "keys", multiple=True, help="ARN of a key that was ours and that no row names any more."
-)
+@click.option("--key", "keys", multiple=True, help="ARN of a key that was ours and that no row names now.")
 @click.option(
     "--delivery", type=Span(), default="15m", show_default=True, help="How late CloudTrail may deliver."
 )

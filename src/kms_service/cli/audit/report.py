@@ -32,7 +32,7 @@ _CLOUDTRAIL = "CloudTrail"
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The HTML file to write; custody-2026-11.html in this folder, else.",
+    help="The HTML file to write.  [default: custody-2026-11.html in this folder]",
 )
 @click.option(
     "--cloudtrail",

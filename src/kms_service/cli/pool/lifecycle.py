@@ -19,7 +19,7 @@ from kms_service.service.pool.retire import Retirement
     type=click.IntRange(0, 3650),
     default=30,
     show_default=True,
-    help="The key's last use must lie so many days back.",
+    help="The key's last use must be at least this many days ago.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop

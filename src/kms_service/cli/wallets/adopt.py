@@ -48,14 +48,14 @@ class _MasterKey(click.ParamType[DataKey]):
 @click.option("--region", help="Region of the other service's KMS keys.  [default: AWS_REGION]")
 @click.option(
     "--layout", type=click.Choice([each.value for each in Layout]), default="auto", show_default=True,
-    help="How phrases are written down there.",
+    help="How the other service wrote its phrases.",
 )  # fmt: skip
 @click.option("--master-kek-file", type=_MasterKey(), help="MASTER_KEK in hex, for rows older than KMS.")
 @click.option("--rate", type=click.FloatRange(min=0.1), help="Wallets a second, at most.")
 @click.option(
     "--at-once", type=click.IntRange(1, 256), default=32, show_default=True, help="Wallets at a time."
 )
-@click.option("--after", metavar="USER", help="Go on behind this user id.")
+@click.option("--after", metavar="USER", help="Continue after this user id.")
 @click.option(
     "--dry-run/--no-dry-run", default=True, show_default=True, help="Open and check, write nothing."
 )

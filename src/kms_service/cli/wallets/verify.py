@@ -38,8 +38,8 @@ class _Share(click.ParamType[float]):
 @click.command()
 @click.option("--sample", type=_Share(), default="100%", show_default=True, help="Open a random share only.")
 @click.option("--key", help="Only wallets under this key: ARN or alias.")
-@click.option("--since", type=Moment(), help="Only wallets made or wrapped since then; RFC 3339, or 24h, 7d.")
-@click.option("--after", default="", metavar="USER", help="Go on behind this user id.")
+@click.option("--since", type=Moment(), help="Only wallets made or wrapped since; RFC 3339, or 24h, 7d.")
+@click.option("--after", default="", metavar="USER", help="Continue after this user id.")
 @click.option(
     "--at-once", type=click.IntRange(1, 256), default=16, show_default=True, help="Wallets at a time."
 )
@@ -47,7 +47,7 @@ class _Share(click.ParamType[float]):
 @click.option(
     "--authenticate", is_flag=True, help="Give wallets without a MAC, or with an older key's, a new one."
 )
-@click.option("--region", metavar="NAME", help="Ask KMS of this Region alone: the drill of a second one.")
+@click.option("--region", metavar="NAME", help="Ask KMS in this Region only, as a drill for the second one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def verify(

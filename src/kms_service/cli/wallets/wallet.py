@@ -29,7 +29,7 @@ wallet.add_command(forget_replaced)
 
 @wallet.command(name="list")
 @click.option("--key", help="Only wallets under this key: ARN or alias.")
-@click.option("--after", metavar="USER", help="Go on behind this user id.")
+@click.option("--after", metavar="USER", help="Continue after this user id.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, as in GET /wallets.")
 @on_loop
