@@ -1,6 +1,7 @@
 """Every option and argument of every command, at and past its bounds: a line says what is wrong with it."""
 
 import io
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -23,9 +24,9 @@ BESIDE = {
     "token create": ["--scope", "pool:read"],
     "seal": ["--reason", "a drill"],
     "rotation start": ["--from", "Empressa-wallet-key-1"],
-    "audit export": ["--out", "/dev/null"],
-    "audit release-mac-keys": ["--out", "/dev/null", "--reason", "a drill"],
-    "audit report": ["--month", "2026-11", "--out", "/dev/null"],
+    "audit export": ["--out", "evidence"],
+    "audit release-mac-keys": ["--out", "evidence", "--reason", "a drill"],
+    "audit report": ["--month", "2026-11", "--out", "evidence"],
     "audit reconcile": ["--cloudtrail", "/nonexistent"],
     "adopt": ["--from", "postgresql://127.0.0.1:9/none"],
     "policy set": ["--file", "/nonexistent"],
@@ -66,7 +67,10 @@ def _tries(path: Path, command: click.Command) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("name", [" ".join(path) for path, _ in _commands()])
-def test_no_value_ends_in_a_traceback(run: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_value_ends_in_a_traceback(
+    run: Run, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("written"))
     command = dict(_commands())[tuple(name.split())]
     for words in _tries(tuple(name.split()), command):
         monkeypatch.setattr("sys.stdin", io.StringIO(""))
@@ -78,3 +82,23 @@ def test_spans_end_before_the_calendar_does() -> None:
     with pytest.raises(click.BadParameter):
         Moment().convert("99999d", None, None)
     assert Span().convert("99999d", None, None) == timedelta(days=99999)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["export"],
+        ["release-mac-keys", "--reason", "a drill"],
+        ["report", "--month", "2026-01"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_no_file_takes_the_place_of_a_device(
+    run: Run, words: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As /dev/null is one, and its folder root's."""
+    pipe = tmp_path_factory.mktemp("devices") / "pipe"
+    os.mkfifo(pipe)
+    done = run("audit", *words, "--out", str(pipe))
+    assert (done.code, f"{pipe} is no file" in done.err) == (1, True)
+    assert pipe.is_fifo()

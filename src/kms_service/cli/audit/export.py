@@ -93,11 +93,17 @@ async def release_mac_keys(out: Path, reason: str) -> None:
 
 @contextmanager
 def write_privately(out: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `out` once it is whole; nothing is left where it is not."""
+    """A file that takes the place of `out` once it is whole; nothing is left where it is not.
+
+    Raises:
+        click.ClickException: it cannot be written, or is a device, whose place no file may take.
+    """
     if not out.name:
         raise click.ClickException(f"{out} is no file")
     part = out.with_name(f"{out.name}.part")
     try:
+        if out.exists() and not out.is_file():
+            raise click.ClickException(f"{out} is no file")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             yield file
