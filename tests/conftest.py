@@ -47,6 +47,9 @@ _FAST = {
 }
 
 
+_UNMEASURED = {"benchmarks", "deploy", "scripts", "test_demo.py"}
+
+
 gc.disable()  # until all tests are collected
 scratch.keep_in_memory()
 
@@ -87,6 +90,15 @@ def _no_ambient_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(empty / "credentials"))
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.chdir(empty)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _unmeasured_children(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Measure no coverage in processes that run what others do, or nothing of ours: it takes time."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name in _UNMEASURED or request.path.name in _UNMEASURED:
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         yield
 
 
