@@ -25,6 +25,7 @@ from benchmarks.plots import plot_pairs, plot_results, plot_soak
 from benchmarks.report import bounds, markdown, scale_bounds, scale_table
 from benchmarks.rig import KEYS, rig
 from benchmarks.scenarios import SCENARIOS
+from benchmarks.situations import COLD, REQUESTS, all_situations, cold, measured, situations_table
 from benchmarks.soak import soak, windows
 from benchmarks.suite import FULL, QUICK, Tell, run, run_scale
 
@@ -129,6 +130,28 @@ def against(
     _write(into / "against.json", results)
     plot_pairs(results, into / "against.svg")
     click.echo(peer.table(found))
+
+
+@main.command("situations")
+@click.option("--latency-ms", type=float, multiple=True, default=(5.0, 50.0, 200.0), show_default=True)
+@click.option("--callers", type=int, multiple=True, default=(4, 32, 200), show_default=True)
+@click.option("--seconds", type=float, default=FULL.seconds, show_default=True, help="Of each run.")
+@click.option("--starts", type=int, default=5, show_default=True, help="Of a cold process, each request.")
+@_into
+def run_situations(
+    *, latency_ms: tuple[float, ...], callers: tuple[int, ...], seconds: float, starts: int, into: Path
+) -> None:
+    """Measure a slow KMS with few and many callers, old rows, TLS, and a cold process: situations.json."""
+    wanted = all_situations(latency_ms, callers)
+    at = circumstances()
+    with _progress(len(wanted) * len(REQUESTS) + len(COLD)) as tell:
+        found = {"runs": measured(wanted, seconds, tell), "cold": cold(starts, tell)}
+    _write(into / "situations.json", {"circumstances": at, **found})
+    click.echo(situations_table(found["runs"]))
+    for each in found["cold"]:
+        click.echo(
+            f"cold: ready after {each['ready_s']} s, first {each['scenario']} in {each['first_ms']} ms"
+        )
 
 
 @main.command("soak")

@@ -9,13 +9,13 @@ from benchmarks.keys import PREFIX
 from benchmarks.resources import cpu_seconds
 from benchmarks.rig import KEYS, Installation
 
-THREADS = 8
+AT_ONCE = 16  # KMS calls, as the command has it by itself
 _FASTEST = 10_000
 _SOURCE = f"{PREFIX}-1"
 
 
 def rates(installation: Installation, wallets: int) -> dict[str, dict[str, Any]]:
-    """Wallets a second, by one process with eight threads, from start to end of the command."""
+    """Wallets a second, by one process, from start to end of the command."""
     fill(installation.database_url, KEYS, wallets)
     return {"re-wrap": _rewrapped(installation, wallets), "verify": _verified(installation, wallets)}
 
@@ -23,7 +23,7 @@ def rates(installation: Installation, wallets: int) -> dict[str, dict[str, Any]]
 def _rewrapped(installation: Installation, wallets: int) -> dict[str, Any]:
     installation.command("pool", "drain", _SOURCE)
     installation.command("rotation", "start", "--from", _SOURCE, "--no-dry-run", "--rate", str(_FASTEST))
-    with installation.process("rotation", "run", "--at-once", str(THREADS)) as worker:
+    with installation.process("rotation", "run", "--at-once", str(AT_ONCE)) as worker:
         started, first, spent = time.monotonic(), 0, cpu_seconds(worker.pid)
         while (moved := _moved(installation)) < wallets:
             if worker.poll() is not None:
@@ -45,7 +45,7 @@ def _moved(installation: Installation) -> int:
 
 def _verified(installation: Installation, wallets: int) -> dict[str, Any]:
     started = time.monotonic()
-    said = json.loads(installation.command("verify", "--json", "--at-once", str(THREADS)))
+    said = json.loads(installation.command("verify", "--json", "--at-once", str(AT_ONCE)))
     if said["opened"] != wallets:
         raise SystemExit(f"verify opened {said['opened']} of {wallets} wallets")
     return {"wallets": wallets, "per_second": round(wallets / (time.monotonic() - started))}

@@ -126,7 +126,7 @@ def _rates(results: Results) -> str:
         [name, f"{each['wallets']:,}", f"{each['per_second']:,}", str(each.get("cpu_ms", ""))]
         for name, each in results["rates"].items()
     ]
-    return _table(["one process, 8 threads", "wallets", "wallets/s", "CPU ms a wallet"], rows)
+    return _table(["one process, 16 KMS calls at once", "wallets", "wallets/s", "CPU ms a wallet"], rows)
 
 
 def _micro(results: Results) -> str:

@@ -15,7 +15,7 @@ from benchmarks.measuring import UnexpectedAnswers, measure, target
 from benchmarks.rig import Installation, Rig, Service
 from benchmarks.scenarios import SCENARIOS, Target
 
-from benchmarks import filling, micro, peer, plots, report, rig, soak, suite
+from benchmarks import filling, micro, peer, plots, report, rig, situations, soak, suite
 
 WALLETS = 40
 OPENS_EVERY = 10
@@ -92,6 +92,22 @@ def test_every_piece_of_the_work_runs() -> None:
     found = micro.micro(seconds=0.001)
     assert all(cost > 0 for cost in found["pieces_us"].values())
     assert set(found["floors_ms"]) - {"private-key, version 1"} <= set(SCENARIOS)
+
+
+def test_old_rows_are_read_and_all_connections_are_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(situations, "WALLETS", WALLETS)
+    monkeypatch.setattr(situations, "WORKERS", 1)
+    monkeypatch.setattr(situations, "REQUESTS", ("private-key",))
+    situation = situations.Situation(latency_ms=0, callers=2, envelope=1, tls=True)
+    (found,) = situations.measured([situation], 2.0, lambda _: None)
+    assert found["requests"] > 0
+    assert "| 0 ms | 2 | v1 | yes | private-key |" in situations.situations_table([found])
+
+
+def test_every_situation_is_measured_once() -> None:
+    wanted = situations.all_situations((5.0, 200.0), (4, 32))
+    assert len(wanted) == len(set(wanted)) == 6
+    assert sum(each.tls for each in wanted) == sum(each.envelope == 1 for each in wanted) == 1
 
 
 @pytest.mark.parametrize("growth", [0.0, 7.0])
