@@ -175,3 +175,53 @@ def test_a_row_of_another_statement_is_never_taken(database: Database) -> None:
         with pytest.raises(DatabaseUnavailable) as error:
             complete(database.row(mixed_up, {}))
         assert "other columns" in error.value.reason
+
+
+_ONE = PreparedStatement(select(literal_column("1").label("one")))
+
+
+def _together(database: Database, *, cancelled: int | None) -> list[int]:
+    """The numbers of four that wait for the one connection, rows and others, as they are served."""
+    served: list[int] = []
+
+    async def wait(number: int) -> None:
+        if number % 2:
+            await database.row(_ONE, {})
+        else:
+            async with database.connection() as connection:
+                await connection.execute(text("SELECT 1"))
+        served.append(number)
+
+    async def scenario() -> None:
+        async with database.connection():
+            tasks = [asyncio.create_task(wait(number)) for number in range(4)]
+            await asyncio.sleep(0)
+            if cancelled is not None:
+                tasks[cancelled].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    complete(scenario())
+    return served
+
+
+@pytest.mark.parametrize("cancelled", [None, 0, 1, 3])
+@pytest.mark.invariant(15)
+def test_connections_go_to_whoever_has_waited_longest(database: Database, cancelled: int | None) -> None:
+    assert _together(database, cancelled=cancelled) == [n for n in range(4) if n != cancelled]
+    assert database.in_use == 0
+
+
+@pytest.mark.invariant(15)
+def test_a_turn_that_comes_too_late_is_passed_on(database: Database) -> None:
+    async def scenario() -> None:
+        async with database.connection():
+            first, second = (asyncio.create_task(database.row(_ONE, {})) for _ in range(2))
+            await asyncio.sleep(0)
+        # The connection is the first one's by now, who does not know it yet.
+        first.cancel()
+        assert (await second).one == 1
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    complete(scenario())
+    assert database.in_use == 0

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +11,6 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
-from sqlalchemy.util import greenlet_spawn
 
 from kms_service import context
 from kms_service.database_settings import DatabaseSettings
@@ -23,11 +20,11 @@ from kms_service.store.postgres.connection import failures
 from kms_service.store.postgres.connection.cutting import cut_off, cut_off_after
 from kms_service.store.postgres.connection.dialling import STATEMENT_SECONDS, Dialler
 from kms_service.store.postgres.connection.session import SessionRefused
+from kms_service.store.postgres.lines import CHECKOUT_SECONDS, Line, Lines
 from kms_service.store.postgres.prepared import PreparedStatement
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
-CHECKOUT_SECONDS = 2
 # A server that is frozen keeps no time-out of its own: then the connection is cut from this side.
 ROW_SECONDS = STATEMENT_SECONDS + 0.5
 HOLD_SECONDS = 3 * STATEMENT_SECONDS
@@ -35,14 +32,6 @@ USAGE_SECONDS = 5.0
 _READS_ONLY = text("SELECT current_setting('transaction_read_only') = 'on'")
 
 log = get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A connection that is checked out, and the cursor on it that every row comes by."""
-
-    proxied: PoolProxiedConnection
-    cursor: psycopg.AsyncCursor[Any]
 
 
 class Database:
@@ -57,12 +46,9 @@ class Database:
     """
 
     def __init__(self, engine: AsyncEngine, *, standby: bool) -> None:
-        self.engine = engine
         self._standby = standby
         self._closed = False
-        # Checked out also between two rows: SQLAlchemy's hand-over costs half as much as a statement.
-        self._at_hand: list[_Line] = []
-        self._wanted = 0
+        self._lines = Lines(engine)
         # Counts up when all connections so far lead to a server that is not the right one any more.
         self._generation = 0
         statements.observe(engine.sync_engine)
@@ -77,7 +63,7 @@ class Database:
         """
         with _failures():
             generation = self._generation
-            async with self._of_the_right_server(generation), self._pooled() as connection:
+            async with self._of_the_right_server(generation), self._lines.pooled() as connection:
                 proxied = await connection.get_raw_connection()
                 try:
                     with cut_off_after(hold_seconds, proxied.driver_connection):
@@ -131,13 +117,18 @@ class Database:
 
     def report_usage(self) -> None:
         """Set the gauges of this process's connections; asks PostgreSQL nothing."""
-        metrics.database_connections.labels("in_use").set(self.in_use)
-        metrics.database_connections.labels("idle").set(self._pool.checkedin() + len(self._at_hand))
+        metrics.database_connections.labels("in_use").set(self._lines.in_use)
+        metrics.database_connections.labels("idle").set(self._lines.idle)
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """SQLAlchemy's, for what is no statement of a use case."""
+        return self._lines.engine
 
     @property
     def in_use(self) -> int:
         """How many connections somebody holds now."""
-        return self._pool.checkedout() - len(self._at_hand)
+        return self._lines.in_use
 
     async def now(self) -> datetime:
         """The database's time, UTC.
@@ -151,9 +142,7 @@ class Database:
 
     async def hang_up(self) -> None:
         """Close all connections that nobody holds now; the next statement opens new ones."""
-        while self._at_hand:
-            self._at_hand.pop().proxied.close()
-        await self.engine.dispose()
+        await self._lines.hang_up()
 
     async def close(self) -> None:
         """Close all idle connections now, and each that is in use when its statement is done."""
@@ -179,63 +168,35 @@ class Database:
     async def _row(self, statement: PreparedStatement, parameters: Mapping[str, Any]) -> Any:
         """A row by the driver's own connection, which goes back to the pool only when it is whole."""
         generation = self._generation
-        line = await self._checked_out(generation)
-        proxied, driver = line.proxied, line.cursor.connection
+        line = await self._take(generation)
+        driver = line.cursor.connection
         cut = asyncio.get_running_loop().call_later(ROW_SECONDS, cut_off, driver)
+        whole = True
         try:
             return await statement.row(line.cursor, parameters)
         except psycopg.Error as error:
             if driver.closed or failures.is_of_another_server(error, standby=self._standby):
-                await greenlet_spawn(proxied.invalidate)
+                whole = False
                 await self._leave(generation)
             raise
         except BaseException:
             # Cancelled amid a statement: what the server still does there is nobody's.
-            await greenlet_spawn(proxied.invalidate)
+            whole = False
             raise
         finally:
             cut.cancel()
-            await self._give_back(line, generation)
+            if whole and not self._is_over(generation) and not _is_amid_something(driver):
+                self._lines.give_back(line)
+            else:
+                await self._lines.end(line)
 
-    async def _checked_out(self, generation: int) -> "_Line":
-        if self._at_hand:
-            return self._at_hand.pop()
-        async with self._of_the_right_server(generation):
-            with self._wanting():
-                proxied = await greenlet_spawn(self.engine.sync_engine.raw_connection)
-        driver: Any = proxied.driver_connection
-        return _Line(proxied, driver.cursor(binary=True))
-
-    async def _give_back(self, line: "_Line", generation: int) -> None:
-        proxied = line.proxied
-        if not proxied.is_valid:
-            return
-        if self._is_over(generation) or _is_amid_something(line.cursor.connection):
-            await greenlet_spawn(proxied.invalidate)  # as in `_part_with`
-        elif self._wanted:
-            proxied.close()
-        else:
-            self._at_hand.append(line)
-
-    @asynccontextmanager
-    async def _pooled(self) -> AsyncIterator[AsyncConnection]:
-        if self._at_hand:
-            self._at_hand.pop().proxied.close()
-        with self._wanting():
-            connection = await self.engine.connect()
+    async def _take(self, generation: int) -> Line:
         try:
-            yield connection
-        finally:
-            await connection.__aexit__(None, None, None)  # unlike `close`, it ends also when cancelled
-
-    @contextmanager
-    def _wanting(self) -> Iterator[None]:
-        # Whoever waits for the pool gets what others give back meanwhile.
-        self._wanted += 1
-        try:
-            yield
-        finally:
-            self._wanted -= 1
+            return await self._lines.take()
+        except (SQLAlchemyError, psycopg.Error) as error:
+            if failures.is_of_another_server(error, standby=self._standby):
+                await self._leave(generation)
+            raise
 
     async def _part_with(self, connection: AsyncConnection, generation: int) -> None:
         # A pool that was disposed of takes connections back and never closes them.
@@ -247,12 +208,6 @@ class Database:
 
     def _is_over(self, generation: int) -> bool:
         return self._closed or generation != self._generation
-
-    @property
-    def _pool(self) -> QueuePool:
-        pool = self.engine.pool
-        assert isinstance(pool, QueuePool)  # noqa: S101 # what create_async_engine makes for a server
-        return pool
 
 
 def open_database(settings: DatabaseSettings, *, connections: int) -> Database:
