@@ -1,4 +1,6 @@
-"""Signatures by eth_account: deterministic (RFC 6979), with the low s (EIP-2), over what was read strictly.
+"""Signatures by eth_account and libsecp256k1, over what was read strictly.
+
+All are deterministic (RFC 6979), with the low s (EIP-2).
 
 `eth_account` is imported when the first signature needs it, or by `warm_up` before: see the package.
 """
@@ -6,6 +8,8 @@
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from coincurve import PrivateKey as CurveKey
 
 from kms_service.crypto.material import PrivateKey
 from kms_service.ethereum.address import keccak256
@@ -16,13 +20,14 @@ from kms_service.ethereum.typed_data import TypedData
 if TYPE_CHECKING:
     from eth_account.messages import SignableMessage
 
+_FIRST_V = 27
+
 
 @dataclass(frozen=True, slots=True)
 class Signable:
-    """A message in EIP-191's form, and its digest of 32 bytes: what a signature is over."""
+    """A message in EIP-191's form, by its digest of 32 bytes: what a signature is over."""
 
     digest: bytes
-    encoded: "SignableMessage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,12 @@ def typed_message(typed: TypedData) -> Signable:
 
 
 def sign(signable: Signable, key: PrivateKey) -> bytes:
-    """The signature: 65 bytes r ‖ s ‖ v, v being 27 or 28. Deterministic, with the low s."""
-    warm_up()
-    from eth_account import Account
+    """The signature: 65 bytes r ‖ s ‖ v, v being 27 or 28. Deterministic, with the low s.
 
-    return bytes(Account.sign_message(signable.encoded, key.reveal()).signature)
+    By libsecp256k1 itself, which eth_account would hand the same digest to after hashing it once more.
+    """
+    signed = CurveKey(key.reveal()).sign_recoverable(signable.digest, hasher=None)
+    return signed[:-1] + bytes([signed[-1] + _FIRST_V])
 
 
 def sign_transaction(transaction: Transaction, key: PrivateKey) -> SignedTransaction:
@@ -99,4 +105,4 @@ def sign_authorization(authorization: Authorization, key: PrivateKey) -> tuple[S
 
 
 def _signable(encoded: "SignableMessage") -> Signable:
-    return Signable(keccak256(b"\x19" + encoded.version + encoded.header + encoded.body), encoded)
+    return Signable(keccak256(b"\x19" + encoded.version + encoded.header + encoded.body))
