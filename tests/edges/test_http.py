@@ -369,18 +369,41 @@ def test_an_idle_connection_is_kept_for_so_long(server: ServerProcess, env: dict
 # Many
 
 
+def _listing(token: str) -> bytes:
+    return f"GET /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+
+
+def test_who_showed_no_good_token_holds_no_place_by_resting(
+    server: ServerProcess, env: dict[str, str], token: str
+) -> None:
+    places = int(env["MAX_CONNECTIONS"])
+    with ExitStack() as stack:
+        known = stack.enter_context(connected(server.url))
+        known.sendall(_listing(token))
+        assert statuses(answered(known)) == [200]
+        resting = [stack.enter_context(connected(server.url)) for _ in range(places - 1)]
+        for number, connection in enumerate(resting):
+            connection.sendall(_listing("kms_wrong") if number % 2 else PROBE)
+            assert statuses(answered(connection)) == [401 if number % 2 else 200]
+        newest = stack.enter_context(connected(server.url))
+        newest.sendall(_listing(token))
+        assert statuses(answered(newest)) == [200], "the longest rest made room"
+        assert resting[0].recv(1) == b""
+        for connection in (known, resting[1], resting[-1]):
+            connection.sendall(PROBE)
+            assert statuses(answered(connection)) == [200], "and nobody else's"
+
+
 def test_too_many_connections_are_refused_at_once_and_probes_answered(
     server: ServerProcess, env: dict[str, str], token: str
 ) -> None:
     def refused() -> bytes:
-        return asked(
-            server.url, f"GET /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-        )
+        return asked(server.url, _listing(token))
 
     with ExitStack() as stack:
         held = [stack.enter_context(connected(server.url)) for _ in range(int(env["MAX_CONNECTIONS"]))]
         for connection in held:
-            connection.sendall(PROBE)
+            connection.sendall(_listing(token))
         assert all(statuses(answered(connection)) == [200] for connection in held)
         wait_until(lambda: statuses(refused()) == [503])
         is_problem(answer := refused(), 503, "overloaded")

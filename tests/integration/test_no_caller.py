@@ -8,7 +8,7 @@ from fastapi import Request
 
 from event_loop import complete
 from kms_endpoint import KmsEndpoint
-from kms_service.api.asgi.callers import caller_of
+from kms_service.api.callers import caller_of
 from kms_service.bootstrap import Services
 from kms_service.errors import NotAuthenticated
 from wiring import TESTER

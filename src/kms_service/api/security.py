@@ -11,9 +11,9 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from kms_service.access.scopes import Caller, Scope
-from kms_service.api.asgi.callers import caller_of, note_caller
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.asgi.json_body import StrictJsonRequest
+from kms_service.api.callers import caller_of, note_caller
 from kms_service.api.plain_requests import PlainRequests
 from kms_service.errors import NotAuthorized
 from kms_service.service.audit.log import Event

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kms_service import context
 from kms_service.api import problems
-from kms_service.api.asgi.callers import noted_caller
+from kms_service.api.callers import noted_caller
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 

@@ -9,7 +9,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kms_service import context
-from kms_service.api.asgi.callers import noted_caller
+from kms_service.api.callers import noted_caller
 from kms_service.telemetry import tracing
 
 FRAMEWORK_TELEMETRY_OFF: TelemetryConfig = {

@@ -3,12 +3,17 @@
 A caller beyond the bound is refused at once, but what it asks for is known only when its head is there. So a
 few more connections are let in to send one: a probe is answered, everything else is refused. They wait in a
 short queue, which the newest always enters and the oldest leaves: silent ones cannot keep a probe out.
+
+Whoever showed no good token holds no place by doing nothing: when all are taken, the connection that has
+rested longest since an answer, and never brought a request of a known caller, makes room.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from kms_service.api.callers import noted_caller
+from kms_service.api.connection.patience import Awaited
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
@@ -41,12 +46,18 @@ class Admission:
         self._left = left
         self._clock = clock
         self._admitted: set[Connection] = set()
+        self._known: set[Connection] = set()
+        self._resting: dict[Connection, None] = {}  # in the order of their last answers
         self._spare: dict[Connection, None] = {}  # in the order of their coming
         self._logged = -_LOG_SECONDS
 
     def enter(self, connection: Connection) -> bool:
         """Whether this new connection may bring any request; if not, it may bring a probe."""
         metrics.connections.inc()
+        if len(self._admitted) >= self._limit and self._resting:
+            longest = next(iter(self._resting))
+            self._forget(longest)
+            longest.evict()
         if len(self._admitted) < self._limit:
             self._admitted.add(connection)
             return True
@@ -59,9 +70,22 @@ class Admission:
     def leave(self, connection: Connection) -> None:
         """Make room: this connection has ended."""
         metrics.connections.dec()
-        self._admitted.discard(connection)
-        self._spare.pop(connection, None)
+        self._forget(connection)
         self._left()
+
+    def note(self, connection: Connection, awaited: Awaited, served: Mapping[str, object] | None) -> None:
+        """Note what this connection waits for, behind a request of this scope, if it had one."""
+        if served is not None and noted_caller(served) is not None:
+            self._known.add(connection)
+        self._resting.pop(connection, None)
+        if awaited is Awaited.REQUEST and connection in self._admitted and connection not in self._known:
+            self._resting[connection] = None
+
+    def _forget(self, connection: Connection) -> None:
+        self._admitted.discard(connection)
+        self._known.discard(connection)
+        self._resting.pop(connection, None)
+        self._spare.pop(connection, None)
 
     def _tell(self) -> None:
         if self._clock() - self._logged >= _LOG_SECONDS:

@@ -247,6 +247,7 @@ class HttpConnection(HttpToolsProtocol):
         if (what, self.cycle) == self._awaited:
             return  # begun already: who sends a byte at a time gains nothing
         self._awaited = (what, self.cycle)
+        self._admission.note(self, what, None if self._served is None else self._served.scope)
         seconds = self._patience.seconds(what, only_probes=not self._admitted)
         if seconds is None:
             self._wait.end()

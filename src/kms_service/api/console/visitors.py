@@ -17,8 +17,8 @@ from fastapi import Request, Response
 from kms_service import context
 from kms_service.access import tokens
 from kms_service.access.scopes import Caller, Scope
-from kms_service.api.asgi.callers import note_caller
 from kms_service.api.asgi.in_flight import services
+from kms_service.api.callers import note_caller
 from kms_service.api.security import authenticate, authorize, bearer_token
 from kms_service.errors import DatabaseUnavailable, NotAuthenticated, Overloaded, TimedOut
 

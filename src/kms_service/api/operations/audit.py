@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from kms_service.access.scopes import Scope
-from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
+from kms_service.api.callers import caller_of
 from kms_service.api.models import AnswerModel, Moment, Timestamp, UserId, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.service.audit.trail import EventView

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field, model_validator
 
 from kms_service.access.scopes import Scope
-from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
+from kms_service.api.callers import caller_of
 from kms_service.api.models import AnswerModel, Moment, Problem, RequestModel, Timestamp, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.errors import InvalidRequest

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from pydantic import Field, StringConstraints
 
 from kms_service.access.scopes import Scope
-from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
+from kms_service.api.callers import caller_of
 from kms_service.api.models import AnswerModel, RequestModel, Timestamp, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.service.switches.seal import REASON_CHARACTERS

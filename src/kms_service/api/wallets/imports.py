@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from kms_service.access.scopes import Scope
-from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
+from kms_service.api.callers import caller_of
 from kms_service.api.models import (
     AnswerModel,
     Problem,

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from kms_service.access.scopes import Scope
-from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
+from kms_service.api.callers import caller_of
 from kms_service.api.models import AnswerModel, RequestModel, UserIdInPath, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs, require
 from kms_service.api.wallets import answers

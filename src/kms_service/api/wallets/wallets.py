@@ -10,8 +10,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from kms_service import context
 from kms_service.access.scopes import Scope
 from kms_service.api import problems
-from kms_service.api.asgi.callers import caller_of
 from kms_service.api.asgi.in_flight import in_time, services
+from kms_service.api.callers import caller_of
 from kms_service.api.models import (
     AnswerModel,
     Problem,

@@ -1,7 +1,6 @@
 """Who makes a request, noted in its ASGI scope once their token is known: the outer layers see it there."""
 
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import Mapping
 
 from fastapi import Request
 
@@ -16,10 +15,10 @@ def note_caller(request: Request, caller: Caller) -> None:
     request.scope[_KEY] = caller
 
 
-def noted_caller(scope: MutableMapping[str, Any]) -> Caller | None:
+def noted_caller(scope: Mapping[str, object]) -> Caller | None:
     """Who makes the request of this scope; None for one without a valid token."""
-    caller: Caller | None = scope.get(_KEY)
-    return caller
+    caller = scope.get(_KEY)
+    return caller if isinstance(caller, Caller) else None
 
 
 def caller_of(request: Request) -> Caller:
