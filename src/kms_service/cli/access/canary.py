@@ -12,7 +12,7 @@ from kms_service.cli.times import rfc3339
 
 @click.group()
 def canary() -> None:
-    """Mark wallets that nobody should ever open, and be told when somebody does.
+    """Mark wallets that nobody should ever open, and raise an alarm when somebody does.
 
     Opening one answers as usual. It writes an audit event canary.opened, an error-level log event
     canary_opened, and counts in kms_service_canary_opened_total.
@@ -25,7 +25,7 @@ def canary() -> None:
 async def add(user_id: str) -> None:
     """Make the wallet of USER a canary.
 
-    Acts on all replicas within two seconds.
+    Takes effect on all replicas within two seconds.
     """
     async with operator_services() as services:
         await services.pool.refresh()

@@ -32,9 +32,9 @@ def policy() -> None:
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a policy instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(file: Path | None, *, schema: bool, as_json: bool) -> None:
-    """Check that FILE is a policy; asks and changes nothing.
+    """Check that FILE is a policy; needs no database and changes nothing.
 
-    Every problem is told with its place. `-` is standard input.
+    Every problem is printed with its place in the document. `-` is standard input.
     """
     if schema:
         tell(*json.dumps(json_schema(), indent=2).splitlines())
@@ -66,8 +66,8 @@ def check(file: Path | None, *, schema: bool, as_json: bool) -> None:
 async def set_policy(name: str, file: Path | None, given: Path | None, *, as_json: bool) -> None:
     """Store FILE as the newest version of the policy called NAME.
 
-    Acts within two seconds, on all replicas and for every token that names it. Storing the same document
-    again makes no new version. `-` is standard input.
+    Takes effect within two seconds, on all replicas and for every token that names it. Storing the same
+    document again makes no new version. `-` is standard input.
     """
     if (file is None) is (given is None):
         raise click.UsageError("give the FILE of the policy, once")
@@ -130,7 +130,7 @@ async def history(name: str, *, as_json: bool) -> None:
 async def usage(name: str, *, as_json: bool) -> None:
     """Show how full the windows of the policy called NAME are.
 
-    Amounts are in the smallest unit. A window that nothing was taken of is not listed.
+    Amounts are in the smallest unit. A window of which nothing is used is not listed.
     """
     async with operator_services() as services:
         after: tuple[str, str, str, str] | None = None

@@ -63,7 +63,7 @@ async def create(
     *,
     as_json: bool,
 ) -> None:
-    """Make a token called NAME and print it, this once.
+    """Make a token called NAME and print it, once and never again.
 
     Only its hash is stored. Names are never reused, since the audit log refers to them.
     """
@@ -88,7 +88,7 @@ async def create(
     type=Span(),
     default="1h",
     show_default=True,
-    help="How long the old secret stays good: 30m, 12h, 7d.",
+    help="How long the old secret stays valid: 30m, 12h, 7d.",
 )
 @click.option("--expires-in", type=Span(), help="A new expiry; without it the token keeps the one it has.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -96,8 +96,8 @@ async def create(
 async def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *, as_json: bool) -> None:
     """Give the valid token called NAME a new secret.
 
-    Prints it, this once. The old secret stays good for the overlap, so that callers can change over. Scopes,
-    limits and name stay. If a secret leaked, revoke the token instead.
+    Prints it, once and never again. The old secret stays valid for the overlap, so that callers can change
+    over. Scopes, limits and name stay. If a secret leaked, revoke the token instead.
     """
     async with operator_services() as services:
         await services.pool.refresh()
@@ -116,7 +116,7 @@ async def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *,
 async def set_policy(name: str, policy: str | None, *, unbound: bool, as_json: bool) -> None:
     """Bound the valid token called NAME by a policy, or by none.
 
-    Acts on all replicas within two seconds.
+    Takes effect on all replicas within two seconds.
     """
     if (policy is None) is not unbound:
         raise click.UsageError("give --policy NAME or --none")
@@ -154,9 +154,9 @@ async def list_tokens(*, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def revoke(name: str, *, as_json: bool) -> None:
-    """Revoke the token called NAME for ever.
+    """Revoke the token called NAME for good.
 
-    Acts on all replicas within two seconds.
+    Takes effect on all replicas within two seconds.
     """
     async with operator_services() as services:
         await services.pool.refresh()

@@ -44,10 +44,10 @@ async def export(
 ) -> None:
     """Write the audit log as a bundle to check elsewhere.
 
-    Nobody needs this service to check it. The zip file holds events, chains, heads, wrapped MAC keys, the
+    It can be checked without this service. The zip file holds events, chains, heads, wrapped MAC keys, the
     pool's keys, a manifest with the SHA-256 of every member, signed by AUDIT_SIGNING_KEY where that is set,
     and verify.py: unpack it, and run `python3 verify.py --fingerprint SHA256:…`. The log is verified first;
-    the bundle tells what was found. Exits 1 when something was.
+    the bundle says what was found. Exits 1 when something was.
     """
     until = until or datetime.now(UTC)
     if since is not None and since >= until:
@@ -79,7 +79,7 @@ async def export(
 async def release_mac_keys(out: Path, reason: str) -> None:
     """Give an auditor the MAC keys of all chains, on record.
 
-    With them, verify.py --mac-keys checks each event. They are secret: who has them and may write to the
+    With them, verify.py --mac-keys checks each event. They are secret: whoever has them and may write to the
     database can forge events of chains that are still open. Restart the service afterwards, and its new
     chains are under another key. The file gets mode 0600.
     """

@@ -44,7 +44,7 @@ _MARKS = {CheckResult.GOOD: ("✓", "green"), CheckResult.BAD: ("✗", "red"), C
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def doctor(duties: tuple[Duty, ...], adopted_from: tuple[str, ...], *, as_json: bool) -> None:
-    """Check all that serving needs.
+    """Check everything that serving needs.
 
     Credentials, endpoint, clocks, every key, its rotation and policy, and the database. Permissions are asked
     with KMS's dry runs, so nothing is encrypted or decrypted. Exits 0 only if all is well, else 1, with

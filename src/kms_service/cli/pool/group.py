@@ -18,7 +18,7 @@ from kms_service.kms.keys.pool import KeyMode
 
 @click.group()
 def pool() -> None:
-    """See and steer the pool of KMS keys."""
+    """Show and change the pool of KMS keys."""
 
 
 pool.add_command(create_aliases)
@@ -48,9 +48,10 @@ async def status(*, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def drain(alias: str, *, as_json: bool) -> None:
-    """Give the key ALIAS no more new wallets; it still decrypts.
+    """Stop using the key ALIAS for new wallets; it still decrypts.
 
-    Acts on all replicas within two seconds and lasts over restarts. The last active key is not drained.
+    Takes effect on all replicas within two seconds and lasts over restarts. The last active key cannot be
+    drained.
     """
     await _set_mode(alias, KeyMode.DRAINING, as_json=as_json)
 
@@ -60,7 +61,7 @@ async def drain(alias: str, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def activate(alias: str, *, as_json: bool) -> None:
-    """Take the drained key ALIAS back for new wallets."""
+    """Use the drained key ALIAS for new wallets again."""
     await _set_mode(alias, KeyMode.ACTIVE, as_json=as_json)
 
 

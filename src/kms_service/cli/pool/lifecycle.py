@@ -24,10 +24,10 @@ from kms_service.service.pool.retire import Retirement
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def retire(alias: str, days: int, *, as_json: bool) -> None:
-    """Tell whether the key ALIAS may be disabled.
+    """Say whether the key ALIAS may be disabled.
 
     Shows each condition with a tick, and takes an ARN too. It looks and changes nothing: disabling a key is
-    yours to do, and deleting one waits until it has been disabled for long without anybody missing it. Exits
+    yours to do; delete one only when it has been disabled for a long time and nobody has missed it. Exits
     1 while a condition does not hold.
     """
     async with operator_services() as services:

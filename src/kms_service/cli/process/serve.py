@@ -34,8 +34,8 @@ def serve() -> None:
     """Serve HTTP on HOST and PORT, with the settings of the environment and .env; HTTPS with TLS_CERT_FILE.
 
     Does not migrate. Exits 78 when a setting is missing or wrong or the schema is behind, 69 when no key of
-    the pool can be used. On SIGTERM it tells not ready, finishes the requests under way, and exits 0. With
-    several WORKERS, SIGHUP replaces one after the other without a pause.
+    the pool can be used. On SIGTERM it reports that it is not ready, finishes the requests under way, and
+    exits 0. With several WORKERS, SIGHUP replaces one after the other without a pause.
     """
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)

@@ -91,7 +91,7 @@ async def list_rotations(limit: int, *, as_json: bool) -> None:
 async def status(rotation_id: UUID | None, *, watch: bool, as_json: bool) -> None:
     """Show a rotation, by default the last one.
 
-    With the first of the wallets that it could not move.
+    Lists the first of the wallets that it could not move.
     """
     async with operator_services() as services:
         job = await _choose(services, rotation_id)
@@ -164,7 +164,7 @@ async def run(at_once: int, *, as_json: bool) -> None:
     """Be a worker until the live rotation has ended.
 
     Any number of workers share one rotation, on any machines; each may be killed at any moment, and another
-    takes over within a minute what it had at hand, or at once after SIGTERM or Ctrl-C. Exits 1 when the
+    takes over within a minute what it was working on, or at once after SIGTERM or Ctrl-C. Exits 1 when the
     rotation did not end as completed, 130 when stopped.
     """
     stop_on_sigterm()

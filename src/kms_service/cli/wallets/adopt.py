@@ -79,7 +79,7 @@ async def adopt(
 
     Each wallet is unwrapped under the KMS key that its row names, opened, derived and compared with its row,
     then encrypted anew under a key of the pool and kept with an audit row. What is here already is passed
-    over: a run that was stopped or killed is done again, and runs may go on side by side.
+    over: repeat a run that was stopped or killed, and run several side by side if you like.
 
     Without --no-dry-run everything is opened and checked, and nothing is written. Exits 0 only when every
     wallet is here, 1 when something is left or wrong, 130 when stopped.

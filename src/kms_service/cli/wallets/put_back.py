@@ -43,9 +43,9 @@ async def put_back(users: tuple[str, ...], *, every: bool, as_json: bool) -> Non
 @click.command(name="forget-replaced")
 @on_loop
 async def forget_replaced() -> None:
-    """Drop what wrapped DEKs were over 30 days ago.
+    """Forget wrapped DEKs that were replaced more than 30 days ago.
 
-    Of wallets that open without it; each is opened, and nothing is released.
+    Only of wallets that open without them; each wallet is opened, and nothing is released.
     """
     async with operator_services() as services:
         await services.pool_service.refresh()

@@ -65,10 +65,10 @@ async def verify(
     """Open every stored wallet, derive its address again, check its MAC, and release nothing.
 
     Also names wallets that no audit row tells of, and such rows without their wallet (not with --key).
-    One kms:Decrypt a wallet, one audit row a run. Failures are printed as they are found. Stopped by Ctrl-C
-    it says where to go on. Exits 1 if anything was found, 130 when stopped.
+    One kms:Decrypt a wallet, one audit row a run. Failures are printed as they are found. Stopped by Ctrl-C,
+    it says how to continue. Exits 1 if anything was found, 130 when stopped.
 
-    --authenticate is for once after an upgrade from a version before MACs: without a MAC no address is told.
+    Use --authenticate once after an upgrade from a version before MACs: without a MAC no address is returned.
     After a rotation it moves the MACs to the newest key; the older ones hold as well.
 
     --region proves that wallets would open if every other Region were away: the keys of row MACs and of the

@@ -20,7 +20,7 @@ _LONGEST_INPUT = 4096
 
 @click.group()
 def wallet() -> None:
-    """See which wallets there are, take one in, and undo what a rotation did; no secret leaves here."""
+    """List wallets, import one, and undo what a rotation did; no secret is printed."""
 
 
 wallet.add_command(put_back)
@@ -36,8 +36,8 @@ wallet.add_command(forget_replaced)
 async def list_wallets(key: str | None, after: str | None, limit: int, *, as_json: bool) -> None:
     """List wallets in order of user id.
 
-    Each with its address, time and key. A row whose MAC does not hold is named on standard error, without
-    its address; then it exits 1.
+    Each is shown with its address, time and key. A row whose MAC does not hold is named on standard error,
+    without its address; then it exits 1.
     """
     async with operator_services() as services:
         kms_key_id, refused = await key_arn(services, key), 0
@@ -65,7 +65,7 @@ async def list_wallets(key: str | None, after: str | None, limit: int, *, as_jso
 @click.option("--json", "as_json", is_flag=True, help="Print the wallet as in GET /wallets/{userId}.")
 @on_loop
 async def import_wallet(user: str, *, as_json: bool) -> None:
-    """Take in a wallet that was made elsewhere.
+    """Import a wallet that was made elsewhere.
 
     A phrase of 12 to 24 English words, or a private key in hex. Asked for without echo, or read from standard
     input where that is no terminal: never an argument, which other users of the machine could see. Refused
