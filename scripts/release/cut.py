@@ -109,6 +109,7 @@ def _report(checkout: Checkout, version: str, built: Path, into: Path | None, *,
     else:
         print(f"image: docker build --target service {arguments} -t REGISTRY/kms-service:{version} .")
         print(f"push:  git push origin HEAD v{version}")
+        print(f"then:  {checkout.commit} is the LAST_RELEASE of tests/upgrade_versions.py")
 
 
 if __name__ == "__main__":

@@ -194,6 +194,7 @@ def test_a_version_is_committed_and_tagged_and_built_from_there(
     )
     different = {name for name in shown.keys() | given.keys() if shown.get(name) != given.get(name)}
     assert different == {"SHA256SUMS", f"kms-service-{VERSION}.intoto.json"}
+    assert f"{revision} is the LAST_RELEASE" in done.stdout
     refused = release(clone, VERSION)
     assert refused.stderr == f"release.sh: {VERSION} is not above {VERSION}, which is released\n"
 
