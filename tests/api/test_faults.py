@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from httpx import Response
 
-from calling import Service, serving
+from calling import Service, make_token, serving
 from event_loop import complete, entered
 from kms_endpoint import (
     Delay,
@@ -27,6 +27,7 @@ from kms_endpoint import (
     Status,
     Truncated,
 )
+from kms_service.access.scopes import Scope
 from kms_service.settings import Settings
 from waiting import wait_until
 from wiring import FreshDatabase, settings_for
@@ -221,7 +222,7 @@ def test_a_lost_database_is_503_and_heals_by_itself(own_service: Service, databa
         "list": lambda: own_service.call("GET", "/wallets"),
         "private key": lambda: own_service.call("GET", "/wallets/alice/private-key"),
     }
-    unknown = own_service.token[:-2] + "AA"
+    unseen = make_token(own_service.services, Scope.WALLETS_READ)
     with _no_connections(database_url):
         for name, request in requests.items():
             answer = request()
@@ -230,7 +231,7 @@ def test_a_lost_database_is_503_and_heals_by_itself(own_service: Service, databa
         batch = own_service.call("POST", "/wallets/batch", json={"userIds": ["bob", "carol"]})
         assert _codes(batch) == {"database_unavailable"}
         # Nobody is let in, or turned away, by a token that cannot be looked up.
-        assert own_service.call("GET", "/wallets", token=unknown).json()["code"] == "database_unavailable"
+        assert own_service.call("GET", "/wallets", token=unseen).json()["code"] == "database_unavailable"
         wait_until(lambda: own_service.client.get("/readyz").status_code == 503)
         assert own_service.client.get("/readyz").json()["checks"]["database"] == "unreachable"
         assert own_service.client.get("/livez").status_code == 200
