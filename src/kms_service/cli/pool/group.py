@@ -48,7 +48,7 @@ async def status(*, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def drain(alias: str, *, as_json: bool) -> None:
-    """Stop using the key ALIAS for new wallets; it still decrypts.
+    """Give the key ALIAS no new wallets; it still decrypts.
 
     Takes effect on all replicas within two seconds and lasts over restarts. The last active key cannot be
     drained.
