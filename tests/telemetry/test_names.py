@@ -12,7 +12,7 @@ OURS = [metric for metric in vars(metrics).values() if isinstance(metric, Metric
 BOUNDED_LABELS = {
     "method", "route", "status", "operation", "key", "outcome", "purpose", "kind", "actor", "action", "error",
     "code", "reason", "state", "version", "python",
-    "policy", "rule",
+    "policy", "rule", "region",
 }  # fmt: skip
 # Base units and things that are counted; a name that ends in anything else is a typing error.
 GAUGE_ENDINGS = (
