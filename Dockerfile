@@ -2,7 +2,7 @@
 # Two stages: the first installs with hashes required, the second holds neither pip's cache nor a compiler.
 
 # scripts/release.sh prints the arguments that label an image with its version, commit and the commit's time.
-# The newest patches of this Python and of Debian; name an image by its digest to build the same again.
+# The newest patches of this Python and of Debian. scripts/pin-images.py pins it by digest, and renews the pin.
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
