@@ -32,7 +32,7 @@ def policy() -> None:
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a policy instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(file: Path | None, *, schema: bool, as_json: bool) -> None:
-    """Check that FILE is a policy; needs no database and changes nothing.
+    """Check that FILE is a policy; nothing is changed.
 
     Every problem is printed with its place in the document. `-` is standard input.
     """

@@ -43,7 +43,7 @@ async def put_back(users: tuple[str, ...], *, every: bool, as_json: bool) -> Non
 @click.command(name="forget-replaced")
 @on_loop
 async def forget_replaced() -> None:
-    """Forget wrapped DEKs that were replaced more than 30 days ago.
+    """Forget DEKs that were replaced over 30 days ago.
 
     Only of wallets that open without them; each wallet is opened, and nothing is released.
     """
