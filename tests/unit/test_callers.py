@@ -20,10 +20,10 @@ SOURCE = Path(kms_service.__file__).parent
 # They look, or they keep this process going: nothing is released, created or changed for anybody.
 FOR_NOBODY = {
     "Services": set(),
-    "AuditLog": {"try_to_begin", "tell_heads", "close"},
+    "AuditLog": {"check", "try_to_begin", "tell_heads", "close"},
     "AuditTrail": {"page", "newest"},
     "AuditVerifier": {"expected_rows", "verify", "key"},
-    "Authenticator": {"remembered", "authenticate", "note_last_use"},
+    "Authenticator": {"expect", "remembered", "authenticate", "note_last_use"},
     "Census": {"read", "take", "as_counted"},
     "CanaryService": {"list_all"},
     "CloudTrailReconciler": {"reconcile"},
@@ -38,11 +38,11 @@ FOR_NOBODY = {
     "ReleaseGuard": {"check_seal"},
     "RewrapJobs": {"newest", "find", "find_live", "failures", "key_arn"},
     "RewrapWorker": {"start", "stop"},
-    "RowMacs": {"keyring", "heal", "try_to_load", "tend"},
+    "RowMacs": {"current", "keyring", "heal", "try_to_load", "tend"},
     "SealService": {"state"},
     "SharedStatePoll": {"poll", "recent"},
     "SigningService": {"warm_up"},
-    "TokenService": {"list_all"},
+    "TokenService": {"list_all", "refused", "unconfirmed"},
     "WalletsKmsService": {"get_wallet", "list_wallets"},
 }
 
