@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import adoption, peer
 from benchmarks.driver import Load
 from benchmarks.filling import fill
+from benchmarks.flood import BOUND, flood, steps
 from benchmarks.hostile import TELL_SECONDS, hostile
 from benchmarks.machine import circumstances
 from benchmarks.measuring import driving, next_window, target
@@ -218,6 +219,29 @@ def run_adoption(*, wallets: int, here: int, latency_ms: float, into: Path) -> N
             f"{what.replace('_', ' ')}: {run['rows']:,} rows, {run['rows_a_second']:,} a second, "
             f"{run['cpu_ms_a_row']} ms of CPU each, {run['peak_mib']} MiB at most"
         )
+
+
+@main.command("flood")
+@click.option("--for", "seconds", type=Duration(), default="10s", show_default=True, help="Of each caller.")
+@click.option("--connections", type=int, default=16, show_default=True, help="Of the flood.")
+@click.option("--rounds", type=int, default=3, show_default=True, help="Alone and under the flood in turn.")
+@_into
+def run_flood(*, seconds: float, connections: int, rounds: int, into: Path) -> None:
+    """Flood one worker with tokens that nobody made, and time a caller with a good one: flood.json.
+
+    Exits 1 when the good caller's p50 more than doubles.
+    """
+    at = circumstances()
+    with _progress(steps(rounds)) as tell, rig(FULL.latency_ms) as machine:
+        found = flood(machine, seconds, connections, rounds, tell)
+    _write(into / "flood.json", {"circumstances": at, "flood": found})
+    for name, measured in found["callers"].items():
+        click.echo(
+            f"{name}: p50 {measured['alone_p50_ms']} ms alone, {measured['under_p50_ms']} ms under it, "
+            f"{measured['ratio']}x (bound {BOUND:g}); it got {measured['flood_per_second']} answers a second"
+        )
+    if not found["held"]:
+        raise click.exceptions.Exit(1)
 
 
 @main.command("micro")

@@ -6,7 +6,7 @@ import json
 import random
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 PAGE = 100
@@ -106,6 +106,22 @@ def unauthorised(target: Target) -> Scenario:
         yield stranger.call(401, "GET", f"/wallets/{target.any_user()}/private-key")
 
 
+def wrong_token(target: Target) -> Scenario:
+    """Well-formed tokens that nobody made, another each time: 32 bytes, and 16 for their MAC."""
+    return _guesses(target, 48)
+
+
+def wrong_old_token(target: Target) -> Scenario:
+    """The same in the form of before tokens carried a MAC: 32 bytes."""
+    return _guesses(target, 32)
+
+
+def _guesses(target: Target, random_bytes: int) -> Scenario:
+    while True:
+        token = f"kms_{secrets.token_urlsafe(random_bytes)}"
+        yield replace(target, token=token).call(401, "GET", f"/wallets/{target.any_user()}")
+
+
 def listing_first(target: Target) -> Scenario:
     """The first page of a hundred."""
     return itertools.repeat(target.call(200, "GET", f"/wallets?limit={PAGE}"))
@@ -138,6 +154,8 @@ SCENARIOS: dict[str, Callable[[Target], Scenario]] = {
     "unknown-wallet": unknown_wallet,
     "unknown-user": unknown_user,
     "unauthorised": unauthorised,
+    "wrong-token": wrong_token,
+    "wrong-old-token": wrong_old_token,
     "listing-first": listing_first,
     "listing-middle": listing_middle,
     "listing-last": listing_last,

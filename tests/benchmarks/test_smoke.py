@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from benchmarks.driver import Load
+from benchmarks.flood import CALLERS, FLOODS, flood
 from benchmarks.hostile import ATTACKS, hostile
 from benchmarks.measuring import UnexpectedAnswers, measure, target
 from benchmarks.rig import Installation, Rig, Service
@@ -206,3 +207,13 @@ def test_callers_without_a_token_take_no_memory_of_note(machine: Rig) -> None:
     assert found["held"]
     assert found["before_mib"] <= found["peak_mib"]
     assert len(found["attacks"]) > len(ATTACKS) / 2
+
+
+def test_a_flood_is_answered_and_a_good_caller_timed_beside_it(machine: Rig) -> None:
+    told: list[str] = []
+    found = flood(machine, 1.0, 4, 1, told.append)
+    assert len(found["callers"]) == len(told) == len(CALLERS) * len(FLOODS)
+    for measured in found["callers"].values():
+        assert measured["flood_per_second"] > 0
+        assert measured["ratios"] == [measured["ratio"]]
+    assert found["held"] is (found["worst_ratio"] <= found["bound"])

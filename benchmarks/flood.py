@@ -1,0 +1,92 @@
+"""A flood of well-formed tokens that nobody made, and what it costs a caller with a good one.
+
+One worker. The good caller asks alone and under a flood of tokens of each form, in turn and several times, so
+that what else goes on in the machine falls on both. The median of the rounds' ratios of p50 counts.
+"""
+
+import statistics
+import time
+from typing import Any
+
+from benchmarks.driver import Load
+from benchmarks.filling import fill
+from benchmarks.measuring import driving, next_window, target
+from benchmarks.rig import KEYS, Rig, Service
+from benchmarks.suite import Tell
+
+BOUND = 2.0
+FLOODS = ("wrong-token", "wrong-old-token")
+CALLERS = ("private-key", "unknown-wallet")
+WALLETS = 200
+# A flood's first turns are free, and what the service remembers of it ages within two seconds.
+_SETTLE_SECONDS = 3.0
+# A good caller's process starts and warms up under the flood.
+_MARGIN_SECONDS = 4.0
+_GOOD_CONNECTIONS = 1
+
+
+def steps(rounds: int) -> int:
+    """How often progress is told."""
+    return rounds * len(CALLERS) * len(FLOODS)
+
+
+def flood(rig: Rig, seconds: float, connections: int, rounds: int, tell: Tell) -> dict[str, Any]:
+    """Each good caller's p50 alone and under each flood on so many connections; so many seconds of each.
+
+    Returns:
+        `callers`: by caller and flood, p50 alone and under it in milliseconds (medians of the rounds), the
+        median of their ratios, and how many answers a second the flood got; `held`, whether no ratio is above
+        the bound.
+    """
+    installation = rig.installation("flood")
+    fill(installation.database_url, KEYS, WALLETS)
+    with installation.serving(1) as service:
+        callers = {
+            f"{name} under {kind}": _one(service, name, kind, seconds, connections, rounds, tell)
+            for name in CALLERS
+            for kind in FLOODS
+        }
+    worst = max(found["ratio"] for found in callers.values())
+    return {
+        "seconds": seconds,
+        "connections": connections,
+        "rounds": rounds,
+        "callers": callers,
+        "worst_ratio": worst,
+        "bound": BOUND,
+        "held": worst <= BOUND,
+    }
+
+
+def _one(
+    service: Service, name: str, kind: str, seconds: float, connections: int, rounds: int, tell: Tell
+) -> dict[str, Any]:
+    good = Load(name, target(service, WALLETS), _GOOD_CONNECTIONS, seconds, warm_up=1.0)
+    pairs = []
+    for number in range(1, rounds + 1):
+        tell(f"{name} under {kind}, round {number} of {rounds}")
+        alone = _p50(good)
+        under, answers = _under(service, good, kind, connections)
+        pairs.append((alone, under, under / alone, answers))
+        time.sleep(_SETTLE_SECONDS)
+    medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
+    return {
+        "alone_p50_ms": round(medians[0], 3),
+        "under_p50_ms": round(medians[1], 3),
+        "ratio": round(medians[2], 2),
+        "ratios": [round(pair[2], 2) for pair in pairs],
+        "flood_per_second": round(medians[3], 1),
+    }
+
+
+def _under(service: Service, good: Load, kind: str, connections: int) -> tuple[float, float]:
+    lasts = good.seconds + _MARGIN_SECONDS
+    bad = Load(kind, target(service, WALLETS), connections, lasts, warm_up=_SETTLE_SECONDS)
+    with driving(bad) as flooding:
+        return _p50(good), next_window(flooding, bad)["per_second"]
+
+
+def _p50(load: Load) -> float:
+    with driving(load) as caller:
+        p50: float = next_window(caller, load)["p50_ms"]
+    return p50
