@@ -10,8 +10,8 @@ from kms_endpoint import Error, KmsEndpoint
 from kms_service.access import tokens
 from kms_service.access.scopes import Scope
 from kms_service.bootstrap import Services, build
-from kms_service.errors import KmsUnavailable, NotAuthenticated
-from kms_service.service.access.pace import REFUSALS_PER_SECOND
+from kms_service.errors import KmsUnavailable, NotAuthenticated, Overloaded
+from kms_service.service.access import pace
 from kms_service.settings import Settings
 from planting import change_token
 from wiring import TESTER, holder, made_up_token
@@ -65,15 +65,20 @@ def test_a_good_one_of_the_old_form_goes_on_until_it_is_rotated(services: Servic
     assert holder(services, token).name == holder(services, new).name == "app"
 
 
-def test_one_that_is_stored_waits_for_no_turn(settings: Settings, services: Services) -> None:
+def test_one_that_is_stored_waits_for_no_turn(
+    settings: Settings, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many others wait for theirs."""
     token = _as_of_before(services, "app")
     standing = build(settings, clock=lambda: 1000.0)
     complete(standing.row_macs.try_to_load())
-    pace = standing.authenticator._pace
-    turns = [pace.take_turn() for _ in range(100)]
+    monkeypatch.setattr(pace, "LONGEST_SECONDS", 0.1)
+    turns = standing.authenticator._look_ups
+    while turns.take() <= pace.LONGEST_SECONDS:
+        pass
     assert holder(standing, token).name == "app"
-    assert pace.take_turn() == pytest.approx(turns[-1] + 1 / REFUSALS_PER_SECOND)
+    with pytest.raises(Overloaded):
+        complete(standing.authenticator.expect(made_up_token()))
     complete(standing.close())
 
 

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from event_loop import complete
 from kms_service.access import tokens
 from kms_service.access.tokens import CHECK_BYTES
 from kms_service.crypto.material import DataKey
 from kms_service.crypto.row_mac import RowLabel, RowMacKeyring, key_id
-from kms_service.service.access.pace import BURST, LONGEST_SECONDS, REFUSALS_PER_SECOND, RefusalPace
+from kms_service.service.access import pace
+from kms_service.service.access.pace import Turns
 from kms_service.service.access.token_form import make_token, was_made
 
 OLD, NEW, OTHER = (DataKey(bytes(range(start, start + 32))) for start in (0, 32, 64))
@@ -61,18 +63,23 @@ class _Clock:
         return self.now
 
 
-def test_a_few_refusals_come_at_once() -> None:
-    pace = RefusalPace(_Clock())
-    assert [pace.take_turn() for _ in range(2)] == pytest.approx([0.0, 1 / REFUSALS_PER_SECOND])
-
-
-def test_many_come_one_after_another_and_nobody_waits_for_long() -> None:
+def test_a_few_come_at_once_after_a_quiet_while() -> None:
     clock = _Clock()
-    pace = RefusalPace(clock)
+    turns = Turns(clock, per_second=100, at_once=50)
+    assert [turns.take() for _ in range(2)] == pytest.approx([0.0, 0.01])
     clock.now += 60.0
-    waits = [pace.take_turn() for _ in range(10_000)]
-    assert waits[: BURST + 1] == pytest.approx([0.0] * (BURST + 1), abs=1e-6)
-    assert waits[BURST + 100] == pytest.approx(100 / REFUSALS_PER_SECOND)
-    assert max(waits) == LONGEST_SECONDS
-    clock.now += 60.0
-    assert pace.take_turn() == 0.0
+    waits = [turns.take() for _ in range(151)]
+    assert waits[:51] == pytest.approx([0.0] * 51, abs=1e-6)
+    assert waits[150] == pytest.approx(1.0)
+
+
+def test_a_turn_that_is_too_far_away_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "LONGEST_SECONDS", 0.1)
+    clock = _Clock()
+    turns = Turns(clock, per_second=100, at_once=0)
+    waits = [turns.take() for _ in range(10_000)]
+    assert max(waits) == pytest.approx(0.11)
+    assert not complete(turns.wait())
+    clock.now += 0.12
+    assert turns.take() == pytest.approx(0.0, abs=1e-6)
+    assert complete(turns.wait())

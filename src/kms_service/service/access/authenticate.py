@@ -13,9 +13,10 @@ from kms_service.errors import (
     IntegrityFailure,
     KmsUnavailable,
     NotAuthenticated,
+    Overloaded,
     TokenIntegrityFailure,
 )
-from kms_service.service.access.pace import RefusalPace
+from kms_service.service.access.pace import Turns
 from kms_service.service.access.records import is_good, verify
 from kms_service.service.access.token_form import was_made
 from kms_service.store.access.tokens import FoundToken, TokenRow, TokenStore
@@ -31,6 +32,13 @@ STORED_TOKENS = 100_000
 LAST_USE_SECONDS = 30.0
 # Which tokens are stored is asked no more often than that.
 STORED_SECONDS = 30.0
+
+# A refusal costs about a millisecond of the one processor that a process has, so this is a tenth of it.
+REFUSALS_PER_SECOND = 100
+# A deployment with a wrong token is told at once.
+REFUSALS_AT_ONCE = 50
+# Look-ups of tokens that were not stored a moment ago: hardly any of them is good.
+LOOK_UPS_PER_SECOND = 20
 
 Keyring = Callable[[], Awaitable[RowMacKeyring]]
 Ring = Callable[[], RowMacKeyring | None]
@@ -67,7 +75,8 @@ class Authenticator:
         self._ring = ring
         self._clock = clock
         self._wall = wall
-        self._pace = RefusalPace(clock)
+        self._refusals = Turns(clock, per_second=REFUSALS_PER_SECOND, at_once=REFUSALS_AT_ONCE)
+        self._look_ups = Turns(clock, per_second=LOOK_UPS_PER_SECOND, at_once=LOOK_UPS_PER_SECOND)
         self._used: set[str] = set()
         self._remembered: dict[bytes, tuple[Caller, float]] = {}
         self._refused: dict[bytes, float] = {}
@@ -92,6 +101,7 @@ class Authenticator:
         Raises:
             NotAuthenticated: no token, or a made-up one.
             KmsUnavailable: the keys of row MACs are not here yet, so that nothing can be told of it.
+        Overloaded: too many tokens that are not known to be stored wait to be looked up.
         """
         digest = None if token is None else tokens.digest(token)
         if token is None or digest is None:
@@ -138,11 +148,12 @@ class Authenticator:
             self._stored_until = self._clock() + STORED_SECONDS
             with suppress(DatabaseUnavailable):  # the look-up will say so
                 self._stored = await self._store.digests(limit=STORED_TOKENS)
-        if digest not in self._stored:
-            await self._pace.wait()
+        if digest not in self._stored and not await self._look_ups.wait():
+            metrics.overloaded.inc()
+            raise Overloaded
 
     async def _refuse(self) -> bytes:
-        await self._pace.wait()
+        await self._refusals.wait()
         raise _refusal()
 
     async def _look_up(self, digest: bytes) -> Caller | None:

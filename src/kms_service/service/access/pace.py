@@ -3,30 +3,36 @@
 import asyncio
 from collections.abc import Callable
 
-# A refusal costs about a millisecond of the one processor that a process has, so this is a tenth of it.
-REFUSALS_PER_SECOND = 100
-# So many come at once without waiting: a deployment with a wrong token is told at once.
-BURST = 50
 # Nobody waits longer, well within a request's deadline.
 LONGEST_SECONDS = 4.0
 
 
-class RefusalPace:
-    """Gives each refusal its turn. Who waits holds a connection and nothing else: no place, no statement."""
+class Turns:
+    """Gives turns at a bounded rate. Who waits holds a connection and nothing else: no place, no statement.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    Args:
+        clock: monotonic.
+        per_second: so many turns.
+        at_once: so many come without waiting after a quiet while.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, per_second: float, at_once: int) -> None:
         self._clock = clock
+        self._each = 1 / per_second
+        self._at_once = at_once
         self._next = clock()
 
-    async def wait(self) -> None:
-        """Wait for the next turn, if there have been many of late."""
-        seconds = self.take_turn()
+    async def wait(self) -> bool:
+        """Wait for the next turn, if there have been many of late; False when it is too far away."""
+        seconds = self.take()
         if seconds > 0:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(min(seconds, LONGEST_SECONDS))
+        return seconds <= LONGEST_SECONDS
 
-    def take_turn(self) -> float:
-        """Take the next turn; answers in how many seconds it is."""
-        now, each = self._clock(), 1 / REFUSALS_PER_SECOND
-        turn = min(max(self._next, now - BURST * each), now + LONGEST_SECONDS)
-        self._next = turn + each
+    def take(self) -> float:
+        """Take the next turn; answers in how many seconds it is, which if too far away is nobody's."""
+        now = self._clock()
+        turn = max(self._next, now - self._at_once * self._each)
+        if turn <= now + LONGEST_SECONDS:
+            self._next = turn + self._each
         return max(0.0, turn - now)
