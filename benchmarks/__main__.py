@@ -235,10 +235,10 @@ def run_flood(*, seconds: float, connections: int, rounds: int, into: Path) -> N
     with _progress(steps(rounds)) as tell, rig(FULL.latency_ms) as machine:
         found = flood(machine, seconds, connections, rounds, tell)
     _write(into / "flood.json", {"circumstances": at, "flood": found})
-    for name, measured in found["callers"].items():
+    for name, under in found["callers"].items():
         click.echo(
-            f"{name}: p50 {measured['alone_p50_ms']} ms alone, {measured['under_p50_ms']} ms under it, "
-            f"{measured['ratio']}x (bound {BOUND:g}); it got {measured['flood_per_second']} answers a second"
+            f"{name}: p50 {under['alone_p50_ms']} ms alone, {under['under_p50_ms']} ms under it, "
+            f"{under['ratio']}x (bound {BOUND:g}); it got {under['flood_per_second']} answers a second"
         )
     if not found["held"]:
         raise click.exceptions.Exit(1)

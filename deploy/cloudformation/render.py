@@ -31,6 +31,7 @@ ROLES = {
     "RevealRole": "hands out private keys and signs, and makes no wallets",
     "RotationRole": "moves wallets between keys and never sees a DEK",
     "AuditRole": "verifies the audit chains and can open no wallet",
+    "OperationRole": "makes and changes tokens and policies, unseals, and can open no wallet",
 }
 # The service account of deploy/kubernetes that assumes a role, in the namespace kms-service.
 ACCOUNTS = {
@@ -39,6 +40,7 @@ ACCOUNTS = {
     "RevealRole": "kms-service-reveal",
     "RotationRole": "kms-service-rotation-worker",
     "AuditRole": "kms-service-audit",
+    "OperationRole": "kms-service-operation",
 }
 # Alarm: what it is about, and the KMS calls that set it off.
 ALARMS = {
@@ -229,10 +231,16 @@ def _tags(number: int) -> list[dict[str, Any]]:
 
 
 def _policy(roles: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    serving, creation, reveal, rotation, audit = roles
+    serving, creation, reveal, rotation, audit, operation = roles
     return key_policy(
         {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"},
-        Roles(create=[serving, creation], reveal=[serving, reveal], rotate=[rotation], audit=[audit]),
+        Roles(
+            create=[serving, creation],
+            reveal=[serving, reveal],
+            rotate=[rotation],
+            audit=[audit],
+            operate=[operation],
+        ),
     )
 
 
@@ -352,11 +360,11 @@ def _function(dumper: yaml.SafeDumper, value: dict[str, Any]) -> yaml.Node:
             return dumper.represent_scalar("!Sub", argument)
         if name == "Fn::GetAtt":
             return dumper.represent_scalar("!GetAtt", ".".join(argument))
-    return dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style=set(value) == {"AWS"})
+    return dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style="Sid" in value)
 
 
 def _sequence(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
-    # Words on one line: a template that is sent without a bucket has 51,200 bytes at most.
+    # Words on one line, as statements are: a template that is sent without a bucket has 51,200 bytes at most.
     words = all(isinstance(each, str | int | list) or set(each) <= {"Ref", "Fn::GetAtt"} for each in value)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=words)
 

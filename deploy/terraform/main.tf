@@ -31,13 +31,18 @@ locals {
       purpose = "verifies the audit chains and can open no wallet"
       account = "kms-service-audit"
     }
+    OperationRole = {
+      purpose = "makes and changes tokens and policies, unseals, and can open no wallet"
+      account = "kms-service-operation"
+    }
   }
 
-  serving  = aws_iam_role.this["ServingRole"].arn
-  creation = aws_iam_role.this["CreationRole"].arn
-  reveal   = aws_iam_role.this["RevealRole"].arn
-  rotation = aws_iam_role.this["RotationRole"].arn
-  audit    = aws_iam_role.this["AuditRole"].arn
+  serving   = aws_iam_role.this["ServingRole"].arn
+  creation  = aws_iam_role.this["CreationRole"].arn
+  reveal    = aws_iam_role.this["RevealRole"].arn
+  rotation  = aws_iam_role.this["RotationRole"].arn
+  audit     = aws_iam_role.this["AuditRole"].arn
+  operation = aws_iam_role.this["OperationRole"].arn
 
   aliases = { for number in range(1, var.keys + 1) : tostring(number) => "alias/${var.alias_prefix}-${number}" }
 

@@ -1,5 +1,5 @@
 output "role_arns" {
-  description = "The role of each part, by name: ServingRole, CreationRole, RevealRole, RotationRole, AuditRole."
+  description = "The role of each part, by name: ServingRole, CreationRole, RevealRole, RotationRole, AuditRole, OperationRole."
   value       = { for name, role in aws_iam_role.this : name => role.arn }
 }
 

@@ -112,6 +112,24 @@ data "aws_iam_policy_document" "key" {
   }
 
   statement {
+    sid       = "MakeRowMacs"
+    effect    = "Allow"
+    actions   = ["kms:Encrypt", "kms:Decrypt"]
+    resources = ["*"]
+
+    principals {
+      type        = "AWS"
+      identifiers = [local.operation]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:EncryptionContext:purpose"
+      values   = ["row-mac"]
+    }
+  }
+
+  statement {
     sid       = "WriteChains"
     effect    = "Allow"
     actions   = ["kms:Encrypt"]
@@ -119,7 +137,7 @@ data "aws_iam_policy_document" "key" {
 
     principals {
       type        = "AWS"
-      identifiers = [local.serving, local.creation, local.reveal, local.rotation]
+      identifiers = [local.serving, local.creation, local.reveal, local.rotation, local.operation]
     }
 
     condition {
@@ -160,7 +178,7 @@ data "aws_iam_policy_document" "key" {
 
     principals {
       type        = "AWS"
-      identifiers = [local.serving, local.creation, local.reveal, local.rotation, local.audit]
+      identifiers = [local.serving, local.creation, local.reveal, local.rotation, local.operation, local.audit]
     }
   }
 
@@ -179,7 +197,7 @@ data "aws_iam_policy_document" "key" {
 
     principals {
       type        = "AWS"
-      identifiers = [local.serving, local.creation, local.reveal, local.rotation, local.audit]
+      identifiers = [local.serving, local.creation, local.reveal, local.rotation, local.operation, local.audit]
     }
   }
 

@@ -160,7 +160,7 @@ def test_the_keys_policies_grant_each_role_its_one_thing(aws: str, outputs: dict
     contexts = [{"purpose": name} for name in ("wallet-dek", "audit-chain", "row-mac", "wallet-import")]
     granted = {
         (role, action, context["purpose"])
-        for role in ("Serving", "Creation", "Reveal", "Rotation", "Audit")
+        for role in ("Serving", "Creation", "Reveal", "Rotation", "Audit", "Operation")
         for action in ("Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey")
         for context in contexts
         if allows(document, outputs[f"{role}RoleArn"], f"kms:{action}", context)
@@ -184,6 +184,8 @@ def test_the_keys_policies_grant_each_role_its_one_thing(aws: str, outputs: dict
         *(("Serving", action, "row-mac") for action in ("Encrypt", "Decrypt")),
         *(("Creation", action, "row-mac") for action in ("Encrypt", "Decrypt")),
         ("Reveal", "Decrypt", "row-mac"),
+        ("Operation", "Encrypt", "audit-chain"),
+        *(("Operation", action, "row-mac") for action in ("Encrypt", "Decrypt")),
         *(("Serving", action, "wallet-import") for action in ("Encrypt", "Decrypt")),
         *(("Creation", action, "wallet-import") for action in ("Encrypt", "Decrypt")),
     }

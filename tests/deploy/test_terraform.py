@@ -114,4 +114,5 @@ def test_a_cluster_s_service_accounts_assume_the_roles_where_its_provider_is_giv
         "RevealRole": "kms-service-reveal",
         "RotationRole": "kms-service-rotation-worker",
         "AuditRole": "kms-service-audit",
+        "OperationRole": "kms-service-operation",
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
@@ -86,7 +87,7 @@ def test_all_is_well(patient: Patient) -> None:
     checks = patient.examined()
     assert {check.result for check in checks.values()} == {CheckResult.GOOD}
     assert ROLE in checks["credentials"].detail
-    assert len(checks) == 1 + 1 + 2 + 10 + 2 + 4 + 1
+    assert len(checks) == 1 + 1 + 2 + 10 + 4 + 4 + 1 + 1
 
 
 def test_nothing_is_encrypted_or_decrypted(patient: Patient) -> None:
@@ -103,7 +104,12 @@ def test_what_each_duty_needs(patient: Patient) -> None:
     patient.duties = [Duty.ROTATE]
     assert patient.bad() == {}
     patient.duties = [Duty.CREATE]
-    assert set(patient.bad()) == {"may Encrypt", "may not ReEncrypt"}
+    assert set(patient.bad()) == {"may Encrypt", "may Decrypt with the purpose row-mac", "may not ReEncrypt"}
+    _set_policy(patient.kms, Roles(operate=[ROLE]))
+    patient.duties = [Duty.OPERATE]
+    assert patient.bad() == {}
+    patient.duties = [Duty.REVEAL]
+    assert set(patient.bad()) == {"may Decrypt"}
 
 
 def test_a_policy_that_lacks_something_is_named_with_its_key(patient: Patient) -> None:
@@ -177,7 +183,16 @@ def test_an_endpoint_that_does_not_answer(patient: Patient) -> None:
     patient.kms.on("DescribeKey").answer(Reset())
     checks = patient.examined()
     assert checks["endpoint"].result is CheckResult.BAD
-    assert set(checks) == {"credentials", "proxy", "endpoint", "database"}
+    assert set(checks) == {"credentials", "proxy", "endpoint", "database", "tokens"}
+
+
+def test_a_token_without_a_mac_is_named(patient: Patient) -> None:
+    assert patient.examined()["tokens"].result is CheckResult.GOOD
+    with psycopg.connect(patient.settings.database_url.get_secret_value()) as connection:
+        connection.execute("INSERT INTO tokens (name, token_sha256, scopes) VALUES ('old', 'x', '{}')")
+    check = patient.bad()["tokens"]
+    assert check.detail.endswith(": old")
+    assert check.advice == "kms-service token confirm"
 
 
 def test_a_database_that_does_not_answer(patient: Patient) -> None:

@@ -8,10 +8,11 @@ from kms_service.kms.control_plane.key_policy import Roles, differences, key_pol
 from kms_service.local.iam import allows
 
 ROOT = "arn:aws:iam::111122223333:root"
-CREATE, REVEAL, ROTATE, AUDIT, STRANGER = (
-    f"arn:aws:iam::111122223333:role/{name}" for name in ("create", "reveal", "rotate", "audit", "stranger")
+CREATE, REVEAL, ROTATE, AUDIT, OPERATE, STRANGER = (
+    f"arn:aws:iam::111122223333:role/{name}"
+    for name in ("create", "reveal", "rotate", "audit", "operate", "stranger")
 )
-POLICY = key_policy(ROOT, Roles([CREATE], [REVEAL], [ROTATE], [AUDIT]))
+POLICY = key_policy(ROOT, Roles([CREATE], [REVEAL], [ROTATE], [AUDIT], [OPERATE]))
 WALLET, CHAIN = {"purpose": "wallet-dek", "wallet_address": "0x0"}, {"purpose": "audit-chain"}
 NONE: dict[str, str] = {}
 CONTEXTS = {
@@ -51,6 +52,9 @@ GRANTED = {
     (REVEAL, "kms:Decrypt", "row"),
     (ROTATE, "kms:ReEncryptFrom", "row"),
     (ROTATE, "kms:ReEncryptTo", "row"),
+    (OPERATE, "kms:Encrypt", "row"),
+    (OPERATE, "kms:Decrypt", "row"),
+    (OPERATE, "kms:Encrypt", "chain"),
     (CREATE, "kms:Encrypt", "import"),
     (CREATE, "kms:Decrypt", "import"),
 }
@@ -58,7 +62,7 @@ GRANTED = {
 
 @pytest.mark.parametrize("action", CRYPTOGRAPHY)
 @pytest.mark.parametrize("context", CONTEXTS)
-@pytest.mark.parametrize("principal", [ROOT, CREATE, REVEAL, ROTATE, AUDIT, STRANGER])
+@pytest.mark.parametrize("principal", [ROOT, CREATE, REVEAL, ROTATE, AUDIT, OPERATE, STRANGER])
 def test_cryptography_is_granted_to_the_one_role_in_the_one_context(
     principal: str, action: str, context: str
 ) -> None:
@@ -67,7 +71,9 @@ def test_cryptography_is_granted_to_the_one_role_in_the_one_context(
 
 @pytest.mark.parametrize("action", DESTRUCTION)
 def test_no_role_may_destroy_and_the_account_may(action: str) -> None:
-    assert not any(allows(POLICY, role, action, {}) for role in (CREATE, REVEAL, ROTATE, AUDIT, STRANGER))
+    assert not any(
+        allows(POLICY, role, action, {}) for role in (CREATE, REVEAL, ROTATE, AUDIT, OPERATE, STRANGER)
+    )
     assert allows(POLICY, ROOT, action, {})
 
 
@@ -76,10 +82,10 @@ def test_destruction_is_denied_and_not_merely_left_out(action: str) -> None:
     """So that a statement added later, or an IAM policy, does not grant it."""
     wider = {"Sid": "Later", "Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"}
     policy = {**POLICY, "Statement": [*POLICY["Statement"], wider]}
-    assert not any(allows(policy, role, action, {}) for role in (CREATE, REVEAL, ROTATE, AUDIT))
+    assert not any(allows(policy, role, action, {}) for role in (CREATE, REVEAL, ROTATE, AUDIT, OPERATE))
 
 
-@pytest.mark.parametrize("role", [CREATE, REVEAL, ROTATE, AUDIT])
+@pytest.mark.parametrize("role", [CREATE, REVEAL, ROTATE, AUDIT, OPERATE])
 def test_every_role_may_describe(role: str) -> None:
     assert allows(POLICY, role, "kms:DescribeKey", {})
     assert allows(POLICY, role, "kms:GetKeyRotationStatus", {})
@@ -117,7 +123,7 @@ def test_nobody_deletes_a_key_within_thirty_days(days: int, allowed: bool) -> No
     assert allows(POLICY, ROOT, "kms:ScheduleKeyDeletion", NONE, pending_days=days) is allowed
 
 
-@pytest.mark.parametrize("role", [CREATE, REVEAL, ROTATE, AUDIT])
+@pytest.mark.parametrize("role", [CREATE, REVEAL, ROTATE, AUDIT, OPERATE])
 @pytest.mark.parametrize("action", ["kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias"])
 def test_no_role_of_the_service_moves_an_alias(role: str, action: str) -> None:
     document = {**POLICY, "Statement": [*POLICY["Statement"], _ALL]}

@@ -43,6 +43,7 @@ _DONE = {Step.CREATE: "created", Step.COMPLETE: "completed", Step.ADOPT: "adopte
 @click.option("--reveal-role", multiple=True, metavar="ARN", help="May hand out keys and sign.")
 @click.option("--rotate-role", multiple=True, metavar="ARN", help="May move wallets between keys.")
 @click.option("--audit-role", multiple=True, metavar="ARN", help="May verify the audit chains.")
+@click.option("--operate-role", multiple=True, metavar="ARN", help="May change tokens, and unseal.")
 @click.option("--account", metavar="ID", help="The account that owns the keys; by default the caller's.")
 @click.option(
     "--replicate-to",
@@ -60,6 +61,7 @@ async def create_aliases(
     reveal_role: tuple[str, ...],
     rotate_role: tuple[str, ...],
     audit_role: tuple[str, ...],
+    operate_role: tuple[str, ...],
     account: str | None,
     replicate_to: str | None,
     show_policy: bool,
@@ -76,11 +78,10 @@ async def create_aliases(
     With --replicate-to each replica gets its primary's policy, tags and alias. KMS cannot convert a key that
     is not multi-Region: such keys are named, with the way to move their wallets, and the exit code is 1.
     """
-    # Keys are made before there is a database.
-    settings = load_settings(database_url="postgresql://localhost/unused")
+    settings = load_settings(database_url="postgresql://localhost/unused")  # keys are made before it
     if replicate_to == settings.aws_region:
         raise click.BadParameter("must be another Region than AWS_REGION", param_hint="--replicate-to")
-    roles = Roles(create_role, reveal_role, rotate_role, audit_role)
+    roles = Roles(create_role, reveal_role, rotate_role, audit_role, operate_role)
     policy = await _policy(settings, roles, account) if roles.all else None
     if show_policy:
         tell(*json.dumps(policy, indent=2).splitlines())

@@ -79,7 +79,7 @@ async def _compare_regions(settings: Settings, duties: Sequence[Duty]) -> AsyncI
     if elsewhere is None:
         return
     home, there = in_each_region(settings)
-    needed = [NEEDS[duty] for duty in duties]
+    needed = list(dict.fromkeys(action for duty in duties for action in NEEDS[duty]))
     comparison = RegionComparison(home, there, Inspection(ControlPlane(elsewhere)), needed)
     async for check in comparison.examine(settings.aliases):
         yield check

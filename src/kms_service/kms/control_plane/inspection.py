@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kms_service.crypto.material import DEK_BYTES
 from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.failure import AdministrationFailed
-from kms_service.kms.control_plane.key_policy import WALLET_DEK
+from kms_service.kms.control_plane.key_policy import AUDIT_CHAIN, ROW_MAC, WALLET_DEK
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
@@ -26,6 +26,8 @@ class Action(StrEnum):
     ENCRYPT = "Encrypt"
     DECRYPT = "Decrypt"
     RE_ENCRYPT = "ReEncrypt"
+    DECRYPT_ROW_MAC = "Decrypt with the purpose row-mac"
+    ENCRYPT_AUDIT_CHAIN = "Encrypt with the purpose audit-chain"
     ENCRYPT_WITHOUT_PURPOSE = "Encrypt without a purpose"
     DECRYPT_WITHOUT_CONTEXT = "Decrypt without a context"
     GENERATE_DATA_KEY = "GenerateDataKey"
@@ -94,6 +96,15 @@ def _dry_run(kms: "KMSClient", action: Action, key_arn: str) -> Callable[[], obj
         ),
         Action.DECRYPT: lambda: kms.decrypt(
             KeyId=key_arn, EncryptionContext=context, DryRun=True, DryRunModifiers=["IGNORE_CIPHERTEXT"]
+        ),
+        Action.DECRYPT_ROW_MAC: lambda: kms.decrypt(
+            KeyId=key_arn,
+            EncryptionContext={"purpose": ROW_MAC},
+            DryRun=True,
+            DryRunModifiers=["IGNORE_CIPHERTEXT"],
+        ),
+        Action.ENCRYPT_AUDIT_CHAIN: lambda: kms.encrypt(
+            KeyId=key_arn, Plaintext=nothing, EncryptionContext={"purpose": AUDIT_CHAIN}, DryRun=True
         ),
         Action.RE_ENCRYPT: lambda: kms.re_encrypt(
             SourceKeyId=key_arn,

@@ -71,22 +71,24 @@ class Roles:
         reveal: hand out private keys and sign.
         rotate: move wallets between keys, without ever seeing a DEK.
         audit: verify the audit chains.
+        operate: make and change tokens and policies, and unseal: unwrap the keys of row MACs, and no DEK.
     """
 
     create: Sequence[Principal] = field(default=())
     reveal: Sequence[Principal] = field(default=())
     rotate: Sequence[Principal] = field(default=())
     audit: Sequence[Principal] = field(default=())
+    operate: Sequence[Principal] = field(default=())
 
     @property
-    def serving(self) -> list[Principal]:
+    def writing(self) -> list[Principal]:
         """All that write audit rows."""
-        return _each_once([*self.create, *self.reveal, *self.rotate])
+        return _each_once([*self.create, *self.reveal, *self.rotate, *self.operate])
 
     @property
     def all(self) -> list[Principal]:
         """Every role, once."""
-        return _each_once([*self.serving, *self.audit])
+        return _each_once([*self.writing, *self.audit])
 
 
 def key_policy(account_root: Principal, roles: Roles) -> dict[str, Any]:
@@ -107,7 +109,8 @@ def key_policy(account_root: Principal, roles: Roles) -> dict[str, Any]:
             ["kms:ReEncryptFrom", "kms:ReEncryptTo"],
             purpose=[WALLET_DEK, AUDIT_CHAIN, ROW_MAC],
         ),
-        _allow("WriteChains", roles.serving, ["kms:Encrypt"], purpose=AUDIT_CHAIN),
+        _allow("MakeRowMacs", roles.operate, ["kms:Encrypt", "kms:Decrypt"], purpose=ROW_MAC),
+        _allow("WriteChains", roles.writing, ["kms:Encrypt"], purpose=AUDIT_CHAIN),
         _allow("VerifyChains", roles.audit, ["kms:Decrypt"], purpose=AUDIT_CHAIN),
         _allow("DescribeKeys", roles.all, DESCRIBING),
         _statement("KeepFromDestroying", "Deny", roles.all, DESTRUCTION),

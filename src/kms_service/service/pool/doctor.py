@@ -13,7 +13,9 @@ from kms_service.kms.control_plane.inspection import Action, Inspection, Verdict
 from kms_service.kms.data_plane.surroundings import Unreachable, proxy_for
 from kms_service.kms.keys.info import DescribedKey, KeyStatus, KmsKeyInfo, UnknownKey
 from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.service.access.records import is_valid
 from kms_service.settings import Settings
+from kms_service.store.access.tokens import TokenStore
 from kms_service.store.postgres import schema
 from kms_service.store.postgres.database import Database
 
@@ -45,14 +47,17 @@ class Duty(StrEnum):
     CREATE = "create"
     REVEAL = "reveal"
     ROTATE = "rotate"
+    OPERATE = "operate"
 
 
-# The action that each duty needs.
+# The actions that each duty needs.
 NEEDS = {
-    Duty.CREATE: Action.ENCRYPT,
-    Duty.REVEAL: Action.DECRYPT,
-    Duty.ROTATE: Action.RE_ENCRYPT,
+    Duty.CREATE: (Action.ENCRYPT, Action.DECRYPT_ROW_MAC),
+    Duty.REVEAL: (Action.DECRYPT, Action.DECRYPT_ROW_MAC),
+    Duty.ROTATE: (Action.RE_ENCRYPT,),
+    Duty.OPERATE: (Action.DECRYPT_ROW_MAC,),
 }
+_ALL = tuple(dict.fromkeys(action for needs in NEEDS.values() for action in needs))
 _MOST_NAMED = 3
 _UNKNOWN_ADVICE = "KMS could not be asked by a dry run; see its error."
 _NEVER = (Action.ENCRYPT_WITHOUT_PURPOSE, Action.GENERATE_DATA_KEY, Action.CREATE_GRANT)
@@ -77,7 +82,9 @@ class Doctor:
         self._pool = pool
         self._database = database
         self._adopted_from = adopted_from
-        self._needed = [NEEDS[duty] for duty in duties]
+        needed = [action for duty in duties for action in NEEDS[duty]]
+        # Whoever does anything writes audit rows.
+        self._needed = [*dict.fromkeys(needed), Action.ENCRYPT_AUDIT_CHAIN]
 
     async def examine(self) -> AsyncIterator[Check]:
         """All checks, each as soon as it is made."""
@@ -94,7 +101,10 @@ class Doctor:
                 yield check
             for key_arn in self._adopted_from:
                 yield await self._adoption_is_over(key_arn)
-        yield await self._database_answers()
+        database = await self._database_answers()
+        yield database
+        if database.result is CheckResult.GOOD:
+            yield await self._tokens_have_macs()
 
     async def _credentials(self) -> Check:
         name = "credentials"
@@ -158,7 +168,7 @@ class Doctor:
         if self._settings.uses_kms_stand_in:
             yield Check("nothing more", CheckResult.SKIPPED, "a stand-in enforces no policies")
             return
-        for action in [*(each for each in NEEDS.values() if each not in self._needed), *_NEVER]:
+        for action in [*(each for each in _ALL if each not in self._needed), *_NEVER]:
             yield await self._permission(action, keys, wanted=Verdict.DENIED)
 
     async def _adoption_is_over(self, key_arn: str) -> Check:
@@ -206,6 +216,18 @@ class Doctor:
         if clock.result is CheckResult.BAD:
             return clock
         return Check(name, CheckResult.GOOD, f"answers, schema up to date, {clock.detail}")
+
+    async def _tokens_have_macs(self) -> Check:
+        name = "tokens"
+        try:
+            unproven = await TokenStore(self._database).unproven()
+        except DatabaseUnavailable:
+            return Check(name, CheckResult.SKIPPED, "this login may not read them")
+        waiting = [each.found.row.name for each in unproven if is_valid(each.found.row, each.found.now)]
+        if not waiting:
+            return Check(name, CheckResult.GOOD, "each valid one has a MAC")
+        detail = f"refused, since they have no MAC: {', '.join(waiting)}"
+        return Check(name, CheckResult.BAD, detail, "kms-service token confirm")
 
 
 def _clock(name: str, at: datetime | None) -> Check:
