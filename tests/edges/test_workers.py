@@ -224,6 +224,25 @@ def test_workers_are_replaced_one_by_one_without_a_failure(server: ServerProcess
     assert (running.failures, running.others) == ([], [])
 
 
+def test_a_worker_that_dies_while_its_replacement_starts_is_replaced_once(server: ServerProcess) -> None:
+    settle(server)
+    before = {worker.pid for worker in workers(server)}
+    started = len(server.wait_for("worker_started"))
+
+    def last() -> list[psutil.Process]:
+        """The last of the old ones, once its replacement is there."""
+        found = below(server, WORKER)
+        old = [worker for worker in found if worker.pid in before]
+        return old if len(old) == 1 and len(found) == 3 else []
+
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: bool(last()), START_SECONDS)
+    last()[0].kill()
+    wait_until(lambda: not before & {each.pid for each in below(server, WORKER)}, START_SECONDS)
+    settle(server)
+    assert len(server.wait_for("worker_started")) == started + 2
+
+
 def test_a_worker_that_is_told_to_stop_is_replaced_without_a_failure(server: ServerProcess) -> None:
     victim = workers(server)[0]
     with load(server) as running:

@@ -183,6 +183,10 @@ class Supervisor:
         if worker is self._replacement:
             self._replacement = None
             self._to_replace.clear()  # the old ones stay
+        elif self._replacement is not None and self._to_replace and worker is self._to_replace[0]:
+            # The one that follows it is starting already.
+            self._replacement = None
+            self._to_replace.popleft()
         elif code > 0 and not worker.ready and not self._serves():
             # All would fail alike.
             self._stop(code)
