@@ -24,6 +24,7 @@ from kms_service.settings import Settings
 
 ADOPTION = Path(__file__).parents[2] / "deploy/iam/adoption.json"
 ROLE = "arn:aws:iam::111122223333:role/kms-service"
+STRANGER = "arn:aws:iam::999988887777:root"
 NAME = "Empressa-wallet-key"
 POLICY = key_policy("arn:aws:iam::111122223333:root", Roles(create=[ROLE], reveal=[ROLE]))
 
@@ -85,6 +86,12 @@ def _set_policy(kms: KmsEndpoint, roles: Roles, *numbers: int) -> None:
 
 def test_all_is_well(patient: Patient) -> None:
     checks = patient.examined()
+    # A role that serves does not read policies; an administrator does.
+    others = checks.pop("other policies")
+    assert (others.result, others.detail) == (
+        CheckResult.SKIPPED,
+        "key policies cannot be read: AccessDeniedException",
+    )
     assert {check.result for check in checks.values()} == {CheckResult.GOOD}
     assert ROLE in checks["credentials"].detail
     assert len(checks) == 1 + 1 + 2 + 10 + 4 + 4 + 1 + 1
@@ -93,7 +100,9 @@ def test_all_is_well(patient: Patient) -> None:
 def test_nothing_is_encrypted_or_decrypted(patient: Patient) -> None:
     patient.examined()
     asked = [
-        each for each in patient.kms.requests if each.operation not in {"DescribeKey", "GetKeyRotationStatus"}
+        each
+        for each in patient.kms.requests
+        if each.operation not in {"DescribeKey", "GetKeyRotationStatus", "ListKeyPolicies"}
     ]
     assert asked
     assert all(each.params["DryRun"] for each in asked)
@@ -117,6 +126,40 @@ def test_a_policy_that_lacks_something_is_named_with_its_key(patient: Patient) -
     check = patient.bad()["may Decrypt"]
     assert check.detail == f"denied by {NAME}-3"
     assert "Name this role in the key policy for Decrypt" in check.advice
+
+
+def test_a_policy_beside_a_keys_own_is_bad_and_names_whom_it_lets_in(patient: Patient) -> None:
+    reading = {
+        "Sid": "Read",
+        "Effect": "Allow",
+        "Principal": {"AWS": ROLE},
+        "Action": ["kms:ListKeyPolicies", "kms:GetKeyPolicy"],
+        "Resource": "*",
+    }
+    for key in patient.kms.store.keys.values():
+        key.policy = json.dumps({**POLICY, "Statement": [*POLICY["Statement"], reading]})
+    assert patient.examined()["other policies"].result is CheckResult.GOOD
+    shared = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": "arn:aws:iam::999988887777:root"},
+                "Action": "kms:Decrypt",
+            },
+            {"Effect": "Allow", "Principal": {"Service": ["x.amazonaws.com"]}, "Action": "kms:Decrypt"},
+            {"Effect": "Deny", "Principal": "*", "Action": "kms:Encrypt"},
+        ],
+    }
+    patient.kms.key(f"alias/{NAME}-2").shared_policies["AWSRAMShare"] = json.dumps(shared)
+    patient.kms.key(f"alias/{NAME}-4").shared_policies["Anybody"] = json.dumps(
+        {"Statement": {"Effect": "Allow", "NotPrincipal": {"AWS": ROLE}, "Action": "kms:Decrypt"}}
+    )
+    check = patient.bad()["other policies"]
+    assert check.detail == (
+        f"{NAME}-2: AWSRAMShare lets in {STRANGER}, x.amazonaws.com; {NAME}-4: Anybody lets in *"
+    )
+    assert "AWS RAM" in check.advice
 
 
 def test_a_policy_that_gives_too_much_is_bad(patient: Patient) -> None:

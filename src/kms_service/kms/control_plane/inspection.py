@@ -3,6 +3,7 @@
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,6 +74,22 @@ class Inspection:
                 return Verdict.ALLOWED, ""
             return (Verdict.DENIED, "") if error.denied else (Verdict.UNKNOWN, error.reason)
         return Verdict.UNKNOWN, "the endpoint did it for real: it does not know dry runs"
+
+    async def policies(self, key_arn: str) -> dict[str, dict[str, Any]]:
+        """The key's policies by name. One that is shared through AWS RAM has more than `default`.
+
+        Raises:
+            AdministrationFailed: these credentials may not read them, or KMS did not answer.
+        """
+        return await self._kms.ask("ListKeyPolicies", key_arn, lambda kms: _policies(kms, key_arn))
+
+
+def _policies(kms: "KMSClient", key_arn: str) -> dict[str, dict[str, Any]]:
+    pages = kms.get_paginator("list_key_policies").paginate(KeyId=key_arn)
+    names = [name for page in pages for name in page["PolicyNames"]]
+    return {
+        name: dict(json.loads(kms.get_key_policy(KeyId=key_arn, PolicyName=name)["Policy"])) for name in names
+    }
 
 
 def _reach(kms: "KMSClient", alias: str) -> Reply:

@@ -135,6 +135,19 @@ def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
     return lacking + otherwise + besides
 
 
+def let_in(policy: dict[str, Any]) -> list[str]:
+    """Whom a policy's statements allow something, each once and in order; `*` is anybody."""
+    found: set[str] = set()
+    statements = policy.get("Statement", [])
+    for statement in [statements] if isinstance(statements, dict) else statements:
+        if statement.get("Effect") == "Allow":
+            # Where nobody is named, all but some are let in.
+            principal = statement.get("Principal", "*")
+            for named in principal.values() if isinstance(principal, dict) else [principal]:
+                found.update([named] if isinstance(named, str) else named)
+    return sorted(found)
+
+
 def _allow(
     sid: str,
     principals: Sequence[Principal],

@@ -145,9 +145,18 @@ def list_keys(store: KeyStore, params: Params) -> Result:
     return page("Keys", [{"KeyId": key.id, "KeyArn": key.arn} for key in store.keys.values()], params)
 
 
+def list_key_policies(store: KeyStore, params: Params) -> Result:
+    """ListKeyPolicies: `default`, and those that AWS RAM would give a key that is shared."""
+    key = _named(store, params)
+    return page("PolicyNames", ["default", *key.shared_policies], params)
+
+
 def get_key_policy(store: KeyStore, params: Params) -> Result:
-    """GetKeyPolicy: the only one, `default`."""
-    answer = _asked(store, "GetKeyPolicy", _named(store, params), {"PolicyName": "default", **params})
+    """GetKeyPolicy: `default`, or one of a key that is shared."""
+    key, name = _named(store, params), params.get("PolicyName", "default")
+    if name in key.shared_policies:
+        return {"Policy": key.shared_policies[name], "PolicyName": name}
+    answer = _asked(store, "GetKeyPolicy", key, {**params, "PolicyName": name})
     return answer | {"PolicyName": "default"}
 
 

@@ -35,6 +35,7 @@ class Key:
             of a multi-Region key hold this same list.
         rotation_period: in days; `None` while it is not rotated.
         rotation_enabled_at: since when, in seconds since 1970.
+        shared_policies: documents by name, beside its own policy: as AWS RAM makes for those it shares with.
     """
 
     kept: MotoKey = field(repr=False)
@@ -42,6 +43,7 @@ class Key:
     materials: list[Material]
     rotation_period: int | None = None
     rotation_enabled_at: float = 0.0
+    shared_policies: dict[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:

@@ -41,6 +41,7 @@ _OPERATIONS: Final[dict[str, Callable[[KeyStore, Params], Result]]] = {
         administration.delete_alias,
         administration.list_aliases,
         administration.list_keys,
+        administration.list_key_policies,
         administration.get_key_policy,
         administration.put_key_policy,
         administration.tag_resource,

@@ -7,6 +7,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from kms_service.errors import DatabaseUnavailable, SchemaBehind
+from kms_service.kms.control_plane import key_policy
 from kms_service.kms.control_plane.administration import AdministrationFailed
 from kms_service.kms.control_plane.identity import Identity
 from kms_service.kms.control_plane.inspection import Action, Inspection, Verdict
@@ -99,6 +100,7 @@ class Doctor:
                 yield self._key(key)
             async for check in self._permissions():
                 yield check
+            yield await self._other_policies()
             for key_arn in self._adopted_from:
                 yield await self._adoption_is_over(key_arn)
         database = await self._database_answers()
@@ -170,6 +172,23 @@ class Doctor:
             return
         for action in [*(each for each in _ALL if each not in self._needed), *_NEVER]:
             yield await self._permission(action, keys, wanted=Verdict.DENIED)
+
+    async def _other_policies(self) -> Check:
+        name, found = "other policies", []
+        for key in self._pool.described:
+            try:
+                policies = await self._inspection.policies(key.key_arn)
+            except AdministrationFailed as error:
+                return Check(name, CheckResult.SKIPPED, f"key policies cannot be read: {error.reason}")
+            found += [
+                f"{key.name}: {policy} lets in {', '.join(key_policy.let_in(document)) or 'nobody'}"
+                for policy, document in policies.items()
+                if policy != "default"
+            ]
+        if not found:
+            return Check(name, CheckResult.GOOD, "no key has a policy but its own")
+        advice = "Take the key's share back in AWS RAM, unless it is meant to be used from there."
+        return Check(name, CheckResult.BAD, "; ".join(found), advice)
 
     async def _adoption_is_over(self, key_arn: str) -> Check:
         name = "adoption is over"
