@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import Path
+from fastapi import Path, Query
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from kms_service.kms.keys import arn
 from kms_service.store.postgres.times import require_storable
 
 
@@ -34,6 +35,9 @@ Timestamp = Annotated[
     datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))
 ]
 """RFC 3339 in UTC."""
+KmsKeyIdInQuery = Annotated[
+    str | None, Query(alias="kmsKeyId", max_length=arn.MAX_LENGTH, pattern=f"^{arn.KEY}$")
+]
 UserIdInPath = Annotated[UserId, Path(alias="userId", description="The user's id, compared exactly.")]
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.callers import caller_of
-from kms_service.api.models import AnswerModel, Moment, Timestamp, UserId, problem_answers
+from kms_service.api.models import AnswerModel, KmsKeyIdInQuery, Moment, Timestamp, UserId, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.service.audit.trail import EventView
 from kms_service.store.audit.trail import EventFilter
@@ -23,7 +23,6 @@ router = APIRouter(
 )
 
 _NAME = r"^[A-Za-z0-9._:-]+$"
-_KEY_ARN = r"^arn:[A-Za-z0-9:/_-]+$"
 
 
 class AuditEvent(AnswerModel):
@@ -61,7 +60,7 @@ async def list_events(
     outcome: Annotated[
         str | None, Query(max_length=64, pattern=_NAME, description="ok, or an error code")
     ] = None,
-    kms_key_id: Annotated[str | None, Query(alias="kmsKeyId", max_length=255, pattern=_KEY_ARN)] = None,
+    kms_key_id: KmsKeyIdInQuery = None,
     since: Annotated[Moment | None, Query(description="RFC 3339; included")] = None,
     until: Annotated[Moment | None, Query(description="RFC 3339; not included")] = None,
 ) -> AuditPage:

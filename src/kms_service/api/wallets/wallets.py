@@ -14,6 +14,7 @@ from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.callers import caller_of
 from kms_service.api.models import (
     AnswerModel,
+    KmsKeyIdInQuery,
     Problem,
     RequestModel,
     Timestamp,
@@ -29,7 +30,6 @@ from kms_service.telemetry import metrics
 
 BATCH_USERS = 100
 PAGE_WALLETS = 500
-_KEY_ARN = r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$"
 
 router = APIRouter(
     prefix="/wallets",
@@ -139,7 +139,7 @@ async def list_wallets(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=PAGE_WALLETS)] = 100,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
-    kms_key_id: Annotated[str | None, Query(alias="kmsKeyId", max_length=255, pattern=_KEY_ARN)] = None,
+    kms_key_id: KmsKeyIdInQuery = None,
 ) -> WalletPage:
     """Wallets in order of user id, optionally those under one key only."""
     after = None if cursor is None else _decode_cursor(cursor)

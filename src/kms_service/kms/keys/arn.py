@@ -2,20 +2,22 @@
 
 import re
 
-_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:([a-z0-9-]+):\d{12}:key/[A-Za-z0-9-]+", re.ASCII)
+KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+"
+"""The pattern of a key ARN, without anchors."""
+
+_KEY = re.compile(KEY, re.ASCII)
 _MULTI_REGION = ":key/mrk-"
 MAX_LENGTH = 255
 
 
 def is_key(value: str) -> bool:
     """Whether `value` is the ARN of a key that fits the column."""
-    return len(value) <= MAX_LENGTH and _KEY_ARN.fullmatch(value) is not None
+    return len(value) <= MAX_LENGTH and _KEY.fullmatch(value) is not None
 
 
 def region(value: str) -> str | None:
     """The Region of a key ARN; None when it is no key ARN."""
-    match = _KEY_ARN.fullmatch(value)
-    return None if match is None else match[1]
+    return value.split(":")[3] if _KEY.fullmatch(value) else None
 
 
 def is_multi_region(value: str) -> bool:

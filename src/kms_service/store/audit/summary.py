@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
 from kms_service.store.postgres.database import Database
 
@@ -74,20 +74,20 @@ class AuditSummaryStore:
 
     async def uses(self, since: datetime, until: datetime) -> list[UseCount]:
         """What everybody did, the most frequent first."""
-        return [UseCount(*row) for row in await self._rows(_USES, since=since, until=until)]
+        return [UseCount(**row._asdict()) for row in await self._rows(_USES, since=since, until=until)]
 
     async def days(self, since: datetime, until: datetime) -> list[DayCount]:
         """Releases and refusals by day, in no order, without days that have none."""
-        return [DayCount(*row) for row in await self._rows(_DAYS, since=since, until=until)]
+        return [DayCount(**row._asdict()) for row in await self._rows(_DAYS, since=since, until=until)]
 
     async def entries(
         self, kinds: Sequence[str], since: datetime, until: datetime, limit: int
     ) -> list[AuditEntry]:
         """Events whose action begins with one of these words, such as `seal`, oldest first."""
         found = await self._rows(_HAPPENINGS, kinds=list(kinds), since=since, until=until, limit=limit)
-        return [AuditEntry(*row) for row in found]
+        return [AuditEntry(**row._asdict()) for row in found]
 
-    async def _rows(self, statement: Any, **parameters: Any) -> Sequence[Sequence[Any]]:
+    async def _rows(self, statement: Any, **parameters: Any) -> Sequence[Row[Any]]:
         async with self._database.transaction(STATEMENT_SECONDS + 1) as connection:
             await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"))
-            return [tuple(row) for row in await connection.execute(statement, parameters)]
+            return (await connection.execute(statement, parameters)).all()

@@ -88,14 +88,14 @@ class PolicyStore:
         """The versions of a policy, newest first."""
         async with self._database.connection() as connection:
             rows = await connection.execute(_NEWEST, {"name": name, "limit": limit})
-            return [PolicyRow(*row) for row in rows]
+            return [PolicyRow(**row._asdict()) for row in rows]
 
     async def find(self, name: str, version: int) -> PolicyRow | None:
         """One version of a policy."""
         statement = select(*_COLUMNS).where(policies.c.name == name, policies.c.version == version)
         async with self._database.connection() as connection:
             row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else PolicyRow(*row)
+        return None if row is None else PolicyRow(**row._asdict())
 
     async def newest_of_all(self) -> Sequence[PolicyRow]:
         """The newest version of every policy, by name."""
@@ -105,7 +105,7 @@ class PolicyStore:
             .order_by(policies.c.name, policies.c.version.desc())
         )
         async with self._database.connection() as connection:
-            return [PolicyRow(*row) for row in await connection.execute(statement)]
+            return [PolicyRow(**row._asdict()) for row in await connection.execute(statement)]
 
     async def insert(
         self, *, name: str, version: int, document: str, set_by: str, mac: bytes, mac_key_id: UUID
@@ -126,7 +126,7 @@ class PolicyStore:
         )
         async with self._database.connection() as connection:
             row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else PolicyRow(*row)
+        return None if row is None else PolicyRow(**row._asdict())
 
     async def last_recorded(self, name: str) -> RecordedVersion | None:
         """The last audit row of a version of this policy being set."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Row, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -47,7 +47,7 @@ class KeyCensusStore:
         async with self._database.connection() as connection:
             rows = (await connection.execute(statement)).all()
         now = rows[0].now if rows else await self._database.now()
-        return {row.kms_key_id: KeyCensus(*row[:-1]) for row in rows}, now
+        return {row.kms_key_id: _census(row) for row in rows}, now
 
     async def record_use(self, last_used: Mapping[str, datetime]) -> None:
         """Note when keys were last used; an older time never replaces a newer one."""
@@ -107,4 +107,14 @@ async def _write(connection: AsyncConnection, counts: Mapping[str, int], seconds
                 "counted_in_seconds": statement.excluded.counted_in_seconds,
             },
         )
+    )
+
+
+def _census(row: Row[Any]) -> KeyCensus:
+    return KeyCensus(
+        kms_key_id=row.kms_key_id,
+        last_used_at=row.last_used_at,
+        wallets=row.wallets,
+        counted_at=row.counted_at,
+        counted_in_seconds=row.counted_in_seconds,
     )

@@ -67,7 +67,7 @@ class KeyMaterialStore:
         counts: dict[str, list[MaterialCount]] = {}
         async with self._database.connection() as connection:
             for row in await connection.execute(select(*columns).order_by(*columns[:2])):
-                counts.setdefault(row.kms_key_id, []).append(MaterialCount(*row))
+                counts.setdefault(row.kms_key_id, []).append(MaterialCount(**row._asdict()))
         return counts
 
     async def count(

@@ -210,7 +210,7 @@ class RewrapJobStore:
             .limit(limit)
         )
         async with self._database.connection() as connection:
-            return [RewrapFailure(*row) for row in await connection.execute(statement)]
+            return [RewrapFailure(**row._asdict()) for row in await connection.execute(statement)]
 
     async def transition(
         self, rotation_id: UUID, to: RewrapStatus, *, only_from: Sequence[RewrapStatus]

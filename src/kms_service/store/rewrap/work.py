@@ -67,7 +67,7 @@ class RewrapWork:
         )
         async with self._database.connection() as connection:
             row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else Batch(*row)
+        return None if row is None else Batch(**row._asdict())
 
     async def claim(self, job: RewrapJob, worker: str) -> Batch | None:
         """The next stretch behind the job's cursor, leased to this worker.
