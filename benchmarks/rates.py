@@ -45,7 +45,8 @@ def _moved(installation: Installation) -> int:
 
 def _verified(installation: Installation, wallets: int) -> dict[str, Any]:
     started = time.monotonic()
-    said = json.loads(installation.command("verify", "--json", "--at-once", str(AT_ONCE)))
+    # It exits 1: no audit row tells of the making of wallets that were filled in.
+    said = json.loads(installation.command("verify", "--json", "--at-once", str(AT_ONCE), check=False))
     if said["opened"] != wallets:
         raise SystemExit(f"verify opened {said['opened']} of {wallets} wallets")
     return {"wallets": wallets, "per_second": round(wallets / (time.monotonic() - started))}

@@ -154,7 +154,7 @@ def _results(create_cpu: float) -> dict[str, Any]:
         "runs": runs,
         "scale": scale,
         "rates": {"verify": {"wallets": 10, "per_second": 5}},
-        "micro": {"pieces_us": {"seal": 1.0}, "floors_ms": {"create": 1.0}},
+        "micro": {"pieces_us": {"seal": 1.0}, "floors_ms": {"create": 1.0, "private-key, version 1": 1.0}},
     }
 
 
