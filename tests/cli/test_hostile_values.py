@@ -12,6 +12,7 @@ import pytest
 from commands import Run
 from kms_service.cli.root import root
 from kms_service.cli.times import Moment, Span
+from kms_service.service.wallets import verify
 
 TIMES = ["0001-01-01", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "99999d", "2026-02-30"]
 SPANS = ["99999d", "0m", "-1d", "1e9h", "99999999999d"]
@@ -71,6 +72,7 @@ def test_no_value_ends_in_a_traceback(
     run: Run, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     monkeypatch.chdir(tmp_path_factory.mktemp("written"))
+    monkeypatch.setattr(verify, "BACK_OFF_SECONDS", (0.01,))  # a Region that is none does not answer
     command = dict(_commands())[tuple(name.split())]
     for words in _tries(tuple(name.split()), command):
         monkeypatch.setattr("sys.stdin", io.StringIO(""))
