@@ -189,7 +189,8 @@ class RowMacs:
 def _is_of_release_0_1(key: StoredMacKey) -> bool:
     """Whether its id was drawn at random, which that release did for the only key that it made.
 
-    Nobody can put another key in its place: no two rows have the same number and wrapping.
+    What tells another key from it is only that its own wrappings came first, and come first here too: one put
+    behind them counts when no KMS key serves those any more. Then MACs fail, and nothing is granted.
     """
     return key.number == 1 and key.key_id.version == 4  # noqa: PLR2004 - RFC 9562, random
 
