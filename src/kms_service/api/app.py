@@ -23,11 +23,11 @@ from kms_service.telemetry import tracing
 
 
 def create_app(services: Services, *, owns_process: bool) -> FastAPI:
-    """The application; it starts the services with its lifespan and closes them after the last request.
+    """Build the application. Its lifespan starts the services and closes them after the last request.
 
     Args:
         services: built and checked, not yet started.
-        owns_process: the process does nothing but serve, so that what it has imported may leave garbage
+        owns_process: whether the process only serves; if so, what it has imported is exempt from garbage
             collection for good.
     """
     settings = services.settings
@@ -46,7 +46,7 @@ def create_app(services: Services, *, owns_process: bool) -> FastAPI:
     app.state.owns_process = owns_process
     app.state.in_flight = InFlight(settings.max_in_flight, settings.request_deadline_seconds)
     for router in _routers(settings):
-        # As they are: `include_router` would build every route once more, amid the first request.
+        # Taken as they are: `include_router` would build every route again, during the first request.
         app.router.routes.extend(router.routes)
     if settings.docs_enabled:
         install_docs(app)
@@ -69,10 +69,10 @@ def _routers(settings: Settings) -> Iterator[APIRouter]:
 
 
 async def serving_app(settings: Settings) -> FastAPI:
-    """The application of a process that does nothing but serve, once it has all that serving needs.
+    """Build the application of a process that only serves, and check that everything it needs is there.
 
     Raises:
-        StartupError: a setting, the schema or every key of the pool is not as serving needs it.
+        StartupError: the schema is behind, or no key of the pool can be used.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
     if settings.tracing_enabled:
@@ -88,7 +88,7 @@ async def serving_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
-    # Before the first request, so that ready means: what is released can be on record.
+    # Before the first request: a process that is ready must be able to put a release on record.
     await services.audit.try_to_begin()
     services.start()
     tell_not_ready_first(services.readiness, services.settings.shutdown_delay_seconds)

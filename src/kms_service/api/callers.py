@@ -1,4 +1,4 @@
-"""Who makes a request, noted in its ASGI scope once their token is known: the outer layers see it there."""
+"""The caller of a request, kept in its ASGI scope once the token is known, where outer layers find it."""
 
 from collections.abc import Mapping
 
@@ -11,21 +11,21 @@ _KEY = "kms_service.caller"
 
 
 def note_caller(request: Request, caller: Caller) -> None:
-    """Have everything that works on this request know who makes it."""
+    """Record who makes this request, for every layer that works on it."""
     request.scope[_KEY] = caller
 
 
 def noted_caller(scope: Mapping[str, object]) -> Caller | None:
-    """Who makes the request of this scope; None for one without a valid token."""
+    """The caller of the request with this scope; None if it had no valid token."""
     caller = scope.get(_KEY)
     return caller if isinstance(caller, Caller) else None
 
 
 def caller_of(request: Request) -> Caller:
-    """Who makes this request, for the use case that they ask for.
+    """The caller of this request, to pass to its use case.
 
     Raises:
-        NotAuthenticated: nobody that is known, so nothing is done for them.
+        NotAuthenticated: the request has no known caller.
     """
     caller = noted_caller(request.scope)
     if caller is None:

@@ -1,4 +1,4 @@
-"""What all resources share: camelCase names, unknown members refused, and the shape of a user's id."""
+"""What all resources share: camelCase names, strict bodies, and the form of a user id."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from kms_service.store.postgres.times import require_storable
 
 
 def _no_path_step(value: str) -> str:
-    # Clients and proxies resolve these two away before a path arrives.
+    # Clients and proxies resolve these two before a path arrives here.
     if value in {".", ".."}:
         raise ValueError("may not be . or ..")
     return value
@@ -24,7 +24,7 @@ def _storable(value: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_storable)]
-"""A time that comes from outside: with an offset, and one that every part of the service can hold."""
+"""A time that a caller gives: it has an offset, and every part of the service can represent it."""
 
 UserId = Annotated[
     str,
@@ -42,7 +42,7 @@ UserIdInPath = Annotated[UserId, Path(alias="userId", description="The user's id
 
 
 class RequestModel(BaseModel):
-    """A body: unknown members are refused, nothing is converted."""
+    """A request body: unknown members are refused, and no value is converted."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", strict=True, frozen=True, hide_input_in_errors=True
@@ -50,13 +50,13 @@ class RequestModel(BaseModel):
 
 
 class AnswerModel(BaseModel):
-    """An answer, made by field names and rendered in camelCase."""
+    """An answer: built by field names, rendered in camelCase."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
 
 class Problem(AnswerModel):
-    """An RFC 9457 problem; `code` is stable. Some codes have further members."""
+    """An RFC 9457 problem. `code` is stable; some codes have additional members."""
 
     type: str
     title: str
@@ -67,5 +67,5 @@ class Problem(AnswerModel):
 
 
 def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The answers of a route that are problems, for its OpenAPI description."""
+    """OpenAPI `responses` for the statuses that a route answers with a problem."""
     return {status: {"model": Problem} for status in statuses}

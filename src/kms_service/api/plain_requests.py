@@ -1,7 +1,7 @@
-"""The shortest way through a route, for requests that have nothing but what the route asks for.
+"""A fast path through a route, for requests that carry only what the route asks for.
 
-FastAPI describes a route by the fields that it makes of the endpoint's signature. Judging by these fields is
-cheap; what it does around them for every conceivable route is not: a tenth of the CPU of a private key.
+FastAPI turns an endpoint's signature into fields. Validating by these fields is cheap; the machinery around
+them, which serves every conceivable route, is not: it takes a tenth of the CPU of a private-key read.
 """
 
 import json
@@ -19,10 +19,10 @@ _JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class PlainRequests:
-    """Serves the plain requests of one route, by FastAPI's own fields and with its own answer.
+    """Serves the plain requests of one route with FastAPI's own fields for request and answer.
 
-    Plain is a request without a query whose path and body are valid. All others FastAPI serves itself, so
-    that what is refused, and how, is said in one place.
+    A request is plain if it has no query and its path and body are valid. FastAPI serves all others itself,
+    so that what is refused, and how, is defined in one place.
     """
 
     endpoint: Callable[..., Coroutine[Any, Any, Any]]
@@ -35,7 +35,7 @@ class PlainRequests:
 
     @classmethod
     def of(cls, route: APIRoute) -> "PlainRequests | None":
-        """Those of a route that takes nothing but a path, a body and options, and answers with a model."""
+        """The fast path of a route that takes path, body and options only, and answers a model; else None."""
         takes = route.dependant
         name, answer, body = takes.request_param_name, route.response_field, route.body_field
         asks_more = takes.header_params or takes.cookie_params or takes.dependencies
@@ -43,7 +43,7 @@ class PlainRequests:
         if name is None or answer is None or asks_more or shows_less:
             return None
         if body is not None and (len(takes.body_params) != 1 or body is not takes.body_params[0]):
-            return None  # several that lie side by side in one body
+            return None  # several parameters share one body
         if any(field.field_info.is_required() for field in takes.query_params):
             return None
         return cls(
@@ -57,7 +57,7 @@ class PlainRequests:
         )
 
     async def serve(self, request: Request) -> Response | None:
-        """The answer to a plain request; None for another, which has changed nothing so far.
+        """The answer to a plain request; None if FastAPI must serve it, and then nothing has happened yet.
 
         Raises:
             What the endpoint raises, and what reading a body that is too large or too late raises.

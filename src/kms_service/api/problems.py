@@ -65,7 +65,7 @@ _REFUSED: Mapping[str, tuple[int, str]] = {
     "headers_too_large": (431, "A request's head has at most 32 KiB and 100 headers."),
 }
 
-# pydantic's messages of these types are made of this source's words only; others could quote the input.
+# Messages of these pydantic types contain only text from our code; others could quote the input.
 _SAFE_MESSAGES = frozenset(
     {
         "bool_type", "dict_type", "extra_forbidden", "greater_than_equal", "int_type", "less_than_equal",
@@ -77,7 +77,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}", re.ASCII)
 
 
 def problem(error: errors.KmsServiceError) -> dict[str, Any]:
-    """The members of an error's problem, without a request's id."""
+    """The members of the problem for an error, without the request id."""
     status, title = _answer(type(error))
     members = {
         "type": "about:blank",
@@ -97,7 +97,7 @@ def problem(error: errors.KmsServiceError) -> dict[str, Any]:
 
 
 def response(error: errors.KmsServiceError) -> JSONResponse:
-    """The whole answer to an error."""
+    """The complete HTTP answer to an error, with its headers."""
     members = problem(error)
     headers = {}
     if isinstance(error, errors.NotAuthenticated):
@@ -110,23 +110,23 @@ def response(error: errors.KmsServiceError) -> JSONResponse:
 
 
 def unexpected() -> JSONResponse:
-    """The answer to an error nobody foresaw; the log has its type and place."""
+    """The answer to an unforeseen error; the log has its type and place."""
     return response(errors.KmsServiceError("Something unexpected happened; the log has the request id."))
 
 
 def framework(status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The answer to what the framework refuses by itself."""
+    """The answer to a request that the framework itself refuses."""
     return _respond(of_framework(status), headers or {})
 
 
 def of_framework(status: int) -> dict[str, Any]:
-    """The members of such a problem, without a request's id."""
+    """The members of the problem for a status that the framework raises, without the request id."""
     code, detail = _FRAMEWORK.get(status, ("invalid_request", "The request cannot be understood."))
     return _of_code(status, code, detail)
 
 
 def refused(code: str) -> JSONResponse:
-    """The answer to what a connection refuses before there is a request."""
+    """The answer of a connection that refuses before there is a request."""
     status, detail = _REFUSED[code]
     return _respond(_of_code(status, code, detail), {})
 
@@ -177,7 +177,7 @@ def _answer(error: type[errors.KmsServiceError]) -> tuple[int, str]:
 
 
 def _field(location: Sequence[str | int]) -> str:
-    # A member's name comes from the caller too: one that is no plain name is not repeated.
+    # Member names come from the caller too: one that is not a plain name is not repeated.
     names = (
         str(part) if isinstance(part, int) or _NAME.fullmatch(part) else "(unnamed)" for part in location
     )

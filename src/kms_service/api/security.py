@@ -30,15 +30,15 @@ SECURITY_SCHEMES = {
 
 
 def needs(scope: Scope) -> dict[str, Any]:
-    """What a route declares as its `openapi_extra`: the one scope that it takes."""
+    """The `openapi_extra` by which a route declares the one scope that it needs."""
     return {"security": [{SCHEME: [scope.value]}]}
 
 
 class AuthenticatedRoute(APIRoute):
-    """A route that answers nobody without a valid token and the scope it declares with `needs`.
+    """A route that requires a valid token with the scope that the route declares with `needs`.
 
     Raises:
-        ValueError: at definition, when a route declares no scope: there are no public wallet routes.
+        ValueError: it is defined without a scope; no wallet route is public.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
@@ -53,7 +53,7 @@ class AuthenticatedRoute(APIRoute):
         self._others, self.app = self.app, self._serve
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler of a request that is admitted."""
+        """FastAPI's handler, for requests that were admitted."""
         handle = super().get_route_handler()
 
         async def others(request: Request) -> Response:
@@ -72,7 +72,7 @@ class AuthenticatedRoute(APIRoute):
         await self._others(scope, receive, send)
 
     async def _admit(self, request: Request) -> None:
-        """Authentication, authorisation and the check of the media type."""
+        """Authenticate, authorise, then check the media type and the names of query parameters."""
         caller = await authenticate(request, bearer_token(request))
         await authorize(request, caller, self.scope, self.path)
         if self._takes_body and not _is_json(request.headers.get("content-type", "")):
@@ -88,17 +88,17 @@ def bearer_token(request: Request) -> str | None:
 
 
 async def authenticate(request: Request, token: str | None) -> Caller:
-    """The caller who holds this token, noted with the request from now on.
+    """The caller who holds this token, recorded with the request.
 
     Raises:
         NotAuthenticated: no token, or an unknown, expired or revoked one.
-        DatabaseUnavailable, Overloaded: it cannot be looked up.
-        KmsUnavailable: the keys that tell a good one are not here yet.
+        DatabaseUnavailable, Overloaded, TimedOut: it cannot be looked up.
+        KmsUnavailable: the keys that authenticate tokens are not loaded yet.
     """
     authenticator = services(request).authenticator
     caller = None if token is None else authenticator.remembered(token)
     if caller is None:
-        # Outside of the work that has a bound: who waits for a refusal takes no place from anybody.
+        # Outside the bounded work: a caller who waits to be refused takes nobody's place.
         digest = await authenticator.expect(token)
         caller = await in_time(request, authenticator.authenticate, digest)
     note_caller(request, caller)
@@ -106,11 +106,11 @@ async def authenticate(request: Request, token: str | None) -> Caller:
 
 
 async def authorize(request: Request, caller: Caller, scope: Scope, path: str) -> None:
-    """Pass when the caller holds the scope that this route's `path` (a template) needs.
+    """Check that the caller holds the scope that the route with this `path` (a template) needs.
 
     Raises:
-        NotAuthorized: it does not; that is on record.
-        AuditUnavailable: it does not, and that cannot be recorded.
+        NotAuthorized: they do not; the refusal is on record.
+        AuditUnavailable, Overloaded, TimedOut: they do not, and the refusal could not be recorded.
     """
     try:
         caller.require(scope)
@@ -122,16 +122,16 @@ async def authorize(request: Request, caller: Caller, scope: Scope, path: str) -
 
 
 async def require(request: Request, scope: Scope) -> None:
-    """Pass when the caller holds a scope that this request needs besides its route's.
+    """Check that the caller holds a scope that this request needs in addition to its route's.
 
     Raises:
-        NotAuthorized, AuditUnavailable: as `authorize`.
+        As `authorize`, and NotAuthenticated: the request has no known caller.
     """
     await authorize(request, caller_of(request), scope, request.scope["route"].path)
 
 
 def _refuse_others(request: Request, parameters: set[str]) -> None:
-    # A filter that is misspelt and ignored would answer with everything.
+    # Ignoring a misspelt filter would answer with everything.
     unknown = request.query_params.keys() - parameters
     if unknown:
         message = "is not a parameter of this route"

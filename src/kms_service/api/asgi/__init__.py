@@ -1,1 +1,1 @@
-"""What lies around every request: ASGI layers, bodies, deadlines, shutdown."""
+"""What surrounds every request: ASGI layers, bodies, deadlines, shutdown."""

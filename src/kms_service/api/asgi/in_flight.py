@@ -1,4 +1,4 @@
-"""The work that requests wait for: so much at once, each under the request's deadline."""
+"""The work that requests wait for: a bounded number at once, each under its request's deadline."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,17 +15,17 @@ from kms_service.telemetry.logs import get_logger
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What is still under way at the end ends by its own time-outs, well within this.
+# Work still under way at shutdown ends by its own time-outs, well within this.
 CLOSE_SECONDS = 5.0
 
 log = get_logger()
 
 
 class InFlight:
-    """Runs each piece of work in a task of its own, which no caller's leaving cancels (invariant 15).
+    """Runs each piece of work in its own task, which is not cancelled when the caller leaves (invariant 15).
 
-    Work ends by the time-outs of what it waits for, also when its request was answered long before: a create
-    whose caller is gone still puts on record whether it made a wallet. Probes and metrics never come here.
+    Work ends by the time-outs of what it waits for, even if its request was answered long before: a create
+    whose caller has gone still records whether it made a wallet. Probes and metrics do not pass through here.
     """
 
     def __init__(self, most: int, seconds: float) -> None:
@@ -37,8 +37,9 @@ class InFlight:
         """The result of `work` under the request's deadline.
 
         Raises:
-            Overloaded: too many are under way; nothing was begun.
-            TimedOut: no answer in time. The work goes on, and holds its place until it has ended.
+            Overloaded: too much work is under way; this was not started.
+            TimedOut: no result in time. The work continues, and keeps its place until it ends.
+            And what `work` raises.
         """
         if len(self._tasks) >= self._most:
             metrics.overloaded.inc()
@@ -55,7 +56,7 @@ class InFlight:
         raise TimedOut
 
     async def close(self) -> None:
-        """Wait a little for what is still under way, then end it."""
+        """Wait up to `CLOSE_SECONDS` for work still under way, then cancel it."""
         if not self._tasks:
             return
         _, left = await asyncio.wait(set(self._tasks), timeout=CLOSE_SECONDS)
@@ -70,7 +71,7 @@ class InFlight:
 
 
 async def _wait_for(task: asyncio.Task[Any], seconds: float) -> None:
-    """Wait so long for the task: what `asyncio.wait` does for one, at half its price."""
+    """Wait up to `seconds` for the task, as `asyncio.wait` would, at half the cost."""
     loop = asyncio.get_running_loop()
     woken = loop.create_future()
 
@@ -101,6 +102,6 @@ def services(request: Request) -> Services:
 async def in_time(
     request: Request, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """`InFlight.run` of this application."""
+    """Run `work` by this application's `InFlight`; raises as `InFlight.run`."""
     in_flight: InFlight = request.app.state.in_flight
     return await in_flight.run(work, *args, **kwargs)

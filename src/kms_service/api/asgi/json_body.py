@@ -1,6 +1,6 @@
 """JSON bodies with one meaning: what two parsers could read differently is refused, since it may be signed.
 
-Python's parser alone takes NaN, keeps the last of two members of one name, and guesses the encoding.
+Python's own parser accepts NaN, keeps the last of two members with the same name, and guesses the encoding.
 """
 
 import json
@@ -10,26 +10,26 @@ from fastapi import Request
 
 
 class StrictJsonRequest(Request):
-    """A request whose `json()` takes I-JSON alone: whole characters, unique names (RFC 7493, 2.1 and 2.3).
-
-    Raises:
-        json.JSONDecodeError: anything else; FastAPI's own error, which becomes `invalid_json`.
-    """
+    """A request whose `json()` accepts only I-JSON: whole characters, unique names (RFC 7493, 2.1, 2.3)."""
 
     async def json(self) -> Any:
-        """The parsed body."""
+        """The parsed body.
+
+        Raises:
+            json.JSONDecodeError: it is anything else; FastAPI expects this error, and answers `invalid_json`.
+        """
         body = await self.body()
         try:
             return _parse(body)
         except (ValueError, RecursionError):
-            # Also not UTF-8, more digits than Python converts, or nested deeper than it can follow.
+            # Also for bytes that are not UTF-8, more digits than Python converts, or nesting too deep.
             raise json.JSONDecodeError("not JSON with one meaning", "", 0) from None
 
 
 def _parse(body: bytes) -> Any:
     parsed = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
     if b"\\ud" in body.lower():
-        # Half of a surrogate pair is no character, and nothing that holds it can be answered.
+        # Half of a surrogate pair is not a character, and cannot be encoded in an answer.
         json.dumps(parsed, ensure_ascii=False).encode()
     return parsed
 

@@ -1,4 +1,4 @@
-"""What every request gets: an id, a deadline, a size limit, a log line, counted metrics, and no cache."""
+"""What every request gets: an id, a deadline, a size limit, a log line, metrics, and `no-store`."""
 
 import asyncio
 import re
@@ -17,11 +17,11 @@ from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
 MAX_BODY_BYTES = 64 * 1024
-# Kept of a request's time to answer that its body is late.
+# Reserved from a request's time, to answer that its body is late.
 _ANSWER_SECONDS = 0.25
 _ID_BYTES = 16
 _PLAUSIBLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
-# Whatever else a caller makes up is one label together.
+# All other methods that callers invent share one label.
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
 _PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 
@@ -31,7 +31,7 @@ log = get_logger()
 class BodyTooLarge(HTTPException):
     """The body is longer than allowed.
 
-    An HTTPException, since FastAPI makes a 400 of everything else that it meets while it reads a body.
+    An HTTPException, since FastAPI turns every other exception raised while it reads a body into a 400.
     """
 
     def __init__(self) -> None:
@@ -39,9 +39,9 @@ class BodyTooLarge(HTTPException):
 
 
 class BodyLate(HTTPException):
-    """The body is not there in time; an HTTPException as above.
+    """The body did not arrive in time; an HTTPException for the same reason.
 
-    What is still to come of it could not be told from the next request, so the connection ends.
+    The rest of the body could not be told from the next request, so the connection ends.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class BodyLate(HTTPException):
 
 
 class RequestScope:
-    """The outermost ASGI layer. Errors that nothing below has answered are answered here."""
+    """The ASGI layer around the whole application. It answers errors that nothing inside has answered."""
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
         self._app = app
@@ -81,7 +81,7 @@ class RequestScope:
 
 
 class _Answer:
-    """Passes an answer on with the headers every answer has, and remembers its status."""
+    """Adds the headers that every answer has, and remembers the status."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -121,7 +121,7 @@ def _cap(scope: Scope, receive: Receive, seconds: float) -> Receive:
     async def capped() -> Message:
         nonlocal received, whole
         if whole:
-            return await receive()  # of which only the caller's leaving can come
+            return await receive()  # after a whole body, only a disconnect can come
         try:
             async with asyncio.timeout(context.time_left(seconds) - _ANSWER_SECONDS):
                 message = await receive()

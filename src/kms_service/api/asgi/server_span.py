@@ -1,6 +1,6 @@
-"""The trace of a request: its span goes on where the caller's `traceparent` leaves off.
+"""The trace of a request: its span continues the caller's `traceparent`.
 
-FastAPI's own telemetry stays off: its spans hold the path and the query, and so whatever a caller put there.
+FastAPI's own telemetry stays off: its spans hold the path and the query, and so anything a caller puts there.
 """
 
 from fastapi.telemetry import TelemetryConfig
@@ -24,7 +24,7 @@ _SERVER_ERRORS = 500
 
 
 class ServerSpan:
-    """An ASGI layer around all others, there only where tracing is on."""
+    """The outermost ASGI layer; it is there only if tracing is on."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

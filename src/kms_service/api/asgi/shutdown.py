@@ -1,6 +1,6 @@
-"""The order of a stop by SIGTERM: tell not ready, go on serving for a moment, finish, end.
+"""The order of a stop by SIGTERM: report not ready, keep serving for a moment, finish, exit.
 
-The moment is for load balancers, which go on sending until a readiness probe has failed.
+The moment is for load balancers, which keep sending until a readiness probe has failed.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ log = get_logger()
 
 
 def tell_not_ready_first(readiness: Readiness, seconds: float) -> None:
-    """On SIGTERM answer not ready at once, and let the server stop `seconds` later; at once on a second one.
+    """On SIGTERM, report not ready, and let the server stop `seconds` later; a second one stops it at once.
 
-    To be called on the server's event loop once the server has its own handler in place. Where there is none,
-    as in a thread or under another server, it changes nothing.
+    Call this on the server's event loop, after the server has installed its own handler. If there is none, as
+    in a thread or under another server, this changes nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -36,7 +36,7 @@ def tell_not_ready_first(readiness: Readiness, seconds: float) -> None:
         loop.call_later(seconds, stop, number, frame)
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        # Nothing else: what the signal interrupted may hold the lock of the log, and would never let it go.
+        # Nothing else here: the interrupted code may hold the log's lock, so that logging now would deadlock.
         loop.call_soon_threadsafe(drain, number, frame)
 
     signal.signal(signal.SIGTERM, on_signal)

@@ -1,11 +1,11 @@
-"""Who may stay connected: a bounded number of callers, and beyond them probes only.
+"""Who may stay connected: a bounded number of callers, and beyond them only probes.
 
-A caller beyond the bound is refused at once, but what it asks for is known only when its head is there. So a
-few more connections are let in to send one: a probe is answered, everything else is refused. They wait in a
-short queue, which the newest always enters and the oldest leaves: silent ones cannot keep a probe out.
+A caller beyond the bound is refused at once, but what it asks for is known only once its head has arrived. So
+a few more connections are let in to send one: a probe is answered, everything else is refused. They wait in a
+short queue, which the newest always enters and the oldest leaves, so silent ones cannot keep a probe out.
 
-Whoever showed no good token holds no place by doing nothing: when all are taken, the connection that has
-rested longest since an answer, and never brought a request of a known caller, makes room.
+A caller without a valid token cannot keep a place by doing nothing: when all places are taken, the connection
+that has been idle longest since an answer, and never carried a request of a known caller, makes room.
 """
 
 import time
@@ -24,19 +24,19 @@ log = get_logger()
 
 
 class Connection(Protocol):
-    """What can be made to leave."""
+    """A connection that can be evicted."""
 
     def evict(self) -> None:
-        """End now, without an answer."""
+        """Close at once, without an answer."""
 
 
 class Admission:
     """Counts the connections of this process.
 
     Args:
-        limit: how many may be there for any request.
-        left: called when one has ended.
-        clock: monotonic.
+        limit: how many may send any request.
+        left: called after a connection has ended.
+        clock: monotonic, in seconds.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Admission:
         self._clock = clock
         self._admitted: set[Connection] = set()
         self._known: set[Connection] = set()
-        self._resting: dict[Connection, None] = {}  # in the order of their last answers
-        self._spare: dict[Connection, None] = {}  # in the order of their coming
+        self._resting: dict[Connection, None] = {}  # in order of their last answers
+        self._spare: dict[Connection, None] = {}  # in order of arrival
         self._logged = -_LOG_SECONDS
 
     def enter(self, connection: Connection) -> bool:
-        """Whether this new connection may bring any request; if not, it may bring a probe."""
+        """Count a new connection, and say whether it may send any request, or only a probe."""
         metrics.connections.inc()
         if len(self._admitted) >= self._limit and self._resting:
             longest = next(iter(self._resting))
@@ -68,13 +68,13 @@ class Admission:
         return False
 
     def leave(self, connection: Connection) -> None:
-        """Make room: this connection has ended."""
+        """Free the place of a connection that has ended."""
         metrics.connections.dec()
         self._forget(connection)
         self._left()
 
     def note(self, connection: Connection, awaited: Awaited, served: Mapping[str, object] | None) -> None:
-        """Note what this connection waits for, behind a request of this scope, if it had one."""
+        """Note what this connection waits for now, and the scope of the request it served last, if any."""
         if served is not None and noted_caller(served) is not None:
             self._known.add(connection)
         self._resting.pop(connection, None)

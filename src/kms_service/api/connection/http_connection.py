@@ -1,7 +1,7 @@
-"""uvicorn's HTTP/1.1 connection, bounded in what anybody may send before a token is known.
+"""uvicorn's HTTP/1.1 connection, with limits on what anybody may send before a token is known.
 
-uvicorn's own options reach neither the size of a head, nor a head or a body that never ends, nor the number
-of requests that one packet may hold, nor a caller who does not take its answer.
+uvicorn has no options for the size of a head, for a head or body that never ends, for the number of requests
+in one packet, or for a caller who does not read its answer.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from kms_service.telemetry import metrics
 
 
 class HttpConnection(HttpToolsProtocol):
-    """One connection. It reads one request at a time, and waits for nothing without a bound."""
+    """One connection: it reads one request at a time, and every wait has a limit."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class HttpConnection(HttpToolsProtocol):
         self._wait_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Cancel every wait, and free the place."""
         self._ended = True
         self._wait.end()
         self._taken.end()
@@ -78,11 +78,11 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def evict(self) -> None:
-        """End now, without an answer."""
+        """Close at once, without an answer."""
         self._abort("evicted")
 
     def shutdown(self) -> None:
-        """Take no further request, but the one that is on its way: its caller knows nothing of a stop."""
+        """Serve no more requests, except one that is on its way: its caller does not know of the stop."""
         if self._served is None or self._in_head:
             self._leaving = True
             self._wait.begin(LAST_HEAD_SECONDS, self._end, Awaited.HEAD.value)
@@ -90,7 +90,7 @@ class HttpConnection(HttpToolsProtocol):
             super().shutdown()
 
     def data_received(self, data: bytes) -> None:
-        """Read on, as far as the answer that is owed allows."""
+        """Read on, unless an answer is owed first."""
         if self._ended:
             self._unwanted += len(data)
             if self._unwanted > 2 * MAX_UNWANTED_BYTES:
@@ -103,12 +103,12 @@ class HttpConnection(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def pause_writing(self) -> None:
-        """Wait for the caller to take what is written, but not for ever."""
+        """Wait for the caller to read what is written, up to a limit."""
         super().pause_writing()
         self._taken.begin(self._patience.request, self._abort, "answer_not_taken")
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """End that wait."""
         super().resume_writing()
         self._taken.end()
 
@@ -120,18 +120,18 @@ class HttpConnection(HttpToolsProtocol):
         self._size.begin()
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of its target."""
+        """Count a part of its target."""
         self._size.target(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer is dropped, lest it joins headers that were judge already."""
+        """Take a header; drop a trailer, which would otherwise join headers that were judged already."""
         self._size.header(name, value)
         if self._in_head and not self._size.excessive:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Have the request served, unless its head forbids it."""
+        """Serve the request, unless its head is refused."""
         self._in_head = False
         self._refusal = self._refusal or (
             TOO_LARGE
@@ -140,12 +140,12 @@ class HttpConnection(HttpToolsProtocol):
         )
         if self._refusal is None:
             super().on_headers_complete()
-            # A stop is told with the answer, lest a request goes into a connection that is being closed.
+            # The answer announces a stop, so that no request is sent into a connection that is being closed.
             if self._leaving or not self._admitted or self._stops():
                 self.cycle.keep_alive = False
 
     def on_chunk_header(self) -> None:
-        """Note a chunk."""
+        """Count the start of a chunk as progress."""
         self._size.goes_on()
 
     def on_body(self, body: bytes) -> None:
@@ -160,7 +160,7 @@ class HttpConnection(HttpToolsProtocol):
             super().on_message_complete()
 
     def _take_turn(self) -> None:
-        """Read a little, and let every other connection read before this one reads more."""
+        """Read a little, then let every other connection read before this one reads more."""
         self._turn_comes = False
         if self._ended:
             return
@@ -168,7 +168,7 @@ class HttpConnection(HttpToolsProtocol):
         self._unread = b""
         self._read(now)
         if self._ended:
-            return  # type: ignore[unreachable] # mypy does not know what reading ends
+            return  # type: ignore[unreachable] # mypy does not know that reading may end it
         self._unread += later
         if self._unread:
             self.flow.pause_reading()
@@ -201,7 +201,7 @@ class HttpConnection(HttpToolsProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
-            # Nothing is upgraded to: the request was served as HTTP/1.1, and what follows is the next one.
+            # No upgrade is supported: the request was served as HTTP/1.1, and what follows is the next one.
             if rest := piece[upgrade.args[0] :]:
                 self._parse(rest)
         except httptools.HttpParserError:
@@ -216,7 +216,7 @@ class HttpConnection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _owes_answer(self) -> bool:
-        """Whether a whole request, or one before the latest, has no whole answer yet."""
+        """Whether a whole request, or one before the latest, still lacks its whole answer."""
         served = self._served
         return bool(self.pipeline) or (
             served is not None and not served.more_body and not served.response_complete
@@ -245,7 +245,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         what = awaited(self._served, in_head=self._in_head, owes_answer=self._owes_answer())
         if (what, self.cycle) == self._awaited:
-            return  # begun already: who sends a byte at a time gains nothing
+            return  # already begun: sending a byte at a time does not prolong it
         self._awaited = (what, self.cycle)
         self._admission.note(self, what, None if self._served is None else self._served.scope)
         seconds = self._patience.seconds(what, only_probes=not self._admitted)
@@ -275,7 +275,7 @@ class HttpConnection(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        # What the caller sends behind the end would take the answer with it.
+        # Closing while the caller still sends would lose the answer.
         self._ended = True
         self._unread = b""
         self.flow.resume_reading()
@@ -293,7 +293,7 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.abort()
 
     def _close(self) -> None:
-        # What is written still goes out, if its reader takes it soon.
+        # What is written still goes out, if the caller reads it soon.
         self._ended = True
         self.transport.close()
         self._wait.begin(FLUSH_SECONDS, self.transport.abort)

@@ -5,12 +5,12 @@ from typing import Any, cast
 
 
 def joined(transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> asyncio.Transport:
-    """The transport, with writes that follow each other at once made one."""
+    """The transport, with consecutive writes joined into one."""
     return cast("asyncio.Transport", JoinedWrites(transport, loop))
 
 
 class JoinedWrites:
-    """A transport that keeps what is written to it back until more is, or until the loop's next turn."""
+    """A transport that holds a write back until the next one, or until the event loop's next turn."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -18,7 +18,7 @@ class JoinedWrites:
         self._kept = b""
 
     def write(self, data: bytes) -> None:
-        """Write, together with what is kept back; without that keep this back."""
+        """Write `data` with what is held back; if nothing is, hold `data` back."""
         if self._kept:
             joined, self._kept = self._kept + data, b""
             self._transport.write(joined)
@@ -27,7 +27,7 @@ class JoinedWrites:
             self._loop.call_soon(self._let_go)
 
     def write_eof(self) -> None:
-        """Write what is kept back, and then no more."""
+        """Write what is held back, then end the stream."""
         self._let_go()
         self._transport.write_eof()
 

@@ -1,4 +1,4 @@
-"""How long a connection is waited for: nothing that a caller has to do is waited for without a bound."""
+"""How long a connection may take: everything that a caller has to do has a time limit."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ HANDSHAKE_SECONDS = 5.0
 HEAD_SECONDS = 5.0
 PROBE_HEAD_SECONDS = 1.0
 LAST_HEAD_SECONDS = 1.0
-# A refused caller may still be sending, and what it sends after the end would take the answer with it.
+# A refused caller may still be sending; closing on it would reset the connection and lose the answer.
 LINGER_SECONDS = 1.0
 FLUSH_SECONDS = 5.0
 # Past the deadline at which the application answers a late body itself.
@@ -19,7 +19,7 @@ _BODY_GRACE_SECONDS = 1.0
 
 
 class Awaited(Enum):
-    """What a connection waits for; the value is the reason in the metrics when it does not come."""
+    """What a connection waits for; the value is the reason in the metrics if it does not come."""
 
     HEAD = "head_late"
     BODY = "body_late"
@@ -29,10 +29,10 @@ class Awaited(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a connection is waited for, in seconds.
+    """The time limits of a connection, in seconds.
 
     Attributes:
-        request: from a request's head to the end of its body, and for an answer to be taken.
+        request: from a request's head to the end of its body, and for the caller to read an answer.
         idle: between two requests.
     """
 
@@ -40,7 +40,7 @@ class Patience:
     idle: float
 
     def seconds(self, awaited: Awaited, *, only_probes: bool) -> float | None:
-        """How long; None for an answer, since the application keeps a deadline of its own."""
+        """The limit of this wait; None for an answer, since the application has its own deadline."""
         match awaited:
             case Awaited.HEAD:
                 return PROBE_HEAD_SECONDS if only_probes else HEAD_SECONDS
@@ -52,7 +52,7 @@ class Patience:
 
 
 def awaited(served: RequestResponseCycle | None, *, in_head: bool, owes_answer: bool) -> Awaited:
-    """What a connection that has served this request last waits for now."""
+    """What a connection waits for now, given the request it served last."""
     if owes_answer:
         return Awaited.ANSWER
     if in_head or served is None:
@@ -61,19 +61,19 @@ def awaited(served: RequestResponseCycle | None, *, in_head: bool, owes_answer: 
 
 
 class Wait:
-    """One wait of a connection at a time."""
+    """A timer for one wait at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, seconds: float, then: Callable[..., None], *arguments: object) -> None:
-        """Do something after so long, in place of what was to be done before."""
+        """Call `then` after `seconds`, in place of any earlier wait."""
         self.end()
         self._timer = self._loop.call_later(seconds, then, *arguments)
 
     def end(self) -> None:
-        """Wait for nothing."""
+        """Cancel the wait, if there is one."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

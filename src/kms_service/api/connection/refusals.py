@@ -22,8 +22,8 @@ class Refusal:
     make: Callable[[], JSONResponse]
 
     def answer(self) -> bytes:
-        """All of it, with a request's id of its own, for a connection that closes behind it."""
-        # In a context of its own: around it may be the request before.
+        """The complete answer, with a new request id, for a connection that closes after it."""
+        # In a new context: the current one may be the previous request's.
         return Context().run(_written, self.make)
 
 
@@ -37,12 +37,12 @@ FULL = Refusal("too_many", lambda: problems.response(Overloaded()))
 def judge(
     target: bytes, headers: list[tuple[bytes, bytes]], version: str, *, only_probes: bool
 ) -> Refusal | None:
-    """Why a request with this head is refused; None when it is not.
+    """Why a request with this head is refused; None if it is not.
 
     Args:
         target: as it was sent.
         headers: with names in lower case.
-        version: of HTTP.
+        version: of HTTP, such as `1.1`.
         only_probes: there are too many connections for anything else.
     """
     hosts = sum(name == b"host" for name, _ in headers)

@@ -1,13 +1,13 @@
-"""How much of a request may come before its head is whole: bytes, and headers.
+"""How much of a request may arrive before its head is complete: bytes, and headers.
 
-The parser tells of a header when all of it is there, so what it holds back is counted too. It is fed in small
-pieces for that, and so that no second request is read while the first one's answer is owed.
+The parser reports a header only once all of it is there, so what it holds back is counted too. It is fed in
+small pieces for that, and so that no second request is read while the first one's answer is owed.
 """
 
 PIECE_BYTES = 1024
-# Read of one connection before it is the next one's turn.
+# Read from one connection before the next one's turn.
 TURN_BYTES = 8 * 1024
-# Of a body behind its answer: more than the largest that is taken, framing included.
+# Of a body that comes after its answer: more than the largest accepted body, framing included.
 MAX_UNWANTED_BYTES = 128 * 1024
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADERS = 100
@@ -40,12 +40,12 @@ class RequestSize:
         self.goes_on()
 
     def goes_on(self) -> None:
-        """Note that the parser has passed on what it was fed, and holds nothing back."""
+        """Note that the parser has reported something, and so holds nothing back."""
         self._held_back = 0
         self._heard = True
 
     def feed(self, count: int) -> None:
-        """Note that the parser was fed so many bytes; where it told of nothing since, it holds them back."""
+        """Note that the parser was fed `count` bytes; if it reported nothing since, it holds them back."""
         if not self._heard:
             self._held_back += count
         self._heard = False

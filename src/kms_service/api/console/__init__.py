@@ -1,6 +1,6 @@
-"""`/console`: the operator page. It only looks, runs no script, and is one answer with nothing to load.
+"""`/console`: the operator page. It changes nothing, runs no script, and loads nothing else.
 
-Without a script it cannot say that it has become old when the server no longer answers: a browser shows its
+Without a script it cannot say that it is out of date when the server stops answering: the browser shows its
 own error then. In return there is nothing to inject into, and the page is light enough for a phone at night.
 """
 

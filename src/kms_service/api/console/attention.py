@@ -1,4 +1,4 @@
-"""What of an overview needs somebody now, the worst first, and where to read on."""
+"""What in an overview needs attention now, the worst first, and where to read on."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -14,14 +14,14 @@ from kms_service.service.pool.state import PoolKey
 from kms_service.store.rewrap.jobs import RewrapStatus
 from kms_service.telemetry.recent import Counts
 
-# As the alert "high error rate": more than one in twenty, of enough to tell.
+# As in the alert "high error rate": more than one in twenty, once there are enough to judge by.
 ERROR_SHARE = 0.05
 ENOUGH = 10
 _NAMED = 3
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """How serious it is."""
 
     OK = "ok"
     WARN = "warn"
@@ -30,7 +30,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing that needs somebody: what, and the runbook's section or the command that helps."""
+    """One thing that needs attention, with the runbook's section or the command that helps."""
 
     level: Level
     what: str
@@ -38,7 +38,7 @@ class Notice:
 
 
 def notices(overview: Overview) -> list[Notice]:
-    """Everything that needs somebody, the worst first; empty when all is well."""
+    """Everything that needs attention, the worst first; empty if all is well."""
     found = [
         *_service(overview),
         *_regions(overview),
@@ -51,7 +51,7 @@ def notices(overview: Overview) -> list[Notice]:
 
 
 def worst(found: list[Notice]) -> Level:
-    """How bad it is altogether."""
+    """The level of the worst notice; `OK` if there is none."""
     return found[0].level if found else Level.OK
 
 
@@ -196,7 +196,7 @@ def _rotation(overview: Overview) -> Iterator[Notice]:
 
 def _lost(overview: Overview) -> Iterator[Notice]:
     if overview.database_away_since is not None:
-        return  # said already, and of all of them
+        return  # that notice covers all of these
     parts: Mapping[str, Part[Any]] = {
         "The wallets under each key": overview.wallets,
         "The seal": overview.seal,
@@ -211,7 +211,7 @@ def _lost(overview: Overview) -> Iterator[Notice]:
 
 
 def open_elsewhere(overview: Overview, key: PoolKey) -> bool:
-    """Whether a worker other than this one keeps new wallets away from a key."""
+    """Whether another worker, but not this one, keeps new wallets away from a key."""
     recent = overview.recent
     return (
         recent is not None
@@ -222,7 +222,7 @@ def open_elsewhere(overview: Overview, key: PoolKey) -> bool:
 
 
 def _is_retired(overview: Overview, key: PoolKey) -> bool:
-    # Drained and emptied on purpose: that it is disabled is as it should be.
+    # Drained and emptied on purpose: it is meant to be disabled.
     return key.info.mode is KeyMode.DRAINING and overview.wallets.taken_at is not None and not key.wallets
 
 

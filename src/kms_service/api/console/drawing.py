@@ -1,4 +1,4 @@
-"""The little columns of the last quarter of an hour: where each stands and how high."""
+"""The small charts of the last quarter of an hour: where each column stands, and its height."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kms_service.telemetry.recent import Counts, Recent
 
 HEIGHT = 32.0
-# What failed shows, be it one in a thousand.
+# Even one failure in a thousand must be visible.
 _LEAST = 2.0
 
 
@@ -21,14 +21,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Spark:
-    """The columns of one kind, and the same in words."""
+    """One chart, and the same in words."""
 
     columns: Sequence[Column]
     words: str
 
 
 def sparks(recent: Recent | None) -> Mapping[str, Spark]:
-    """The drawings of requests and of calls to KMS."""
+    """The charts of requests and of calls to KMS."""
     minutes = [] if recent is None else recent.minutes
     return {
         "requests": _spark([None if minute is None else minute.requests for minute in minutes]),

@@ -41,13 +41,13 @@ _STATES: Mapping[KeyStatus, str] = MappingProxyType(
 )
 _NEWEST_SHOWN = 6
 _REFUSED_SHOWN = 8
-# The longest bar is this share of all wallets, or the largest key's if that has more.
+# The longest bar stands for this share of all wallets, or for the largest key's share if that is more.
 _LONGEST_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """One key as it is drawn; `bar` is its part of the longest possible bar, 0 to 100."""
+    """One key as it is drawn; `bar` is a percentage of the longest possible bar."""
 
     name: str
     level: Level
@@ -66,7 +66,7 @@ class KeyRow:
 
 
 def overview(now: Overview, visitor: Visitor, settings: Settings, refresh: int | None) -> HTMLResponse:
-    """The page for a visitor; `refresh` is after how many seconds the browser asks again, or None."""
+    """The overview for a visitor; the browser reloads it every `refresh` seconds, or not if None."""
     found = attention.notices(now)
     text = _render(
         "overview.html",
@@ -91,7 +91,7 @@ def overview(now: Overview, visitor: Visitor, settings: Settings, refresh: int |
 
 
 def sign_in(status: int, words: str, health: Health, action: str) -> HTMLResponse:
-    """The form that takes a token to `action`; it tells strangers no more than a probe does."""
+    """The form that posts a token to `action`; it shows strangers no more than a probe does."""
     worst = Level.OK if health.ready else Level.BAD
     text = _render("sign_in.html", words=words, health=health, worst=worst, action=action)
     return HTMLResponse(text, status, headers=headers())
@@ -110,7 +110,7 @@ def _style() -> str:
 
 
 def headers() -> dict[str, str]:
-    """What every answer carries: nothing runs, nothing is loaded, nothing frames the page or keeps it."""
+    """Headers of every answer: no script runs, nothing is loaded, and nothing frames or caches the page."""
     style = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
     return {
         "Content-Security-Policy": (
@@ -119,7 +119,7 @@ def headers() -> dict[str, str]:
         ),
         "X-Frame-Options": "DENY",
         "X-Content-Type-Options": "nosniff",
-        # Not no-referrer: with that a browser hides the form's own origin too.
+        # Not no-referrer: browsers would then hide the form's own origin too.
         "Referrer-Policy": "same-origin",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
@@ -171,7 +171,7 @@ def _rotates(key: PoolKey) -> tuple[str, Level]:
 
 
 def _telling(events: Sequence[EventView]) -> list[EventView]:
-    """The newest rows and those that were not ok, newest first; in traffic these would soon be gone."""
+    """The newest rows, and the newest that were not ok, which traffic would soon push out; newest first."""
     refused = [event for event in events if event.outcome != OK]
     shown = {event.id: event for event in [*events[:_NEWEST_SHOWN], *refused[:_REFUSED_SHOWN]]}
     return sorted(shown.values(), key=lambda event: -event.id)

@@ -1,4 +1,4 @@
-"""The page about policies: what is in force, how full its windows are, what was refused by which rule."""
+"""The page about policies: what is in force, how full its windows are, and which rules refused what."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Refusals:
 
 @dataclass(frozen=True, slots=True)
 class PoliciesNow:
-    """What the page shows; `problem` says what cannot be read, then the rest may be missing."""
+    """What the page shows; `problem` says what could not be read, and then other parts may be missing."""
 
     policies: Sequence[PolicyPart]
     refusals: Sequence[Refusals]
@@ -59,7 +59,7 @@ class PoliciesNow:
 
 
 async def read(services: Services) -> PoliciesNow:
-    """What is in force now; what cannot be read is said, never left out silently."""
+    """Read what is in force now; what cannot be read is reported, never left out silently."""
     parts: list[PolicyPart] = []
     refusals: Sequence[Refusals] = ()
     try:
@@ -74,7 +74,7 @@ async def read(services: Services) -> PoliciesNow:
 
 
 def by_rule(events: Sequence[EventView]) -> list[Refusals]:
-    """Refusals, newest first, put together by the rule that came nearest."""
+    """Refusals, newest first, grouped by the rule that came nearest."""
     found: dict[str, list[EventView]] = {}
     for event in events:
         found.setdefault(_rule(event), []).append(event)

@@ -1,4 +1,4 @@
-"""The routes of the page: look, sign in, sign out."""
+"""The routes of the page: view, sign in, sign out."""
 
 import asyncio
 from contextlib import suppress
@@ -15,7 +15,7 @@ from kms_service.api.console.visitors import PATH, Visitor, Visitors
 from kms_service.errors import KmsServiceError, NotAuthenticated, Overloaded, TimedOut
 
 REFRESH_SECONDS = 15
-# Reading that takes longer goes on for the next view; this one shows what was known before.
+# A slower read continues for the next view; this one shows what was known before.
 _READ_SECONDS = 3.0
 _FROM_ELSEWHERE = "That came from another site. Sign in here."
 _NOT_VALID = "This token is not valid: unknown, expired or revoked."
@@ -29,14 +29,14 @@ router = APIRouter(include_in_schema=False)
 
 
 def install_console(app: FastAPI) -> None:
-    """Add `/console` to an application; it is in no schema."""
+    """Add `/console` to an application; `/openapi.json` does not list it."""
     app.state.console_visitors = Visitors()
-    app.router.routes.extend(router.routes)  # as `create_app` takes its routers, and for its reason
+    app.router.routes.extend(router.routes)  # as in `create_app`, for the same reason
 
 
 @router.get(PATH)
 async def console(request: Request, paused: str | None = None) -> HTMLResponse:
-    """The page; or the form, for who has no token or not a good one."""
+    """The page, or the sign-in form for a visitor without a valid token."""
     if visitors.token_of(request) is None:
         return await _door(request)
     try:
@@ -51,7 +51,7 @@ async def console(request: Request, paused: str | None = None) -> HTMLResponse:
 
 @router.get(f"{PATH}/policies")
 async def about_policies(request: Request) -> HTMLResponse:
-    """The page about policies; or the form, which leads to the overview."""
+    """The page about policies, or the sign-in form, which leads to the overview."""
     if visitors.token_of(request) is None:
         return await _door(request)
     try:
@@ -68,7 +68,7 @@ async def about_policies(request: Request) -> HTMLResponse:
 
 @router.post(PATH, response_model=None)
 async def sign_in(request: Request) -> HTMLResponse | RedirectResponse:
-    """Give a good token back as the page's cookie."""
+    """Set a valid token as the page's cookie."""
     if visitors.is_from_elsewhere(request):
         return await _form(request, HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE)
     token = await visitors.token_in(request)
@@ -85,7 +85,7 @@ async def sign_in(request: Request) -> HTMLResponse | RedirectResponse:
 
 @router.post(f"{PATH}/sign-out", response_model=None)
 async def sign_out(request: Request) -> HTMLResponse | RedirectResponse:
-    """Take the cookie back."""
+    """Delete the cookie."""
     if visitors.is_from_elsewhere(request):
         return await _form(request, HTTPStatus.FORBIDDEN, _FROM_ELSEWHERE)
     answer = RedirectResponse("../console", HTTPStatus.SEE_OTHER, page.headers())
@@ -112,11 +112,11 @@ async def _overview(request: Request, visitor: Visitor, *, paused: bool) -> HTML
 
 
 async def _door(request: Request) -> HTMLResponse:
-    """The form for who brings no token, which is no failure and is not counted as one."""
+    """The form for a visitor without a token, which does not count as a failure."""
     answer = await _form(request, HTTPStatus.UNAUTHORIZED, "")
     answer.headers["www-authenticate"] = "Bearer"
     if request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
-        # A link in a chat or an alert brings no strict cookie along; asked for by this page, it comes.
+        # A link in a chat or an alert sends no strict cookie; a reload from this page does.
         answer.headers["refresh"] = "0"
     return answer
 
@@ -134,7 +134,7 @@ async def _refuse(request: Request, error: KmsServiceError) -> HTMLResponse:
 
 
 async def _form(request: Request, status: int, words: str) -> HTMLResponse:
-    # In a thread, as the page is: the first one loads the template engine, which takes a tenth of a second.
+    # In a thread, like the page: the first one loads the template engine, which takes a tenth of a second.
     health = services(request).readiness.health()
     action = "console" if request.url.path.endswith(PATH) else "../console"
     return await asyncio.to_thread(page.sign_in, status, words, health, action)

@@ -1,10 +1,10 @@
-"""Who may see the page: the bearer header as everywhere, or a cookie that holds the same token.
+"""Who may see the page: callers with the usual bearer header, or with a cookie that holds the same token.
 
-A browser sends no bearer header by itself, so a form takes the token once and gives it back as a cookie that
-only this page gets, that no script can read, and that lasts a quarter of an hour unless the page is open.
-Every request looks the token up again, so a revoked one opens nothing, with one exception: while the database
-does not answer, whom this process let in within the last quarter of an hour may go on looking. That is when
-the page is needed most, and all it shows then is what the process knows by itself.
+A browser does not send a bearer header itself, so a form takes the token once and returns it as a cookie.
+Only this page receives the cookie, no script can read it, and it lasts a quarter of an hour unless the page
+is open. Every request looks the token up again, so a revoked token opens nothing, with one exception: while
+the database does not answer, visitors whom this process admitted within the last quarter of an hour may keep
+looking. That is when the page is needed most, and it then shows only what the process itself knows.
 """
 
 import time
@@ -27,7 +27,7 @@ COOKIE = "kms-console"
 SIGNED_IN_SECONDS = 900
 KNOWN_SECONDS = 900.0
 KNOWN_VISITORS = 256
-# The page is wanted most when nothing answers: half of the time is left for the reading of what it shows.
+# The page is needed most when nothing answers: this leaves as much time again to read what it shows.
 PATIENCE_SECONDS = 3.0
 
 
@@ -41,7 +41,7 @@ class Visitor:
 
 
 class Visitors:
-    """Lets in who holds a good token with `pool:read`."""
+    """Admits holders of a valid token with `pool:read`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -60,7 +60,7 @@ class Visitors:
         return Visitor(caller, checked, by_cookie=bearer_token(request) is None)
 
     async def enter(self, request: Request, token: str | None) -> Caller:
-        """The holder of a token given in the form; raises as `admit`, and knows nobody by heart."""
+        """The holder of a token given in the form; raises as `admit`, but always looks the token up."""
         with context.deadline(PATIENCE_SECONDS):
             caller = await authenticate(request, token)
         await authorize(request, caller, Scope.POOL_READ, PATH)
@@ -97,14 +97,14 @@ class Visitors:
 
 
 def token_of(request: Request) -> str | None:
-    """What a visitor brings along: the bearer header's token, or else the cookie's."""
+    """The visitor's token: from the bearer header, or else from the cookie."""
     return bearer_token(request) or request.cookies.get(COOKIE)
 
 
 def is_from_elsewhere(request: Request) -> bool:
-    """Whether a browser says that another site made this request: nobody else signs a visitor in or out.
+    """Whether the browser says that another site made this request: those must not sign a visitor in or out.
 
-    What sends neither header is no browser, and has no cookies to be tricked out of.
+    A client that sends neither header is not a browser, and has no cookies that could be misused.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:
@@ -138,7 +138,7 @@ def _set_cookie(request: Request, response: Response, value: str, seconds: int) 
         value,
         max_age=seconds,
         path=f"{request.scope.get('root_path', '')}{PATH}",
-        # A proxy that says so wrongly can only lose its own visitors their cookie.
+        # A proxy that says so wrongly only costs its own visitors their cookie.
         secure="https" in {request.url.scheme, request.headers.get("x-forwarded-proto")},
         httponly=True,
         samesite="strict",

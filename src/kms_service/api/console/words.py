@@ -6,7 +6,7 @@ from typing import Any
 
 from kms_service.service.overview import Part
 
-# An older reading than this is told as one.
+# A reading older than this is marked as old.
 FRESH_SECONDS = 30.0
 _LISTED = 6
 _A_MINUTE = 60
@@ -44,7 +44,7 @@ def span(seconds: float) -> str:
 
 
 def age(part: Part[Any], now: datetime) -> str:
-    """What is to be said of a part that was not read just now; empty for a fresh one."""
+    """How old a part is, if it was not read just now; empty for a fresh one."""
     if part.taken_at is None:
         since = "" if part.lost_since is None else f" since {clock(part.lost_since)}"
         return f"unknown{since}"
@@ -53,7 +53,7 @@ def age(part: Part[Any], now: datetime) -> str:
 
 
 def rate(count: float, seconds: float) -> str:
-    """So many a second, or a minute where that reads better."""
+    """A rate per second, or per minute where that reads better."""
     a_second = count / max(seconds, 1.0)
     if a_second >= 100 or count == 0:  # noqa: PLR2004 # where decimals only flicker
         return f"{a_second:,.0f}/s"

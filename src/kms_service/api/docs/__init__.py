@@ -2,7 +2,7 @@
 
 fastapi-swagger ships the bundle; its own installer is not used, because it writes an inline script, builds
 absolute addresses and keeps tokens in the browser's storage. Everything here is relative, so that the page
-also works below a reverse proxy's prefix.
+also works under a reverse proxy's prefix.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ _HEADERS: Mapping[str, str] = MappingProxyType(
 
 
 def install_docs(app: FastAPI) -> None:
-    """Add `/docs` and its assets to an application that serves `/openapi.json`; in no schema themselves."""
+    """Add `/docs` and its assets to an application that serves `/openapi.json`, which does not list them."""
     page = Template((_OWN / "page.html").read_text()).substitute(title=escape(app.title))
 
     @app.get("/docs", include_in_schema=False)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: the routes as FastAPI sees them, and what it cannot know of them."""
+"""The OpenAPI document: FastAPI's view of the routes, and what it cannot know about them."""
 
 from kms_service.api.openapi.document import describe
 

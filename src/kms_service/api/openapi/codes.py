@@ -1,6 +1,6 @@
-"""The error codes that an operation can answer, each with a problem as it is answered.
+"""The error codes that each operation can answer, each with an example problem.
 
-The tests hold every problem that they meet to this list.
+The tests check every problem that they meet against this list.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -72,7 +72,7 @@ _ANY: _Errors = (
     errors.AuditUnavailable,
     errors.Overloaded,
     errors.TimedOut,
-    # A process that has not unwrapped the keys of row MACs yet asks KMS for them, to check the token's.
+    # A process that has not unwrapped the keys of row MACs yet asks KMS for them, to check the token's MAC.
     _integrity_failure,
     _throttled,
     _kms_unavailable,
@@ -114,7 +114,7 @@ _OF_A_BODY = (400, 408, 413, 415)
 
 
 def problems_of(route: APIRoute) -> Sequence[dict[str, Any]]:
-    """The problems that a route can answer, one for each code; none for the probes and their like."""
+    """The problems that a route can answer, one for each code; none for routes without authentication."""
     if not isinstance(route, AuthenticatedRoute):
         return ()
     found = [

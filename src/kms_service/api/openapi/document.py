@@ -1,4 +1,4 @@
-"""The OpenAPI document: names, words, error codes and examples for the routes as FastAPI sees them."""
+"""The OpenAPI document: adds names, descriptions, error codes and examples to FastAPI's own."""
 
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -21,7 +21,7 @@ _JSON = "application/json"
 
 
 def describe(app: FastAPI) -> None:
-    """Have `app` answer `/openapi.json` with every operation named, explained and shown by example."""
+    """Have `app` answer `/openapi.json` with a name, a description and an example for every operation."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -63,7 +63,7 @@ def _put_into_words(route: APIRoute, operation: dict[str, Any]) -> None:
 def _add_problems(route: APIRoute, operation: dict[str, Any]) -> None:
     answers: dict[str, Any] = operation["responses"]
     if "security" in operation:
-        # What FastAPI has under these is a schema without a code.
+        # FastAPI's own entries for these have no codes.
         for status in [status for status in answers if int(status) >= HTTPStatus.BAD_REQUEST]:
             del answers[status]
     for members in problems_of(route):

@@ -1,13 +1,13 @@
-"""What is asked and answered, by operation: one wallet through all, whose phrase is a public test vector.
+"""Example requests and answers by operation, all about one wallet whose phrase is a public test vector.
 
-The tests send every request and hold every answer to the real one; the signatures are those of this key.
+The tests send every request and compare every answer with the real one; this key made the signatures.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# Of the phrase "abandon … about" (BIP-39's vectors): nobody may keep anything under it.
+# From the phrase "abandon … about" (BIP-39's vectors): never keep anything under it.
 ADDRESS = "0x9858EfFD232B4033E47d90003D41EC34EcaEda94"
 PRIVATE_KEY = "0x1ab42cc412b618bdea3a599e3c9bae199ebf030895b039e9db1e30dafb12b727"
 PUBLIC_KEY = "0x0237b0bb7a8288d38ed49a524b5dc98cff3eb5ca824c9f9dc0dfdb3d9cd600f299"

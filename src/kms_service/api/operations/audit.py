@@ -26,18 +26,18 @@ _NAME = r"^[A-Za-z0-9._:-]+$"
 
 
 class AuditEvent(AnswerModel):
-    """One audit row."""
+    """One event of the audit log."""
 
     id: int = Field(description="grows in the order of insertion")
     at: Timestamp = Field(description="by the database's clock")
     actor: str = Field(description="the token's name, or cli:<account>@<database login>")
     action: str
-    outcome: str = Field(description="ok, or the code that the caller was answered")
+    outcome: str = Field(description="ok, or the error code of the answer")
     user_id: str | None
     wallet_address: str | None
     request_id: str | None
     kms_key_id: str | None
-    kms_request_id: str | None = Field(description="joins with CloudTrail")
+    kms_request_id: str | None = Field(description="the request id in CloudTrail")
     detail: str | None = Field(description="such as the digest of what was signed")
 
 
@@ -61,11 +61,11 @@ async def list_events(
         str | None, Query(max_length=64, pattern=_NAME, description="ok, or an error code")
     ] = None,
     kms_key_id: KmsKeyIdInQuery = None,
-    since: Annotated[Moment | None, Query(description="RFC 3339; included")] = None,
-    until: Annotated[Moment | None, Query(description="RFC 3339; not included")] = None,
+    since: Annotated[Moment | None, Query(description="RFC 3339, inclusive")] = None,
+    until: Annotated[Moment | None, Query(description="RFC 3339, exclusive")] = None,
 ) -> AuditPage:
-    """Audit events by filter, newest first."""
-    # Who may only read the log must not learn which wallets to keep away from.
+    """List audit events, newest first, optionally filtered."""
+    # A caller who may only read the log must not learn which wallets are canaries.
     hidden = Scope.POOL_ADMIN not in caller_of(request).scopes
     wanted = EventFilter(user_id, actor, action, since, until, outcome, kms_key_id, without_canaries=hidden)
     before = None if cursor is None else int(cursor)
@@ -75,7 +75,7 @@ async def list_events(
 
 
 def event_view(event: EventView) -> AuditEvent:
-    """An audit row as it is answered."""
+    """An audit row, as the route answers it."""
     return AuditEvent(
         id=event.id,
         at=event.at,

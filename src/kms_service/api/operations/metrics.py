@@ -1,4 +1,4 @@
-"""`/metrics`, answered on the event loop, whatever the workers do."""
+"""`/metrics`, served outside the bounded work: it answers even when every place is taken."""
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import choose_encoder
@@ -10,6 +10,6 @@ router = APIRouter(tags=["operation"])
 
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Metrics in Prometheus' text format, or OpenMetrics for who accepts it."""
+    """Get the metrics in the Prometheus text format, or in OpenMetrics if the request accepts it."""
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(scrape()), headers={"content-type": content_type})

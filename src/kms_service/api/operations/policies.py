@@ -1,4 +1,4 @@
-"""`/policies`: what bounds tokens, and how much of it is used. The command alone changes them."""
+"""`/policies`: what bounds tokens, and how much of it is used. Only the command changes policies."""
 
 import base64
 import binascii
@@ -44,21 +44,21 @@ class PolicyList(AnswerModel):
 
 
 class PolicyView(PolicySummary):
-    """A policy's newest version, whole."""
+    """A policy's newest version, with its document."""
 
     document: dict[str, Any]
 
 
 class WindowView(AnswerModel):
-    """How much of a window is used now; amounts are decimal strings in the smallest unit."""
+    """A window, and how much of it is used now; amounts are decimal strings in the smallest unit."""
 
     rule: str
     measure: str = Field(description="count, value, fee, value+fee or call.<argument>")
     per: str
     of: str = Field(description="wallet or token")
     subject: str = Field(description="the wallet's userId or the token's name")
-    chain_id: str | None = Field(description="of amounts of a token, which are counted apart")
-    contract: str | None
+    chain_id: str | None = Field(description="of call.<argument>, counted by chain and contract; else null")
+    contract: str | None = Field(description="as chainId")
     used: str
     max: str
 
@@ -72,14 +72,14 @@ class WindowPage(AnswerModel):
 
 @router.get("", openapi_extra=needs(Scope.POOL_READ))
 async def list_policies(request: Request) -> PolicyList:
-    """All policies, by name."""
+    """List all policies by name."""
     rows = await in_time(request, services(request).policies.list_all)
     return PolicyList(policies=[PolicySummary(**_summary(row)) for row in rows])
 
 
 @router.get("/{name}", openapi_extra=needs(Scope.POOL_READ))
 async def get_policy(request: Request, name: PolicyName) -> PolicyView:
-    """A policy's newest version, with its document."""
+    """Get a policy's newest version, with its document."""
     row = await in_time(request, services(request).policies.show, name, None)
     return PolicyView(**_summary(row), document=json.loads(row.document))
 
@@ -92,7 +92,7 @@ async def get_usage(
     limit: Annotated[int, Query(ge=1, le=PAGE_WINDOWS)] = 100,
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
 ) -> WindowPage:
-    """How much of the policy's windows is used now; a window that nothing was taken of is not there."""
+    """Show how much of a policy's windows is used now; unused windows are not listed."""
     after = None if cursor is None else _position(cursor)
     usage = services(request).policies.usage
     uses = await in_time(request, usage, name, limit=limit + 1, after=after)

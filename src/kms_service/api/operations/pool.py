@@ -1,4 +1,4 @@
-"""`/kms/pool`: the key pool, shown and steered."""
+"""`/kms/pool`: show and control the key pool."""
 
 from typing import Annotated, Any
 
@@ -30,13 +30,13 @@ AliasInPath = Annotated[
 
 
 class NewMode(RequestModel):
-    """What the key is to be."""
+    """The mode to set."""
 
     mode: Annotated[KeyMode, Field(strict=False)]
 
 
 class RotationView(AnswerModel):
-    """Automatic rotation of one key; all null where the service's role may not ask."""
+    """Automatic rotation of one key; all null if the service's role may not read it."""
 
     enabled: bool | None
     period_in_days: int | None
@@ -46,7 +46,7 @@ class RotationView(AnswerModel):
 class MaterialView(AnswerModel):
     """A version of a key's material, and the wallets under it."""
 
-    key_material_id: str | None = Field(description="null where KMS does not tell it")
+    key_material_id: str | None = Field(description="null if KMS does not report it")
     current_since: Timestamp | None = Field(description="null for the key's first material")
     wallets: int
 
@@ -60,13 +60,13 @@ class KeyView(AnswerModel):
     status: KeyStatus
     reason: str = Field(description="why the status is not Active")
     mode: KeyMode
-    circuit: str = Field(description="closed, open or half-open: what this process's own traffic met")
+    circuit: str = Field(description="closed, open or half-open, by what this process's own calls met")
     creation_date: Timestamp | None
-    last_used_date: Timestamp | None = Field(description="of all replicas, about half a minute old")
+    last_used_date: Timestamp | None = Field(description="over all replicas, up to about half a minute old")
     wallets: int
     share_of_wallets: float = Field(description="0 to 1: what would be lost with this key")
     wallets_before_rotation: int | None = Field(
-        description="wrapped before the key's last rotation, as last counted; null where it is not known"
+        description="wrapped before the key's last rotation, as last counted; null if unknown"
     )
     materials: list[MaterialView] = Field(description="oldest first, as last counted")
     rotation: RotationView
@@ -74,7 +74,7 @@ class KeyView(AnswerModel):
 
 
 class OtherKeyView(AnswerModel):
-    """A key outside the pool that wallets lie under, or that was in use."""
+    """A key outside the pool that has wallets or was used."""
 
     key_id: str
     wallets: int
@@ -82,9 +82,10 @@ class OtherKeyView(AnswerModel):
 
 
 class RotationSchedule(AnswerModel):
-    """Automatic only if every key rotates by itself; the longest period of all keys.
+    """Automatic rotation of the whole pool, and the longest period of its keys.
 
-    The last two are what the ported service calls the first two.
+    `automatic` is true only if KMS rotates every key. `enabled` and `intervalMonths` say the same with the
+    ported service's names.
     """
 
     automatic: bool
@@ -94,12 +95,12 @@ class RotationSchedule(AnswerModel):
 
 
 class RegionView(AnswerModel):
-    """A Region whose KMS opens the wallets, as this process meets it."""
+    """A Region whose KMS opens wallets, as this process sees it."""
 
     region: str
-    role: RegionRole = Field(description="the fallback is asked what the primary does not answer")
-    circuit: str = Field(description="closed, open or half-open; anything but closed keeps calls away")
-    reason: str = Field(description="what it did last, where that was no answer")
+    role: RegionRole = Field(description="the fallback gets the calls that the primary does not answer")
+    circuit: str = Field(description="closed, open or half-open; unless closed, calls are kept away")
+    reason: str = Field(description="what opened the circuit, or how the last trial failed; else empty")
     away_since: Timestamp | None
 
 
@@ -117,13 +118,13 @@ class PoolView(AnswerModel):
 @router.get("", openapi_extra=needs(Scope.POOL_READ))
 @status_router.get("/status", name="get_status", openapi_extra=needs(Scope.POOL_READ))
 async def get_pool(request: Request) -> PoolView:
-    """Every key with its state, mode, rotation, wallets and last use; asks KMS nothing."""
+    """Show every key with its state, mode, rotation, wallets and last use; makes no KMS call."""
     return pool_view(await in_time(request, services(request).pool_service.state))
 
 
 @router.post("/refresh", openapi_extra=needs(Scope.POOL_ADMIN))
 async def refresh_pool(request: Request) -> PoolView:
-    """Describe every alias again, and answer the pool."""
+    """Look up every alias in KMS again, and show the pool."""
     return pool_view(await in_time(request, services(request).pool_service.refresh))
 
 
@@ -137,14 +138,14 @@ async def refresh_pool(request: Request) -> PoolView:
     },
 )
 async def put_key(request: Request, alias: AliasInPath, body: NewMode) -> KeyView:
-    """Drain a key, or take it back: a draining key takes no new wallets and still decrypts."""
+    """Drain or reactivate a key; a draining key takes no new wallets and still decrypts."""
     return key_view(
         await in_time(request, services(request).pool_service.set_mode, caller_of(request), alias, body.mode)
     )
 
 
 def pool_view(state: PoolState) -> PoolView:
-    """The pool in the shape of the contract."""
+    """The pool, as the routes answer it."""
     rotations = [key.info.rotation for key in state.keys]
     periods = [each.period_in_days for each in rotations if each is not None and each.period_in_days]
     return PoolView(
@@ -183,7 +184,7 @@ def _schedule(*, automatic: bool, period_in_days: int | None) -> RotationSchedul
 
 
 def key_view(key: PoolKey) -> KeyView:
-    """One key in the shape of the contract."""
+    """One key, as the routes answer it."""
     info = key.info
     return KeyView(
         key_id=info.key_arn,

@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz` and `/health`: answered on the event loop, whatever the workers do."""
+"""`/livez`, `/readyz` and `/health`: outside the bounded work, they answer even when every place is taken."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -16,17 +16,17 @@ class Liveness(AnswerModel):
 
 
 class ReadinessView(AnswerModel):
-    """Whether the process can serve, and what each dependency did lately."""
+    """Whether the process can serve, and how each dependency did lately."""
 
     status: str
     checks: dict[str, str]
 
 
-# HEAD is what some load balancers probe with; a description of it would say everything twice.
+# Some load balancers probe with HEAD; describing it would repeat everything.
 @router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> Liveness:
-    """200 while the process answers; touches nothing else."""
+    """Answer 200 while the process runs; touches nothing else."""
     return Liveness(status="ok")
 
 
@@ -37,7 +37,7 @@ async def livez() -> Liveness:
 )
 @router.get("/readyz", responses={200: {"model": ReadinessView}, 503: {"model": ReadinessView}})
 async def readyz(request: Request) -> JSONResponse:
-    """200 when requests can be served, else 503; told from recent outcomes."""
+    """Answer 200 if requests can be served, else 503, judged by recent outcomes."""
     health = services(request).readiness.health()
     content = {"status": "ok" if health.ready else "unavailable", "checks": health.checks}
     return JSONResponse(content, 200 if health.ready else 503)

@@ -1,4 +1,4 @@
-"""`/rotations`: jobs that move wallets between keys, started, shown and steered."""
+"""`/rotations`: start, show and control the jobs that move wallets between keys."""
 
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -36,7 +36,7 @@ _FIELDS = {"sources": "body.from", "wrapped_before": "body.stale.wrappedBefore",
 
 
 class Stale(RequestModel):
-    """Which wallets are to be wrapped anew, wherever they lie."""
+    """Wallets under any key whose DEK was wrapped before a time."""
 
     # JSON has no times, so text is converted.
     wrapped_before: Annotated[Moment, Field(strict=False, description="RFC 3339, not in the future")]
@@ -65,7 +65,7 @@ class NewRotation(RequestModel):
 
 
 class RotationJob(AnswerModel):
-    """A job and how far it is."""
+    """A job and its progress."""
 
     rotation_id: UUID
     status: RewrapStatus
@@ -77,9 +77,9 @@ class RotationJob(AnswerModel):
     total: int
     done: int
     failed: int
-    skipped: Annotated[int, Field(description="Changed by someone else while they were being moved")]
-    wallets_per_second: Annotated[float, Field(description="Lately; 0 unless running")]
-    eta_seconds: Annotated[int | None, Field(description="Null while it does not move")]
+    skipped: Annotated[int, Field(description="Wallets that changed while they were being moved")]
+    wallets_per_second: Annotated[float, Field(description="Recent pace; 0 unless running")]
+    eta_seconds: Annotated[int | None, Field(description="Null while it makes no progress")]
     kms_calls: int
     kms_cost_usd: Annotated[float, Field(description="At 0.03 USD for 10,000 requests")]
     last_error: str | None
@@ -90,7 +90,7 @@ class RotationJob(AnswerModel):
 
 
 class RotationJobs(AnswerModel):
-    """The last jobs, newest first."""
+    """The latest jobs, newest first."""
 
     rotations: list[RotationJob]
 
@@ -125,7 +125,7 @@ class Failures(AnswerModel):
     responses={409: {"model": Problem, "description": "`rotation_running`"}},
 )
 async def start_rotation(request: Request, body: NewRotation, response: Response) -> RotationJob:
-    """Start a job for the workers, one at a time; or only count with `dryRun`, which is the default."""
+    """Start a job that moves wallets; with `dryRun`, the default, only count them. One job runs at a time."""
     asked = RewrapRequest(
         sources=body.from_,
         wrapped_before=None if body.stale is None else body.stale.wrapped_before,
@@ -143,14 +143,14 @@ async def start_rotation(request: Request, body: NewRotation, response: Response
 
 @router.get("", openapi_extra=needs(Scope.ROTATIONS_READ))
 async def list_rotations(request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> RotationJobs:
-    """The last jobs, dry runs too, newest first."""
+    """List the latest jobs, dry runs included, newest first."""
     jobs = await in_time(request, services(request).rewrap_jobs.newest, limit)
     return RotationJobs(rotations=[job_view(job) for job in jobs])
 
 
 @router.get("/{id}", openapi_extra=needs(Scope.ROTATIONS_READ), responses=problem_answers(404))
 async def get_rotation(request: Request, rotation_id: RotationId) -> RotationDetails:
-    """A job, how far it is, and the first wallets that it could not move."""
+    """Get a job, its progress, and the first wallets that it could not move."""
     service = services(request).rewrap_jobs
     job = await in_time(request, service.find, rotation_id)
     failures = await in_time(request, service.failures, rotation_id, limit=FAILURES_SHOWN, after="")
@@ -164,7 +164,7 @@ async def list_failures(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str, Query(max_length=128, pattern=r"^[A-Za-z0-9._:@-]*$")] = "",
 ) -> Failures:
-    """All wallets that a job could not move; `cursor` is the user id to continue behind."""
+    """List all wallets that a job could not move; `cursor` is the user id to continue after."""
     service = services(request).rewrap_jobs
     failures = await in_time(request, service.failures, rotation_id, limit=limit + 1, after=cursor)
     more = len(failures) > limit
@@ -180,7 +180,7 @@ _STEERED: dict[int | str, dict[str, Any]] = {
 
 @router.post("/{id}/pause", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
 async def pause_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
-    """Have the workers stop within seconds; nothing is lost."""
+    """Pause a job: its workers stop within seconds, and nothing is lost."""
     return job_view(
         await in_time(request, services(request).rewrap_jobs.pause, caller_of(request), rotation_id)
     )
@@ -188,7 +188,7 @@ async def pause_rotation(request: Request, rotation_id: RotationId) -> RotationJ
 
 @router.post("/{id}/resume", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
 async def resume_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
-    """Have the workers go on where they stopped."""
+    """Resume a paused job where it stopped."""
     return job_view(
         await in_time(request, services(request).rewrap_jobs.resume, caller_of(request), rotation_id)
     )
@@ -196,24 +196,24 @@ async def resume_rotation(request: Request, rotation_id: RotationId) -> Rotation
 
 @router.post("/{id}/cancel", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
 async def cancel_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
-    """End the job; what has moved stays moved."""
+    """Cancel a job; wallets that were moved stay moved."""
     return job_view(
         await in_time(request, services(request).rewrap_jobs.cancel, caller_of(request), rotation_id)
     )
 
 
 def job_view(job: RewrapJob) -> RotationJob:
-    """A job in the shape of the contract."""
+    """A job, as the routes answer it."""
     return RotationJob(**_members(job))
 
 
 def details_view(job: RewrapJob, failures: list[RewrapFailure]) -> RotationDetails:
-    """A job with some of its failures."""
+    """A job with some of its failures, as the route answers it."""
     return RotationDetails(**_members(job), failures=[failure_view(failure) for failure in failures])
 
 
 def failure_view(failure: RewrapFailure) -> FailureView:
-    """One failure."""
+    """A failure, as the routes answer it."""
     return FailureView(
         user_id=failure.user_id,
         code=failure.code,

@@ -35,14 +35,14 @@ class SealView(AnswerModel):
     """Whether releases and signatures are stopped, since when, by whom and why."""
 
     sealed: bool
-    reason: str | None = Field(description="null while it is open")
-    actor: str | None = Field(description="whose change the state is; null when nobody ever sealed")
+    reason: str | None = Field(description="null while not sealed")
+    actor: str | None = Field(description="who last sealed or unsealed; null if nobody ever did")
     changed_at: Timestamp | None
 
 
 @router.get("/seal", openapi_extra=needs(Scope.POOL_READ))
 async def get_seal(request: Request) -> SealView:
-    """Whether the service is sealed, as the database has it."""
+    """Show whether the service is sealed, according to the database."""
     return seal_view(await in_time(request, services(request).seal.state))
 
 
@@ -54,12 +54,12 @@ async def close_seal(request: Request, body: SealReason) -> SealView:
 
 @router.post("/unseal", openapi_extra=needs(Scope.POOL_ADMIN))
 async def open_seal(request: Request) -> SealView:
-    """Let releases and signatures go on."""
+    """Let releases and signatures resume."""
     return seal_view(await in_time(request, services(request).seal.unseal, caller_of(request)))
 
 
 def seal_view(change: SealChange | None) -> SealView:
-    """A change of the seal as it is answered."""
+    """A change of the seal, as the routes answer it."""
     if change is None:
         return SealView(sealed=False, reason=None, actor=None, changed_at=None)
     return SealView(sealed=change.sealed, reason=change.reason, actor=change.actor, changed_at=change.at)

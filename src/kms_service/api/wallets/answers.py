@@ -9,7 +9,7 @@ from kms_service.service.wallets.signatures import SignedDelegation, SignedMessa
 
 
 class SignatureView(AnswerModel):
-    """A signature, and the digest that it is over."""
+    """A signature, and the digest that was signed."""
 
     wallet_address: str
     signature: str = Field(description="0x and 65 bytes: r, s, v (27 or 28)")
@@ -36,7 +36,7 @@ class AuthorizationView(AnswerModel):
 
 
 class SignedAuthorizationView(AnswerModel):
-    """A signed authorisation (EIP-7702), and the digest that it is over."""
+    """A signed authorisation (EIP-7702), and the digest that was signed."""
 
     wallet_address: str
     authorization: AuthorizationView
@@ -44,17 +44,17 @@ class SignedAuthorizationView(AnswerModel):
 
 
 class ForeseenView(AnswerModel):
-    """What would become of a signature: the answer to `dryRun=true`."""
+    """The answer to `dryRun=true`: whether this would be signed, and by which rule."""
 
     allowed: bool
-    policy: str | None = Field(description="the token's policy; null when it has none")
+    policy: str | None = Field(description="the token's policy; null if it has none")
     version: int | None
-    rule: str | None = Field(description="the rule that would allow it, or that came nearest")
-    reason: str | None = Field(description="why not; null when it would be signed")
+    rule: str | None = Field(description="the rule that would allow it, or the one that came nearest")
+    reason: str | None = Field(description="why it would be refused; null if it would be signed")
 
 
 def foreseen(foreseen: Foreseen) -> ForeseenView:
-    """What would become of a signature, as it is answered."""
+    """The outcome of a dry run, as the routes answer it."""
     return ForeseenView(
         allowed=foreseen.allowed,
         policy=foreseen.policy,
@@ -65,7 +65,7 @@ def foreseen(foreseen: Foreseen) -> ForeseenView:
 
 
 def signature(signed: SignedMessage) -> SignatureView:
-    """A signature of a message or of typed data, as it is answered."""
+    """A signature of a message or of typed data, as the routes answer it."""
     return SignatureView(
         wallet_address=signed.wallet_address,
         signature="0x" + signed.signature.hex(),
@@ -74,7 +74,7 @@ def signature(signed: SignedMessage) -> SignatureView:
 
 
 def transaction(signed: SignedTransaction) -> SignedTransactionView:
-    """A signed transaction, as it is answered."""
+    """A signed transaction, as the route answers it."""
     return SignedTransactionView(
         wallet_address=signed.wallet_address,
         raw_transaction="0x" + signed.raw.hex(),
@@ -83,7 +83,7 @@ def transaction(signed: SignedTransaction) -> SignedTransactionView:
 
 
 def authorization(signed: SignedDelegation) -> SignedAuthorizationView:
-    """A signed authorisation, as it is answered."""
+    """A signed authorisation, as the route answers it."""
     consent = signed.signed.authorization
     return SignedAuthorizationView(
         wallet_address=signed.wallet_address,
@@ -100,5 +100,5 @@ def authorization(signed: SignedDelegation) -> SignedAuthorizationView:
 
 
 def _number(number: int) -> int | str:
-    # Beyond it JSON readers lose digits: then it is a decimal string, as it may be in a request.
+    # JSON readers lose digits beyond this; a larger number is a decimal string, as it may be in a request.
     return number if number <= MAX_SAFE_INTEGER else str(number)

@@ -1,4 +1,4 @@
-"""`/wallet-imports` and `PUT /wallets/{userId}/import`: a wallet from elsewhere, encrypted on its way."""
+"""`/wallet-imports` and `PUT /wallets/{userId}/import`: a wallet from elsewhere, encrypted in transit."""
 
 import base64
 from typing import Annotated
@@ -34,7 +34,7 @@ Octets = Annotated[
     BeforeValidator(strict_base64),
     WithJsonSchema({"type": "string", "contentEncoding": "base64", "maxLength": 512}),
 ]
-# A lax UUID would also take bytes of another form; JSON has text only.
+# Not strict, since JSON has UUIDs only as text. The bytes that this would also accept cannot be in JSON.
 ImportId = Annotated[UUID, Field(strict=False)]
 
 
@@ -47,9 +47,9 @@ class ImportKeyView(AnswerModel):
 
 
 class ImportBody(RequestModel):
-    """A private key of 32 bytes, or a phrase of 12 to 24 English words in UTF-8, encrypted by HPKE.
+    """A private key (32 bytes) or a phrase (12 to 24 English words in UTF-8), encrypted with HPKE.
 
-    The suite is the export's; info is `kms-service/wallet-import/v1`, and the associated data the user's id.
+    The suite is that of the export, `info` is `kms-service/wallet-import/v1`, associated data is the user id.
     """
 
     import_id: ImportId
@@ -59,7 +59,7 @@ class ImportBody(RequestModel):
 
 @router.post("/wallet-imports", status_code=201, openapi_extra=needs(Scope.WALLETS_IMPORT))
 async def begin_import(request: Request) -> ImportKeyView:
-    """A key to encrypt one wallet to, good once and for a quarter of an hour."""
+    """Get a public key to encrypt one wallet to; it is valid once and for 15 minutes."""
     key = await in_time(request, services(request).importer.begin, caller_of(request))
     return ImportKeyView(
         import_id=key.import_id,
@@ -74,13 +74,16 @@ async def begin_import(request: Request) -> ImportKeyView:
     openapi_extra=needs(Scope.WALLETS_IMPORT),
     responses={
         409: {"model": Problem, "description": "The user has a wallet, or another user has this one."},
-        410: {"model": Problem, "description": "The import was used, or is too late."},
+        410: {"model": Problem, "description": "The import was used or has expired."},
         422: {"model": Problem},
         500: {"model": Problem},
     },
 )
 async def complete_import(request: Request, user_id: UserIdInPath, body: ImportBody) -> WalletView:
-    """Take in a wallet that was encrypted to the import's key; the attempt uses the key up."""
+    """Import a wallet that was encrypted to the import's key.
+
+    The attempt uses the key up, even if it fails, unless the user already has a wallet.
+    """
     encrypted = EncryptedImport(body.import_id, body.encapsulated_key, body.ciphertext)
     return wallet_view(
         await in_time(request, services(request).importer.complete, caller_of(request), user_id, encrypted)

@@ -39,16 +39,16 @@ router = APIRouter(
 
 
 def strict_base64(value: Any) -> bytes:
-    """The bytes of base64 in the standard alphabet with padding, and of nothing else.
+    """Decode base64 in the standard alphabet with padding, and nothing else.
 
     Raises:
-        ValueError: it is another text, or no text.
+        ValueError: the value is not that, or is empty.
     """
     try:
         decoded = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError, TypeError):
         decoded = b""
-    # Encoded again, since Python ignores bits that do not belong to a whole byte.
+    # Compared with its own encoding, since Python ignores trailing bits that do not make a whole byte.
     if not decoded or base64.b64encode(decoded).decode() != value:
         raise ValueError("must be base64 in the standard alphabet, with padding")
     return decoded
@@ -61,12 +61,12 @@ Base64 = Annotated[
 ]
 Text = Annotated[str, BeforeValidator(json_values.text)]
 DryRun = Annotated[
-    bool, Query(alias="dryRun", description="Only tell what would happen, by which rule of the policy.")
+    bool, Query(alias="dryRun", description="Sign nothing; say whether the policy allows it, by which rule.")
 ]
 
 
 class Message(RequestModel):
-    """What is signed: text, as its UTF-8 bytes, or bytes. One of them."""
+    """The message to sign: either text, which is signed as its UTF-8 bytes, or bytes in hex."""
 
     message: Text | None = None
     message_hex: Octets | None = None
@@ -98,7 +98,11 @@ class TypedDataBody(RequestModel):
     message: dict[str, Any]
 
     def read(self) -> typed_data.TypedData:
-        """The typed data, checked against its own types."""
+        """The typed data, checked against its own types.
+
+        Raises:
+            InvalidRequest: it does not match them.
+        """
         types = {
             name: [(member.name, member.type) for member in members] for name, members in self.types.items()
         }
@@ -112,13 +116,13 @@ class TransactionRequest(RequestModel):
 
 
 class Recipient(RequestModel):
-    """To whom the private key is encrypted."""
+    """The public key that the private key is encrypted to."""
 
     recipient_public_key: Base64 = Field(description="32 bytes of an X25519 public key, base64")
 
 
 class SealedExportView(AnswerModel):
-    """A private key encrypted with HPKE; base64."""
+    """A private key encrypted with HPKE, in base64."""
 
     wallet_address: str = Field(description="EIP-55; the associated data of the encryption")
     encapsulated_key: str
@@ -139,7 +143,7 @@ async def sign_message(
 async def sign_typed_data(
     request: Request, user_id: UserIdInPath, body: TypedDataBody, *, dry_run: DryRun = False
 ) -> SignatureView | ForeseenView:
-    """Sign typed data (EIP-712), read strictly: what its types do not say exactly is refused."""
+    """Sign typed data (EIP-712); data that does not match its types exactly is refused."""
     return await _sign(
         request, user_id, lambda: signatures.of_typed_data(body.read()), answers.signature, dry_run=dry_run
     )
@@ -151,7 +155,7 @@ async def sign_transaction(
 ) -> SignedTransactionView | ForeseenView:
     """Sign a legacy (EIP-155), EIP-2930, EIP-1559 or EIP-7702 transaction. Nothing is sent to any chain.
 
-    A transaction of EIP-7702 needs the scope wallets:delegate too.
+    An EIP-7702 transaction also needs the scope `wallets:delegate`.
     """
     given = body.transaction
     if given.sets_code:
@@ -181,10 +185,11 @@ async def sign_authorization(
 
 @router.post("/private-key/export", openapi_extra=needs(Scope.PRIVATE_KEYS_EXPORT))
 async def export_private_key(request: Request, user_id: UserIdInPath, body: Recipient) -> SealedExportView:
-    """The private key, encrypted to the caller's own key: nothing between here and its holder can read it.
+    """Export the private key encrypted to the caller's own key: nothing in between can read it.
 
-    HPKE (RFC 9180) in base mode with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and ChaCha20-Poly1305, `info`
-    `kms-service/private-key-export/v1`, and the wallet's address as associated data. It opens to 32 bytes.
+    HPKE (RFC 9180) in base mode with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and ChaCha20-Poly1305. `info` is
+    `kms-service/private-key-export/v1`, the associated data is the wallet's address, and the plaintext is the
+    32 bytes of the private key.
     """
     with _fields_of_the_body():
         export = services(request).wallets.export_private_key

@@ -1,4 +1,4 @@
-"""The shape of a transaction in JSON, as JSON-RPC and ethers write it."""
+"""A transaction in JSON, as JSON-RPC and ethers write it."""
 
 from functools import partial
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ _QUANTITY = WithJsonSchema(
     }
 )
 _STORAGE_KEY_BYTES = 32
-# Each costs a node 25,000 gas and us a hash; more than this in one transaction is no use of anybody's.
+# Each costs 25,000 gas on the chain and a hash here; nobody needs more than this in one transaction.
 _MOST_AUTHORIZATIONS = 100
 
 
@@ -65,21 +65,21 @@ ChainId = Annotated[int, BeforeValidator(_chain_id), _QUANTITY]
 
 
 class AccessListItem(RequestModel):
-    """An address and the storage keys of it that the transaction will touch."""
+    """An address, and those of its storage keys that the transaction will touch."""
 
     address: Address
     storage_keys: list[StorageKey]
 
 
 class AuthorizationBody(RequestModel):
-    """What an account consents to by EIP-7702: on a chain (0: on all), to a contract's code, at its nonce."""
+    """What an account consents to (EIP-7702): a chain (0 for every one), a contract's code, and a nonce."""
 
     chain_id: Annotated[int, _up_to(authorizations.MAX_CHAIN_ID), _QUANTITY]
     address: Address = Field(description="the delegate, whose code the account will run as its own")
     nonce: Annotated[int, _up_to(authorizations.MAX_NONCE), _QUANTITY]
 
     def authorization(self) -> Authorization:
-        """The same for `ethereum.signing`."""
+        """The same as a value of `ethereum`."""
         return Authorization(self.chain_id, self.address, self.nonce)
 
 
@@ -91,12 +91,12 @@ class SignedAuthorizationBody(AuthorizationBody):
     s: Wei
 
     def signed(self) -> SignedAuthorization:
-        """The same for `ethereum.transactions`."""
+        """The same as a value of `ethereum`."""
         return SignedAuthorization(self.authorization(), self.y_parity, self.r, self.s)
 
 
 class TransactionBody(RequestModel):
-    """A legacy, EIP-2930, EIP-1559 or EIP-7702 transaction. null means not given."""
+    """A legacy, EIP-2930, EIP-1559 or EIP-7702 transaction. `null` means the same as absent."""
 
     chain_id: ChainId
     nonce: Nonce
@@ -117,7 +117,7 @@ class TransactionBody(RequestModel):
 
     @property
     def sets_code(self) -> bool:
-        """Whether it is to be of type 4, which needs a scope of its own."""
+        """Whether this is a type 4 transaction, which also needs the scope `wallets:delegate`."""
         return self.type == transactions.SET_CODE or self.authorization_list is not None
 
     def fields(self) -> TransactionFields:

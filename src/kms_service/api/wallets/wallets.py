@@ -45,7 +45,7 @@ _private_key: dict[str, Any] = {
 
 
 class NewWallet(RequestModel):
-    """Whose wallet to make."""
+    """The user to create a wallet for."""
 
     user_id: UserId
 
@@ -62,7 +62,7 @@ class WalletView(AnswerModel):
 
 
 class RefusedWallet(AnswerModel):
-    """A row that somebody else wrote or changed: only whose it says to be, and what is wrong."""
+    """A row that this service did not write as it is: only the user id it claims, and what is wrong."""
 
     user_id: str
     problem: dict[str, Any]
@@ -71,7 +71,7 @@ class RefusedWallet(AnswerModel):
 class WalletPage(AnswerModel):
     """One page of wallets; `nextCursor` is null on the last.
 
-    `refused`, absent where there are none, are rows whose MAC does not hold: their address is not told.
+    `refused` lists rows whose MAC does not hold, without their addresses; it is absent if there are none.
     """
 
     wallets: list[WalletView]
@@ -80,13 +80,13 @@ class WalletPage(AnswerModel):
 
 
 class NewWallets(RequestModel):
-    """Whose wallets to make, at most 100. An id that no user may have is a problem of its own item."""
+    """The users to create wallets for, at most 100. An invalid id is a problem of that item alone."""
 
     user_ids: Annotated[list[str], Field(min_length=1, max_length=BATCH_USERS)]
 
 
 class BatchResult(AnswerModel):
-    """What became of one user of a batch: a wallet, or the problem a single create would have answered."""
+    """The result for one user of a batch: a wallet, or the problem of a single request."""
 
     user_id: str
     status: int
@@ -95,7 +95,7 @@ class BatchResult(AnswerModel):
 
 
 class BatchResults(AnswerModel):
-    """One result a user, in the order of the request."""
+    """One result per user, in the order of the request."""
 
     results: list[BatchResult]
 
@@ -115,7 +115,7 @@ class PrivateKeyView(AnswerModel):
     responses={409: {"model": Problem, "description": "The user has a wallet; `walletAddress` names it."}},
 )
 async def create_wallet(request: Request, body: NewWallet, response: Response) -> WalletView:
-    """Make a wallet for a user who has none."""
+    """Create a wallet for a user who has none."""
     wallet = await in_time(request, services(request).wallets.create_wallet, caller_of(request), body.user_id)
     response.headers["Location"] = f"/wallets/{wallet.user_id}"
     return wallet_view(wallet)
@@ -123,7 +123,7 @@ async def create_wallet(request: Request, body: NewWallet, response: Response) -
 
 @router.post("/batch", openapi_extra=needs(Scope.WALLETS_CREATE), response_model_exclude_none=True)
 async def create_wallets(request: Request, body: NewWallets) -> BatchResults:
-    """Make or find the wallets of up to 100 users; one failure stops nothing."""
+    """Find or create the wallets of up to 100 users; a failure does not stop the others."""
     faults = {
         place: fault for place, user_id in enumerate(body.user_ids) if (fault := _fault(place, user_id))
     }
@@ -141,7 +141,7 @@ async def list_wallets(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     kms_key_id: KmsKeyIdInQuery = None,
 ) -> WalletPage:
-    """Wallets in order of user id, optionally those under one key only."""
+    """List wallets in order of user id, optionally only those under one key."""
     after = None if cursor is None else _decode_cursor(cursor)
     page = await in_time(
         request, services(request).wallets.list_wallets, limit=limit, after=after, kms_key_id=kms_key_id
@@ -158,10 +158,10 @@ async def list_wallets(
     "/{userId}",
     status_code=200,
     openapi_extra=needs(Scope.WALLETS_CREATE),
-    responses={201: {"model": WalletView, "description": "Made now."}},
+    responses={201: {"model": WalletView, "description": "Created now."}},
 )
 async def put_wallet(request: Request, user_id: UserIdInPath, response: Response) -> WalletView:
-    """The user's wallet, made now if there was none; idempotent."""
+    """Get the user's wallet, or create it if there is none; idempotent."""
     ensured = await in_time(request, services(request).wallets.ensure_wallet, caller_of(request), user_id)
     response.status_code = _status(ensured)
     return wallet_view(ensured.wallet)
@@ -173,7 +173,7 @@ async def put_wallet(request: Request, user_id: UserIdInPath, response: Response
     responses=problem_answers(404),
 )
 async def get_wallet(request: Request, user_id: UserIdInPath) -> WalletView:
-    """A wallet without its secrets; asks KMS nothing."""
+    """Get a wallet without its secrets; makes no KMS call."""
     return wallet_view(await in_time(request, services(request).wallets.get_wallet, user_id))
 
 
@@ -181,13 +181,13 @@ async def get_wallet(request: Request, user_id: UserIdInPath) -> WalletView:
 @router.get("/{userId}/private-key", **_private_key)
 @router.get("/users/{userId}/private-key", name="get_private_key_of_user", **_private_key)
 async def get_private_key(request: Request, user_id: UserIdInPath) -> PrivateKeyView:
-    """The bare private key, after its release is on record. Prefer signing, or the export."""
+    """Get the bare private key, once its release is on record. Prefer signing or the export."""
     return await _released(request, user_id)
 
 
 @router.get("/platform/verifier-private-key", **_private_key)
 async def get_verifier_private_key(request: Request) -> PrivateKeyView:
-    """The private key of the wallet that `PLATFORM_VERIFIER_USER_ID` names; 404 without that setting."""
+    """Get the private key of the wallet that `PLATFORM_VERIFIER_USER_ID` names; 404 without that setting."""
     user_id = services(request).settings.platform_verifier_user_id
     if user_id is None:
         raise WalletNotFound
@@ -206,7 +206,7 @@ async def _released(request: Request, user_id: str) -> PrivateKeyView:
 
 
 def wallet_view(wallet: WalletRow) -> WalletView:
-    """A wallet as it is answered."""
+    """A wallet, as the routes answer it."""
     return WalletView(
         user_id=wallet.user_id,
         wallet_address=wallet.wallet_address,
@@ -218,7 +218,7 @@ def wallet_view(wallet: WalletRow) -> WalletView:
 
 
 def refused_wallet(user_id: str) -> RefusedWallet:
-    """A row as it is answered whose MAC does not hold."""
+    """A row whose MAC does not hold, as the route answers it."""
     problem = problems.problem(IntegrityFailure("row MAC"))
     return RefusedWallet(user_id=user_id, problem={**problem, "requestId": context.request_id.get()})
 
@@ -242,7 +242,7 @@ def _fault(place: int, user_id: str) -> InvalidRequest | None:
     try:
         _user_id.validate_python(user_id)
     except ValidationError:
-        # from None, by returning: pydantic's error holds the value.
+        # Returned, not raised here: pydantic's error holds the value and must not become the cause.
         return InvalidRequest("is not 1 to 128 characters of A-Z a-z 0-9 . _ : @ -", f"userIds.{place}")
     return None
 
