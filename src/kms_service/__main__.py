@@ -1,4 +1,4 @@
-"""`python -m kms_service` is the console script."""
+"""`python -m kms_service` runs the console script."""
 
 from kms_service.cli import main
 

@@ -1,9 +1,9 @@
-"""The work under way: the request it belongs to, and by when it must end.
+"""The request that is being served: its id, and the one deadline that all its work shares.
 
-It travels in context variables, so that adapters, log lines and audit rows find it without a parameter
-through every layer; who acts is a parameter of every use case. Every wait for KMS and the database has to
-fit under the one deadline of its request. Work that serves no request (start, background, commands) runs
-without one.
+Both travel in context variables, so that adapters, log lines and audit rows find them without a parameter
+through every layer. The caller does not: every use case takes it as a parameter. Every wait for KMS or the
+database must fit within the request's deadline. Work that serves no request (start, background, commands)
+runs without a deadline.
 """
 
 import time
@@ -17,7 +17,7 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Have everything inside end within `seconds` from now; a tighter outer deadline stays in force."""
+    """Set the block's deadline to `seconds` from now; an earlier outer deadline stays in force."""
     end = time.monotonic() + seconds
     outer = _deadline.get()
     reset = _deadline.set(end if outer is None else min(end, outer))
@@ -34,5 +34,5 @@ def time_left(at_most: float) -> float:
 
 
 def has_time_for(seconds: float) -> bool:
-    """Whether something that may take `seconds` would still end in time."""
+    """Whether something that may take `seconds` can still finish before the deadline."""
     return time_left(seconds) >= seconds

@@ -1,4 +1,4 @@
-"""How a process is told that it belongs to a laptop session."""
+"""The variable that tells a process which laptop session it belongs to."""
 
 LOCAL_FOLDER_VARIABLE = "KMS_SERVICE_LOCAL_DIR"
-"""Names the session's folder. Where it is set no `.env` is read: real credentials and stand-ins never mix."""
+"""Names the session's folder. If it is set, no `.env` is read: real credentials and stand-ins never mix."""

@@ -1,4 +1,4 @@
-"""Starting without garbage collection: the imports alone set off hundreds, which find next to nothing."""
+"""Start without garbage collection: imports trigger hundreds of collections that find almost nothing."""
 
 import gc
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def lasting() -> Iterator[None]:
-    """Collect nothing in the block; what there is at its end lasts as long as the process, never walked.
+    """Collect nothing in the block; whatever exists at its end is exempt from all later collections.
 
-    A full collection walks all that lives, and stops every request for a tenth of a second while it does.
+    A full collection traverses every live object, and stops all requests for a tenth of a second.
     """
     gc.disable()
     try:

@@ -1,10 +1,10 @@
-"""Which hosts are this machine: plaintext may go there, and nowhere else unasked."""
+"""Which hosts are this machine itself: only connections to these may go without TLS by default."""
 
 import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own by itself; no name is looked up."""
+    """Whether `host` is `localhost` or a loopback address; no name is resolved."""
     if host == "localhost":
         return True
     try:

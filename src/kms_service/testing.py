@@ -1,10 +1,10 @@
-"""A pytest plugin: the service, really running, for the tests of those who call it.
+"""A pytest plugin that runs the real service for the tests of its callers.
 
     def test_a_user_gets_a_wallet(kms_service):
         answer = httpx.put(f"{kms_service.url}/wallets/alice", headers=kms_service.headers)
         assert answer.status_code == 201
 
-Needs the extra `local`. It is a process of its own: no mock of the test's reaches it, and it reaches no AWS.
+Needs the extra `local`. It runs as its own process: mocks in a test do not reach it, and it calls no AWS.
 """
 
 import json
@@ -28,11 +28,11 @@ _STOP_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class RunningService:
-    """A service on a PostgreSQL of its own and a KMS stand-in with ten keys.
+    """A running service with its own PostgreSQL and a KMS stand-in with ten keys.
 
     Attributes:
-        url: where it answers, without a slash at the end.
-        token: a bearer token with every scope; good for nothing but this service.
+        url: its base URL, without a trailing slash.
+        token: a bearer token with every scope, valid for this service only.
         settings: what it runs with; `settings.database_url` opens its database with every right, and
             `settings.aws_endpoint_url_kms` is where boto3 reaches its keys.
     """
@@ -43,13 +43,13 @@ class RunningService:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a request needs to be allowed everything."""
+        """Headers that authorise a request with every scope."""
         return {"Authorization": f"Bearer {self.token}"}
 
 
 @pytest.fixture(scope="session")
 def kms_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """The service, for all tests of this process: give each test users of its own."""
+    """One running service for all tests of this process: let each test use its own user ids."""
     folder: Path = tmp_path_factory.mktemp("kms-service") / "session"
     folder.mkdir()
     log = folder.parent / "service.log"

@@ -1,11 +1,11 @@
-"""The server's side of TLS: 1.2 or later, and client certificates when a CA for them is given."""
+"""The server side of TLS: version 1.2 or later, with client certificates if a CA for them is given."""
 
 import ssl
 from pathlib import Path
 
 
 def server_context(cert_file: Path, key_file: Path, client_ca_file: Path | None) -> ssl.SSLContext:
-    """The context of a server with this certificate, which, given a client CA, wants a certificate of it.
+    """The TLS context of a server with this certificate; with a client CA, clients need a certificate of it.
 
     Args:
         cert_file: PEM; the server's certificate, then the intermediate ones.
@@ -26,12 +26,12 @@ def server_context(cert_file: Path, key_file: Path, client_ca_file: Path | None)
 
 
 def _no_passphrase() -> str:
-    # Without this, OpenSSL would ask at the terminal and the start would hang.
+    # Without this, OpenSSL would prompt on the terminal and the start would hang.
     raise ValueError("the key is encrypted")
 
 
 def makes_a_server(cert: Path, key: Path, client_ca: Path | None) -> bool:
-    """Whether `server_context` would make one of these files."""
+    """Whether `server_context` accepts these files."""
     try:
         server_context(cert, key, client_ca)
     except (OSError, ValueError):
