@@ -3,7 +3,7 @@
 
 def main() -> None:
     """Run the command line and exit."""
-    # Here, so that the supervisor of workers, which lives below, imports nothing that it does not need.
+    # Imported here, so that the workers' supervisor, a module of this package, imports only what it needs.
     from kms_service.cli.root import main as run  # noqa: PLC0415
 
     run()

@@ -1,4 +1,4 @@
-"""What commands print: an argument a line, of which nothing begins another or is obeyed by a terminal."""
+"""What commands print: one line per argument; nothing in it begins another line or controls the terminal."""
 
 import click
 
@@ -6,12 +6,12 @@ from kms_service.telemetry.printable import printable
 
 
 def tell(*lines: str) -> None:
-    """Print each on a line of its own, to standard output."""
+    """Print each argument as one line on standard output."""
     _print(lines, to_stderr=False)
 
 
 def warn(*lines: str) -> None:
-    """Print each on a line of its own, to standard error."""
+    """Print each argument as one line on standard error."""
     _print(lines, to_stderr=True)
 
 

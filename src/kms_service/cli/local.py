@@ -53,10 +53,11 @@ def demo() -> None:
 
 @contextlib.contextmanager
 def join_session() -> Iterator[None]:
-    """Work on the laptop session while the context lasts; without a running one, on its lasting data.
+    """Work on the laptop session while the context lasts, or on the data that it left if none is running.
 
     Raises:
         LocalError: there is neither, or its servers do not start.
+        click.ClickException: the laptop mode is not installed.
     """
     folder = Path(os.environ.get(LOCAL_FOLDER_VARIABLE) or _FOLDER)
     with _install():

@@ -1,6 +1,6 @@
 """The top command: every subcommand, and how their errors end.
 
-An error of ours ends as one line on standard error and a code of sysexits.h, never as a traceback.
+One of our errors ends as one line on standard error and an exit code of sysexits.h, never as a traceback.
 """
 
 import io
@@ -20,7 +20,7 @@ from kms_service.lasting import lasting
 
 _TEMPORARY_FAILURE = 75
 
-# The module of each, imported when used (no small command loads every library), and its line in the list.
+# Each command's module, imported on use (a small command loads few libraries), and its line in the list.
 _COMMANDS = {
     "serve": ("process.serve", "Serve HTTP on HOST and PORT."),
     "migrate": ("migrate", "Bring the database's schema up to date."),
@@ -89,10 +89,10 @@ def main() -> None:
     """Run the command line and exit: 0 only on success."""
     try:
         _require_text(sys.argv[1:])
-        # Where it does not end the process itself, click answers the code of an `Exit`.
+        # Unless it ends the process itself, click returns the code of an `Exit`.
         sys.exit(root(standalone_mode=False))
     except click.ClickException as error:
-        # It repeats what was typed, and that may have come from elsewhere.
+        # It repeats what was typed, which may have been copied from elsewhere.
         told = io.StringIO()
         error.show(told)
         warn(*told.getvalue().expandtabs(4).removesuffix("\n").split("\n"))
@@ -113,11 +113,11 @@ def _require_text(words: Sequence[str]) -> None:
 
 
 def describe(error: KmsServiceError) -> str:
-    """What an operator is told of it, with what caused it; callers of the API are told less."""
+    """The error as an operator sees it, with its cause; API callers see less."""
     message, cause = f"{error} {_reason(error)}".rstrip(), error.__cause__
     if not isinstance(cause, KmsServiceError):
         return message
-    # What wraps an error of its own kind says nothing that this one does not.
+    # An error that wraps one of its own kind adds nothing.
     return describe(cause) if type(cause) is type(error) else f"{message} {describe(cause)}"
 
 
@@ -132,7 +132,7 @@ def _reason(error: KmsServiceError) -> str:
 
 
 def exit_code(error: KmsServiceError) -> int:
-    """What a process ends with that this error has stopped, by sysexits.h."""
+    """The exit code, by sysexits.h, of a process that this error has stopped."""
     if isinstance(error, StartupError):
         return error.exit_code
     return 1 if isinstance(error, CallerError) else _TEMPORARY_FAILURE

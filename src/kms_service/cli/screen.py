@@ -21,5 +21,5 @@ def progress_screen() -> Console:
 
 
 def drawn(text: str, style: str = "") -> Text:
-    """`text` as a part of a line, whatever it holds: neither the terminal nor rich's markup obeys it."""
+    """`text` as part of a line; nothing in it controls the terminal or counts as rich's markup."""
     return Text(printable(text), style)

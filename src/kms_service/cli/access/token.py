@@ -168,7 +168,7 @@ async def _refused(services: Services) -> Mapping[str, str]:
     try:
         return await services.tokens.refused()
     except KmsServiceError as error:
-        # Whoever needs the list most may have no KMS.
+        # Those who need the list most may have no KMS.
         warn(f"kms-service: MACs are not checked: {error}")
         return {}
 

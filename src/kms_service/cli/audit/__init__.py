@@ -1,1 +1,1 @@
-"""`kms-service audit`: the log verified, read, and taken outside."""
+"""`kms-service audit`: verify, read and export the log."""

@@ -22,7 +22,7 @@ from kms_service.errors import InvalidRequest
 from kms_service.service.evidence.export import Exported, Wanted
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_PASSES = 2  # every row is verified, and then write_privately
+_PASSES = 2  # every row is verified, and then written
 
 
 @click.command()
@@ -84,7 +84,7 @@ async def release_mac_keys(out: Path, reason: str) -> None:
     chains are under another key. The file gets mode 0600.
     """
     async with operator_services() as services:
-        await services.pool.refresh()  # for the chain of the record
+        await services.pool.refresh()  # the record needs a chain, and its MAC key a KMS key
         keys = await services.evidence_export.mac_keys(operator(services), reason[:1024])
     with write_privately(out) as file:
         file.write(json.dumps({"keys": keys}, indent=1).encode())
@@ -93,10 +93,10 @@ async def release_mac_keys(out: Path, reason: str) -> None:
 
 @contextmanager
 def write_privately(out: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `out` once it is whole; nothing is left where it is not.
+    """A file of mode 0600 that replaces `out` once it is whole; an unfinished one is removed.
 
     Raises:
-        click.ClickException: it cannot be written, or is a device, whose place no file may take.
+        click.ClickException: it cannot be written, or `out` is there and not a regular file.
     """
     if not out.name:
         raise click.ClickException(f"{out} is no file")

@@ -1,4 +1,4 @@
-"""The heads that commands hold the log to: of the log stream, and of the place that AUDIT_HEADS_URL names."""
+"""The heads that commands check the log against: from the log stream, and from AUDIT_HEADS_URL."""
 
 from typing import TextIO
 from uuid import UUID
@@ -9,10 +9,10 @@ from kms_service.service.audit.heads import read_heads
 
 
 async def read_known_heads(services: Services, log: TextIO | None) -> tuple[dict[UUID, Head], str | None]:
-    """The newest head of each chain that is known outside the database, and where that is.
+    """The newest head of each chain that is known outside the database, and where these were found.
 
     Raises:
-        InvalidRequest: the log tells of no head.
+        InvalidRequest: the log stream contains no head.
         HeadsUnavailable: the place that AUDIT_HEADS_URL names cannot be read.
     """
     heads = {} if log is None else read_heads(log)

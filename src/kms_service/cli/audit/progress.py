@@ -1,4 +1,4 @@
-"""A bar for work that goes through rows or calls, on standard error, on a terminal only."""
+"""A progress bar for work on rows or calls: on standard error, and only if that is a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from kms_service.cli.screen import progress_screen
 
 @contextmanager
 def row_progress(name: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """What is to be told how many were done just now; `total` is None where nobody knows it."""
+    """A function to call with the number done since its last call; `total` is None if it is unknown."""
     console = progress_screen()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     disable = quiet or not console.is_terminal

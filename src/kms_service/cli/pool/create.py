@@ -78,7 +78,7 @@ async def create_aliases(
     With --replicate-to each replica gets its primary's policy, tags and alias. KMS cannot convert a key that
     is not multi-Region: such keys are named, with the way to move their wallets, and the exit code is 1.
     """
-    settings = load_settings(database_url="postgresql://localhost/unused")  # keys are made before it
+    settings = load_settings(database_url="postgresql://localhost/unused")  # keys come before it
     if replicate_to == settings.aws_region:
         raise click.BadParameter("must be another Region than AWS_REGION", param_hint="--replicate-to")
     roles = Roles(create_role, reveal_role, rotate_role, audit_role, operate_role)

@@ -1,4 +1,4 @@
-"""`kms-service pool`: the key pool from a terminal. Commands on it have their own files, `pool_*.py`."""
+"""`kms-service pool`: the key pool from a terminal. Its longer commands are in modules beside this one."""
 
 import json
 

@@ -31,7 +31,7 @@ async def replicate(
     """Plan the replicas of these keys, and make them unless it is a dry run.
 
     Raises:
-        AdministrationFailed: KMS did not do as asked; running it again goes on.
+        AdministrationFailed: a KMS call failed; running this again continues.
     """
     with Progress(console=progress_screen(), transient=True) as progress:
         task = progress.add_task("Looking at replicas", total=len(keys))
@@ -53,7 +53,7 @@ async def replicate(
 
 
 def report_replicas(replicas: Sequence[PlannedReplica], *, dry_run: bool) -> list[str]:
-    """A line a key, and for keys that have no replicas how their wallets move."""
+    """One line per key, and how to move the wallets of keys that cannot have replicas."""
     lines = []
     for each in replicas:
         undone = dry_run and each.step in (ReplicaStep.REPLICATE, ReplicaStep.NAME)

@@ -1,4 +1,4 @@
-"""The pool drawn as a table with a bar a key."""
+"""The pool as a table, with a bar for each key."""
 
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ _SECONDS_A_DAY = 86_400
 
 
 def pool_table(state: PoolState) -> RenderableType:
-    """One row a key, and a line for each key outside the pool that holds wallets."""
+    """One row per key, then notes, such as a line for each key outside the pool that has wallets."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("Key", "State", "Wallets", "", "Last used", "Rotates"):
         table.add_column(title, justify="right" if title == "Wallets" else "left", no_wrap=title != "State")

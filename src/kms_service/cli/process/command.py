@@ -24,12 +24,13 @@ async def operator_services(region: str | None = None, **overrides: Any) -> Asyn
     """The services of a command, closed at the end.
 
     Args:
-        region: the one Region whose KMS is to be asked; None for those of the settings.
+        region: the only Region whose KMS is called; None for those of the settings.
         overrides: settings that the command's own options have set.
 
     Raises:
         SettingsError: lists every missing or wrong setting.
         SchemaBehind: the database lacks a migration.
+        DatabaseUnavailable: PostgreSQL does not answer.
     """
     settings = load_settings(**overrides)
     if region is not None:
@@ -45,7 +46,7 @@ async def operator_services(region: str | None = None, **overrides: Any) -> Asyn
 
 
 def operator(services: Services) -> Caller:
-    """Whoever runs this command: the system's user id at the database's login. No token bounds them."""
+    """Whoever runs this command: the system's user at the database's login. No token bounds them."""
     return Caller.without_bounds(f"cli:{_account()}@{_database_login(services.settings)}"[:64])
 
 
@@ -63,7 +64,7 @@ async def key_arn(services: Services, key: str | None) -> str | None:
 
 
 def _account() -> str:
-    # By the operating system's user id: LOGNAME and USER are what anybody sets.
+    # By the operating system's user id: anybody can set LOGNAME and USER.
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

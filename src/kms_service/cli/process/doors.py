@@ -1,4 +1,4 @@
-"""Where a serving process has its connections from: its own sockets, or the supervisor of several."""
+"""Where a serving process gets its connections from: its own sockets, or the supervisor of several."""
 
 import asyncio
 import os
@@ -20,13 +20,13 @@ _NO_FILES_SECONDS = 1.0
 
 
 class ListeningDoor:
-    """Sockets of this process alone, bound and not yet listening; closed with the door."""
+    """The process's own sockets, bound and not yet listening; closing the door closes them."""
 
     def __init__(self, sockets: list[socket.socket]) -> None:
         self._sockets = sockets
 
     def open(self, server: "Server") -> None:
-        """Listen, and let in whoever comes."""
+        """Listen, and accept connections."""
         for each in self._sockets:
             each.setblocking(False)
             each.listen(BACKLOG)
@@ -34,10 +34,10 @@ class ListeningDoor:
         self._server = server
 
     def note_leaving(self) -> None:
-        """Need not be known here."""
+        """Do nothing: this door does not count connections."""
 
     def close(self) -> None:
-        """Let in who waits in the backlog, and listen no more."""
+        """Accept what waits in the backlog, then stop listening."""
         for each in self._sockets:
             asyncio.get_running_loop().remove_reader(each)
             self._accept(each, self._server)
@@ -51,7 +51,7 @@ class ListeningDoor:
             except (BlockingIOError, ConnectionError):
                 return
             except OSError:
-                self._pause(listening, server)  # no file is left for it: what waits goes on waiting
+                self._pause(listening, server)  # no file descriptor is left: what waits keeps waiting
                 return
             server.admit(connection)
 
@@ -67,7 +67,7 @@ class ListeningDoor:
 
 
 class SupervisedDoor:
-    """The socket to the supervisor, which passes connections, and hears that this event loop goes round."""
+    """The socket to the supervisor, which passes connections, and hears that this event loop still turns."""
 
     def __init__(self, control: socket.socket) -> None:
         control.setblocking(False)
@@ -76,24 +76,24 @@ class SupervisedDoor:
         self._telling = False
 
     def fail(self, exit_code: int, reason: str) -> None:
-        """Say why this worker cannot begin to serve."""
+        """Report why this worker cannot begin to serve."""
         self._say(Message(FAILED, exit_code=exit_code, reason=reason))
 
     def open(self, server: "Server") -> None:
-        """Take connections."""
+        """Report that this worker serves, and take connections."""
         self._server = server
         asyncio.get_running_loop().add_reader(self._control, self._take)
         self._say(Message(READY))
         self._beat()
 
     def note_leaving(self) -> None:
-        """Tell it soon, with others that have ended meanwhile, for an even spread."""
+        """Report it soon, together with others, so that connections are spread evenly."""
         if not self._telling:
             self._telling = True
             asyncio.get_running_loop().call_later(_TELL_SECONDS, self._say_state)
 
     def close(self) -> None:
-        """Take no more; those that were passed and not taken go to another worker."""
+        """Take no more; connections that were passed and not taken go to another worker."""
         asyncio.get_running_loop().remove_reader(self._control)
         self._say(Message(STOPPING))
 
@@ -108,11 +108,11 @@ class SupervisedDoor:
             if not part:
                 self._end_without_supervisor()
                 return
-            # Without a descriptor it is lost: this process may open no more. It counts as taken all the same.
+            # Without a descriptor it is lost: this process may open no more files. It still counts as taken.
             self._taken += 1
             for descriptor in descriptors:
                 self._server.admit(socket.socket(fileno=descriptor))
-        # Before anything is read from them: until it hears this, the supervisor may give them to another.
+        # Before reading from them: until the supervisor hears this, it may give them to another worker.
         self._say_state()
 
     def _end_without_supervisor(self) -> None:
@@ -128,5 +128,5 @@ class SupervisedDoor:
         self._say(Message(STATE, open=self._server.open_connections, taken=self._taken))
 
     def _say(self, message: Message) -> None:
-        with suppress(OSError):  # nobody is there any more, or does not listen
+        with suppress(OSError):  # the supervisor is gone, or does not read
             self._control.send(encode(message))

@@ -14,7 +14,7 @@ _ADVICE = "Choose an address of this machine and a port that is free and allowed
 def bind(host: str, port: int, variable: str) -> list[socket.socket]:
     """Sockets bound to every address that `host` names, not yet listening; `::` is IPv6 and IPv4 together.
 
-    With port 0 all get the one that the system picks for the first.
+    With port 0, all get the port that the system picks for the first.
 
     Args:
         host: an address, or a name of this machine.
@@ -38,7 +38,7 @@ def bind(host: str, port: int, variable: str) -> list[socket.socket]:
 
 
 def url(scheme: str, host: str, sockets: list[socket.socket]) -> str:
-    """How to reach them, for people."""
+    """The URL of these sockets, for people."""
     port = sockets[0].getsockname()[1]
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 

@@ -1,4 +1,4 @@
-"""A command's coroutine on an event loop of its own."""
+"""Runs a command's coroutine on a new event loop."""
 
 import asyncio
 import functools
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def on_loop(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """The command for click, which knows no coroutines; Ctrl-C cancels it where it waits."""
+    """Wrap a coroutine command for click, which knows no coroutines; Ctrl-C cancels it where it waits."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -23,7 +23,7 @@ def on_loop(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
 
 def run_on_loop(work: Coroutine[Any, Any, T]) -> T:
-    """What the coroutine answers, on an event loop that ends with it."""
+    """Run the coroutine on a new event loop, and return its result."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
 

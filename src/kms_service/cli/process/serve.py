@@ -20,9 +20,9 @@ from kms_service.settings import Settings, load_settings
 from kms_service.telemetry import exposition, logs
 from kms_service.telemetry.logs import get_logger
 
-# A worker that imports on a busy host takes long.
+# On a busy host, a worker's imports take long.
 _STARTING_SECONDS = 60.0
-# What a worker does behind its last request.
+# What a worker does after its last request.
 _ENDING_SECONDS = 3.0
 _SUPERVISOR = "kms_service.cli.process.supervision.supervisor"
 
@@ -67,7 +67,7 @@ async def _serve_alone(
 ) -> None:
     exposition.serve(scraped)
     with lasting():
-        # The parent of several needs none of it.
+        # The parent of several workers needs none of it.
         from kms_service.api.app import serving_app  # noqa: PLC0415
         from kms_service.cli.process import server  # noqa: PLC0415
         from kms_service.cli.process.doors import ListeningDoor  # noqa: PLC0415
@@ -77,7 +77,7 @@ async def _serve_alone(
 
 
 def _supervise(settings: Settings, listening: list[socket.socket], scraped: list[socket.socket]) -> NoReturn:
-    """Become the supervisor: another program in this process, without what reading settings has loaded."""
+    """Become the supervisor: another program in this process, to free what reading settings has loaded."""
     for each in (*listening, *scraped):
         each.set_inheritable(True)
     folder = tempfile.mkdtemp(prefix="kms-service-metrics-")
@@ -98,7 +98,7 @@ def _supervise(settings: Settings, listening: list[socket.socket], scraped: list
         folder=folder,
     )
     os.environ[exposition.FOLDER_VARIABLE] = folder
-    # With -P unless this process itself imports from where it was started.
+    # With -P, unless this process itself imports from its working directory.
     safe = [] if sys.path[:1] == [os.getcwd()] else ["-P"]  # noqa: PTH109 # as sys.path has it
     words = [sys.executable, *safe, "-m", _SUPERVISOR, json.dumps(asdict(plan))]
     sys.stdout.flush()

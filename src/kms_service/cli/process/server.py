@@ -1,4 +1,4 @@
-"""uvicorn's server in a process that serves: fed by a door, with connections that are bounded."""
+"""uvicorn's server in a process that serves: it gets its connections from a door, and bounds them."""
 
 import asyncio
 import math
@@ -20,7 +20,7 @@ from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 from kms_service.tls import server_context
 
-# What a process opens beside connections: to PostgreSQL and KMS, files, a door.
+# What a process opens besides callers' connections: those to PostgreSQL and KMS, files, a door.
 _OTHER_FILES = 256
 
 log = get_logger()
@@ -33,34 +33,34 @@ class Door(Protocol):
         """Begin to let them in, with `Server.admit`; on the running event loop."""
 
     def note_leaving(self) -> None:
-        """Take note that a connection has ended."""
+        """Note that a connection has ended."""
 
     def close(self) -> None:
-        """Let no more in, but those that are waiting already."""
+        """Let in those that are already waiting, and no more."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, but it listens on nothing itself."""
+    """uvicorn's server, but it does not listen itself."""
 
     def __init__(self, config: uvicorn.Config, door: Door, most: int) -> None:
         super().__init__(config)
         self._door = door
         self._most = most
-        self._connecting: dict[asyncio.Task[None], None] = {}  # in the order of their coming
+        self._connecting: dict[asyncio.Task[None], None] = {}  # in order of arrival
 
     @property
     def open_connections(self) -> int:
-        """How many there are, with those amid a TLS handshake."""
+        """How many there are, including those in a TLS handshake."""
         return len(self.server_state.connections) + len(self._connecting)
 
     def admit(self, connection: socket.socket) -> None:
-        """Serve an accepted connection, which is this server's from now on. On its event loop only."""
+        """Serve an accepted connection, which the server owns from now on. Call this on its event loop."""
         connection.setblocking(False)
         task = asyncio.get_running_loop().create_task(self._connect(connection))
         self._connecting[task] = None
         task.add_done_callback(self._connecting.pop)
         if self.config.ssl is not None and len(self._connecting) > self._most + SPARE_CONNECTIONS:
-            # A flood of handshakes: the newest may be a probe's.
+            # A flood of handshakes: the oldest goes, since the newest may be a probe's.
             next(iter(self._connecting)).cancel()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
         if self.config.ssl is not None:
             bounds = {"ssl_handshake_timeout": HANDSHAKE_SECONDS, "ssl_shutdown_timeout": HANDSHAKE_SECONDS}
         try:
-            with suppress(OSError):  # it is gone already, which the next line will find out
+            with suppress(OSError):  # it is already gone, as the next line will find out
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl, **bounds)
         except (OSError, asyncio.CancelledError):  # and every failure of TLS
@@ -119,7 +119,7 @@ async def serve(app: FastAPI, settings: Settings, door: Door) -> None:
         log_config=None,
         server_header=False,
         proxy_headers=False,  # nothing here asks who the peer is or by which scheme it came
-        reset_contextvars=True,  # or a request would inherit the deadline of its connection's last one
+        reset_contextvars=True,  # else a request would inherit the deadline of the one before it
         timeout_graceful_shutdown=math.ceil(settings.finish_seconds),
         ssl_context_factory=_tls(settings),
     )
@@ -130,7 +130,7 @@ def _allow_files(count: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # macOS has a lower bound that it does not tell
+        with suppress(OSError, ValueError):  # macOS has a lower limit that it does not report
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if allowed != resource.RLIM_INFINITY and allowed < count:

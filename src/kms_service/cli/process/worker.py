@@ -1,4 +1,4 @@
-"""One of several worker processes, as its supervisor starts it: `python -m` with the socket to that."""
+"""One of several worker processes: its supervisor starts it by `python -m` with the socket between them."""
 
 import signal
 import socket
@@ -19,7 +19,7 @@ from kms_service.telemetry.printable import printable_lines
 
 
 def main() -> None:
-    """Serve what the supervisor passes until a signal comes; where that cannot begin, tell the supervisor."""
+    """Serve what the supervisor passes until a signal comes; if that cannot begin, tell the supervisor."""
     door = SupervisedDoor(socket.socket(fileno=int(sys.argv[1])))
     with exiting_well_on_signals():
         run_on_loop(_serve(door))
@@ -42,10 +42,10 @@ async def _serve(door: SupervisedDoor) -> None:
 
 @contextmanager
 def exiting_well_on_signals() -> Iterator[None]:
-    """End by a signal with 0: uvicorn raises the one that stopped it once more when all is done.
+    """Exit with 0 on a signal: uvicorn raises the one that stopped it again when all is done.
 
-    Behind the block the process is ending, and signals are ignored: a supervisor may send one to a worker
-    that goes by itself, and Python would print a traceback from amid its own clearing up.
+    After the block the process is ending, and signals are ignored: a supervisor may signal a worker that is
+    already ending, and Python would then print a traceback from the middle of its own clean-up.
     """
     _on_signals(_exit)
     try:

@@ -1,4 +1,4 @@
-"""A rotation followed to its end: a live bar on a terminal, a line every few seconds elsewhere."""
+"""Follows a rotation to its end: a live bar on a terminal, a line every few seconds elsewhere."""
 
 import asyncio
 import time
@@ -20,9 +20,9 @@ _MINUTES_AN_HOUR = 60
 
 
 async def follow(jobs: RewrapJobs, job: RewrapJob) -> RewrapJob:
-    """Show a job on standard error until it has ended; the ended job.
+    """Show a job on standard error until it has ended, and return the ended job.
 
-    The database being away for a while is waited out.
+    If the database is unavailable for a while, this waits for it.
     """
     latest = job
     with (_bar if progress_screen().is_terminal else _lines)(job) as show:

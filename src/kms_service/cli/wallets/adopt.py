@@ -1,4 +1,4 @@
-"""`kms-service adopt`: the wallets of the ported service become ours."""
+"""`kms-service adopt`: take over the wallets of the ported service."""
 
 import asyncio
 import json
@@ -87,7 +87,7 @@ async def adopt(
     stop_on_sigterm()
     async with operator_services(max_in_flight=2 * at_once) as services:
         await services.pool_service.refresh()
-        # Every failure is reported below, so the log's lines about the same would only be in the way.
+        # Every failure is reported below, so log lines about it would only be in the way.
         logs.configure_for_command("CRITICAL", services.settings.log_format)
         latest = _Latest()
         with suppress(asyncio.CancelledError), _show_progress() as report:

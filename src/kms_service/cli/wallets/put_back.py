@@ -28,7 +28,7 @@ async def put_back(users: tuple[str, ...], *, every: bool, as_json: bool) -> Non
         raise click.UsageError("name users, or --all")
     lost = 0
     async with operator_services() as services:
-        # Every wallet is told of below; the log's lines about the same would only be in the way.
+        # Every wallet is reported below, so log lines about it would only be in the way.
         logs.configure_for_command("CRITICAL", services.settings.log_format)
         await services.pool_service.refresh()
         if every:

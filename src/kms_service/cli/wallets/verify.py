@@ -1,4 +1,4 @@
-"""`kms-service verify`: the test of a restored backup, and of a rotation."""
+"""`kms-service verify`: test a restored backup, or the result of a rotation."""
 
 import asyncio
 import json
@@ -76,10 +76,10 @@ async def verify(
     unless the Region is their own.
     """
     stop_on_sigterm()
-    # So many places that a key's share of them is what was asked for.
+    # One key gets half of the places, so twice as many are needed.
     async with operator_services(region, max_in_flight=2 * at_once) as services:
         await services.pool_service.refresh()
-        # Every failure is reported below, so the log's lines about the same would only be in the way.
+        # Every failure is reported below, so log lines about it would only be in the way.
         logs.configure_for_command("CRITICAL", services.settings.log_format)
         chosen = Chosen(await key_arn(services, key), since, sample)
         last = Verification(0, after)
@@ -184,10 +184,6 @@ def _lines() -> Iterator[ShowVerification]:
             due = now + _LINE_SECONDS
 
     yield report
-
-
-def _passed(run: Verification) -> str:
-    return f"{run.passed:,} of {run.total:,} checked"
 
 
 def _line(failure: WalletFailure) -> str:

@@ -1,1 +1,1 @@
-"""The parent of several worker processes, which imports nothing of the service."""
+"""The parent of several worker processes, which imports nothing else of the service."""

@@ -1,4 +1,4 @@
-"""Log lines in the forms of the service's own, without its libraries."""
+"""Log lines in the service's own format, without its libraries."""
 
 import json
 import logging
@@ -12,19 +12,19 @@ class Lines:
     """Writes log lines to standard output.
 
     Attributes:
-        as_json: or as text.
-        level: the least to write, as a number of `logging`.
+        as_json: as JSON; otherwise as text.
+        level: the minimum to write, as a number of `logging`.
     """
 
     as_json: bool
     level: int
 
     def info(self, event: str, **fields: object) -> None:
-        """What goes as it should."""
+        """Log what goes as it should."""
         self._write(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """What does not."""
+        """Log what does not."""
         self._write(logging.WARNING, event, fields)
 
     def _write(self, level: int, event: str, fields: dict[str, object]) -> None:

@@ -1,7 +1,7 @@
-"""What a worker tells its supervisor: a line each over the socket between them.
+"""What a worker tells its supervisor: one line per message, over the socket between them.
 
-The other way go connections alone, each with one byte. Their order is kept, so that a count of those taken
-says which.
+In the other direction go only connections, each with one byte. They keep their order, so the number of those
+taken says which ones.
 """
 
 import json
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 READY = "ready"
 """It serves, and takes connections."""
 STATE = "state"
-"""Its event loop goes round: how many connections are open, and how many it has taken in all."""
+"""Its event loop turns; with how many connections are open, and how many it has taken in all."""
 STOPPING = "stopping"
-"""It takes no more connections, those it was passed already included."""
+"""It takes no more connections, not even those already passed to it."""
 FAILED = "failed"
-"""It cannot begin to serve: the code to exit with, and why."""
+"""It cannot begin to serve; with the exit code, and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One line."""
+    """One message."""
 
     kind: str
     open: int = 0

@@ -28,7 +28,7 @@ class Spreading:
         self._waiting: deque[socket.socket] = deque()
 
     def begin(self) -> None:
-        """Listen, now that a worker serves: until then who connects is refused, and knows it."""
+        """Listen, now that a worker serves; until then callers are refused, and know it."""
         if not self._began:
             self._began = True
             for each in self._listening:
@@ -36,11 +36,11 @@ class Spreading:
                 each.listen(self._backlog)
 
     def reclaim(self, connections: Iterable[socket.socket]) -> None:
-        """Take back what a worker will not take; these go first."""
+        """Take back connections that a worker will not take; they go first."""
         self._waiting.extendleft(reversed(list(connections)))
 
     def go_on(self, workers: Iterable[WorkerHandle]) -> None:
-        """Pass on what waits, and look for more while somebody can take it."""
+        """Pass on what waits, and watch for more while a worker can take it."""
         able = [worker for worker in workers if worker.accepts]
         while self._waiting and self._pass(self._waiting[0], able):
             self._waiting.popleft()
@@ -48,7 +48,7 @@ class Spreading:
         self._watch(bool(able) and not self._waiting and self._began and not pausing)
 
     def accept(self, listening: socket.socket, workers: Iterable[WorkerHandle]) -> None:
-        """Pass on what has come, as much as the workers take."""
+        """Accept and pass on what has come, as much as the workers can take."""
         workers = list(workers)
         for _ in range(_ACCEPTS_AT_ONCE):
             able = [worker for worker in workers if worker.accepts]
@@ -57,9 +57,9 @@ class Spreading:
             try:
                 connection, _address = listening.accept()
             except (BlockingIOError, ConnectionError):
-                return  # none is left, or it has gone again
+                return  # none is left, or it is gone again
             except OSError:
-                # No file is left for it: what waits goes on waiting.
+                # No file descriptor is left: what waits keeps waiting.
                 self._pause_until = time.monotonic() + _NO_FILES_SECONDS
                 return
             if not self._pass(connection, able):
@@ -67,7 +67,7 @@ class Spreading:
                 return
 
     def end(self) -> None:
-        """Close everything: nobody takes connections any more."""
+        """Close everything: no worker takes connections any more."""
         self._watch(False)
         for each in (*self._listening, *self._waiting):
             each.close()
@@ -75,7 +75,7 @@ class Spreading:
         self._waiting.clear()
 
     def _pass(self, connection: socket.socket, able: list[WorkerHandle]) -> bool:
-        # One whose loop may stand still comes last; among equals it is each one's turn.
+        # A worker whose loop may stand still comes last; equals take turns.
         ordered = sorted(able, key=lambda worker: (not worker.fresh, worker.load, worker.passed_at))
         return any(worker.pass_on(connection) for worker in ordered)
 

@@ -1,8 +1,9 @@
 """The parent of several worker processes: accepts connections, spreads them, and replaces a worker that dies.
 
-It imports nothing of what the workers serve with, which would cost memory and every start time. A connection
-goes to the worker with the fewest, so they are spread evenly whatever the kernel does, and stays here too
-until that worker has taken it: if it dies first, another gets it. Run by `python -m` with a `Plan` as JSON.
+It imports nothing that the workers serve with, which would cost memory, and time at every start. A connection
+goes to the worker with the fewest, so they are spread evenly whatever the kernel does, and stays open here
+until that worker has taken it: if the worker dies first, another gets it. Run by `python -m` with a `Plan` as
+JSON.
 """
 
 import json
@@ -38,11 +39,11 @@ class Plan:
         worker: the module that each runs.
         beside: arguments to Python for one more process to keep alive; none when empty.
         beside_sockets: inherited sockets that it is passed.
-        hang_seconds: a worker whose event loop stands still for so long is ended.
+        hang_seconds: a worker whose event loop stands still for this long is ended.
         start_seconds: how long a start may take.
         stop_seconds: how long a stop may take.
         as_json: how to log.
-        level: the least level to log, as a number of `logging`.
+        level: the minimum level to log, as a number of `logging`.
         folder: removed with its files at the end.
     """
 
@@ -80,7 +81,7 @@ class Supervisor:
         self._exit_code = 0
 
     def run(self) -> int:
-        """Supervise; the code to exit with."""
+        """Supervise, and return the exit code."""
         self._hear_signals()
         for _ in range(self._plan.workers):
             self._start()
@@ -184,21 +185,21 @@ class Supervisor:
             self._replacement = None
             self._to_replace.clear()  # the old ones stay
         elif self._replacement is not None and self._to_replace and worker is self._to_replace[0]:
-            # The one that follows it is starting already.
+            # Its replacement is already starting.
             self._replacement = None
             self._to_replace.popleft()
         elif code > 0 and not worker.ready and not self._serves():
-            # All would fail alike.
+            # All would fail in the same way.
             self._stop(code)
         else:
-            # While others serve, what it misses, such as the database, may come back.
+            # While others serve, what this one lacks, such as the database, may come back.
             self._due.append(max(time.monotonic(), worker.started_at + _RESTART_SECONDS))
 
     def _serves(self) -> bool:
         return any(worker.ready and worker.fresh for worker in self._workers)
 
     def _replace_next(self) -> None:
-        """Go on with a rolling restart: first a new one that serves, then the old one's stop."""
+        """Continue a rolling restart: start a new worker, and stop the old one once the new one serves."""
         while self._to_replace and self._to_replace[0] not in self._workers:
             self._to_replace.popleft()
         if not self._to_replace or self._end_by:

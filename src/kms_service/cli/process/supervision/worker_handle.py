@@ -11,7 +11,7 @@ from kms_service.cli.process.supervision.messages import FAILED, READY, STATE, S
 
 # Passed and not yet taken. More would wait behind a loop that may stand still, while others could serve them.
 MOST_PASSED = 16
-# Later than every beat of a worker that is well.
+# Longer than any pause between beats of a healthy worker.
 FRESH_SECONDS = 2.0
 
 
@@ -20,7 +20,7 @@ class WorkerHandle:
 
     Attributes:
         ready: it serves.
-        retiring: another has taken its place, and it is to end.
+        retiring: another has taken its place, and it must end.
         stopping: it takes no more connections.
         failure: why it could not begin to serve, if it said so.
         heard_at: when it last said anything, or was started; of the monotonic clock.
@@ -43,7 +43,7 @@ class WorkerHandle:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """Its process id."""
         return self.process.pid
 
     @property
@@ -53,7 +53,7 @@ class WorkerHandle:
 
     @property
     def fresh(self) -> bool:
-        """Whether its event loop went round just now."""
+        """Whether its event loop turned a moment ago."""
         return time.monotonic() - self.heard_at < FRESH_SECONDS
 
     @property
@@ -62,7 +62,7 @@ class WorkerHandle:
         return self._open + len(self._untaken)
 
     def pass_on(self, connection: socket.socket) -> bool:
-        """Give it a connection; False when it cannot be reached, and the connection stays the caller's."""
+        """Give it a connection; False if it cannot be reached, and the connection stays the caller's."""
         try:
             socket.send_fds(self.control, [b"c"], [connection.fileno()])
         except OSError:
@@ -72,7 +72,7 @@ class WorkerHandle:
         return True
 
     def listen(self) -> None:
-        """Take note of all that it has said."""
+        """Read all that it has said."""
         with suppress(OSError):
             while part := self.control.recv(65536):
                 self._received += part
@@ -113,5 +113,5 @@ class WorkerHandle:
 
 
 def python() -> list[str]:
-    """This interpreter, importing from where this process does."""
+    """The command for this interpreter, which imports from where this process does."""
     return [sys.executable, *(["-P"] if sys.flags.safe_path else [])]
