@@ -1,4 +1,4 @@
-"""Files as CloudTrail would have written them of the stand-in's requests, in the folders that S3 holds.
+"""Files as CloudTrail would have written them about the stand-in's requests, in the folders that S3 has.
 
 Shaped after https://docs.aws.amazon.com/kms/latest/developerguide/understanding-kms-entries.html. KMS leaves
 ciphertexts, plaintexts and whatever else is secret out of its records, and so does this.
@@ -27,9 +27,9 @@ _SHOWN = {
     "AliasName": "aliasName",
     "TargetKeyId": "targetKeyId",
 }
-# What CloudTrail says in place of the error's own name.
+# CloudTrail's own names of errors.
 _ERRORS = {"AccessDeniedException": "AccessDenied"}
-# Ends of a request that KMS never saw, or has not answered yet.
+# Outcomes of requests that KMS never saw, or has not answered yet.
 _NOT_SEEN = ("HTTP ", "pending", "garbage", "empty")
 _DONE = ("ok", "reset", "truncated", "lie about")
 
@@ -67,7 +67,7 @@ class Identity:
 
 
 def record_of(received: Received, identity: Identity) -> dict[str, Any] | None:
-    """What CloudTrail would tell of a request; None where KMS never saw it."""
+    """The record that CloudTrail would write of a request; None if KMS never saw it."""
     if received.outcome.startswith(_NOT_SEEN):
         return None
     asked = {shown: received.params[name] for name, shown in _SHOWN.items() if name in received.params}
@@ -99,7 +99,7 @@ def record_of(received: Received, identity: Identity) -> dict[str, Any] | None:
 
 
 def write_trail(folder: Path, records: Iterable[Mapping[str, Any]]) -> list[Path]:
-    """Write records as new files below `folder`, one for each Region and five minutes, and name the files."""
+    """Write records as new files under `folder`, one per Region and five minutes; return their paths."""
     files: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
     for record in records:
         at = int(datetime.fromisoformat(record["eventTime"]).timestamp()) // _FILE_SECONDS * _FILE_SECONDS
@@ -108,7 +108,7 @@ def write_trail(folder: Path, records: Iterable[Mapping[str, Any]]) -> list[Path
 
 
 class Trail:
-    """Collects the records of a running stand-in, and writes them to `folder` when it is told."""
+    """Collects the records of a running stand-in, and writes them to `folder` when told."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,6 +1,6 @@
-"""What the commands of other terminals work with: the session that runs, or the data that it left.
+"""What commands in other terminals work with: the running session, or the data that it left.
 
-Whoever runs the servers holds `session.lock`, and says in `session.json` (mode 0600) where they are.
+The process that runs the servers holds `session.lock`, and says in `session.json` (mode 0600) where they are.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class Servers:
         return self.folder / "heads"
 
     def environ(self, settings: "Settings") -> dict[str, str]:
-        """The variables that lead a process to them; a secret, for they hold the database's password."""
+        """The variables that point a process at them; a secret, since they hold the database's password."""
         return {
             **self.kms.environ(),
             "DATABASE_URL": settings.database_url.get_secret_value(),
@@ -48,13 +48,13 @@ class Servers:
         }
 
     def tell(self, environ: Mapping[str, str], url: str | None) -> None:
-        """Let the commands of other terminals join: these variables are theirs, the service is at `url`."""
+        """Let commands in other terminals join: they use these variables, and the service is at `url`."""
         write_private(self.folder / _SESSION, json.dumps({"environ": dict(environ), "url": url}))
 
 
 @contextlib.contextmanager
 def servers(folder: Path) -> Iterator[Servers]:
-    """Run PostgreSQL and the KMS stand-in on `folder` while the context lasts; nobody else may meanwhile.
+    """Run PostgreSQL and the KMS stand-in on `folder` while the context lasts; no other process can.
 
     Raises:
         LocalError: they run already, or did not start.
@@ -72,10 +72,10 @@ def servers(folder: Path) -> Iterator[Servers]:
 
 @contextlib.contextmanager
 def join(folder: Path) -> Iterator[bool]:
-    """Point this process at the session in `folder` while the context lasts; say whether one is running.
+    """Point this process at the session in `folder` while the context lasts; yields whether one is running.
 
-    Where none is, PostgreSQL and the KMS stand-in run on its data until the context ends. The variables of
-    AWS and PostgreSQL in the environment are the session's alone, and `.env` is not read.
+    If none is, PostgreSQL and the KMS stand-in run on its data until the context ends. The environment's
+    variables for AWS and PostgreSQL are replaced by the session's, and `.env` is not read.
 
     Raises:
         LocalError: there is no session's data in `folder`, or its servers could not be started.
@@ -97,7 +97,7 @@ def join(folder: Path) -> Iterator[bool]:
 
 
 def forget_aws() -> None:
-    """Drop what leads to AWS from this process and its children: variables, files, a database login."""
+    """Hide from this process and its children what leads to AWS: variables, files, a database login."""
     for name in [name for name in os.environ if name.upper().startswith(_AWS)]:
         del os.environ[name]
     os.environ.update(
@@ -115,7 +115,7 @@ def _prepare(found: Servers) -> dict[str, str]:
 
 
 def _read_facts(folder: Path) -> dict[str, str] | None:
-    """Answer the variables of the session that runs, once it has begun; None when none is running."""
+    """The variables of the running session, once it has begun; None if none is running."""
     deadline = time.monotonic() + _BEGIN_SECONDS
     while _is_held(folder / "session.lock"):
         with contextlib.suppress(FileNotFoundError):

@@ -29,7 +29,7 @@ class KmsStandin:
     pid: int
 
     def environ(self) -> dict[str, str]:
-        """Answer the variables that make boto3 use it: endpoint, Region, credentials that open nothing."""
+        """The variables that make boto3 use it: endpoint, Region, credentials that open nothing."""
         return {
             "AWS_ENDPOINT_URL_KMS": self.url,
             "AWS_ENDPOINT_URL_STS": self.url,
@@ -39,7 +39,7 @@ class KmsStandin:
         }
 
     def client(self) -> "KMSClient":
-        """Answer a boto3 client of it, whatever the environment says."""
+        """A boto3 client for it, whatever the environment says."""
         import boto3  # noqa: PLC0415 - not needed to start the stand-in, and slow to load
 
         return boto3.client(
@@ -51,7 +51,7 @@ class KmsStandin:
         )
 
     def ensure_aliases(self, aliases: Sequence[str]) -> int:
-        """Make a key, rotated yearly, for each alias that has none; answer how many were made."""
+        """Make a key, rotated yearly, for each alias that has none; return how many were made."""
         client = self.client()
         pages = client.get_paginator("list_aliases").paginate()
         present = {alias["AliasName"] for page in pages for alias in page["Aliases"]}

@@ -54,11 +54,11 @@ class PostgresServer:
     password: str = field(repr=False)
 
     def url(self, database: str) -> str:
-        """Answer the `postgresql://` URL of `database`, with the superuser's password in it."""
+        """The `postgresql://` URL of `database`; a secret, since the superuser's password is in it."""
         return f"postgresql://{_SUPERUSER}:{self.password}@{_HOST}:{self.port}/{database}"
 
     def ensure_database(self, name: str) -> None:
-        """Create the database `name` unless it is there."""
+        """Create the database `name` unless it exists."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
             if found is None:
@@ -70,7 +70,7 @@ def postgres(folder: Path, settings: Mapping[str, str] = _NO_SETTINGS) -> Iterat
     """Run a server on loopback, on a free port, for as long as the context lasts; then shut it down fast.
 
     `folder` keeps the data (`postgres`), the superuser's password (`postgres-password`, mode 0600) and the
-    log of the last run (`postgres.log`); it is made when missing and used again afterwards. `settings` are
+    log of the last run (`postgres.log`); it is made if missing and used again later. `settings` are
     server settings by name. If this process is killed, the server shuts down too.
 
     Raises:
@@ -100,7 +100,7 @@ def _program(name: str) -> Path:
 
 
 def _cluster(data: Path, password_file: Path) -> str:
-    """Create the database cluster on the first start; answer the superuser's password."""
+    """Create the database cluster on the first start; return the superuser's password."""
     if not data.exists():
         write_private(password_file, secrets.token_hex(24))
         _initialise(data, password_file.read_text())
@@ -245,7 +245,7 @@ def _free_port() -> int:
 
 
 def _environ() -> dict[str, str]:
-    """Answer the server's environment: no credential of the parent's goes along."""
+    """The server's environment, without the parent's credentials."""
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 

@@ -1,6 +1,6 @@
-"""What the laptop mode makes when it is missing: database, schema, keys, a development token.
+"""Makes what the laptop mode lacks: database, schema, keys, a development token.
 
-Apart from `session`, because it needs many of the service's libraries: they load while the servers start.
+Separate from `session`, because it needs many of the service's libraries: they load while the servers start.
 """
 
 import asyncio
@@ -24,14 +24,16 @@ _DATABASE = "kms_service"
 
 
 def prepare(servers: Servers) -> Settings:
-    """Make what is missing, and answer the settings that the service shall run with.
+    """Make what is missing, and return the settings that the service must run with.
 
     They are the environment's, with PostgreSQL and KMS put in; `.env` is not read. The token, with all
     scopes, is in the folder's `token`, mode 0600.
 
     Raises:
         SettingsError: a variable is wrong.
-        MigrationFailed, NoKeyAtStart, KmsServiceError: as their names say.
+        MigrationFailed: the schema cannot be migrated.
+        NoKeyAtStart: the keys of the stand-in cannot be used.
+        KmsServiceError: the token cannot be made.
     """
     servers.postgres.ensure_database(_DATABASE)
     settings = _settings(servers)
@@ -55,12 +57,12 @@ def _settings(servers: Servers) -> Settings:
 
 
 def _is_good(file: Path, settings: Settings) -> bool:
-    """Say whether `file` holds a token that this database knows, with every scope there is."""
+    """Whether `file` holds a token that this database knows, with every scope there is."""
     digest = tokens.digest(file.read_text().strip()) if file.exists() else None
     if digest is None:
         return False
     found = asyncio.run(_find(digest, settings))
-    # One of the time before MACs is good no more.
+    # A token from before MACs is no longer valid.
     return (
         found is not None
         and found.row.mac is not None
@@ -99,10 +101,10 @@ async def _new_token(settings: Settings) -> str:
 
 
 def usable_port(host: str, port: int) -> int:
-    """Answer `port`, or a free one for 0.
+    """Return `port`, or a free one for 0.
 
     Raises:
-        LocalError: it is taken; said here, before the service does it in more words.
+        LocalError: it is taken; reported here, before the service does so in more words.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -32,12 +32,12 @@ Say = Callable[[str], None]
 
 
 class Stopped(BaseException):
-    """A signal asked to stop; no handler of errors may take it for one."""
+    """A signal asked to stop; not an Exception, so that no error handler catches it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session that serves."""
+    """A session that is serving."""
 
     servers: Servers
     settings: "Settings"
@@ -45,7 +45,7 @@ class Session:
 
     @property
     def folder(self) -> Path:
-        """Where its data, keys and token lie."""
+        """Where its data, keys and token are."""
         return self.servers.folder
 
     @property
@@ -56,11 +56,11 @@ class Session:
 
 
 def run(folder: Path, say: Say) -> int:
-    """Start everything, serve until a signal comes, stop everything; answer the exit code.
+    """Start everything, serve until a signal comes, stop everything; return the exit code.
 
-    Data, keys and the development token lie in `folder` and last; a second start finds them. Settings come
-    from the environment, except those of AWS and PostgreSQL; `.env` is not read, so that real credentials and
-    stand-ins never mix. `say` is given the lines for the user.
+    Data, keys and the development token stay in `folder`; the next start finds them. Settings come from the
+    environment, except those for AWS and PostgreSQL; `.env` is not read, so that real credentials and
+    stand-ins never mix. `say` gets the lines for the user.
 
     Raises:
         LocalError: something could not be started.
@@ -75,7 +75,7 @@ def run(folder: Path, say: Say) -> int:
 
 @contextlib.contextmanager
 def serving(folder: Path, say: Say) -> Iterator[Session]:
-    """Serve on the data in `folder` for as long as the context lasts; commands of other terminals can join.
+    """Serve on the data in `folder` for as long as the context lasts; commands in other terminals can join.
 
     Raises:
         LocalError: something could not be started.
@@ -163,7 +163,7 @@ def _invitation(session: Session, seconds: float) -> str:
 
 
 def _joining(folder: Path) -> str:
-    """Answer how a command is told to join, wherever the other terminal stands."""
+    """The words that begin a command which joins, in whatever folder the other terminal is."""
     program = Path(sys.argv[0])
     program = Path(sys.executable).parent / "kms-service" if program.name == "__main__.py" else program
     return f"{LOCAL_FOLDER_VARIABLE}={shlex.quote(str(folder))} {shlex.quote(str(program))} --local"

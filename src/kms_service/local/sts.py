@@ -1,4 +1,4 @@
-"""AWS STS as far as the commands ask it: whose credentials these are."""
+"""The part of AWS STS that the commands use: whose credentials these are."""
 
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
@@ -7,7 +7,7 @@ _NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
 
 def identify(form: bytes, account: str, access_key: str, request_id: str) -> tuple[int, bytes]:
-    """Answer GetCallerIdentity with status and XML: a user named like the access key. Else nothing is known.
+    """Answer GetCallerIdentity with status and XML: a user named like the access key. Refuse all else.
 
     Args:
         form: the request's body.

@@ -1,7 +1,7 @@
-"""Children that do not outlive their parent, and that are not root where root is refused.
+"""Child processes that do not outlive their parent, and that do not run as root where root is refused.
 
-`start` launches a program through this file run as a script, which sets the bonds and then becomes it:
-between fork and exec of a threaded parent Python cannot run safely, in a fresh interpreter it can.
+`start` launches a program through this file, run as a script: it sets the bonds, then becomes the program.
+Python cannot run safely between fork and exec of a threaded parent, but it can in a new interpreter.
 """
 
 import argparse
@@ -37,9 +37,9 @@ class Account:
 
 
 def unprivileged_account(owned: Path) -> Account | None:
-    """Answer the account that may run a program which refuses root; `None` when this process is not root.
+    """The account to run a program as that refuses root; `None` if this process is not root.
 
-    It is the owner of `owned`, where that exists and is not root's, and `nobody` otherwise.
+    It is the owner of `owned`, if that exists and is not root's, and `nobody` otherwise.
     """
     if os.geteuid() != 0:
         return None
@@ -62,7 +62,7 @@ def start(
 
     `account` is who it runs as (`None`: as this process), `workspace` the folder it starts in.
     The child is in a session of its own: Ctrl-C reaches the parent alone, which stops its children in order.
-    Where the kernel has no such signal (anything but Linux) the child is not bound.
+    Where the kernel has no such signal (anywhere but on Linux), the child is not bound.
     """
     program = Path(command[0])
     bonds = ["--parent", str(os.getpid()), "--signal", str(int(on_parent_death))]
@@ -82,7 +82,7 @@ def start(
 
 
 def _open_to_all(path: Path) -> bool:
-    """Say whether every account may enter, or run, `path` and may enter the folders above it."""
+    """Whether every account may enter, or run, `path`, and may enter the folders above it."""
     steps = [path.resolve(), *path.resolve().parents]
     return all(step.stat().st_mode & stat.S_IXOTH for step in steps)
 
@@ -95,7 +95,7 @@ def _become(account: Account, *, override_permissions: bool) -> None:
     """
     keep = override_permissions and sys.platform == "linux"
     if keep:
-        # Else setuid would clear the capability, and access(2), which initdb asks, would not count it.
+        # Else setuid would clear the capability, and access(2), which initdb calls, would ignore it.
         _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(account.gid)

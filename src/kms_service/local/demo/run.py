@@ -1,4 +1,4 @@
-"""The demo from its start to its end, in a session of its own: what is broken in it is nobody's."""
+"""Runs the demo from start to end, in a session of its own that it may break."""
 
 import contextlib
 import os
@@ -10,12 +10,12 @@ from kms_service.local.session import Say, Stopped, serving, stop_on_signals
 
 
 def run(say: Say, *, stay: bool) -> int:
-    """Show everything, then serve on until a signal comes if `stay`; answer the exit code.
+    """Show everything; if `stay`, then keep serving until a signal comes. Returns the exit code.
 
     Raises:
         LocalError: something could not be started, or did not do what the story says.
     """
-    os.environ.update(PORT="0", LOG_LEVEL="ERROR")  # beside a session, and without the service's own lines
+    os.environ.update(PORT="0", LOG_LEVEL="ERROR")  # beside any session, and without log lines
     with (
         contextlib.suppress(Stopped),
         stop_on_signals(),

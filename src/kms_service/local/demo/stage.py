@@ -1,4 +1,4 @@
-"""What the demo acts with: the service's HTTP interface, its commands, and a load of callers."""
+"""What the demo uses: the service's HTTP interface, its commands, and callers as a load."""
 
 import json
 import os
@@ -30,13 +30,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A session that may be thrown away, and who is told."""
+    """A disposable session, and where to print the story."""
 
     session: Session
     say: Say
 
     def ask(self, method: str, path: str, content: object = None) -> Answer:
-        """Answer one request, sent with every scope."""
+        """Send one request, with every scope, and return the answer."""
         token = (self.session.folder / "token").read_text().strip()
         request = urllib.request.Request(  # noqa: S310 - our own address
             self.session.url + path,
@@ -52,10 +52,10 @@ class Stage:
                 return Answer(refused.code, json.load(refused))
 
     def expect(self, status: int, method: str, path: str, content: object = None) -> dict[str, Any]:
-        """Answer the body of one request that has to be answered with `status`.
+        """Send one request, which must be answered with `status`, and return the body.
 
         Raises:
-            LocalError: it was answered otherwise.
+            LocalError: it got another status.
         """
         answer = self.ask(method, path, content)
         if answer.status != status:
@@ -65,7 +65,7 @@ class Stage:
         return answer.body
 
     def command(self, *words: str, exit_code: int = 0) -> None:
-        """Show a command, and have it print what it prints; it joins the session as any other.
+        """Show a command and run it; it joins the session and prints as usual.
 
         Raises:
             LocalError: it did not end with `exit_code`.
@@ -81,7 +81,7 @@ class Stage:
 
     @contextmanager
     def load(self, callers: int, send: Callable[[], Answer]) -> Iterator[Counter[int]]:
-        """Have `callers` send one request after the other while the context lasts; count by status."""
+        """Have `callers` send one request after another while the context lasts; yields counts by status."""
         counted, lock, stop = Counter[int](), threading.Lock(), threading.Event()
 
         def keep_sending() -> None:

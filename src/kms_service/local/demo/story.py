@@ -22,7 +22,7 @@ _READ = "/wallets/alice/private-key"
 
 
 def tell(session: Session, say: Say) -> None:
-    """Walk through the product on a session that may be thrown away; `say` is given the story.
+    """Walk through the product on a disposable session; `say` gets the story.
 
     Raises:
         LocalError: something did not do what the story says.

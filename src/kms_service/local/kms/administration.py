@@ -1,6 +1,6 @@
 """The operations that make, describe and change keys: moto's, and what it lacks.
 
-Refused here is what AWS KMS refuses and moto does not: states follow
+What AWS KMS refuses and moto does not is refused here; key states follow
 https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html
 """
 
@@ -188,10 +188,10 @@ def list_resource_tags(store: KeyStore, params: Params) -> Result:
 
 
 def require_within(value: int, least: int, most: int, name: str) -> int:
-    """Answer the value.
+    """Return the value, if it is within these bounds.
 
     Raises:
-        KmsError: ValidationException, when it is less or more.
+        KmsError: ValidationException; it is not.
     """
     if not least <= value <= most:
         raise KmsError("ValidationException", f"Value '{value}' at '{name}' failed to satisfy constraint")
@@ -199,7 +199,7 @@ def require_within(value: int, least: int, most: int, name: str) -> int:
 
 
 def page(name: str, entries: Sequence[Any], params: Params) -> Result:
-    """Answer the entries from `Marker` on, as many as `Limit` or 50.
+    """Return the entries from `Marker` on, at most `Limit` or 50.
 
     Raises:
         KmsError: InvalidMarkerException.
@@ -238,7 +238,7 @@ def _check_policy(document: str) -> None:
 
 
 def _given_policy(params: Params) -> str:
-    """Answer the policy of a new key; the empty one stands for KMS's own."""
+    """The policy of a new key; an empty one stands for KMS's default."""
     document = str(params.get("Policy") or "")
     if document:
         _check_policy(document)

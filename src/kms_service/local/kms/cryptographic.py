@@ -1,7 +1,7 @@
 """The operations that use a key: Encrypt, Decrypt, ReEncrypt, GenerateDataKey; Sign, Verify, GetPublicKey.
 
-moto takes no part in the first four: it would be what a benchmark measures, it serves keys in any state,
-performs dry runs, and takes a wrong key for a denied one.
+moto takes no part in the first four: a benchmark would measure moto, which also serves keys in any state,
+really performs dry runs, and answers a wrong key as a denied one.
 """
 
 import os
@@ -138,7 +138,7 @@ def sign(store: KeyStore, params: Params) -> Result:
 
 
 def verify(store: KeyStore, params: Params) -> Result:
-    """Verify: as `sign`; a wrong signature is an error, as it is of KMS."""
+    """Verify: as `sign`; a wrong signature is an error, as in KMS."""
     key = _signing(store, params)
     message, hashed = decode_blob(params, "Message"), _hashed(key, params)
     stop_if_dry(params)
@@ -170,7 +170,7 @@ def _secret(key: Key) -> ec.EllipticCurvePrivateKey:
 
 
 def _hashed(key: Key, params: Params) -> HashAlgorithm | Prehashed:
-    """Answer how the message is hashed; a digest has been."""
+    """How the message is hashed; a digest already is."""
     if params["SigningAlgorithm"] not in key.kept.signing_algorithms:
         raise KmsError("InvalidKeyUsageException", f"{key.arn} does not sign so.")
     algorithm = _HASHES[params["SigningAlgorithm"]]

@@ -1,4 +1,4 @@
-"""KMS for tests, on loopback in this process: told to fail on cue, with a record of every request.
+"""KMS for tests, on loopback in this process: it fails on cue and records every request.
 
     with KmsEndpoint() as kms:
         pool = kms.add_pool("Empressa-wallet-key", 10)
@@ -74,7 +74,7 @@ class KmsEndpoint:
 
     @contextmanager
     def refusing_connections(self) -> Iterator[None]:
-        """Nobody listens at `url` inside, and what was connected is not any more."""
+        """Nothing listens at `url` inside the block, and existing connections are closed."""
         host, port = self._listener.getsockname()
         self._run(self._server.stop())
         try:
@@ -83,7 +83,7 @@ class KmsEndpoint:
             self._listener = socket.create_server((host, port), backlog=512)
             self._run(self._server.start(self._listener))
 
-    # Keys, straight from the test, leaving no trace in `requests`.
+    # Keys, changed by the test directly, with no trace in `requests`.
 
     def add_pool(self, prefix: str, size: int, *, multi_region: bool = False) -> list[str]:
         """Make keys with the aliases `alias/<prefix>-1` … `-<size>`; the ARNs in that order."""

@@ -1,4 +1,4 @@
-"""What can be told to go wrong, and when: faults, rules and the script that holds the rules."""
+"""What can go wrong on cue, and when: faults, rules, and the script that holds the rules."""
 
 import asyncio
 import base64
@@ -136,7 +136,7 @@ class FlippedPlaintext:
 
 
 class Rule:
-    """A fault in force; leaves the script with `remove`, or at the end of a `with` block."""
+    """A fault in force, until `remove` or the end of a `with` block."""
 
     def __init__(self, script: "Script", when: "When", fault: Fault) -> None:
         self.hits = 0
@@ -161,7 +161,7 @@ class Rule:
         return True
 
     async def apply(self, perform: Callable[[], Reply]) -> Reply | None:
-        """Do the fault to a request; None lets it go on."""
+        """Apply the fault to a request; None lets the request go on."""
         return await self._fault(Exchange(perform, self._pause))
 
     def remove(self) -> None:

@@ -1,8 +1,8 @@
-"""KMS's JSON protocol over HTTP, on one event loop: what stands in front of it must be what is measured.
+"""KMS's JSON protocol over HTTP, on one event loop and with little work: benchmarks must not measure it.
 
-What is signed for STS is answered too: whose credentials these are.
+Requests signed for STS are answered too: whose credentials these are.
 
-Latency is this layer's: an answer waits its time on a timer, which costs next to no CPU.
+Latency is added in this layer: an answer waits on a timer, which costs almost no CPU.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 class HttpServer:
     """Serves `answer` on a bound socket; each answer waits for `latency` seconds. STS names `account`.
 
-    `GET /livez` is answered without asking.
+    `GET /livez` is answered without calling it.
     """
 
     def __init__(self, answer: Answer, latency: float, account: str) -> None:
@@ -168,6 +168,6 @@ def _date(now: int) -> str:
 
 
 def _request_id() -> str:
-    """Answer a fresh UUID of version 4, in a third of the time that `uuid` takes."""
+    """A new UUID of version 4, in a third of the time that `uuid` takes."""
     digits = os.urandom(16).hex()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"

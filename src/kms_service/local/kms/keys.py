@@ -1,7 +1,7 @@
 """Keys and aliases, kept in moto: one account, with a store for each Region.
 
-moto knows what a key is described by; what it does not know stands beside it: material that is rotated, a
-rotation's period, and replicas in other Regions that share material.
+moto keeps what describes a key. What it does not know is kept beside it: material that is rotated, the period
+of the rotation, and replicas in other Regions that share material.
 """
 
 import json

@@ -44,7 +44,7 @@ class Material:
 
     @cached_property
     def digest(self) -> bytes:
-        """The id as bytes: it stands in each blob, and says nothing of the secret to who has not got it."""
+        """The id as bytes: it is in each blob, and reveals nothing about the secret."""
         return sha256(self.secret).digest()
 
     @cached_property
@@ -73,14 +73,14 @@ class Material:
 
 
 def digest_in(blob: bytes) -> bytes | None:
-    """Answer the digest of the material that made this blob; `None` when no `wrap` made it."""
+    """The digest of the material that made this blob; `None` if `wrap` did not make it."""
     if not blob.startswith(_MAGIC) or len(blob) <= _HEAD + _NONCE + _TAG:
         return None
     return blob[len(_MAGIC) : len(_MAGIC) + _DIGEST]
 
 
 def old_key_id_in(blob: bytes) -> str | None:
-    """Answer the id of the key that made this blob in an earlier release; `None` when none can have."""
+    """The id of the key that made this blob in an earlier release; `None` if none can have."""
     named = blob[:_OLD_KEY_ID]
     return named.decode() if len(blob) > _OLD_HEAD and named.isascii() else None
 

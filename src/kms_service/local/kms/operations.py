@@ -84,9 +84,9 @@ def perform(store: KeyStore, call: Call) -> Reply:
 
 
 def refuse_signature(call: Call, region: str | None) -> Reply | None:
-    """Answer why KMS of this Region, or of any, takes the call for nobody's; `None` when it does not.
+    """The refusal of a call that is not signed for this Region (`None`: for any); `None` if it is.
 
-    The signature itself is not checked: whose the keys are matters to no one.
+    The signature itself is not checked: whose the credentials are does not matter here.
     """
     if not call.region:
         return failure("MissingAuthenticationTokenException", "Missing Authentication Token")

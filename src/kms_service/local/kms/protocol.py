@@ -61,7 +61,7 @@ class Call:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether no key or alias is another one afterwards."""
+        """Whether it leaves every key and alias as it was."""
         return self.operation.startswith(_CHANGES_NOTHING)
 
 
@@ -83,7 +83,7 @@ class Received:
     Attributes:
         call: as it arrived.
         keys: ARNs of all keys that it names, by key id, alias or ciphertext.
-        principal: whose credentials callers had then, where the endpoint was told.
+        principal: whose credentials callers had then, if the endpoint was told.
         at: when it came, in seconds since 1970.
         outcome: `pending`, then `ok`, an error code or a fault's name.
     """

@@ -1,4 +1,4 @@
-"""The operations about the rotation of key material, of which moto knows hardly more than that it is on."""
+"""The operations on the rotation of key material; moto knows little more of it than whether it is on."""
 
 import time
 

@@ -26,10 +26,10 @@ _TRAIL_SECONDS = 2.0
 
 
 class LastingKms:
-    """KMS whose keys are on the disk before anyone hears of them."""
+    """KMS whose keys are on disk before any caller hears of them."""
 
     def __init__(self, keys: Path, trail: Trail | None) -> None:
-        """Load `keys`, which need not exist yet, and tell `trail`, where there is one, of every call.
+        """Load `keys`, which need not exist yet, and tell `trail`, if there is one, of every call.
 
         Raises:
             LocalError: the file is not one that a stand-in wrote.
@@ -41,7 +41,7 @@ class LastingKms:
             self._account = state.restore(self._kept)
         except LocalError as error:
             raise LocalError(f"{keys} cannot be used: {error}") from None
-        # What was read of an earlier release has new material in it, which must not be used before it lasts.
+        # A file of an earlier release has been given new material, which must be on disk before it is used.
         self._save()
 
     @property
@@ -63,7 +63,7 @@ class LastingKms:
         try:
             self._save()
         except OSError as error:
-            self._account = state.restore(self._kept)  # what is not on the disk must not be used
+            self._account = state.restore(self._kept)  # what is not on disk must not be used
             return failure("KMSInternalException", f"The key file cannot be written: {error.strerror}.")
         return reply
 

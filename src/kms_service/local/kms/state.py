@@ -30,7 +30,7 @@ Stored = Mapping[str, Any]
 
 
 def dump(account: Account) -> str:
-    """Answer every key with material, aliases, tags, policy and rotation: secret, for `restore`."""
+    """Every key with material, aliases, tags, policy and rotation, as text for `restore`; a secret."""
     backends = [
         {
             "account": account.number,
@@ -43,10 +43,10 @@ def dump(account: Account) -> str:
 
 
 def restore(dumped: str | None) -> Account:
-    """Answer the account that `dump` wrote down, in this release or in an earlier one; a new one for `None`.
+    """The account that `dump` wrote down, in this release or an earlier one; a new one for `None`.
 
     Raises:
-        LocalError: `dumped` is not what `dump` answers.
+        LocalError: `dump` did not write this.
     """
     if dumped is None:
         return Account(_ACCOUNT)
@@ -109,15 +109,15 @@ def _restore_key(store: KeyStore, stored: Stored) -> None:
 
 
 def _shared(key: Key) -> list[Material] | None:
-    """Answer the material of the same multi-Region key in another Region, if it is there already."""
+    """The material of the same multi-Region key in another Region, if it is there already."""
     others = [each for each in key.store.account.related(key) if each is not key]
     return others[0].materials if others else None
 
 
 def _upgrade(stored: Stored) -> dict[str, Any]:
-    """Answer what an earlier release stored, as this one would have.
+    """What an earlier release stored, in the form of this one.
 
-    Its rotations changed no material. Here each has its own, and what lies under the key is older than all.
+    Its rotations changed no material. Here each gets its own, newer than everything under the key.
     """
     fields = dict(stored["fields"])
     period = (fields.pop("rotation_period", None) or 365) if fields["key_rotation_status"] else None
