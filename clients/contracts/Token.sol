@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.20;
 
-/// What the clients' tests send transactions to: an ERC-20 whose allowances can be signed for (EIP-2612), so that a
-/// contract verifies typed data.
+/// The contract that the clients' tests use: an ERC-20 whose allowances can be granted by signature (EIP-2612), so
+/// that a contract verifies typed data.
 contract Token {
     string public constant name = "Token";
     bytes32 private constant DOMAIN = keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");

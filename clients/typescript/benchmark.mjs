@@ -1,4 +1,4 @@
-// Signatures a second through the service, beside ethers.Wallet in process: `node benchmark.mjs SERVICE TOKEN COUNT`.
+// Signatures per second through the service, compared with ethers.Wallet in process: `node benchmark.mjs SERVICE TOKEN COUNT`.
 // Prints JSON. benchmarks/signing.py runs it.
 import { createServer, request as httpRequest, Agent } from 'node:http';
 
@@ -9,7 +9,7 @@ import { Transaction, Wallet } from 'ethers';
 const [service, token, count] = process.argv.slice(2);
 const USER = 'benchmark-signer';
 
-/** What goes through to the service, counted: over how many connections, and how many requests. */
+/** A proxy to the service that counts connections and requests. */
 async function counting() {
   const seen = { connections: 0, requests: 0 };
   const agent = new Agent({ keepAlive: true });
@@ -29,7 +29,7 @@ async function counting() {
   return { url: `http://127.0.0.1:${proxy.address().port}`, seen, close };
 }
 
-/** Signatures a second, so many of them at a time, and the caller's own milliseconds of CPU for each. */
+/** Signatures per second with `atOnce` at a time, and the caller's own milliseconds of CPU for each. */
 async function rate(signer, total, atOnce) {
   let nonce = 0;
   const cpu = process.cpuUsage();

@@ -1,4 +1,4 @@
-// Compiles the contract that the tests of both clients use: `node compile-contract.mjs FILE` writes {abi, bytecode}.
+// Compiles the contract for the tests of both clients: `node compile-contract.mjs FILE` writes {abi, bytecode}.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 import solc from 'solc';

@@ -14,7 +14,7 @@ export class Unreachable extends KmsServiceError {
 
   constructor(
     message: string,
-    /** No connection came about, so that the service knows nothing of the call. */
+    /** No connection was made, so the service does not know of the call. */
     readonly neverSent: boolean,
     options?: ErrorOptions,
   ) {
@@ -22,7 +22,7 @@ export class Unreachable extends KmsServiceError {
   }
 }
 
-/** What answered is not this service in a version that the client knows. */
+/** The answer is not one of this service, in a version that the client knows. */
 export class UnexpectedAnswer extends KmsServiceError {
   override name = 'UnexpectedAnswer';
 
@@ -34,7 +34,7 @@ export class UnexpectedAnswer extends KmsServiceError {
   }
 }
 
-/** An RFC 9457 problem as the service sends it; some codes have further members. */
+/** An RFC 9457 problem as the service sends it; some codes have additional members. */
 export interface ProblemMembers {
   readonly type: string;
   readonly title: string;
@@ -52,11 +52,11 @@ export class Problem extends KmsServiceError {
   /** Such as `wallet_exists`; the service's documentation lists all. */
   readonly code: string;
   readonly detail: string;
-  /** What the service's log and audit rows hold, for a question to its operators. */
+  /** As in the service's log and audit rows, for questions to its operators. */
   readonly requestId: string | null;
 
   constructor(
-    /** All members, the further ones of some codes among them. */
+    /** All members, including the additional ones of some codes. */
     readonly members: ProblemMembers,
     /** Seconds to wait, where the service says so. */
     readonly retryAfter: number | null,

@@ -24,10 +24,10 @@ import type { TransactionToSign, TypedData } from './values.js';
 const SIGNED_TYPES = new Set([0, 1, 2, 4]);
 
 /**
- * An ethers v6 signer for a user's wallet whose key stays in the service: stands wherever an `ethers.Wallet` does.
+ * An ethers v6 signer for a user's wallet whose key stays in the service; use it wherever an `ethers.Wallet` is used.
  *
- * The client's token needs `wallets:read` (for the address, asked for once) and `wallets:sign`. Nonces, gas and
- * broadcasting are the provider's, as with any signer; `NonceManager` goes around it.
+ * The client's token needs `wallets:read` (for the address, read once) and `wallets:sign`. Nonces, gas and
+ * broadcasting are the provider's, as with any signer; `NonceManager` can wrap it.
  */
 export class KmsServiceSigner extends AbstractSigner<Provider | null> {
   readonly userId: string;
@@ -74,7 +74,7 @@ export class KmsServiceSigner extends AbstractSigner<Provider | null> {
     return (await this.#client.signTypedData(this.userId, payload)).signature;
   }
 
-  /** Sign the account's consent to run a contract's code (EIP-7702); the token needs `wallets:delegate` for it. */
+  /** Sign the account's consent to run a contract's code (EIP-7702); the token also needs `wallets:delegate`. */
   override async authorize(request: AuthorizationRequest): Promise<Authorization> {
     const { address, chainId, nonce } = await this.populateAuthorization(request);
     const delegate = await resolveAddress(address, this.provider);
@@ -84,7 +84,7 @@ export class KmsServiceSigner extends AbstractSigner<Provider | null> {
   }
 
   override async signTransaction(request: TransactionRequest): Promise<string> {
-    // A copy by name: what comes from sendTransaction is a Transaction, whose fields do not spread.
+    // Copied by name: sendTransaction passes a Transaction, whose fields do not spread.
     const { from, to, ...rest } = copyRequest(request);
     if (from != null) {
       const sender = await resolveAddress(from, this.provider);
@@ -96,7 +96,7 @@ export class KmsServiceSigner extends AbstractSigner<Provider | null> {
   }
 }
 
-// The type is always said: of a bare gasPrice, ethers and the service make different ones.
+// The type is always sent: from a bare gasPrice, ethers and the service infer different ones.
 function fieldsOf(transaction: Transaction): TransactionToSign {
   const type = transaction.type ?? transaction.inferType();
   assert(SIGNED_TYPES.has(type), `transactions of type ${type} are not signed`, 'UNSUPPORTED_OPERATION', {

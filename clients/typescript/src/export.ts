@@ -4,15 +4,15 @@ import type { ExportedKey } from './values.js';
 
 const INFO = new TextEncoder().encode('kms-service/private-key-export/v1');
 
-/** To whom an export is encrypted: a fresh X25519 key pair whose private half never leaves this object. */
+/** The recipient of an export: a fresh X25519 key pair whose private half never leaves this object. */
 export interface ExportRecipient {
   /** The public half, 32 bytes in base64. */
   readonly publicKey: string;
-  /** The key of an answer, which is bound to the address that it names; rejects when it does not open. */
+  /** Decrypt the key of an answer; it is bound to the address that the answer names. Rejects if it does not open. */
   open(answer: components['schemas']['SealedExportView']): Promise<ExportedKey>;
 }
 
-/** A recipient for one export. */
+/** Make a recipient for one export. */
 export async function exportRecipient(): Promise<ExportRecipient> {
   const suite = await suiteOf();
   const pair = await suite.kem.generateKeyPair();

@@ -5,17 +5,17 @@ import { toJson } from './values.js';
 export interface KmsServiceClientOptions {
   /** Such as `http://kms.internal:3001`. */
   readonly baseUrl: string;
-  /** Made by `kms-service token create`; no error and no inspection of the client shows it. */
+  /** Made by `kms-service token create`; neither errors nor inspecting the client show it. */
   readonly token: string;
-  /** Milliseconds that one attempt may take (30,000). */
+  /** Maximum milliseconds of one attempt (default 30,000). */
   readonly timeout?: number;
-  /** How often a call is repeated, and for how long in all. */
+  /** How often a call is repeated, and how long it may wait in all. */
   readonly retries?: Partial<Retries>;
-  /** What carries requests instead of the global `fetch`, such as one with a client's certificate. */
+  /** Used instead of the global `fetch`, such as one with a client certificate. */
   readonly fetch?: typeof fetch;
 }
 
-/** One request; `R` is what its answer holds. */
+/** One request. */
 export interface Call {
   readonly method: 'GET' | 'POST' | 'PUT';
   readonly path: string;
@@ -23,7 +23,7 @@ export interface Call {
   readonly body?: unknown;
 }
 
-// No connection came about: Node's names, by the cause of what `fetch` throws.
+// No connection was made: Node's names for the cause of what `fetch` throws.
 const NEVER_SENT = new Set([
   'ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT',
 ]);
@@ -44,7 +44,7 @@ export class Http {
     this.#fetch = options.fetch ?? fetch;
   }
 
-  /** The answer's content; rejects with a `KmsServiceError`. */
+  /** Send a call and return the answer's content; rejects with a `KmsServiceError`. */
   async send(call: Call): Promise<unknown> {
     for (let attempt = 1, waited = 0; ; attempt += 1) {
       try {

@@ -2,13 +2,13 @@ import { fromBase64, suiteOf, toBase64 } from './hpke.js';
 
 const INFO = new TextEncoder().encode('kms-service/wallet-import/v1');
 
-/** A public key of the service, good for one import within a quarter of an hour. */
+/** A public key of the service, valid for one import within 15 minutes. */
 export interface ImportOffer {
   readonly importId: string;
   readonly recipientPublicKey: string;
 }
 
-/** What takes a private key (32 bytes) or a phrase to the service, for this user alone. */
+/** Encrypt a private key (32 bytes) or a phrase to the service, for this user only. */
 export async function sealImport(offer: ImportOffer, secret: Uint8Array | string, userId: string) {
   const suite = await suiteOf();
   const recipientPublicKey = await suite.kem.deserializePublicKey(fromBase64(offer.recipientPublicKey));

@@ -22,10 +22,10 @@ import type { TransactionToSign, TypedData } from './values.js';
 const TYPES: Readonly<Record<string, number>> = { legacy: 0, eip2930: 1, eip1559: 2, eip7702: 4 };
 
 /**
- * A viem account for a user's wallet whose key stays in the service: stands wherever `privateKeyToAccount`'s does.
+ * A viem account for a user's wallet whose key stays in the service; use it wherever `privateKeyToAccount`'s is used.
  *
- * The client's token needs `wallets:read` (for the address, asked for once, here) and `wallets:sign`. Nonces, gas and
- * broadcasting are viem's, as with any local account; a `nonceManager` may be given as to `privateKeyToAccount`.
+ * The client's token needs `wallets:read` (for the address, read once, here) and `wallets:sign`. Nonces, gas and
+ * broadcasting are viem's, as with any local account; a `nonceManager` may be given, as to `privateKeyToAccount`.
  */
 export async function toKmsServiceAccount(
   client: KmsServiceClient,
@@ -61,15 +61,15 @@ function bytesOf(message: SignableMessage): Uint8Array {
   return typeof message.raw === 'string' ? hexToBytes(message.raw) : message.raw;
 }
 
-// viem's own text of it: bigints as decimals, addresses in lower case; without the domain's type it drops the domain.
+// viem's own serialization: decimal bigints, lower-case addresses. Without the domain's type it drops the domain.
 function plain(definition: TypedDataDefinition): TypedData {
   const EIP712Domain = getTypesForEIP712Domain({ domain: definition.domain });
   const types = { EIP712Domain, ...definition.types };
   return JSON.parse(serializeTypedData({ ...definition, types } as TypedDataDefinition)) as TypedData;
 }
 
-// Some chains have transactions of a format of their own (Celo's fee currencies): what the service signs would be
-// another transaction than the one that was asked for.
+// Some chains have their own transaction formats (Celo's fee currencies): the service would sign another transaction
+// than the one asked for.
 async function refuseOwnFormat(transaction: TransactionSerializable, serializer?: SerializeTransactionFn): Promise<void> {
   if (serializer && (await serializer(transaction)) !== serializeTransaction(transaction)) {
     throw new BaseError('this transaction has a format of its chain alone, which the service does not sign');
@@ -82,7 +82,7 @@ function fieldsOf(transaction: TransactionSerializable): TransactionToSign {
   if (type === undefined) throw new BaseError(`transactions of type ${name} are not signed`);
   const { chainId, nonce, gas, to, value, data, accessList, authorizationList } = transaction;
   const { gasPrice, maxFeePerGas, maxPriorityFeePerGas } = transaction;
-  // What is missing is left to the service to name: it fills in neither nonce nor fees.
+  // The service names what is missing: it fills in neither nonce nor fees.
   return {
     type, chainId, nonce, gas, to, value: value ?? 0n, data, gasPrice, maxFeePerGas, maxPriorityFeePerGas, accessList,
     authorizationList: authorizationList?.map(({ address, chainId, nonce, r, s, yParity }) => {

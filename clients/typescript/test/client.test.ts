@@ -10,7 +10,7 @@ import { baseUrl, client, token } from './setting.js';
 
 const refused = (code: string) => (error: unknown) => error instanceof Problem && error.code === code;
 
-test('a wallet is made, found and made sure of', async () => {
+test('a wallet is created, read and ensured', async () => {
   const made = await client.createWallet('ts-alice');
   assert.equal(made.userId, 'ts-alice');
   assert.deepEqual(await client.getWallet('ts-alice'), made);
@@ -43,7 +43,7 @@ test('a batch answers in order, and pages follow one another', async () => {
   assert.deepEqual(found.filter((user) => users.includes(user)), users);
 });
 
-test('a batch of more than a hundred is cut into requests', async () => {
+test('a batch of more than a hundred is split into requests', async () => {
   const sizes: number[] = [];
   const counting: typeof fetch = async (_, init) => {
     const { userIds } = JSON.parse(String(init?.body)) as { userIds: string[] };
@@ -56,7 +56,7 @@ test('a batch of more than a hundred is cut into requests', async () => {
   assert.deepEqual(results.map((result) => result.userId), users);
 });
 
-test('an export opens to the private key', async () => {
+test('an export decrypts to the private key', async () => {
   await client.ensureWallet('ts-export');
   const bare = await client.getPrivateKey('ts-export');
   const exported = await client.exportPrivateKey('ts-export');
@@ -64,7 +64,7 @@ test('an export opens to the private key', async () => {
   assert.equal(exported.walletAddress, bare.walletAddress);
 });
 
-test('a key is moved in, encrypted', async () => {
+test('a key is imported, encrypted', async () => {
   const key = '0x' + '07'.repeat(32);
   const wallet = await client.importWallet('ts-import', Buffer.from('07'.repeat(32), 'hex'));
   assert.equal(wallet.walletAddress, computeAddress(key));
@@ -79,7 +79,7 @@ test('problems have their codes', async () => {
   await assert.rejects(client.signTransaction('ts-nobody', { chainId: 1, nonce: 0 }), refused('invalid_request'));
 });
 
-test('no user id can name another route', async () => {
+test('a user id cannot name another route', async () => {
   for (const userId of ['', '.', '..', 'a/b', 'a?b', 'a%2Fb', 'ä', 'a\n', 'a'.repeat(129)]) {
     await assert.rejects(client.getWallet(userId), InvalidUserId);
   }
@@ -100,26 +100,26 @@ test('bigints and bytes arrive whole', async () => {
   );
 });
 
-test('what a policy would say can be asked', async () => {
+test('a dry run tells what the policy would allow', async () => {
   await client.ensureWallet('ts-foreseen');
   assert.equal((await client.foreseeMessage('ts-foreseen', 'hello')).allowed, true);
   const transaction = { chainId: 1, nonce: 0, gas: 21000, gasPrice: 5n, to: '0x' + '35'.repeat(20) };
   assert.equal((await client.foreseeTransaction('ts-foreseen', transaction)).policy, null);
 });
 
-test('no token is shown by the client, and none by an error', async () => {
+test('neither the client nor an error shows the token', async () => {
   const error: unknown = await client.getWallet('ts-nobody').catch((caught: unknown) => caught);
   assert(!inspect([client, error], { depth: 9, showHidden: true }).includes(token));
 });
 
-test('a stranger who answers is not taken for the service', async () => {
+test('an answer of something else is not taken for the service', async () => {
   for (const page of [new Response('<h1>Bad gateway</h1>', { status: 502 }), new Response('ok'), Response.json(null, { status: 500 })]) {
     const behindProxy = new KmsServiceClient({ baseUrl, token, fetch: async () => page });
     await assert.rejects(behindProxy.getWallet('alice'), UnexpectedAnswer);
   }
 });
 
-test('CommonJS code gets the same', async () => {
+test('CommonJS code gets the same client', async () => {
   const required = createRequire(import.meta.url)('@kms-service/client') as typeof import('@kms-service/client');
   const other = new required.KmsServiceClient({ baseUrl, token });
   assert.deepEqual(await other.ensureWallet('ts-alice'), await client.ensureWallet('ts-alice'));

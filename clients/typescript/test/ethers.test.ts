@@ -32,7 +32,7 @@ test('an ERC-20 transfer goes through', async () => {
   assert.equal(await erc20.getFunction('balanceOf')(FRIEND), 1234n);
 });
 
-test('ether is sent, by every type of transaction', async () => {
+test('ether is sent with every type of transaction', async () => {
   const before = await provider.getBalance(FRIEND);
   for (const request of [{}, { type: 0 }, { type: 1 }, { type: 2 }, { gasPrice: ethers.parseUnits('2', 'gwei') }]) {
     const receipt = await (await signer.sendTransaction({ to: FRIEND, value: 5n, ...request })).wait();
@@ -64,7 +64,7 @@ test('it signs messages as the key in process does', async () => {
   assert.equal(verifyMessage('hello', await signer.signMessage('hello')), wallet.address);
 });
 
-test('a contract takes the typed data that it signs', async () => {
+test('a contract accepts the typed data that it signs', async () => {
   const { chainId } = await provider.getNetwork();
   const domain = { name: 'Token', version: '1', chainId, verifyingContract: await erc20.getAddress() };
   const fields = ['address owner', 'address spender', 'uint256 value', 'uint256 nonce', 'uint256 deadline'];
@@ -102,7 +102,7 @@ test('an account runs a contract once it has authorized it', async () => {
   assert.equal(await provider.getCode(own), '0xef0100' + address.slice(2).toLowerCase());
 });
 
-test('it asks for its address once, over whatever provider', async () => {
+test('it asks for its address once, whatever the provider', async () => {
   const paths: string[] = [];
   const noting: typeof fetch = (input, init) => {
     paths.push(new URL(String(input)).pathname);
@@ -116,7 +116,7 @@ test('it asks for its address once, over whatever provider', async () => {
   assert.deepEqual(paths, ['/wallets/ethers-alice', sign, sign, sign]);
 });
 
-test('what it cannot sign it refuses', async () => {
+test('it refuses what it cannot sign', async () => {
   const fees = { maxFeePerGas: 2n, maxPriorityFeePerGas: 1n };
   const common = { chainId: 1, nonce: 0, gasLimit: 21000, to: FRIEND, ...fees };
   await assert.rejects(signer.signTransaction({ ...common, from: FRIEND }), { code: 'INVALID_ARGUMENT' });

@@ -23,7 +23,7 @@ function lost(code: string): Error {
   return Object.assign(new TypeError('fetch failed'), { cause: { code } });
 }
 
-/** What became of a call over a network that answers these steps, how often it asked, and how long it waited. */
+/** The result of a call over a network that answers with these steps, the number of requests, and the waits. */
 async function attempt(call: Call, steps: Step[], retries: Partial<Retries> = {}) {
   const waits: number[] = [];
   let requests = 0;
@@ -53,7 +53,7 @@ test('it waits as long as the service says', async () => {
   assert.deepEqual(await attempt(sign, steps), { result: SIGNATURE, requests: 3, waits: [3, 7] });
 });
 
-test('it does not wait longer than its patience', async () => {
+test('it waits no longer than its patience', async () => {
   const { result, requests } = await attempt(sign, [refusal(429, 'rate_limited', '59')]);
   assert(result instanceof Problem);
   assert.equal(result.retryAfter, 59);
@@ -68,7 +68,7 @@ test('it gives up after its attempts, waiting longer each time', async () => {
   assert(waits.every((wait, index) => wait >= 0.1 * 2 ** index && wait <= 0.2 * 2 ** index), String(waits));
 });
 
-test('what will not change is not asked again', async () => {
+test('a lasting failure is not retried', async () => {
   const answers: [number, string][] = [
     [503, 'kms_key_unusable'], [503, 'no_usable_key'], [503, 'sealed'],
     [404, 'wallet_not_found'], [422, 'invalid_request'], [500, 'integrity_failure'],
@@ -79,7 +79,7 @@ test('what will not change is not asked again', async () => {
   }
 });
 
-test('a create is repeated only when it certainly did not take place', async () => {
+test('a create is repeated only if it certainly did not happen', async () => {
   for (const name of ['database_unavailable', 'audit_unavailable', 'deadline_exceeded']) {
     assert.equal((await attempt(create, [refusal(503, name, '2')])).requests, 1, name);
   }
@@ -95,22 +95,22 @@ test('a lost answer is asked for again', async () => {
   assert.deepEqual((await attempt(sign, [lost('ECONNRESET'), Response.json(SIGNATURE)])).result, SIGNATURE);
 });
 
-test('a port where nobody listens is unreachable', async () => {
+test('a port where nothing listens is unreachable', async () => {
   const nowhere = new KmsServiceClient({ baseUrl: 'http://127.0.0.1:9', token, retries: { attempts: 1 } });
   await assert.rejects(nowhere.getWallet('alice'), (error: unknown) => error instanceof Unreachable);
 });
 
-test('an answer that does not come is given up', async () => {
+test('an answer that does not come times out', async () => {
   const silent: typeof fetch = (_, init) =>
     new Promise((_, reject) => init?.signal?.addEventListener('abort', () => reject(init.signal?.reason as Error)));
   const waiting = new KmsServiceClient({ baseUrl, token, timeout: 20, retries: { attempts: 1 }, fetch: silent });
-  // The signal alone keeps no process alive.
+  // The signal alone does not keep the process alive.
   const alive = setInterval(() => undefined, 1000);
   await assert.rejects(waiting.getWallet('alice'), (error: unknown) => error instanceof KmsServiceError && /TimeoutError/.test(error.message));
   clearInterval(alive);
 });
 
-test('signing goes over kept connections, a request a signature', async () => {
+test('signing takes one request per signature, over kept connections', async () => {
   await client.ensureWallet('ts-kept');
   const connections = new Set<unknown>();
   let requests = 0;
@@ -124,7 +124,7 @@ test('signing goes over kept connections, a request a signature', async () => {
   for (let number = 0; number < 20; number += 1) await counted.signMessage('ts-kept', `message ${number}`);
   proxy.close();
   proxy.closeAllConnections();
-  // Node's fetch opens a second one while it puts the first back.
+  // Node's fetch opens a second one while it returns the first.
   assert(connections.size <= 2, String(connections.size));
   assert.equal(requests, 20);
 });

@@ -1,4 +1,4 @@
-// Where the service and the chain run that these tests are told of by the environment.
+// The service and the chain for these tests, as the environment names them.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 

@@ -75,7 +75,7 @@ test('it signs messages as the key in process does', async () => {
   assert(await verifyMessage({ address: local.address, message: 'hello', signature }));
 });
 
-test('a contract takes the typed data that it signs', async () => {
+test('a contract accepts the typed data that it signs', async () => {
   const uint256 = (name: string) => ({ name, type: 'uint256' });
   const address = (name: string) => ({ name, type: 'address' });
   const permit = {
@@ -95,7 +95,7 @@ test('a contract takes the typed data that it signs', async () => {
   assert.equal(await reader.readContract({ address: token, abi, functionName: 'allowance', args: [owner, spender] }), value);
 });
 
-test('it signs authorizations and transactions with them as the key in process does', async () => {
+test('it signs authorizations, and transactions with them, as the key in process does', async () => {
   const consent = { chainId: 1, contractAddress: FRIEND, nonce: 1 } as const;
   const signed = await account.signAuthorization!(consent);
   assert.deepEqual(signed, await local.signAuthorization(consent));
@@ -111,7 +111,7 @@ test('typed data without a domain is signed too', async () => {
   assert.equal(await account.signTypedData(plain), await local.signTypedData(plain));
 });
 
-test('a nonce manager goes with it', async () => {
+test('it works with a nonce manager', async () => {
   const nonceManager = createNonceManager({ source: jsonRpc() });
   const managed = await toKmsServiceAccount(client, 'viem-alice', { nonceManager });
   const sender = createWalletClient({ account: managed, chain, transport: http() });
@@ -120,7 +120,7 @@ test('a nonce manager goes with it', async () => {
   assert(receipts.every((receipt) => receipt.status === 'success'));
 });
 
-test('what it cannot sign it refuses', async () => {
+test('it refuses what it cannot sign', async () => {
   const fees = { maxFeePerGas: 2n, maxPriorityFeePerGas: 1n };
   const transaction = { chainId: 42220, nonce: 0, gas: 21000n, to: FRIEND, ...fees } as TransactionSerializableEIP1559;
   const celo = (async () => ('0x7b' + '00'.repeat(9)) as Hex) as unknown as SerializeTransactionFn;

@@ -1,4 +1,4 @@
-"""An account with eth-account's interface whose key stays in the service. Needs the extra `eth`."""
+"""An account with eth-account's interface, whose key stays in the service. Needs the extra `eth`."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -21,14 +21,14 @@ _FIRST_LIST_BYTE = 0xC0  # a typed transaction begins with its type, which is be
 
 
 class RemoteAccount(BaseAccount):
-    """A user's wallet where eth-account's `LocalAccount` is taken, such as web3.py's signing middleware.
+    """A user's wallet, for wherever eth-account's `LocalAccount` is accepted, as by web3.py's middleware.
 
-    There is no `key` here, and nothing that needs one: no `encrypt`, no signing of a bare hash, since the
+    It has no `key`, and nothing that needs one: no `encrypt`, and no signing of a bare hash, since the
     service signs nothing that it cannot read.
 
     Args:
         client: with a token that holds `wallets:read` and `wallets:sign`.
-        user_id: whose wallet; it exists already.
+        user_id: whose wallet it is; the wallet must exist.
     """
 
     def __init__(self, client: KmsServiceClient, user_id: str) -> None:
@@ -38,7 +38,7 @@ class RemoteAccount(BaseAccount):
 
     @property
     def address(self) -> ChecksumAddress:
-        """The wallet's address; asked for once.
+        """The wallet's address; the service is asked once.
 
         Raises:
             WalletNotFound: the user has no wallet.
@@ -51,7 +51,7 @@ class RemoteAccount(BaseAccount):
         """Sign what `encode_defunct` made.
 
         Raises:
-            TypeError: it is typed data or another kind of EIP-191: of these only hashes are left in it.
+            TypeError: it is typed data or another version of EIP-191, of which it holds only hashes.
         """
         if signable_message.version != _PERSONAL_MESSAGE:
             raise TypeError("only messages of encode_defunct; for typed data call sign_typed_data")
@@ -67,7 +67,7 @@ class RemoteAccount(BaseAccount):
         """Sign typed data (EIP-712), given as three parts or as a whole.
 
         Raises:
-            ValueError: neither, or both.
+            ValueError: neither is given, or both are.
         """
         parts = (domain_data, message_types, message_data)
         if full_message is not None and parts == (None, None, None):
@@ -80,7 +80,7 @@ class RemoteAccount(BaseAccount):
     def sign_transaction(
         self, transaction_dict: Mapping[str, Any], blobs: object | None = None
     ) -> SignedTransaction:
-        """Sign a transaction with all its fields filled in, as web3.py does; send nothing.
+        """Sign a transaction whose fields are all filled in, as web3.py does; send nothing.
 
         Raises:
             TypeError: it carries blobs, which the service does not sign.
@@ -117,7 +117,7 @@ class RemoteAccount(BaseAccount):
         )
 
     def unsafe_sign_hash(self, message_hash: object) -> NoReturn:  # noqa: ARG002 - eth-account's signature
-        """Refuse: nobody can tell what a hash stands for.
+        """Refuse: what a hash stands for cannot be checked.
 
         Raises:
             TypeError: always.
@@ -134,7 +134,7 @@ class RemoteAccount(BaseAccount):
         return f"RemoteAccount(user_id={self._user_id!r})"
 
 
-# web3.py asks for a LocalAccount; this is one in all but the key, so it counts as one without inheriting it.
+# web3.py asks for a LocalAccount. This is one in all but the key, so it counts as one without inheriting.
 LocalAccount.register(RemoteAccount)
 
 
@@ -150,7 +150,7 @@ def _signed(answer: Signature) -> SignedMessage:
 
 
 def _fields(transaction: Mapping[str, Any]) -> dict[str, Any]:
-    # An empty recipient is how eth-account's callers write the creation of a contract.
+    # Callers of eth-account write a contract creation as an empty recipient.
     fields = {
         name: value for name, value in transaction.items() if name != "to" or value not in {b"", "", None}
     }

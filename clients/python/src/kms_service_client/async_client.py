@@ -1,4 +1,4 @@
-"""The client for code that awaits its answers."""
+"""The asynchronous client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -28,18 +28,18 @@ T = TypeVar("T")
 
 
 class AsyncKmsServiceClient:
-    """A kms-service, called with one token over kept connections. Tasks of one loop may share it; close it.
+    """A kms-service client with one token, over kept connections. Tasks of one loop may share it; close it.
 
-    Every method raises a `KmsServiceError`: a `Problem` with the service's code, or `Unreachable`. Calls are
-    repeated by themselves where that is safe (`retries`), after the time that the service names.
+    Every method raises a `KmsServiceError`: a `Problem` with the service's code, or `Unreachable`. A call is
+    repeated automatically where that is safe (`retries`), after the time that the service names.
 
     Args:
         base_url: such as `http://kms.internal:3001`.
         token: made by `kms-service token create`. It stays with the caller's other secrets; no error and no
             `repr` shows it.
-        timeout: seconds that connecting, and each wait for bytes, may take.
-        retries: how often, and for how long in all.
-        verify: for TLS with a CA of your own, or with a client's certificate.
+        timeout: seconds, for connecting and for each wait for bytes.
+        retries: how often a call is repeated, and for how long in all.
+        verify: for TLS with your own CA, or with a client certificate.
         transport: what carries requests instead of the network, such as httpx's transport for an ASGI app.
     """
 
@@ -60,28 +60,28 @@ class AsyncKmsServiceClient:
         self._retries = retries
 
     async def create_wallet(self, user_id: str) -> Wallet:
-        """Make a wallet for a user who has none.
+        """Create a wallet for a user who has none.
 
         Raises:
-            WalletExists: the user has one. After an `Unreachable` that may be the one made by the lost call:
-                `ensure_wallet` does not care.
+            WalletExists: the user has one. After an `Unreachable` it may be the one that the lost call made;
+                `ensure_wallet` avoids the question.
         """
         return await self._send(calls.create_wallet(user_id))
 
     async def ensure_wallet(self, user_id: str) -> Wallet:
-        """The user's wallet, made now if there was none. Idempotent."""
+        """Get the user's wallet, or create it if there is none. Idempotent."""
         return await self._send(calls.ensure_wallet(user_id))
 
     async def ensure_wallets(self, user_ids: Sequence[str]) -> list[BatchResult]:
-        """Make or find many wallets, a hundred a request; one result a user, and one failure stops nothing.
+        """Find or create many wallets, a hundred per request; one result per user, whatever fails.
 
         Raises:
-            Problem: a whole request failed; to call again with the same users is safe.
+            Problem: a whole request failed; calling again with the same users is safe.
         """
         return [result for call in calls.ensure_wallets(user_ids) for result in await self._send(call)]
 
     async def get_wallet(self, user_id: str) -> Wallet:
-        """A user's wallet, without its secrets.
+        """Get a user's wallet, without its secrets.
 
         Raises:
             WalletNotFound: the user has none.
@@ -91,11 +91,11 @@ class AsyncKmsServiceClient:
     async def list_wallets(
         self, *, limit: int = 100, cursor: str | None = None, kms_key_id: str | None = None
     ) -> WalletPage:
-        """One page of up to `limit` wallets (at most 500); `kms_key_id` (an ARN) picks a key's."""
+        """Get a page of up to `limit` wallets (maximum 500), with `kms_key_id` (an ARN) of one key only."""
         return await self._send(calls.list_wallets(limit, cursor, kms_key_id))
 
     async def wallets(self, *, kms_key_id: str | None = None) -> AsyncIterator[Wallet]:
-        """All wallets in order of user id, read a page at a time as you go; those refused are left out."""
+        """All wallets in order of user id, read a page at a time as you go; refused ones are left out."""
         cursor = None
         while True:
             page = await self.list_wallets(limit=calls.PAGE_WALLETS, cursor=cursor, kms_key_id=kms_key_id)
@@ -106,7 +106,7 @@ class AsyncKmsServiceClient:
                 return
 
     async def get_private_key(self, user_id: str) -> PrivateKey:
-        """The bare private key. Prefer a signature, or `export_private_key`.
+        """Get the bare private key. Prefer a signature, or `export_private_key`.
 
         Raises:
             WalletNotFound: the user has no wallet.
@@ -114,19 +114,19 @@ class AsyncKmsServiceClient:
         return await self._send(calls.get_private_key(user_id))
 
     async def get_verifier_private_key(self) -> PrivateKey:
-        """The bare private key of the platform's verifier, whose user the service's settings name.
+        """Get the bare private key of the platform's verifier, the user that the service's settings name.
 
         Raises:
-            WalletNotFound: they name nobody.
+            WalletNotFound: they name none, or that user has no wallet.
         """
         return await self._send(calls.get_verifier_private_key())
 
     async def export_private_key(self, user_id: str) -> ExportedKey:
-        """The private key, encrypted on its way to a key pair made for this call. Needs the extra `export`.
+        """Get the private key, encrypted in transit to a key pair of this call. Needs the extra `export`.
 
         Raises:
             WalletNotFound: the user has no wallet.
-            UnexpectedAnswer: the answer does not open.
+            UnexpectedAnswer: the answer cannot be decrypted.
         """
         from kms_service_client.export import ExportRecipient  # noqa: PLC0415 - an optional extra
 
@@ -134,7 +134,7 @@ class AsyncKmsServiceClient:
         return await self._send(calls.export_private_key(user_id, recipient.public_key, recipient.open))
 
     async def import_wallet(self, user_id: str, secret: bytes | str) -> Wallet:
-        """Move a private key (32 bytes) or a phrase (12 to 24 English words) in, encrypted. Needs `export`.
+        """Import a private key (32 bytes) or phrase (12 to 24 English words), encrypted. Needs `export`.
 
         Raises:
             WalletExists: the user has a wallet.
@@ -147,38 +147,38 @@ class AsyncKmsServiceClient:
         return await self._send(calls.finish_import(user_id, offer.seal(secret, user_id)))
 
     async def sign_message(self, user_id: str, message: str | bytes) -> Signature:
-        """Sign a text (as UTF-8) or bytes as wallets do (EIP-191, personal_sign)."""
+        """Sign a message (EIP-191, personal_sign): a text, as UTF-8, or bytes."""
         return await self._send(calls.sign_message(user_id, message))
 
     async def sign_typed_data(self, user_id: str, typed_data: Mapping[str, Any]) -> Signature:
-        """Sign typed data (EIP-712): `domain`, `types`, `message`, and `primaryType` if in doubt."""
+        """Sign typed data (EIP-712): `domain`, `types`, `message`, and `primaryType` if it is ambiguous."""
         return await self._send(calls.sign_typed_data(user_id, typed_data))
 
     async def sign_transaction(self, user_id: str, transaction: Mapping[str, Any]) -> SignedTransaction:
-        """Sign a transaction, given by JSON-RPC's names, with Python's integers and bytes. Sends nothing."""
+        """Sign a transaction, with JSON-RPC's names and Python's integers and bytes. Sends nothing."""
         return await self._send(calls.sign_transaction(user_id, transaction))
 
     async def sign_authorization(self, user_id: str, authorization: Mapping[str, Any]) -> SignedAuthorization:
         """Sign the account's consent to run a contract's code (EIP-7702): `chainId`, `address`, `nonce`.
 
-        Needs the scope `wallets:delegate`: whoever may have this signed can empty the wallet.
+        Needs the scope `wallets:delegate`: whoever can get this signed can empty the wallet.
         """
         return await self._send(calls.sign_authorization(user_id, authorization))
 
     async def foresee_message(self, user_id: str, message: str | bytes) -> Foreseen:
-        """Whether the token's policy would have this message signed; nothing is."""
+        """Whether the token's policy allows signing this message; nothing is signed."""
         return await self._send(calls.foresee(calls.sign_message(user_id, message)))
 
     async def foresee_typed_data(self, user_id: str, typed_data: Mapping[str, Any]) -> Foreseen:
-        """Whether the token's policy would have this typed data signed; nothing is."""
+        """Whether the token's policy allows signing this typed data; nothing is signed."""
         return await self._send(calls.foresee(calls.sign_typed_data(user_id, typed_data)))
 
     async def foresee_transaction(self, user_id: str, transaction: Mapping[str, Any]) -> Foreseen:
-        """Whether the token's policy would have this transaction signed; nothing is."""
+        """Whether the token's policy allows signing this transaction; nothing is signed."""
         return await self._send(calls.foresee(calls.sign_transaction(user_id, transaction)))
 
     async def aclose(self) -> None:
-        """Give up the connections; no call can be made from here on."""
+        """Close the connections; no further call can be made."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Every call as a value: what to send and how to read the answer. The clients only carry them."""
+"""Every call as a value: what to send and how to read the answer. The clients only carry these out."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,7 +65,7 @@ def list_wallets(limit: int, cursor: str | None, kms_key_id: str | None) -> Call
 
 
 def ensure_wallets(user_ids: Sequence[str]) -> Iterator[Call[list[BatchResult]]]:
-    """`POST /wallets/batch`, as often as so many users need."""
+    """`POST /wallets/batch`, as often as this many users need."""
 
     def read(answer: Mapping[str, Any]) -> list[BatchResult]:
         return [BatchResult.read(result) for result in answer["results"]]
@@ -87,7 +87,7 @@ def get_verifier_private_key() -> Call[PrivateKey]:
 
 
 def export_private_key(user_id: str, recipient_public_key: str, read: Callable[[Any], T]) -> Call[T]:
-    """`POST /wallets/{userId}/private-key/export`; `read` opens what comes."""
+    """`POST /wallets/{userId}/private-key/export`; `read` decrypts the answer."""
     path = f"{_wallet(user_id)}/private-key/export"
     return Call("POST", path, read, Repeatable.ALWAYS, {"recipientPublicKey": recipient_public_key})
 
@@ -129,13 +129,13 @@ def sign_authorization(user_id: str, authorization: Mapping[str, Any]) -> Call[S
 
 
 def foresee(call: Call[Any]) -> Call[Foreseen]:
-    """The same call as a dry run: nothing is signed, and no window of a policy is touched."""
+    """The same call as a dry run: nothing is signed, and no window of a policy is used."""
     query = {"dryRun": "true"}
     return Call(call.method, call.path, Foreseen.read, Repeatable.ALWAYS, call.body, query)
 
 
 def _wallet(user_id: str) -> str:
-    # A user id from outside with a slash or dots in it would name another route.
+    # A user id with a slash or dots in it would name another route.
     if not _USER_ID.fullmatch(user_id) or user_id in {".", ".."}:
         raise InvalidUserId("a user id has 1 to 128 of A-Z a-z 0-9 . _ : @ - and is not . or ..")
     return f"/wallets/{quote(user_id, safe=':@')}"

@@ -17,7 +17,7 @@ class Unreachable(KmsServiceError):
 
 
 class UnexpectedAnswer(KmsServiceError):
-    """What answered is not this service in a version that the client knows; `status` is HTTP's."""
+    """The answer is not one of this service, in a version that the client knows; `status` is HTTP's."""
 
     def __init__(self, status: int, request_id: str | None) -> None:
         super().__init__(f"HTTP {status} with content that is not the service's (request {request_id})")
@@ -32,8 +32,8 @@ class Problem(KmsServiceError):
         status: HTTP's.
         code: the stable name to decide by, such as `wallet_exists`.
         title, detail: for people.
-        request_id: what the service's log and audit rows hold, for a question to its operators.
-        members: all members of the problem, further ones of some codes among them.
+        request_id: as in the service's log and audit rows, for questions to its operators.
+        members: all members of the problem, including the additional ones of some codes.
         retry_after: seconds to wait, where the service says so.
     """
 
@@ -49,10 +49,10 @@ class Problem(KmsServiceError):
 
     @staticmethod
     def read(members: Mapping[str, Any], retry_after: float | None) -> "Problem":
-        """The problem of its code's own class, where it has one.
+        """The problem, in its code's own class if there is one.
 
         Raises:
-            KeyError, TypeError: that is no problem of this service.
+            KeyError, TypeError: it is not a problem of this service.
         """
         kind = _BY_CODE.get(members["code"], ServiceUnavailable if members["status"] == _BUSY else Problem)
         return kind(members, retry_after)
@@ -107,11 +107,11 @@ class InvalidRequest(Problem):
 
 
 class RateLimited(Problem):
-    """The token's limit per minute is used up; `retry_after` says for how long."""
+    """The token's limit per minute is used up; `retry_after` says how long to wait."""
 
 
 class ServiceUnavailable(Problem):
-    """The service cannot serve this now (503, any code): a create may have taken place."""
+    """The service cannot serve this now (503, any code); a create may still have happened."""
 
 
 _BUSY = 503

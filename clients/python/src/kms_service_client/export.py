@@ -26,10 +26,10 @@ class ExportRecipient:
         return b64encode(self._key.public_key().public_bytes_raw()).decode()
 
     def open(self, answer: Mapping[str, Any]) -> ExportedKey:
-        """The key of an answer, which is bound to the address that the answer names.
+        """Decrypt the key of an answer; it is bound to the address that the answer names.
 
         Raises:
-            KeyError, TypeError, ValueError: it is no export, or not one to this key.
+            KeyError, TypeError, ValueError: it is not an export, or not one to this key.
         """
         suite = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.CHACHA20_POLY1305)
         key = KEMKey.from_pyca_cryptography_key(self._key)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-# Beyond it many JSON readers lose digits (RFC 7493, 2.2), so the service wants text.
+# Many JSON readers lose digits beyond this (RFC 7493, 2.2), so the service takes larger numbers as text.
 _MAX_SAFE_INTEGER = 2**53 - 1
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's types: bytes as 0x hex, integers from 2^53 on as text, the rest as it is."""
+    """The value in JSON's types: bytes as 0x hex, integers from 2^53 on as text, the rest unchanged."""
     if isinstance(value, Mapping):
         return {name: plain(member) for name, member in value.items()}
     if isinstance(value, list | tuple):

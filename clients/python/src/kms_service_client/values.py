@@ -1,4 +1,4 @@
-"""What the service answers, as values. Members that this version does not know are passed over."""
+"""What the service answers, as values. Members that this version does not know are ignored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Wallet:
 class WalletPage:
     """One page of wallets in order of user id; `next_cursor` is None on the last.
 
-    `refused` are users whose row somebody else wrote or changed: its address is not told. Tell an operator.
+    `refused` are users whose row the service did not write as it is; it gives no address. Tell an operator.
     """
 
     wallets: tuple[Wallet, ...]
@@ -64,7 +64,7 @@ class WalletPage:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of one user of a batch: a wallet (made now, or found), or the problem of this one alone."""
+    """The result for one user of a batch: a wallet (created now, or found), or this user's own problem."""
 
     user_id: str
     created: bool
@@ -115,7 +115,7 @@ class ExportedKey:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature (0x and 65 bytes: r, s, v of 27 or 28) and the digest that it is over, in hex."""
+    """A signature (0x and 65 bytes: r, s, v of 27 or 28) and the digest that was signed, in hex."""
 
     wallet_address: str
     signature: str
@@ -133,7 +133,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class SignedAuthorization:
-    """A signed EIP-7702 authorization, and the digest that it is over; `r` and `s` are numbers."""
+    """A signed EIP-7702 authorization, and the digest that was signed; `r` and `s` are numbers."""
 
     wallet_address: str
     chain_id: int
@@ -166,7 +166,7 @@ class SignedAuthorization:
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """What would become of a signature under the token's policy; `reason` says why not, if not."""
+    """Whether the token's policy would allow a signature; `reason` says why not, if not."""
 
     allowed: bool
     policy: str | None
@@ -176,7 +176,7 @@ class Foreseen:
 
     @classmethod
     def read(cls, answer: Mapping[str, Any]) -> Self:
-        """The outlook of an answer.
+        """The result of an answer.
 
         Raises:
             KeyError: it is not one.
@@ -186,7 +186,7 @@ class Foreseen:
 
 @dataclass(frozen=True, slots=True)
 class SignedTransaction:
-    """A signed transaction as `eth_sendRawTransaction` takes it, and its hash, in hex. Nobody sent it yet."""
+    """A signed transaction as `eth_sendRawTransaction` takes it, and its hash, in hex. It is not sent."""
 
     wallet_address: str
     raw_transaction: str

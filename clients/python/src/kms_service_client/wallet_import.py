@@ -1,4 +1,4 @@
-"""A key or phrase encrypted for its import into the service (HPKE, RFC 9180), readable by nobody between."""
+"""Encrypts a key or phrase for its import (HPKE, RFC 9180): nothing in between can read it."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _INFO = b"kms-service/wallet-import/v1"
 
 @dataclass(frozen=True, slots=True)
 class ImportOffer:
-    """A public key of the service (X25519), good for one import within a quarter of an hour."""
+    """A public key of the service (X25519), valid for one import within 15 minutes."""
 
     import_id: str
     recipient_public_key: bytes
@@ -27,9 +27,9 @@ class ImportOffer:
         return cls(answer["importId"], b64decode(answer["recipientPublicKey"]))
 
     def seal(self, secret: bytes | str, user_id: str) -> dict[str, str]:
-        """What takes a private key (32 bytes) or a phrase to the service, for this user alone.
+        """Encrypt a private key (32 bytes) or a phrase to the service, for this user only.
 
-        The caller owns the secret, and should forget it once the wallet is there.
+        The caller owns the secret, and should forget it once the wallet exists.
         """
         suite = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.CHACHA20_POLY1305)
         recipient = suite.kem.deserialize_public_key(self.recipient_public_key)

@@ -14,11 +14,7 @@ _USER_AGENT = "kms-service-client-python"
 
 
 def connection_settings(base_url: str, token: str, timeout: float) -> dict[str, Any]:
-    """What both of httpx's clients are made with.
-
-    Connections are kept, and given up before the service's own time for idle ones is over, so that a call
-    seldom meets one that is being closed.
-    """
+    """The arguments that both of httpx's clients get: address, headers and time-out."""
     return {
         "base_url": base_url,
         "headers": {
@@ -31,7 +27,10 @@ def connection_settings(base_url: str, token: str, timeout: float) -> dict[str, 
 
 
 def connection_limits() -> httpx.Limits:
-    """Any number of connections at once, each kept while it is in use every half minute."""
+    """Any number of connections at once, each kept until it has been idle for half a minute.
+
+    That is less than the service keeps an idle one, so a call seldom meets a connection that is being closed.
+    """
     return httpx.Limits(
         max_connections=None, max_keepalive_connections=None, keepalive_expiry=_LONGEST_IDLE_SECONDS
     )
@@ -46,8 +45,8 @@ def read(call: Call[T], response: httpx.Response) -> T:
     """The answer to a call.
 
     Raises:
-        Problem: the service's own words on why not.
-        UnexpectedAnswer: something else answered, or a version that this one does not know.
+        Problem: the service refused or failed the call.
+        UnexpectedAnswer: something else answered, or a version that this client does not know.
     """
     content = _json(response)
     if response.is_success:
