@@ -56,5 +56,11 @@ def on_loop(work: Callable[[], T]) -> T:
     return complete(called())
 
 
+async def turns(count: int = 1) -> None:
+    """Yield to the running loop so many times, so that what is ready goes on by as many steps."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def _call(method: Any, *arguments: Any) -> Any:
     return await method(*arguments)
