@@ -14,6 +14,7 @@ import pytest
 import structlog
 import uvloop
 
+from event_loop import turns
 from kms_endpoint import (
     Delay,
     Empty,
@@ -49,6 +50,7 @@ from kms_service.kms.keys.health import KeyHealth
 from kms_service.kms.regions.region import Region
 from kms_service.kms.regions.routes import Regions, connect_regions
 from kms_service.telemetry import logs, metrics
+from waiting import wait_until_async
 from wiring import settings_for
 
 T = TypeVar("T")
@@ -98,14 +100,6 @@ def setting() -> Iterator[Setting]:
     with KmsEndpoint() as kms:
         arn, other = kms.add_pool("Empressa-wallet-key", 2)
         yield Setting(kms, arn, other)
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it never came about")
 
 
 def test_a_dek_goes_there_and_back(setting: Setting) -> None:
@@ -292,8 +286,7 @@ def test_whenever_a_call_is_cancelled_no_answer_is_anothers(
                 which = chance.randrange(2)
                 call = asyncio.create_task(aws.decrypt(deks[which], CONTEXT))
                 if chance.random() < 0.5:
-                    await asyncio.sleep(chance.random() * 0.003)
-                    call.cancel()
+                    asyncio.get_running_loop().call_later(chance.random() * 0.003, call.cancel)
                 try:
                     answer = await call
                 except asyncio.CancelledError:
@@ -319,8 +312,7 @@ def test_a_call_that_is_cancelled_at_one_of_its_awaits_leaves_nothing(setting: S
 
     async def act(aws: AwsKmsService) -> bytes:
         call = asyncio.create_task(aws.decrypt(dek, CONTEXT))
-        for _ in range(steps):
-            await asyncio.sleep(0)
+        await turns(steps)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         assert not aws._health.busy(setting.arn)
@@ -357,7 +349,7 @@ def test_every_request_is_counted_and_told(setting: Setting) -> None:
             await aws.decrypt(dek, CONTEXT)
         await aws.decrypt(dek, CONTEXT)
         task = asyncio.create_task(aws.decrypt(dek, CONTEXT))
-        await asyncio.sleep(0)
+        await turns()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -387,7 +379,7 @@ def test_without_credentials_nothing_is_sent_and_readiness_can_tell(setting: Set
         assert problems == [None, "NoCredentialsError"]
         assert len(setting.kms.requests) == sent
         found.append(Loaded(AccessKeys("AKID", "secret", None), lambda _seconds: False))
-        await _until(lambda: aws.credentials_problem is None)
+        await wait_until_async(lambda: aws.credentials_problem is None)
         await aws.decrypt(dek, CONTEXT)
 
     setting.run(act, KmsClient(setting.kms.url, "eu-central-1", Credentials(walk)))
@@ -410,7 +402,7 @@ def test_credentials_that_kms_no_longer_takes_are_asked_for_again(setting: Setti
             for _ in range(3):
                 with pytest.raises(KmsUnavailable):
                     await aws.decrypt(dek, CONTEXT)
-        await _until(lambda: len(walks) == 2)
+        await wait_until_async(lambda: len(walks) == 2)
 
     setting.run(act, KmsClient(setting.kms.url, "eu-central-1", credentials))
     assert len(walks) == 2

@@ -19,16 +19,21 @@ from kms_service.kms.data_plane import credentials, provider_chain
 from kms_service.kms.data_plane.credentials import HANGS, Credentials, fixed
 from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.signer import AccessKeys
+from waiting import wait_until_async
 
 T = TypeVar("T")
 
 
 class Source:
-    """A chain of providers, as a test moves it: credentials of `lifetime` seconds, an error, or no answer."""
+    """A chain of providers, as a test moves it: credentials of `lifetime` seconds, an error, or no answer.
+
+    `walks` counts how often it was asked, `looks` how often it was asked whether they expire.
+    """
 
     def __init__(self, lifetime: float = 3600) -> None:
         self.lifetime = lifetime
         self.walks = 0
+        self.looks = 0
         self.error: str | None = None
         self.hang: threading.Event | None = None
         self.clock = Clock()
@@ -41,9 +46,12 @@ class Source:
         if self.error is not None:
             raise NoCredentials(self.error)
         end = self.clock() + self.lifetime
-        return Loaded(
-            AccessKeys(f"AKID{number}", "secret", None), lambda seconds: self.clock() + seconds > end
-        )
+
+        def expire_within(seconds: float) -> bool:
+            self.looks += 1
+            return self.clock() + seconds > end
+
+        return Loaded(AccessKeys(f"AKID{number}", "secret", None), expire_within)
 
 
 @pytest.fixture
@@ -74,14 +82,6 @@ def _with(walk: Callable[[], Loaded], act: Callable[[Credentials], Awaitable[T]]
     return asyncio.run(asyncio.wait_for(run(), 60))
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it never came about")
-
-
 def test_all_who_come_first_wait_for_one_walk(source: Source) -> None:
     async def act(made: Credentials) -> list[AccessKeys]:
         assert made.problem is None
@@ -107,10 +107,11 @@ def test_they_are_replaced_ahead_of_expiry_while_nobody_waits(source: Source) ->
     async def act(made: Credentials) -> None:
         assert (await made.current()).access_key_id == "AKID1"
         made._walked_at -= credentials.AGAIN_SECONDS
-        await _until(lambda: source.walks == 2)
-        await _until(lambda: made._walking is None)
+        await wait_until_async(lambda: source.walks == 2)
+        await wait_until_async(lambda: made._walking is None)
         assert (await made.current()).access_key_id == "AKID2"
-        await asyncio.sleep(0.3)
+        seen = source.looks
+        await wait_until_async(lambda: source.looks > seen + 12)
         assert source.walks == 2, "asked again before its time"
 
     _with(source, act)
@@ -120,18 +121,23 @@ def test_they_are_replaced_ahead_of_expiry_while_nobody_waits(source: Source) ->
 def test_a_source_that_hangs_stops_nobody_who_has_valid_ones(source: Source) -> None:
     source.lifetime = credentials.AGAIN_SECONDS - 1
 
+    async def serves_on(made: Credentials) -> None:
+        with context.deadline(0):  # who has to wait gets none
+            assert (await made.current()).access_key_id == "AKID1"
+        assert made.problem is None
+
     async def act(made: Credentials) -> None:
         await made.current()
         source.hang = threading.Event()
-        await _until(lambda: source.walks == 2)
-        for _ in range(20):
-            with context.deadline(0):  # who has to wait gets none
-                assert (await made.current()).access_key_id == "AKID1"
-            assert made.problem is None
-            await asyncio.sleep(0.01)
+        await wait_until_async(lambda: source.walks == 2)
+        await serves_on(made)
+        await wait_until_async(lambda: made._failures >= 1)
+        await serves_on(made)
+        await wait_until_async(lambda: made._failures >= 2)
+        await serves_on(made)
         # They expire, and what needs KMS fails at once.
         source.clock.pass_by(credentials.AGAIN_SECONDS)
-        await _until(lambda: made.problem is not None)
+        await wait_until_async(lambda: made.problem is not None)
         before = time.monotonic()
         with pytest.raises(NoCredentials) as failure:
             await made.current()
@@ -140,7 +146,7 @@ def test_a_source_that_hangs_stops_nobody_who_has_valid_ones(source: Source) -> 
         # It answers again: others are there within moments, without anybody who asks.
         source.hang.set()
         source.lifetime = 3600
-        await _until(lambda: made.problem is None)
+        await wait_until_async(lambda: made.problem is None)
         await made.current()
 
     _with(source, act)
@@ -154,13 +160,20 @@ def test_threads_that_hang_are_few(source: Source, monkeypatch: pytest.MonkeyPat
     async def act(made: Credentials) -> None:
         with pytest.raises(NoCredentials):
             await made.current()
-        await _until(lambda: source.walks == 3)
-        await asyncio.sleep(0.6)
+        begin, begun = made._begin, 0
+
+        def counted() -> None:
+            nonlocal begun
+            begun += 1
+            begin()
+
+        monkeypatch.setattr(made, "_begin", counted)
+        await wait_until_async(lambda: begun > 5)
         assert source.walks == 3
         assert made.problem == HANGS
         assert source.hang is not None
         source.hang.set()
-        await _until(lambda: made.problem is None)
+        await wait_until_async(lambda: made.problem is None)
 
     _with(source, act)
 
@@ -174,7 +187,7 @@ def test_a_source_that_fails_is_named_and_asked_again(source: Source) -> None:
             await made.current()
         assert made.problem == "NoCredentialsError"
         source.error = None
-        await _until(lambda: made.problem is None)
+        await wait_until_async(lambda: made.problem is None)
         assert (await made.current()).access_key_id.startswith("AKID")
 
     _with(source, act)
@@ -199,8 +212,8 @@ def test_credentials_that_kms_refuses_are_asked_for_again(source: Source) -> Non
         made._walked_at -= 10
         for _ in range(5):
             made.distrust()
-        await _until(lambda: source.walks == 2)
-        await _until(lambda: made._walking is None)
+        await wait_until_async(lambda: source.walks == 2)
+        await wait_until_async(lambda: made._walking is None)
         assert (await made.current()).access_key_id == "AKID2"
 
     _with(source, act)

@@ -8,7 +8,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from kms_service.kms.data_plane.connection import Answer, Connection, NoAnswer
@@ -30,14 +30,22 @@ class Transport:
         url: http(s).
         tls: verifies the server; None for http.
         proxy: http URL of a proxy, a secret where it holds a password; None to connect directly.
+        clock: monotonic.
     """
 
-    def __init__(self, url: str, tls: ssl.SSLContext | None, proxy: str | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        tls: ssl.SSLContext | None,
+        proxy: str | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._way = way(url, tls, proxy)
         self._path = urlsplit(url).path or "/"
         # With the time since when each is idle; the last to come is the first to go.
         self._idle: deque[tuple[float, Connection]] = deque()
         self._dialing = asyncio.Semaphore(DIALED_AT_ONCE)
+        self._clock = clock
         self._closed = False
 
     async def post(self, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -78,7 +86,7 @@ class Transport:
             return self._take() or await dial(self._way)
 
     def _take(self) -> Connection | None:
-        now = time.monotonic()
+        now = self._clock()
         while self._idle:
             since, connection = self._idle.pop()
             if connection.reusable and now - since < IDLE_SECONDS:
@@ -87,7 +95,7 @@ class Transport:
         return None
 
     def _keep(self, connection: Connection) -> None:
-        now = time.monotonic()
+        now = self._clock()
         self._idle.append((now, connection))
         # The first have been idle for longest: after a rush they go one by one.
         while now - self._idle[0][0] >= IDLE_SECONDS:
