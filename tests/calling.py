@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from kms_service.service.audit.log import Event
 from kms_service.settings import Settings
 from kms_service.store.postgres.database import Database, open_database
 from kms_service.telemetry import logs
+from waiting import wait_until
 from wiring import TESTER, running_services, with_role
 
 ALL = tuple(Scope)
@@ -127,9 +127,8 @@ def _server(app: FastAPI) -> Iterator[str]:
     server = uvicorn.Server(config)
     served = asyncio.run_coroutine_threadsafe(server.serve(), loop())
     try:
-        while not server.started:
-            assert not served.done(), "the server did not start"
-            time.sleep(0.005)
+        wait_until(lambda: server.started or served.done())
+        assert server.started, "the server did not start"
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True

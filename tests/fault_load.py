@@ -24,6 +24,7 @@ from kms_endpoint import Error, Hang, KmsEndpoint, Reset, Status
 from kms_service.access.scopes import Scope
 from kms_service.local.kms.faults import Fault
 from server_process import ServerProcess, environment, make_token, serve
+from waiting import pause, pause_async
 
 PREFIX = "Empressa-wallet-key"
 FAULTY = f"alias/{PREFIX}-1"
@@ -155,9 +156,9 @@ def serving(database_url: str, kms: KmsEndpoint) -> Iterator[Load]:
 async def one_key_fails(kms: KmsEndpoint, load: Load, break_: Break) -> None:
     """The callers, with the fault in their midst."""
     callers = asyncio.create_task(load.run(HEALTHY_SECONDS + FAULT_SECONDS + HEALING_SECONDS))
-    await asyncio.sleep(HEALTHY_SECONDS)
+    await pause_async(HEALTHY_SECONDS)
     repair = break_(kms)
-    await asyncio.sleep(FAULT_SECONDS)
+    await pause_async(FAULT_SECONDS)
     repair()
     await callers
 
@@ -212,7 +213,7 @@ def _at_random(url: str) -> None:
         kms.clear()
         failed = kms.count() - kms.count(outcome="ok")
         statuses = Counter(f"{each.kind} {each.status} {each.code}" for each in load.requests)
-        time.sleep(3)
+        pause(3)  # what failed is over: an open circuit closes
         click.echo(f"\n30 % at random: {failed} of {kms.count()} KMS calls failed; answers {dict(statuses)}")
         click.echo(f"  {asyncio.run(load.lost())} wallets lost of {len(load.wallets)}")
 

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.settings import Settings, load_settings
+from waiting import wait_until
 from wiring import TESTER, running_services
 
 # Generous, for a machine that does much else: only a test that fails waits for so long.
@@ -117,11 +117,8 @@ class ServerProcess:
 
     def wait_for(self, name: str, count: int = 1) -> list[dict[str, Any]]:
         """The events of this name, once there are so many."""
-        end = time.monotonic() + START_SECONDS
-        while len(found := self.events(name)) < count:
-            assert time.monotonic() < end, f"no {name} in time:\n{self.printed}"
-            time.sleep(0.05)
-        return found
+        wait_until(lambda: len(self.events(name)) >= count, START_SECONDS, lambda: self.printed)
+        return self.events(name)
 
     def client(self, token: str) -> httpx.Client:
         """A client with this token, over a new connection for each request, so that all workers serve."""
@@ -195,23 +192,25 @@ def _reader(stream: IO[str] | None, lines: list[str]) -> threading.Thread:
 
 
 def _address(server: ServerProcess) -> str:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and server.process.poll() is None:
-        for line in list(server.out):
-            if "listening" in line and (found := _ADDRESS.search(line)):
-                return found[1]
-        time.sleep(0.02)
-    raise AssertionError(f"it did not start:\n{server.printed}")
+    def found() -> list[str]:
+        lines = [line for line in list(server.out) if "listening" in line]
+        return [address[1] for line in lines if (address := _ADDRESS.search(line))]
+
+    def started() -> bool:
+        assert server.process.poll() is None, server.printed
+        return bool(found())
+
+    wait_until(started, START_SECONDS, lambda: server.printed)
+    return found()[0]
 
 
 def _until_ready(server: ServerProcess, tls: SSLContext | None) -> None:
-    end = time.monotonic() + START_SECONDS
+    def ready() -> bool:
+        try:
+            return client.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            assert server.process.poll() is None, server.printed
+            return False
+
     with httpx.Client(base_url=server.url, verify=tls or True, timeout=10) as client:
-        while time.monotonic() < end:
-            try:
-                if client.get("/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                assert server.process.poll() is None, server.printed
-            time.sleep(0.05)
-    raise AssertionError(f"it did not become ready:\n{server.printed}")
+        wait_until(ready, START_SECONDS, lambda: server.printed)

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from event_loop import complete
 from kms_service.local.iam import allows
 from kms_service.settings import Settings
 from server_process import START_SECONDS, free_port
+from waiting import wait_until
 from wiring import TESTER, running_services
 from workloads import OBJECTS
 
@@ -118,14 +118,15 @@ def aws() -> Iterator[str]:
 
 def _create_stack(url: str) -> None:
     cloudformation = _client(url, "cloudformation")
-    end = time.monotonic() + START_SECONDS
-    while True:
+
+    def answers() -> bool:
         try:
             cloudformation.list_stacks()
-            break
         except EndpointConnectionError:
-            assert time.monotonic() < end, "moto did not start"
-            time.sleep(0.1)
+            return False
+        return True
+
+    wait_until(answers, START_SECONDS)
     cloudformation.create_stack(
         StackName="pool", TemplateBody=TEMPLATE.read_text(), Capabilities=["CAPABILITY_IAM"]
     )

@@ -14,7 +14,7 @@ from kms_service.api.connection.patience import HEAD_SECONDS
 from kms_service.api.connection.request_size import MAX_HEAD_BYTES, MAX_HEADERS
 from raw_http import PROBE, answered, asked, connected, seconds_until_closed, statuses
 from server_process import ServerProcess
-from waiting import wait_until
+from waiting import pause, wait_until
 
 MIB = 2**20
 SLACK_SECONDS = 50  # of a busy machine
@@ -266,7 +266,7 @@ def test_a_slow_body_is_taken(server: ServerProcess, token: str) -> None:
         )
         for number in range(len(body)):
             connection.sendall(body[number : number + 1])
-            time.sleep(0.05)
+            pause(0.05)  # as a slow line does
         assert statuses(answered(connection)) == [201]
 
 
@@ -283,7 +283,7 @@ def test_a_pipelined_request_has_a_deadline_of_its_own(
         assert statuses(answered(connection)) == [201]
         connection.sendall(begun)
         for _ in range(5):  # past the deadline of the first, and well within each one's own
-            time.sleep(deadline / 4)
+            pause(deadline / 4)
             connection.sendall(body + begun)
             assert statuses(answered(connection)) == [409]
 
@@ -360,7 +360,7 @@ def test_an_idle_connection_is_kept_for_so_long(server: ServerProcess, env: dict
     with connected(server.url) as connection:
         connection.sendall(PROBE)
         assert statuses(answered(connection)) == [200]
-        time.sleep(kept / 2)
+        pause(kept / 2)  # half of its rest; the next request begins it anew
         connection.sendall(PROBE)
         assert statuses(answered(connection)) == [200]
         assert kept - 1 < seconds_until_closed(connection) < kept + SLACK_SECONDS

@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,9 +18,11 @@ import pytest
 
 from kms_endpoint import Delay, KmsEndpoint
 from kms_service.access.scopes import Scope
+from kms_service.cli.process.doors import BEAT_SECONDS
+from kms_service.cli.process.supervision.worker_handle import FRESH_SECONDS
 from raw_http import PROBE, answered, asked, connected, statuses
 from server_process import START_SECONDS, ServerProcess, environment, free_port, make_token, run, serve
-from waiting import wait_until
+from waiting import pause, wait_until
 from wiring import FreshDatabase
 
 DEADLINE_SECONDS = 4
@@ -130,7 +131,7 @@ class Load:
             with connected(self.url) as connection:
                 self.connections[number] = connection
                 while not self.ended.is_set() and self._one(connection):
-                    time.sleep(0.002)
+                    self.ended.wait(0.002)
 
     def _one(self, connection: socket.socket) -> bool:
         """Whether the connection goes on."""
@@ -178,7 +179,7 @@ def test_connections_are_spread_evenly(server: ServerProcess, count: int) -> Non
         return not any(each.laddr.port == port and each.raddr for each in each_has)
 
     wait_until(idle)
-    time.sleep(1)  # until the supervisor knows it too
+    pause(2 * BEAT_SECONDS)  # by then each worker has told the supervisor, which says so nowhere
     with ExitStack() as stack:
         callers = [stack.enter_context(connected(server.url)) for _ in range(count)]
         for caller in callers:
@@ -203,13 +204,20 @@ def test_a_killed_worker_takes_with_it_only_what_it_was_serving(server: ServerPr
 
 def test_new_callers_notice_nothing_of_a_killed_worker(server: ServerProcess) -> None:
     """Also not those whose connection was on its way to it."""
-    victim = workers(server)[0]
+    supervisor = psutil.Process(server.process.pid)
+    victim, other = workers(server)
+
+    def accepted(callers: list[socket.socket]) -> bool:
+        """Whether each caller is with the other worker, or kept for the one that does not take it."""
+        held = {each.raddr.port for of in (other, supervisor) for each in connections(of) if each.raddr}
+        return held >= {caller.getsockname()[1] for caller in callers}
+
     victim.send_signal(signal.SIGSTOP)
     with ExitStack() as stack:
         callers = [stack.enter_context(connected(server.url)) for _ in range(12)]
         for caller in callers:
             caller.sendall(PROBE)
-        time.sleep(0.3)
+        wait_until(lambda: accepted(callers))
         victim.kill()
         assert all(statuses(answered(caller)) == [200] for caller in callers)
     settle(server)
@@ -255,7 +263,7 @@ def test_a_worker_that_is_told_to_stop_is_replaced_without_a_failure(server: Ser
 def test_a_worker_whose_loop_stands_still_is_ended_while_the_other_serves(server: ServerProcess) -> None:
     victim = workers(server)[0]
     victim.send_signal(signal.SIGSTOP)
-    time.sleep(2.5)  # beats are missed by now: new connections go past it
+    pause(FRESH_SECONDS + BEAT_SECONDS)  # beats are missed by now: new connections go past it
 
     def ended() -> bool:
         assert statuses(asked(server.url, PROBE)) == [200]
@@ -342,10 +350,10 @@ def test_a_process_that_may_open_no_more_files_goes_on_when_it_may(env: dict[str
         callers = [stack.enter_context(connected(server.url)) for _ in range(60)]
         for caller in callers:
             caller.sendall(PROBE)
-        time.sleep(2)
+        pause(0.5)  # the callers that find a place have it
         spent = sum(process.cpu_times().user for process in (main, *main.children()))
-        time.sleep(3)
-        assert sum(process.cpu_times().user for process in (main, *main.children())) - spent < 2
+        pause(1.5)  # long enough to tell one that tries without a pause from one that rests
+        assert sum(process.cpu_times().user for process in (main, *main.children())) - spent < 1
         for caller in callers:
             caller.close()
         wait_until(lambda: statuses(asked(server.url, PROBE)) == [200])

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from event_loop import complete
+from event_loop import complete, turns
 from kms_endpoint import KmsEndpoint
 from kms_service.api.asgi.in_flight import InFlight
 from kms_service.bootstrap import Services
@@ -133,8 +133,7 @@ def test_a_create_whose_caller_is_gone_is_finished_and_recorded(
 
     async def leave_early() -> None:
         caller = asyncio.create_task(in_flight.run(services.wallets.ensure_wallet, TESTER, "left"))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await turns(2)
         caller.cancel()
         await asyncio.wait({caller})
         assert caller.cancelled()

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import literal_column, select, text
 
-from event_loop import complete, entered, loop
+from event_loop import complete, entered, loop, turns
 from kms_endpoint import Hang, KmsEndpoint
 from kms_service import context
 from kms_service.bootstrap import Services
@@ -195,7 +195,7 @@ def _together(database: Database, *, cancelled: int | None) -> list[int]:
     async def scenario() -> None:
         async with database.connection():
             tasks = [asyncio.create_task(wait(number)) for number in range(4)]
-            await asyncio.sleep(0)
+            await turns()
             if cancelled is not None:
                 tasks[cancelled].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -216,7 +216,7 @@ def test_a_turn_that_comes_too_late_is_passed_on(database: Database) -> None:
     async def scenario() -> None:
         async with database.connection():
             first, second = (asyncio.create_task(database.row(_ONE, {})) for _ in range(2))
-            await asyncio.sleep(0)
+            await turns()
         # The connection is the first one's by now, who does not know it yet.
         first.cancel()
         assert (await second).one == 1

@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +16,7 @@ from kms_endpoint import Hang, KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.settings import Settings
 from server_process import environment
+from waiting import pause, wait_until
 from wiring import TESTER
 
 CREATE = """
@@ -74,12 +74,9 @@ def _answer(process: subprocess.Popen[str]) -> str:
 
 
 def _waits_for_a_lock(url: str) -> None:
-    end = time.monotonic() + 60
     statement = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     with psycopg.connect(url, autocommit=True) as connection:
-        while connection.execute(statement).fetchone() == (0,):
-            assert time.monotonic() < end, "nothing waits for the lock"
-            time.sleep(0.02)
+        wait_until(lambda: connection.execute(statement).fetchone() != (0,))
 
 
 def _nothing_or_all_of(services: Services, user: str) -> bool:
@@ -106,8 +103,7 @@ def _until_no_statement_runs(services: Services) -> None:
         WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()
     """
     with entered(services.database.connection()) as connection:
-        while complete(connection.exec_driver_sql(statement)).scalar_one():
-            time.sleep(0.02)
+        wait_until(lambda: complete(connection.exec_driver_sql(statement)).scalar_one() == 0)
 
 
 LOCKED: dict[str, str] = {
@@ -160,7 +156,7 @@ def test_killed_at_any_moment(settings: Settings, kms_endpoint: KmsEndpoint, ser
             _tell(process, "\n".join(users))
             for _ in range(moments.randrange(5, 60)):
                 assert _answer(process).startswith("0x")
-            time.sleep(moments.random() / 50)
+            pause(moments.random() / 50)  # the moment is what differs from kill to kill
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
     there = _whole_wallets(services)

@@ -5,7 +5,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,15 +14,16 @@ import pytest
 
 from kms_service.local.errors import LocalError
 from kms_service.local.postgres import PostgresServer, postgres
+from waiting import wait_until
 
 FAST = {"fsync": "off"}
 SERVE = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from kms_service.local.postgres import postgres
 with postgres(Path(sys.argv[1]), {"fsync": "off"}) as server:
     print(server.pid, flush=True)
-    time.sleep(600)
+    signal.pause()
 """
 
 
@@ -51,15 +51,6 @@ def server(folder: Path) -> Iterator[PostgresServer]:
         yield running
 
 
-def gone(pid: int, seconds: float = 60.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while running(pid):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def running(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -77,8 +68,8 @@ def test_data_and_password_last_over_restarts(folder: Path) -> None:
         with psycopg.connect(second.url("kept")) as connection:
             assert connection.execute("SELECT n FROM t").fetchone() == (42,)
     assert first.password == second.password
-    assert gone(first.pid, 0)
-    assert gone(second.pid, 0)
+    assert not running(first.pid)
+    assert not running(second.pid)
 
 
 def test_no_one_enters_without_the_password(server: PostgresServer) -> None:
@@ -131,14 +122,14 @@ def test_server_stops_when_its_starter_is_killed(folder: Path) -> None:
     child, pid = start_in_child(folder)
     child.kill()
     child.communicate()
-    assert gone(pid)
+    wait_until(lambda: not running(pid))
 
 
 def test_starts_again_after_a_killed_server(folder: Path) -> None:
     with postgres(folder, FAST) as first:
         first.ensure_database("kept")
         os.kill(first.pid, signal.SIGKILL)
-        assert gone(first.pid)
+        wait_until(lambda: not running(first.pid))
     assert (folder / "postgres" / "postmaster.pid").exists()
     with postgres(folder, FAST) as second, psycopg.connect(second.url("kept")):
         pass
@@ -155,7 +146,7 @@ def test_a_server_left_running_is_stopped_first(folder: Path) -> None:
     with postgres(folder, FAST) as first:
         (folder / "postgres.lock").unlink()  # as after the death of a starter that could not take it along
         with postgres(folder, FAST) as second:
-            assert gone(first.pid, 0)
+            assert not running(first.pid)
             assert second.pid != first.pid
 
 

@@ -169,9 +169,12 @@ def test_the_session_holds_on_every_server_connection(by_transaction: str, setti
     database = _opened(settings, by_transaction, "auto")
 
     async def looks() -> set[tuple[str, str]]:
+        both = asyncio.Barrier(2)  # as many as there are connections to PostgreSQL: each gets one of a pair
+
         async def look() -> tuple[str, str]:
             async with database.connection() as connection:
-                await connection.execute(text("SELECT pg_sleep(0.05)"))
+                await connection.execute(text("SELECT 1"))
+                await both.wait()
                 style: str = (await connection.execute(text("SHOW datestyle"))).scalar_one()
                 zone: str = (await connection.execute(text("SHOW timezone"))).scalar_one()
                 return style, zone

@@ -25,6 +25,7 @@ from kms_endpoint import Hang, KmsEndpoint, Reset, Status
 from kms_service.access.scopes import Scope
 from regions.two_regions import FALLBACK, TwoRegions, two_regions
 from server_process import environment, make_token, serve
+from waiting import pause_async
 
 KEYS = 10
 HEALTHY_SECONDS, FAULT_SECONDS, AFTER_SECONDS = 4.0, 12.0, 14.0
@@ -123,10 +124,10 @@ async def _run(
     regions: TwoRegions, load: Load, fault: Callable[[KmsEndpoint], Repair]
 ) -> tuple[float, float]:
     callers = asyncio.create_task(load.run(HEALTHY_SECONDS + FAULT_SECONDS + AFTER_SECONDS))
-    await asyncio.sleep(HEALTHY_SECONDS)
+    await pause_async(HEALTHY_SECONDS)
     began = time.monotonic() - load.started
     repair = await asyncio.to_thread(fault, regions.home)
-    await asyncio.sleep(FAULT_SECONDS)
+    await pause_async(FAULT_SECONDS)
     await asyncio.to_thread(repair)
     ended = time.monotonic() - load.started
     await callers

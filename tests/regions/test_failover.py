@@ -24,6 +24,7 @@ from kms_service.kms.regions.hedge import ENOUGH, Hedge
 from kms_service.kms.regions.region import Region
 from kms_service.kms.regions.routes import RegionRole, Regions, RegionState
 from kms_service.kms.regions.watch import RegionWatch
+from waiting import wait_until_async
 
 T = TypeVar("T")
 HOME, FALLBACK = "eu-central-1", "eu-west-1"
@@ -377,11 +378,7 @@ def test_hedged_calls_still_open_the_circuit_of_a_region_that_hangs(pair: Pair) 
     async def act(aws: AwsKmsService) -> None:
         with pair.home.on("Decrypt").answer(Hang()):
             await asyncio.gather(*(aws.decrypt(dek, CONTEXT) for _ in range(3)))
-            for _ in range(1000):
-                if aws.regions.home.state is CircuitState.OPEN:
-                    return
-                await asyncio.sleep(0.05)
-        raise AssertionError("it never opened")
+            await wait_until_async(lambda: aws.regions.home.state is CircuitState.OPEN)
 
     pair.run(act)
 

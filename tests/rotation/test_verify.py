@@ -167,7 +167,7 @@ def test_a_stopped_run_says_where_to_go_on(
     ) -> wallet_walk.Stretch | None:
         if after == "user-009":
             signal.raise_signal(signal.SIGINT)  # Ctrl-C
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()  # until the signal ends the run
         return await walked(walk, chosen, after)
 
     monkeypatch.setattr(wallet_walk.WalletWalk, "next", interrupted)

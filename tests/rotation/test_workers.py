@@ -22,7 +22,7 @@ from kms_service.settings import Settings
 from kms_service.store.rewrap import batches as rotation_batches
 from kms_service.store.rewrap import work as rotation_work
 from kms_service.store.rewrap.jobs import RewrapStatus
-from waiting import wait_until
+from waiting import pause, wait_until
 from wiring import TESTER
 
 Worker = Callable[[], Services]
@@ -62,9 +62,9 @@ def test_pause_acts_at_once_and_resume_loses_nothing(fleet: Fleet, worker: Worke
 
 
 def _rests(fleet: Fleet) -> bool:
-    """Whether nothing moves, for several times as long as a move takes at its pace."""
+    """Whether nothing moves for as long as three moves take at their pace."""
     before = fleet.kms.count("ReEncrypt")
-    time.sleep(3 / SLOW)
+    pause(3 / SLOW)
     return fleet.kms.count("ReEncrypt") == before
 
 

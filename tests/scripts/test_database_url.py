@@ -4,12 +4,10 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
-import httpx
 import psycopg
 import pytest
 from psycopg import conninfo, sql
@@ -115,8 +113,6 @@ def secrets_manager() -> Iterator[str]:
         try:
             assert process.stdout is not None
             url = f"http://127.0.0.1:{process.stdout.readline().strip()}"
-            while httpx.get(url).status_code >= 600:
-                time.sleep(0.01)
             yield url
         finally:
             process.terminate()

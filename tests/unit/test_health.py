@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
+from event_loop import turns
 from kms_service.errors import IntegrityFailure, KmsKeyUnusable, KmsThrottled, KmsUnavailable
 from kms_service.kms.errors import KmsCallNotMade, KmsKeyDisabled, KmsTimedOut
 from kms_service.kms.keys.circuit import FIRST_PAUSE_SECONDS, CircuitState, Fault
@@ -127,10 +128,10 @@ def test_a_trial_that_is_given_up_leaves_the_next_one_free(where: str) -> None:
 
         async def trial() -> None:
             async with health.wrapping(ARN):
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()  # no answer comes
 
         task = asyncio.create_task(trial())
-        await asyncio.sleep(0.01)
+        await turns(3)
         assert not health.admits(ARN), "another trial would begin"
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from event_loop import turns
 from kms_service.api.connection.joined_writes import JoinedWrites
 
 
@@ -31,7 +32,7 @@ def _seen_after(act: Callable[[JoinedWrites], None]) -> list[bytes | str]:
 
     async def scenario() -> None:
         act(JoinedWrites(wire, asyncio.get_running_loop()))
-        await asyncio.sleep(0)
+        await turns()
 
     asyncio.run(scenario())
     return wire.seen

@@ -6,16 +6,12 @@ from collections.abc import Coroutine
 
 import pytest
 
+from event_loop import turns
 from kms_service.kms.keys.lanes import SLOW_SECONDS, Lane
 
 
 def _enter(lane: Lane) -> Coroutine[object, object, int | None]:
     return asyncio.wait_for(lane.enter(), 60)
-
-
-async def _settle() -> None:
-    for _ in range(3):
-        await asyncio.sleep(0)
 
 
 def test_a_lane_takes_its_width_and_no_more() -> None:
@@ -51,7 +47,7 @@ def test_a_place_given_back_goes_to_whoever_waits_longest() -> None:
         waiting = []
         for name in "abc":
             waiting.append(asyncio.create_task(call(name)))
-            await _settle()
+            await turns(3)
         lane.leave(place)
         # A newcomer does not overtake them, though it asks before they run.
         await call("newcomer")
@@ -84,7 +80,7 @@ def test_whoever_waits_looks_again_when_an_older_call_has_ended() -> None:
         now = 0.3
         await lane.enter()
         waiting = [asyncio.create_task(lane.enter()) for _ in range(2)]
-        await _settle()
+        await turns(3)
         assert old is not None
         lane.leave(old)
         assert await waiting[0] is not None
@@ -98,8 +94,8 @@ def test_whoever_waits_looks_again_when_an_older_call_has_ended() -> None:
     assert asyncio.run(scenario()) == 0
 
 
-@pytest.mark.parametrize("turns", range(6))
-def test_no_place_is_lost_whenever_a_waiter_is_cancelled(turns: int) -> None:
+@pytest.mark.parametrize("count", range(6))
+def test_no_place_is_lost_whenever_a_waiter_is_cancelled(count: int) -> None:
     lane = Lane(1)
 
     async def scenario() -> None:
@@ -107,10 +103,9 @@ def test_no_place_is_lost_whenever_a_waiter_is_cancelled(turns: int) -> None:
         assert place is not None
         first = asyncio.create_task(lane.enter())
         second = asyncio.create_task(_enter(lane))
-        await _settle()
+        await turns(3)
         lane.leave(place)
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        await turns(count)
         first.cancel()
         result = (await asyncio.gather(first, return_exceptions=True))[0]
         if isinstance(result, int):

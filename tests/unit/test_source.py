@@ -107,6 +107,18 @@ def test_an_error_that_a_docstring_promises_is_raised_somewhere() -> None:
     assert not promised - raised
 
 
+def test_tests_wait_in_one_place() -> None:
+    """No sleep but in `waiting` and `event_loop`: a test waits for what it is about, or lets a clock pass."""
+    sleeping = {
+        path.relative_to(ROOT / "tests").as_posix()
+        for path in _tracked("tests")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr == "sleep")
+        or (isinstance(node, ast.ImportFrom) and "sleep" in {name.name for name in node.names})
+    }
+    assert sleeping == {"waiting.py", "event_loop.py"}
+
+
 @pytest.mark.parametrize(
     "folder",
     sorted({path.parent for path in _tracked("src")}),
