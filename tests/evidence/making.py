@@ -17,7 +17,8 @@ from kms_service.crypto import audit_chain
 from kms_service.crypto.material import DataKey, WrappedDek
 from kms_service.service.audit.chains import Head, covered
 from kms_service.service.evidence.bundle import BundleWriter, SigningKey, Statement
-from kms_service.store.audit.rows import AuditChainRow, AuditRow
+from kms_service.store.audit.events import AuditRow, Event
+from kms_service.store.audit.rows import AuditChainRow
 from kms_service.store.audit.trail import StoredRow
 
 KEY_ARN = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -58,14 +59,14 @@ def make_chain(number: int, rows: int) -> MadeChain:
             seq=seq,
             at=START + timedelta(seconds=seq),
             actor="checkout",
-            action="audit.open" if seq == 1 else "private_key.read",
-            outcome="ok",
-            user_id=None if seq == 1 else f"user-{seq}",
-            wallet_address=None,
             request_id="",
-            kms_key_id=KEY_ARN,
-            kms_request_id=str(uuid.uuid5(chain.audit_chain_id, str(seq))),
-            detail="dëtail" if seq % 2 else None,
+            event=Event(
+                action="audit.open" if seq == 1 else "private_key.read",
+                user_id=None if seq == 1 else f"user-{seq}",
+                kms_key_id=KEY_ARN,
+                kms_request_id=str(uuid.uuid5(chain.audit_chain_id, str(seq))),
+                detail="dëtail" if seq % 2 else None,
+            ),
             mac=b"",
         )
         mac = audit_chain.link(key, mac, covered(row))

@@ -16,11 +16,11 @@ from kms_service.bootstrap import Services
 from kms_service.errors import KmsError
 from kms_service.kms.keys import arn
 from kms_service.local.cloudtrail import Identity, record_of, write_trail
-from kms_service.service.audit.trail import EventView
 from kms_service.service.evidence.against_cloudtrail import Compared
 from kms_service.service.rewrap import worker as rewrap_worker
 from kms_service.service.rewrap.jobs import RewrapRequest
 from kms_service.service.wallets import signatures
+from kms_service.store.audit.events import Event
 from kms_service.store.audit.trail import EventFilter
 from kms_service.store.rewrap.jobs import RewrapStatus
 from regions.two_regions import FALLBACK, HOME, TwoRegions, there, two_regions
@@ -40,9 +40,9 @@ def services(database_url: str, regions: TwoRegions) -> Iterator[Services]:
         yield services
 
 
-def _event(services: Services, action: str) -> EventView:
+def _event(services: Services, action: str) -> Event:
     events = complete(services.audit_trail.page(EventFilter(action=action), before=None, limit=1)).events
-    return events[0]
+    return events[0].row.event
 
 
 def test_a_wallet_made_elsewhere_opens_here_and_its_rows_tell_where(

@@ -14,12 +14,12 @@ from typing import Generic, TypeVar
 from kms_service.errors import KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyInfo, KmsKeyPool
 from kms_service.kms.regions.routes import RegionState
-from kms_service.service.audit.trail import AuditTrail, EventView
+from kms_service.service.audit.trail import AuditTrail
 from kms_service.service.pool.state import PoolKey, PoolService, PoolState
 from kms_service.service.readiness import Readiness
 from kms_service.service.rewrap.jobs import RewrapJobs
 from kms_service.service.switches.seal import SealService
-from kms_service.store.audit.trail import EventFilter
+from kms_service.store.audit.trail import EventFilter, StoredRow
 from kms_service.store.rewrap.jobs import RewrapJob
 from kms_service.store.switches.seal import SealChange
 from kms_service.telemetry.recent import SAMPLE_SECONDS, History, Recent
@@ -69,7 +69,7 @@ class Overview:
     wallets: Part[PoolState]
     seal: Part[SealChange | None]
     rotation: Part[RewrapJob | None]
-    events: Part[Sequence[EventView]]
+    events: Part[Sequence[StoredRow]]
     recent: Recent | None
     database_away_since: datetime | None
     schema_behind: bool
@@ -100,7 +100,7 @@ class Overviews:
         self._wallets: Part[PoolState] = Part()
         self._seal: Part[SealChange | None] = Part()
         self._rotation: Part[RewrapJob | None] = Part()
-        self._events: Part[Sequence[EventView]] = Part()
+        self._events: Part[Sequence[StoredRow]] = Part()
 
     async def read(self) -> None:
         """Read everything anew; what cannot be read stays as it was, and is marked.
@@ -152,7 +152,7 @@ class Overviews:
         live = await self._rewrap_jobs.find_live()
         return live or next((job for job in await self._rewrap_jobs.newest(_JOBS) if not job.dry_run), None)
 
-    async def _newest_events(self) -> Sequence[EventView]:
+    async def _newest_events(self) -> Sequence[StoredRow]:
         return (await self._trail.page(EventFilter(without_canaries=True), before=None, limit=EVENTS)).events
 
 

@@ -20,11 +20,12 @@ from kms_service.api.console.visitors import Visitor
 from kms_service.api.console.words import age, ago, clock, listed, rate, span
 from kms_service.kms.keys.circuit import CircuitState
 from kms_service.kms.keys.pool import KeyMode, KeyStatus
-from kms_service.service.audit.trail import EventView
 from kms_service.service.overview import Overview
 from kms_service.service.pool.state import PoolKey
 from kms_service.service.readiness import OK, Health
 from kms_service.settings import Settings
+from kms_service.store.audit.events import AuditRow
+from kms_service.store.audit.trail import StoredRow
 from kms_service.telemetry.recent import Counts
 
 if TYPE_CHECKING:
@@ -170,11 +171,11 @@ def _rotates(key: PoolKey) -> tuple[str, Level]:
     return ("on" if rotation.next_at is None else f"{rotation.next_at:%Y-%m-%d}"), Level.OK
 
 
-def _telling(events: Sequence[EventView]) -> list[EventView]:
+def _telling(events: Sequence[StoredRow]) -> list[AuditRow]:
     """The newest rows, and the newest that were not ok, which traffic would soon push out; newest first."""
-    refused = [event for event in events if event.outcome != OK]
-    shown = {event.id: event for event in [*events[:_NEWEST_SHOWN], *refused[:_REFUSED_SHOWN]]}
-    return sorted(shown.values(), key=lambda event: -event.id)
+    refused = [stored for stored in events if stored.row.event.outcome != OK]
+    shown = {stored.id: stored.row for stored in [*events[:_NEWEST_SHOWN], *refused[:_REFUSED_SHOWN]]}
+    return [shown[number] for number in sorted(shown, reverse=True)]
 
 
 def _total(now: Overview) -> int | None:

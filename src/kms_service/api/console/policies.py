@@ -7,8 +7,8 @@ from datetime import datetime
 from kms_service.api.console.attention import Level
 from kms_service.bootstrap import Services
 from kms_service.errors import KmsServiceError
-from kms_service.service.audit.trail import EventView
-from kms_service.store.audit.trail import EventFilter
+from kms_service.store.audit.events import AuditRow, Event
+from kms_service.store.audit.trail import EventFilter, StoredRow
 from kms_service.store.policies.versions import PolicyRow
 from kms_service.store.policies.windows import WindowUse
 
@@ -73,13 +73,13 @@ async def read(services: Services) -> PoliciesNow:
     return PoliciesNow(parts, refusals, None)
 
 
-def by_rule(events: Sequence[EventView]) -> list[Refusals]:
+def by_rule(events: Sequence[StoredRow]) -> list[Refusals]:
     """Refusals, newest first, grouped by the rule that came nearest."""
-    found: dict[str, list[EventView]] = {}
-    for event in events:
-        found.setdefault(_rule(event), []).append(event)
+    found: dict[str, list[AuditRow]] = {}
+    for stored in events:
+        found.setdefault(_rule(stored.row.event), []).append(stored.row)
     return [
-        Refusals(rule, len(group), group[0].at, group[0].actor, _reason(group[0]))
+        Refusals(rule, len(group), group[0].at, group[0].actor, _reason(group[0].event))
         for rule, group in found.items()
     ]
 
@@ -94,11 +94,11 @@ def _bar(use: WindowUse) -> WindowBar:
     return WindowBar(use, share, Level.WARN if share >= 100 * NEARLY_FULL else Level.OK)
 
 
-def _rule(event: EventView) -> str:
+def _rule(event: Event) -> str:
     return (event.detail or "unknown").partition(":")[0]
 
 
-def _reason(event: EventView) -> str:
+def _reason(event: Event) -> str:
     return (event.detail or "").partition(": ")[2]
 
 

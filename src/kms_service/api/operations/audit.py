@@ -10,8 +10,7 @@ from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.callers import caller_of
 from kms_service.api.models import AnswerModel, KmsKeyIdInQuery, Moment, Timestamp, UserId, problem_answers
 from kms_service.api.security import AuthenticatedRoute, needs
-from kms_service.service.audit.trail import EventView
-from kms_service.store.audit.trail import EventFilter
+from kms_service.store.audit.trail import EventFilter, StoredRow
 
 PAGE_EVENTS = 500
 
@@ -71,21 +70,9 @@ async def list_events(
     before = None if cursor is None else int(cursor)
     page = await in_time(request, services(request).audit_trail.page, wanted, before=before, limit=limit)
     next_cursor = None if page.next_before is None else str(page.next_before)
-    return AuditPage(events=[event_view(event) for event in page.events], next_cursor=next_cursor)
+    return AuditPage(events=[event_view(stored) for stored in page.events], next_cursor=next_cursor)
 
 
-def event_view(event: EventView) -> AuditEvent:
+def event_view(stored: StoredRow) -> AuditEvent:
     """An audit row, as the route answers it."""
-    return AuditEvent(
-        id=event.id,
-        at=event.at,
-        actor=event.actor,
-        action=event.action,
-        outcome=event.outcome,
-        user_id=event.user_id,
-        wallet_address=event.wallet_address,
-        request_id=event.request_id,
-        kms_key_id=event.kms_key_id,
-        kms_request_id=event.kms_request_id,
-        detail=event.detail,
-    )
+    return AuditEvent.model_validate({"id": stored.id, **stored.row.columns()})

@@ -18,10 +18,9 @@ from kms_service.cli.lines import tell
 from kms_service.cli.process.command import key_arn, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Moment
-from kms_service.service.audit.trail import EventView
 from kms_service.service.audit.verify import AuditReport
 from kms_service.service.audit.walk import Finding
-from kms_service.store.audit.trail import EventFilter
+from kms_service.store.audit.trail import EventFilter, StoredRow
 
 _UNKNOWN = (
     "no head outside the database is known, so nobody can tell what was before the first row of the log, "
@@ -93,8 +92,8 @@ async def list_events(key: str | None, limit: int, *, as_json: bool, **wanted: A
     """List audit events, newest first."""
     async with operator_services() as services:
         chosen = EventFilter(**wanted, kms_key_id=await key_arn(services, key))
-        async for event in services.audit_trail.newest(chosen, limit):
-            tell(event_view(event).model_dump_json(by_alias=True) if as_json else _event_line(event))
+        async for stored in services.audit_trail.newest(chosen, limit):
+            tell(event_view(stored).model_dump_json(by_alias=True) if as_json else _event_line(stored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,8 @@ def _finding_facts(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _event_line(event: EventView) -> str:
-    at = f"{event.at:%Y-%m-%d %H:%M:%S}"
+def _event_line(stored: StoredRow) -> str:
+    row, event = stored.row, stored.row.event
+    at = f"{row.at:%Y-%m-%d %H:%M:%S}"
     about = event.user_id or event.detail or ""
-    return f"{event.id:>9}  {at}  {event.actor:<20} {event.action:<20} {event.outcome:<18} {about}"
+    return f"{stored.id:>9}  {at}  {row.actor:<20} {event.action:<20} {event.outcome:<18} {about}"

@@ -13,18 +13,18 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from kms_service.crypto import audit_chain, envelope
 from kms_service.crypto.material import DataKey, WrappedDek
 from kms_service.errors import AuditUnavailable, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
-from kms_service.store.audit.rows import AuditChainRow, AuditRow, AuditStore, PlaceTaken
+from kms_service.store.audit.events import AuditRow, Event
+from kms_service.store.audit.rows import AuditChainRow, AuditStore, PlaceTaken
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_evidence_logger, get_logger
 
-OK = "ok"
 CONTEXT = {"purpose": "audit-chain"}
 OPENED = "audit.open"
 CLOSED = "audit.close"
@@ -35,25 +35,6 @@ _WRITER_KEY_BYTES = 32
 
 log = get_logger()
 evidence = get_evidence_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What happened, without who, when and where, which the log knows itself.
-
-    Attributes:
-        action: a static name such as `private_key.read`.
-        outcome: `ok`, or the error code that the caller was answered.
-        detail: more that an auditor needs, such as the digest of what was signed; never a secret.
-    """
-
-    action: str
-    outcome: str = OK
-    user_id: str | None = None
-    wallet_address: str | None = None
-    kms_key_id: str | None = None
-    kms_request_id: str | None = None
-    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +76,8 @@ class AuditChain:
             seq=self.head.seq + 1,
             at=self._clock.now(),
             actor=actor,
-            action=event.action,
-            outcome=event.outcome,
-            user_id=event.user_id,
-            wallet_address=event.wallet_address,
             request_id=request_id,
-            kms_key_id=event.kms_key_id,
-            kms_request_id=event.kms_request_id,
-            detail=event.detail,
+            event=event,
             mac=b"",
         )
         return replace(row, mac=audit_chain.link(self._key, self.head.mac, covered(row)))
@@ -111,7 +86,7 @@ class AuditChain:
         """Take a row that is committed as the new head; `now` is the database's time."""
         self.head = Head(row.seq, row.mac)
         self._clock = _Clock(now, time.monotonic())
-        metrics.series(metrics.audit_rows, row.action, row.outcome).inc()
+        metrics.series(metrics.audit_rows, row.event.action, row.event.outcome).inc()
         metrics.audit_last_row.set(now.timestamp())
 
     def log_head(self) -> Head | None:
@@ -257,7 +232,7 @@ def opening_detail(number: int | None, process: str) -> str:
 
 def covered(row: AuditRow) -> list[str | None]:
     """The fields of a row that its MAC covers, as text in a fixed order: all but the MAC."""
-    return [_text(getattr(row, field.name)) for field in fields(row) if field.name != "mac"]
+    return [_text(value) for name, value in row.columns().items() if name != "mac"]
 
 
 def _text(value: object) -> str | None:

@@ -14,10 +14,11 @@ from kms_service.access.scopes import Caller
 from kms_service.crypto.material import RowMac
 from kms_service.errors import AuditUnavailable, DatabaseUnavailable, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
-from kms_service.service.audit.chains import OK, AuditChain, AuditChains, Event
+from kms_service.service.audit.chains import AuditChain, AuditChains
 from kms_service.service.audit.outside import HeadKeeper
 from kms_service.store.access.tokens import TokenRow
-from kms_service.store.audit.rows import AuditRow, AuditStore, PlaceTaken
+from kms_service.store.audit.events import OK, AuditRow, Event
+from kms_service.store.audit.rows import AuditStore, PlaceTaken
 from kms_service.store.wallets.creation import WalletCreationStore
 from kms_service.store.wallets.find import EncryptedWallet
 from kms_service.telemetry.logs import get_logger

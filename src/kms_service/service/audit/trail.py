@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from kms_service.store.audit.trail import AuditTrailStore, EventFilter, StoredRow
 
@@ -10,27 +9,10 @@ _PAGE_EVENTS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class EventView:
-    """What anybody with `audit:read` may see of an audit row; `at` is UTC, by the database's clock."""
-
-    id: int
-    at: datetime
-    actor: str
-    action: str
-    outcome: str
-    user_id: str | None
-    wallet_address: str | None
-    request_id: str | None
-    kms_key_id: str | None
-    kms_request_id: str | None
-    detail: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class EventPage:
     """Events newest first; `next_before` continues behind them, None when there are no more."""
 
-    events: Sequence[EventView]
+    events: Sequence[StoredRow]
     next_before: int | None
 
 
@@ -44,9 +26,9 @@ class AuditTrail:
         """Up to `limit` events with an id below `before`."""
         rows = await self._store.events(wanted, before=before, limit=limit + 1)
         more = len(rows) > limit
-        return EventPage([_view(row) for row in rows[:limit]], rows[limit - 1].id if more else None)
+        return EventPage(rows[:limit], rows[limit - 1].id if more else None)
 
-    async def newest(self, wanted: EventFilter, limit: int) -> AsyncIterator[EventView]:
+    async def newest(self, wanted: EventFilter, limit: int) -> AsyncIterator[StoredRow]:
         """The newest `limit` events, read page by page."""
         before = None
         while limit > 0:
@@ -57,20 +39,3 @@ class AuditTrail:
             before = page.next_before
             if before is None:
                 return
-
-
-def _view(stored: StoredRow) -> EventView:
-    row = stored.row
-    return EventView(
-        id=stored.id,
-        at=row.at,
-        actor=row.actor,
-        action=row.action,
-        outcome=row.outcome,
-        user_id=row.user_id,
-        wallet_address=row.wallet_address,
-        request_id=row.request_id,
-        kms_key_id=row.kms_key_id,
-        kms_request_id=row.kms_request_id,
-        detail=row.detail,
-    )

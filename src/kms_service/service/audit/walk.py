@@ -10,7 +10,8 @@ from kms_service.crypto import audit_chain
 from kms_service.crypto.audit_chain import BrokenLink
 from kms_service.crypto.material import DataKey
 from kms_service.service.audit.chains import CLOSED, OPENED, Head, covered, opening_detail
-from kms_service.store.audit.rows import AuditChainRow, AuditRow
+from kms_service.store.audit.events import AuditRow
+from kms_service.store.audit.rows import AuditChainRow
 from kms_service.store.audit.trail import AuditTrailStore, StoredRow
 
 PAGE_ROWS = 1000
@@ -100,7 +101,7 @@ class AuditChainWalk:
             if logged is not None and logged.seq == stored.row.seq and logged.mac != stored.row.mac:
                 return self._finding(Tampering.CHANGED, logged.seq, stored.id)
             self.head, self._last_id = Head(stored.row.seq, stored.row.mac), stored.id
-            self.closed = stored.row.action == CLOSED
+            self.closed = stored.row.event.action == CLOSED
         return None
 
     def _cut(self, logged: Head | None) -> Finding | None:
@@ -173,8 +174,9 @@ def _silent(_rows: int) -> None:
 
 def _opens(chain: AuditChainRow, first: AuditRow) -> bool:
     if chain.number is None:
-        return first.action != OPENED
-    told = (first.action, first.detail, first.at, first.kms_key_id)
+        return first.event.action != OPENED
+    event = first.event
+    told = (event.action, event.detail, first.at, event.kms_key_id)
     return told == (
         OPENED,
         opening_detail(chain.number, chain.process),

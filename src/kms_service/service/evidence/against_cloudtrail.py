@@ -135,8 +135,8 @@ class CloudTrailReconciler:
             async for stored in rows.read(on_done):
                 if end is not None and stored.row.seq >= end:
                     break  # what is not as it was written explains nothing
-                if stored.row.kms_key_id is not None:
-                    keys.add(stored.row.kms_key_id)
+                if stored.row.event.kms_key_id is not None:
+                    keys.add(stored.row.event.kms_key_id)
                 waiting.add(stored)
         waiting.flush()
         return keys

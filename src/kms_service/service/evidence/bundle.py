@@ -102,7 +102,7 @@ class _Part:
         """The event as a JSON object, linked to the one before it."""
         row, fields = stored.row, covered(stored.row)
         self.hash = hash_link(self.hash, [*fields, str(stored.id), row.mac.hex()])
-        self.last, self.mac, self.closed = row.seq, row.mac, row.action == CLOSED
+        self.last, self.mac, self.closed = row.seq, row.mac, row.event.action == CLOSED
         event: dict[str, Any] = dict(zip(_NAMES, fields, strict=True))
         return event | {"seq": row.seq, "id": stored.id, "mac": row.mac.hex(), "hash": self.hash.hex()}
 

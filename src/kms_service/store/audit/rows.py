@@ -5,7 +5,7 @@ call them can stop nobody else. A change of a token and an unsealing go in by th
 row, so that neither exists without the other; so does a wallet (`store.wallets.creation`).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,28 +14,10 @@ from sqlalchemy import BindParameter, LargeBinary, Select, Table, bindparam, fun
 
 from kms_service.crypto.material import RowMac, WrappedDek
 from kms_service.store.access.tokens import TokenRow
+from kms_service.store.audit.events import COLUMNS, AuditRow
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.prepared import PreparedStatement
 from kms_service.store.postgres.tables import audit_chains, audit_events, seal_changes, tokens
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """One link of a chain, complete with its MAC; `at` is UTC."""
-
-    audit_chain_id: UUID
-    seq: int
-    at: datetime
-    actor: str
-    action: str
-    outcome: str
-    user_id: str | None
-    wallet_address: str | None
-    request_id: str | None
-    kms_key_id: str | None
-    kms_request_id: str | None
-    detail: str | None
-    mac: bytes
 
 
 class PlaceTaken(Exception):
@@ -170,12 +152,12 @@ def both_times(answer: Any) -> tuple[datetime, datetime] | None:
 
 def event_parameters(row: AuditRow, writer_key: bytes) -> dict[str, Any]:
     """The values of `WRITER_KEY` and `bind_event()`."""
-    return {"writer_key": writer_key, **{name: getattr(row, name) for name in _EVENT}}
+    return {"writer_key": writer_key, **row.columns()}
 
 
 def bind_event() -> list[BindParameter[Any]]:
     """An audit row's parameters, in the order in which the database's functions take them."""
-    return bind(audit_events, *_EVENT)
+    return bind(audit_events, *COLUMNS)
 
 
 def bind(table: Table, *names: str) -> list[BindParameter[Any]]:
@@ -208,7 +190,6 @@ def _append_with_unsealing() -> Select[Any]:
 
 
 # Built once: building a statement costs more than running it from SQLAlchemy's compiled cache.
-_EVENT = [field.name for field in fields(AuditRow)]
 # In the order of the parameters of `record_token`.
 _TOKEN = (
     "name",

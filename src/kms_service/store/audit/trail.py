@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,8 @@ from uuid import UUID
 from sqlalchemy import Row, Select, exists, func, select
 
 from kms_service.crypto.material import WrappedDek
-from kms_service.store.audit.rows import AuditChainRow, AuditRow
+from kms_service.store.audit.events import COLUMNS, AuditRow, row_of
+from kms_service.store.audit.rows import AuditChainRow
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import audit_chain_numbers, audit_chains, audit_events, tokens
 
@@ -40,8 +41,7 @@ class EventFilter:
     without_canaries: bool = False
 
 
-_ROW_FIELDS = tuple(field.name for field in fields(AuditRow))
-_ROW = tuple(audit_events.c[name] for name in _ROW_FIELDS)
+_ROW = tuple(audit_events.c[name] for name in COLUMNS)
 
 
 class AuditTrailStore:
@@ -150,7 +150,7 @@ def _events(wanted: EventFilter, before: int | None, limit: int) -> Select[Any]:
 
 
 def _read(row: Row[Any]) -> StoredRow:
-    return StoredRow(row.id, AuditRow(*(getattr(row, name) for name in _ROW_FIELDS)))
+    return StoredRow(row.id, row_of(row))
 
 
 def _chain(row: Row[Any]) -> AuditChainRow:

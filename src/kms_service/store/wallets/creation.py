@@ -4,7 +4,8 @@ from datetime import datetime
 
 from sqlalchemy import Select, bindparam, func, select
 
-from kms_service.store.audit.rows import WRITER_KEY, AuditRow, bind, bind_event, both_times, event_parameters
+from kms_service.store.audit.events import AuditRow
+from kms_service.store.audit.rows import WRITER_KEY, bind, bind_event, both_times, event_parameters
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.prepared import PreparedStatement
 from kms_service.store.postgres.tables import wallets
