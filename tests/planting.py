@@ -10,6 +10,7 @@ from kms_service.crypto.row_mac import RowLabel, wallet_fields
 from kms_service.service.access.records import record
 from kms_service.service.access.records import with_mac as token_with_mac
 from kms_service.service.audit.log import Event
+from kms_service.store.access.token_changes import token_change
 from kms_service.store.access.tokens import TokenStore
 from kms_service.store.postgres.tables import wallets
 from wiring import TESTER
@@ -44,7 +45,7 @@ def change_token(operator: Services, name: str, **changes: Any) -> None:
     changed = replace(known.row, version=known.row.version + 1, **new)
     changed = token_with_mac(changed, complete(operator.row_macs.keyring()))
     event = Event("token.rotate", detail=record(changed))
-    assert complete(operator.audit.record_token(TESTER, event, changed, known.row.version))
+    assert complete(operator.audit.record_with(TESTER, event, token_change(changed, known.row.version)))
 
 
 def now(at: datetime) -> datetime:

@@ -22,7 +22,6 @@ from kms_service.store.audit.rows import AuditStore
 from kms_service.store.heads.place import FolderOfHeads, bucket_and_prefix, folder_of
 from kms_service.store.postgres.database import Database
 from kms_service.store.switches.shared_state import SharedStateStore
-from kms_service.store.wallets.creation import WalletCreationStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ def lay_foundations(
     pool = KmsKeyPool(kms, settings.aliases, health, clock)
     row_macs = RowMacs(stores.row_mac_keys, kms, pool)
     outside = _heads_outside(settings)
-    audit = AuditLog(AuditStore(database), WalletCreationStore(database), pool, outside)
+    audit = AuditLog(AuditStore(database), pool, outside)
     readiness = Readiness(database, pool, row_macs, audit, clock)
     seal_in_force = SealInForce(row_macs.current)
     obeying = [lambda state: pool.set_draining(state.draining), readiness.show_seal, show_seal]

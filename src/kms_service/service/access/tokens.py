@@ -25,6 +25,7 @@ from kms_service.service.access.authenticate import Keyring
 from kms_service.service.access.records import is_valid, record, verify, with_mac
 from kms_service.service.access.token_form import make_token
 from kms_service.service.audit.log import AuditLog, Event
+from kms_service.store.access.token_changes import token_change
 from kms_service.store.access.tokens import TOKEN_CREATED, FoundToken, TokenRow, TokenStore
 from kms_service.store.policies.versions import PolicyStore
 
@@ -120,7 +121,7 @@ class TokenService:
         )
         made = with_mac(row, ring)
         event = Event(TOKEN_CREATED, detail=record(made, _bounds(made)))
-        if known.row is not None or not await self._audit.record_token(caller, event, made, None):
+        if known.row is not None or not await self._write(caller, event, made, None):
             raise TokenExists(f"a token named {name} exists already")
         return NewToken(made, secret)
 
@@ -203,7 +204,7 @@ class TokenService:
         row = shown.row
         confirmed = with_mac(replace(row, version=row.version + 1), await self._keyring())
         event = Event(CONFIRMED, detail=record(confirmed, _bounds(confirmed)))
-        if not await self._audit.record_token(caller, event, confirmed, row.version):
+        if not await self._write(caller, event, confirmed, row.version):
             raise TokenChangedElsewhere(f"{row.name} was changed at the same moment; look at it first")
         return confirmed
 
@@ -227,7 +228,7 @@ class TokenService:
             revoked = replace(found.row, version=_next(found), revoked_at=found.row.revoked_at or found.now)
             written = with_mac(revoked, ring)
             event = Event(REVOKED, detail=record(written))
-            if await self._audit.record_token(caller, event, written, found.row.version):
+            if await self._write(caller, event, written, found.row.version):
                 return written
         raise TokenChangedElsewhere(f"{name} was changed at the same moment; look at it first")
 
@@ -254,9 +255,12 @@ class TokenService:
             verify(found, ring)
             changed = with_mac(replace(change(found.row, found.now), version=_next(found)), ring)
             event = Event(action, detail=record(changed, told))
-            if await self._audit.record_token(caller, event, changed, found.row.version):
+            if await self._write(caller, event, changed, found.row.version):
                 return changed
         raise TokenChangedElsewhere(f"{name} was changed at the same moment; look at it first")
+
+    async def _write(self, caller: Caller, event: Event, token: TokenRow, was: int | None) -> bool:
+        return await self._audit.record_with(caller, event, token_change(token, was)) is not None
 
     async def _named(self, name: str, what: str) -> FoundToken:
         known = await self._store.named(name)

@@ -11,16 +11,12 @@ from typing import TypeVar
 
 from kms_service import context
 from kms_service.access.scopes import Caller
-from kms_service.crypto.material import RowMac
 from kms_service.errors import AuditUnavailable, DatabaseUnavailable, KmsServiceError
 from kms_service.kms.keys.pool import KmsKeyPool
 from kms_service.service.audit.chains import AuditChain, AuditChains
 from kms_service.service.audit.outside import HeadKeeper
-from kms_service.store.access.tokens import TokenRow
 from kms_service.store.audit.events import OK, AuditRow, Event
-from kms_service.store.audit.rows import AuditStore, PlaceTaken
-from kms_service.store.wallets.creation import WalletCreationStore
-from kms_service.store.wallets.find import EncryptedWallet
+from kms_service.store.audit.rows import AuditStore, PlaceTaken, RecordedChange
 from kms_service.telemetry.logs import get_logger
 
 __all__ = ["OK", "AuditLog", "Event"]
@@ -37,20 +33,12 @@ class AuditLog:
 
     Args:
         store: where.
-        creations: where wallets go in, each with its row.
         pool: whose keys wrap the chains' MAC keys.
         outside: keeps heads outside the database; None where AUDIT_HEADS_URL is not set.
     """
 
-    def __init__(
-        self,
-        store: AuditStore,
-        creations: WalletCreationStore,
-        pool: KmsKeyPool,
-        outside: HeadKeeper | None,
-    ) -> None:
+    def __init__(self, store: AuditStore, pool: KmsKeyPool, outside: HeadKeeper | None) -> None:
         self._store = store
-        self._creations = creations
         self._outside = outside
         self._chains = AuditChains(store, pool, None if outside is None else outside.note)
 
@@ -103,85 +91,31 @@ class AuditLog:
         except KmsServiceError as error:
             raise AuditUnavailable from error
 
-    async def record_creation(
-        self, caller: Caller, event: Event, wallet: EncryptedWallet, made_at: datetime | None
-    ) -> datetime | None:
-        """Commit a wallet and its audit row together.
+    async def record_with(self, caller: Caller, event: Event, change: RecordedChange) -> datetime | None:
+        """Commit a change and its audit row together: neither exists without the other.
 
         Args:
             caller: who makes it.
             event: what is put on record.
-            wallet: what is stored.
-            made_at: when the wallet was made, if it was made elsewhere; None for now.
+            change: a wallet's creation, a token's change, or an unsealing.
 
         Returns:
-            The wallet's creation time; None when the user already had one, or another user has this address,
-            and then nothing was written.
+            When it was made; None when the change says that it is not made, and then nothing was written.
 
         Raises:
+            DatabaseRefused: the login of this process may not make it; nothing was written.
             DatabaseUnavailable: whether both rows are there or neither is unknown.
             AuditUnavailable: no chain could be opened; nothing was written.
         """
 
         async def write(chain: AuditChain) -> datetime | None:
             row = _link(chain, caller, event)
-            written = await self._creations.insert(row, chain.writer_key, wallet, made_at)
-            if written is None:
-                return None
-            chain.advance(row, written[1])
-            return written[0]
-
-        return await self._on_a_chain(write)
-
-    async def record_token(self, caller: Caller, event: Event, token: TokenRow, was: int | None) -> bool:
-        """Commit a token, new or changed, and its audit row together.
-
-        Args:
-            caller: who changes it.
-            event: what is put on record.
-            token: what is stored, with its MAC.
-            was: the version that it takes the place of; None for a new token.
-
-        Returns:
-            False when the name is taken, or the token has another version by now: nothing was written.
-
-        Raises:
-            DatabaseRefused: the login of this process may not change tokens; nothing was written.
-            DatabaseUnavailable: whether both rows are there or neither is unknown.
-            AuditUnavailable: no chain could be opened; nothing was written.
-        """
-
-        async def write(chain: AuditChain) -> bool:
-            row = _link(chain, caller, event)
-            now = await self._store.append_with_token(row, chain.writer_key, token, was)
-            if now is None:
-                return False
-            chain.advance(row, now)
-            return True
-
-        return await self._on_a_chain(write)
-
-    async def record_unsealing(
-        self, caller: Caller, event: Event, number: int, mac: RowMac
-    ) -> datetime | None:
-        """Commit an unsealing and its audit row together.
-
-        Returns:
-            When that was; None when another change of the seal took this number: nothing was written.
-
-        Raises:
-            DatabaseRefused: the login of this process may not unseal; nothing was written.
-            DatabaseUnavailable: whether both rows are there or neither is unknown.
-            AuditUnavailable: no chain could be opened; nothing was written.
-        """
-
-        async def write(chain: AuditChain) -> datetime | None:
-            row = _link(chain, caller, event)
-            times = await self._store.append_with_unsealing(row, chain.writer_key, number, mac)
+            times = await self._store.append_with(row, chain.writer_key, change)
             if times is None:
                 return None
-            chain.advance(row, times[1])
-            return times[0]
+            made_at, now = times
+            chain.advance(row, now)
+            return made_at
 
         return await self._on_a_chain(write)
 

@@ -21,6 +21,7 @@ from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.switches.poll import SharedStatePoll
 from kms_service.service.switches.seal_in_force import SealInForce, fields, next_number
 from kms_service.store.switches.seal import SealChange, SealStore
+from kms_service.store.switches.unsealing import unsealing
 from kms_service.telemetry.logs import get_logger
 
 REASON_CHARACTERS = 500
@@ -117,9 +118,8 @@ class SealService:
                 RowLabel.SEAL, fields(number, SealChange(False, None, caller.name, datetime.now(UTC)))
             )
             # Both rows or neither: nothing opens without a row.
-            at = await self._audit.record_unsealing(
-                caller, Event("seal.open", detail=str(number)), number, mac
-            )
+            event = Event("seal.open", detail=str(number))
+            at = await self._audit.record_with(caller, event, unsealing(number, mac))
             if at is not None:
                 return at
         raise SealChangedElsewhere("the seal was changed at the same moment; look at it first")

@@ -12,6 +12,7 @@ from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.audit.requests import LISTED, listings
 from kms_service.service.wallets.authenticity import AuthenticWallets
 from kms_service.service.wallets.opening import encryption_context
+from kms_service.store.wallets.creation import wallet_creation
 from kms_service.store.wallets.find import EncryptedWallet, WalletRow
 
 
@@ -80,7 +81,7 @@ class WalletKeeper:
         )
         public_key = account.compressed_public_key
         encrypted = EncryptedWallet(user_id, account.address, public_key, seed, wrapped.dek, mac)
-        created_at = await self._audit.record_creation(caller, event, encrypted, made_at)
+        created_at = await self._audit.record_with(caller, event, wallet_creation(encrypted, made_at))
         if created_at is None:
             return None
         return WalletRow(

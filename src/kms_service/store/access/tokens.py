@@ -1,6 +1,6 @@
 """The `tokens` table: names, scopes and digests, never a token. What it says counts with a right MAC only.
 
-Tokens are written by `store.audit.rows`, each together with its audit row.
+Tokens are written by `token_changes`, each together with its audit row.
 """
 
 from collections.abc import Sequence

@@ -119,7 +119,7 @@ class SealStore:
         self._database = database
 
     async def close(self, *, number: int, reason: str, actor: str, mac: RowMac | None) -> SealChange | None:
-        """Insert a sealing, committed on return; unsealings are in `store.audit.rows`.
+        """Insert a sealing, committed on return; for the other way see `unsealing`.
 
         Returns:
             The change; None when another took this number, and then nothing was written.
