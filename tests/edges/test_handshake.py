@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -55,16 +56,26 @@ def secured(
             assert "Traceback" not in server.printed
 
 
-@pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02\x00\x01\x00"], ids=["silence", "half a hello"])
-def test_a_handshake_that_does_not_go_on_is_ended(secured: Secured, begun: bytes) -> None:
-    with connected(secured.url) as connection:
-        connection.sendall(begun)
-        assert seconds_until_closed(connection) < HANDSHAKE_SECONDS + SLACK_SECONDS
+def test_silence_before_amid_and_behind_a_handshake_is_ended(secured: Secured) -> None:
+    """All three at once, so that their time-outs are waited for once."""
 
+    def unfinished(begun: bytes) -> float:
+        with connected(secured.url) as connection:
+            connection.sendall(begun)
+            return seconds_until_closed(connection)
 
-def test_silence_behind_a_handshake_is_ended(secured: Secured) -> None:
-    with connected(secured.url) as connection, secured.wrapped(connection) as behind:
-        assert seconds_until_closed(behind) < HEAD_SECONDS + SLACK_SECONDS
+    def behind() -> float:
+        with connected(secured.url) as connection, secured.wrapped(connection) as secure:
+            return seconds_until_closed(secure)
+
+    half_a_hello = b"\x16\x03\x01\x02\x00\x01\x00"
+    with ThreadPoolExecutor(3) as callers:
+        before = callers.submit(unfinished, b"")
+        amid = callers.submit(unfinished, half_a_hello)
+        after = callers.submit(behind)
+    assert before.result() < HANDSHAKE_SECONDS + SLACK_SECONDS
+    assert amid.result() < HANDSHAKE_SECONDS + SLACK_SECONDS
+    assert after.result() < HEAD_SECONDS + SLACK_SECONDS
 
 
 @pytest.mark.parametrize("sent", [PROBE, bytes(range(1, 200))], ids=["plain HTTP", "noise"])

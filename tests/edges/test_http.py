@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 
 import psutil
 import pytest
@@ -120,11 +121,6 @@ def test_a_trailer_is_no_header(server: ServerProcess, token: str) -> None:
         assert statuses(answered(connection)) == [401]
 
 
-def test_a_connection_that_says_nothing_is_closed(server: ServerProcess) -> None:
-    with connected(server.url) as connection:
-        assert HEAD_SECONDS - 1 < seconds_until_closed(connection) < HEAD_SECONDS + SLACK_SECONDS
-
-
 DROPS = {
     "header": (b"GET /livez HTTP/1.1\r\nHost: a\r\nx: ", b"y"),
     "target": (b"GET /", b"x"),
@@ -132,15 +128,46 @@ DROPS = {
 }
 
 
+LATE = {
+    "never": (b"Content-Length: 100\r\n\r\n", b""),
+    "in drops": (b"Content-Length: 100\r\n\r\n{", b" "),
+    "in chunks": (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "asked for": (b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n", b""),
+}
+FRAMINGS = [b"Content-Length: 100", b"Transfer-Encoding: chunked"]
+
+
+@dataclass(frozen=True)
+class SlowCallers:
+    """What becomes of callers who keep the service waiting, all at the same time."""
+
+    silent: Future[float]
+    in_drops: dict[tuple[str, bool], Future[float]]
+    late: dict[str, Future[tuple[float, bytes, float]]]
+    without_body: dict[bytes, Future[tuple[bytes, float]]]
+    idle: Future[tuple[list[int], float]]
+
+
 @pytest.fixture(scope="module")
-def seconds_in_drops(server: ServerProcess) -> Iterator[dict[tuple[str, bool], Future[float]]]:
-    """How long whose head comes in drops stays connected: all at once, so that they are waited for once."""
-    with ThreadPoolExecutor(2 * len(DROPS)) as callers:
-        yield {
-            (what, used): callers.submit(_in_drops, server, *DROPS[what], used=used)
-            for what in DROPS
-            for used in (False, True)
-        }
+def slow_callers(server: ServerProcess, env: dict[str, str], token: str) -> Iterator[SlowCallers]:
+    """All at once, so that their time-outs are waited for once."""
+    with ThreadPoolExecutor(2 + 2 * len(DROPS) + len(LATE) + len(FRAMINGS)) as callers:
+        yield SlowCallers(
+            silent=callers.submit(_silent, server),
+            in_drops={
+                (what, used): callers.submit(_in_drops, server, *DROPS[what], used=used)
+                for what in DROPS
+                for used in (False, True)
+            },
+            late={what: callers.submit(_late, server, token, *LATE[what]) for what in LATE},
+            without_body={framing: callers.submit(_without_body, server, framing) for framing in FRAMINGS},
+            idle=callers.submit(_idle, server, float(env["KEEP_ALIVE_SECONDS"])),
+        )
+
+
+def _silent(server: ServerProcess) -> float:
+    with connected(server.url) as connection:
+        return seconds_until_closed(connection)
 
 
 def _in_drops(server: ServerProcess, begun: bytes, drop: bytes, *, used: bool) -> float:
@@ -160,14 +187,76 @@ def _in_drops(server: ServerProcess, begun: bytes, drop: bytes, *, used: bool) -
     return time.monotonic() - started
 
 
+def _late(server: ServerProcess, token: str, head: bytes, drop: bytes) -> tuple[float, bytes, float]:
+    """Seconds until the answer, the answer, and seconds until the end."""
+    authorized = f"POST /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n".encode()
+    answer = b""
+    with connected(server.url) as connection:
+        started = time.monotonic()
+        connection.settimeout(0.3)
+        connection.sendall(authorized + b"Content-Type: application/json\r\n" + head)
+        while b"HTTP/1.1 4" not in answer and time.monotonic() - started < 2 * SLACK_SECONDS:
+            connection.sendall(drop)
+            with suppress(TimeoutError):
+                answer += connection.recv(65536)
+        seconds = time.monotonic() - started
+        connection.settimeout(60)
+        return seconds, answer + answered(connection), seconds_until_closed(connection)
+
+
+def _without_body(server: ServerProcess, framing: bytes) -> tuple[bytes, float]:
+    """The answer, and seconds until the end."""
+    with connected(server.url) as connection:
+        connection.sendall(b"POST /wallets HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n" % framing)
+        return answered(connection), seconds_until_closed(connection)
+
+
+def _idle(server: ServerProcess, kept: float) -> tuple[list[int], float]:
+    """The answers to two requests with half of the allowed rest between them, and seconds until the end."""
+    with connected(server.url) as connection:
+        connection.sendall(PROBE)
+        first = statuses(answered(connection))
+        pause(kept / 2)
+        connection.sendall(PROBE)
+        return first + statuses(answered(connection)), seconds_until_closed(connection)
+
+
+def test_a_connection_that_says_nothing_is_closed(slow_callers: SlowCallers) -> None:
+    assert HEAD_SECONDS - 1 < slow_callers.silent.result() < HEAD_SECONDS + SLACK_SECONDS
+
+
 @pytest.mark.parametrize("what", DROPS)
 @pytest.mark.parametrize("used", [False, True])
-def test_a_head_that_comes_in_drops_is_closed(
-    seconds_in_drops: dict[tuple[str, bool], Future[float]], what: str, *, used: bool
-) -> None:
+def test_a_head_that_comes_in_drops_is_closed(slow_callers: SlowCallers, what: str, *, used: bool) -> None:
     # Empty lines begin no request: between two they may go on as long as silence may.
     patience = 7 if used and what == "empty lines" else HEAD_SECONDS
-    assert patience - 1 < seconds_in_drops[what, used].result() < patience + SLACK_SECONDS
+    assert patience - 1 < slow_callers.in_drops[what, used].result() < patience + SLACK_SECONDS
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_body_that_never_comes_holds_no_connection(
+    slow_callers: SlowCallers, framing: bytes, deadline: float
+) -> None:
+    answer, until_closed = slow_callers.without_body[framing].result()
+    assert statuses(answer) == [401], "it is not waited for"
+    assert until_closed < deadline + 1 + SLACK_SECONDS
+
+
+@pytest.mark.parametrize("what", LATE)
+def test_a_late_body_is_408_within_the_deadline(
+    slow_callers: SlowCallers, deadline: float, what: str
+) -> None:
+    seconds, answer, until_closed = slow_callers.late[what].result()
+    assert deadline - 1 < seconds < deadline + SLACK_SECONDS
+    is_problem(answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"), 408, "request_timeout")
+    assert until_closed < SLACK_SECONDS
+
+
+def test_an_idle_connection_is_kept_for_so_long(slow_callers: SlowCallers, env: dict[str, str]) -> None:
+    kept = float(env["KEEP_ALIVE_SECONDS"])
+    answers, until_closed = slow_callers.idle.result()
+    assert answers == [200, 200]
+    assert kept - 1 < until_closed < kept + SLACK_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -203,58 +292,6 @@ def test_an_offer_to_upgrade_is_declined_and_costs_no_request(server: ServerProc
 
 
 # The body
-
-
-@pytest.mark.parametrize("framing", [b"Content-Length: 100", b"Transfer-Encoding: chunked"])
-def test_a_body_that_never_comes_holds_no_connection(
-    server: ServerProcess, framing: bytes, deadline: float
-) -> None:
-    with connected(server.url) as connection:
-        connection.sendall(b"POST /wallets HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n" % framing)
-        assert statuses(answered(connection)) == [401], "it is not waited for"
-        assert seconds_until_closed(connection) < deadline + 1 + SLACK_SECONDS
-
-
-LATE = {
-    "never": (b"Content-Length: 100\r\n\r\n", b""),
-    "in drops": (b"Content-Length: 100\r\n\r\n{", b" "),
-    "in chunks": (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
-    "asked for": (b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n", b""),
-}
-
-
-@pytest.fixture(scope="module")
-def late(server: ServerProcess, token: str) -> Iterator[dict[str, Future[tuple[float, bytes, float]]]]:
-    """What becomes of late bodies: all at once, so that they are waited for once."""
-    with ThreadPoolExecutor(len(LATE)) as callers:
-        yield {what: callers.submit(_late, server, token, *LATE[what]) for what in LATE}
-
-
-def _late(server: ServerProcess, token: str, head: bytes, drop: bytes) -> tuple[float, bytes, float]:
-    """Seconds until the answer, the answer, and seconds until the end."""
-    authorized = f"POST /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n".encode()
-    answer = b""
-    with connected(server.url) as connection:
-        started = time.monotonic()
-        connection.settimeout(0.3)
-        connection.sendall(authorized + b"Content-Type: application/json\r\n" + head)
-        while b"HTTP/1.1 4" not in answer and time.monotonic() - started < 2 * SLACK_SECONDS:
-            connection.sendall(drop)
-            with suppress(TimeoutError):
-                answer += connection.recv(65536)
-        seconds = time.monotonic() - started
-        connection.settimeout(60)
-        return seconds, answer + answered(connection), seconds_until_closed(connection)
-
-
-@pytest.mark.parametrize("what", LATE)
-def test_a_late_body_is_408_within_the_deadline(
-    late: dict[str, Future[tuple[float, bytes, float]]], deadline: float, what: str
-) -> None:
-    seconds, answer, until_closed = late[what].result()
-    assert deadline - 1 < seconds < deadline + SLACK_SECONDS
-    is_problem(answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"), 408, "request_timeout")
-    assert until_closed < SLACK_SECONDS
 
 
 def test_a_slow_body_is_taken(server: ServerProcess, token: str) -> None:
@@ -353,17 +390,6 @@ def test_a_pipeline_whose_answers_nobody_takes_takes_no_memory(
     assert ended
     assert time.monotonic() - started < deadline + 2 + SLACK_SECONDS
     assert resident(server) < before + 30 * MIB
-
-
-def test_an_idle_connection_is_kept_for_so_long(server: ServerProcess, env: dict[str, str]) -> None:
-    kept = float(env["KEEP_ALIVE_SECONDS"])
-    with connected(server.url) as connection:
-        connection.sendall(PROBE)
-        assert statuses(answered(connection)) == [200]
-        pause(kept / 2)  # half of its rest; the next request begins it anew
-        connection.sendall(PROBE)
-        assert statuses(answered(connection)) == [200]
-        assert kept - 1 < seconds_until_closed(connection) < kept + SLACK_SECONDS
 
 
 # Many
