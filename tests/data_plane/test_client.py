@@ -35,6 +35,7 @@ from kms_service import context
 from kms_service.crypto.material import DataKey, WrappedDek
 from kms_service.errors import IntegrityFailure, KmsServiceError, KmsThrottled, KmsUnavailable
 from kms_service.kms.aws import AwsKmsService
+from kms_service.kms.data_plane import attempts, connection
 from kms_service.kms.data_plane.client import KmsClient, connect
 from kms_service.kms.data_plane.credentials import Credentials
 from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
@@ -164,12 +165,21 @@ OUTCOMES: list[tuple[Fault, Outcome, Outcome]] = [
 ]
 
 
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little time before another attempt after throttling; test_attempts.py compares the real pauses."""
+    monkeypatch.setattr(attempts, "THROTTLED_SCALE_SECONDS", 0.01)
+
+
 @pytest.mark.invariant(4)
-@pytest.mark.parametrize(("fault", "decrypt", "encrypt"), OUTCOMES, ids=lambda value: str(value)[:40])
+@pytest.mark.usefixtures("short_pauses")
+@pytest.mark.parametrize(("fault", "decrypt", "encrypt"), OUTCOMES, ids=[str(each[0]) for each in OUTCOMES])
 def test_what_a_fault_becomes_and_how_often_it_is_tried(
-    setting: Setting, fault: Fault, decrypt: Outcome, encrypt: Outcome
+    setting: Setting, fault: Fault, decrypt: Outcome, encrypt: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dek = setting.wrapped()
+    if isinstance(fault, Hang):
+        monkeypatch.setattr(connection, "READ_SECONDS", 0.3)
 
     async def outcome(work: Awaitable[object]) -> tuple[type, str]:
         try:
@@ -432,6 +442,7 @@ def _log_restored() -> Iterator[None]:
 
 @pytest.mark.invariant(1)
 @pytest.mark.usefixtures("_log_restored")
+@pytest.mark.usefixtures("short_pauses")
 def test_no_dek_is_logged_whatever_happens_in_debug_mode(setting: Setting) -> None:
     """Each fault, with asyncio's debug mode and every logger at DEBUG that our settings leave there."""
     dek = setting.wrapped()
