@@ -1,1 +1,1 @@
-"""Measures the service on one machine: `python -m benchmarks`, explained in README.md beside this file."""
+"""Measures the service on one machine: `python -m benchmarks`; README.md beside this file explains it."""

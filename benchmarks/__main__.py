@@ -43,12 +43,12 @@ _into = click.option(
 
 
 class Duration(click.ParamType[float]):
-    """`90s`, `30m`, `2h`: seconds."""
+    """Seconds, written as `90s`, `30m` or `2h`."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it."""
+        """The seconds, or a usage error."""
         text = str(value)
         if not (text[:-1].isdigit() and text[-1] in _UNITS):
             self.fail("must look like 90s, 30m or 2h", param, ctx)
@@ -276,7 +276,7 @@ def profile(*, scenario: str, seconds: float, connections: int, into: Path) -> N
 
 @contextmanager
 def _progress(steps: int) -> Iterator[Tell]:
-    """A bar on a terminal, else a line a step, on standard error."""
+    """A bar on a terminal, else one line per step, on standard error."""
     screen = Console(stderr=True, highlight=False)
     if not screen.is_terminal:
         yield screen.print

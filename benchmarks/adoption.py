@@ -1,4 +1,4 @@
-"""Adopting the ported service's wallets: how fast, and in how much memory however many there are."""
+"""Adopting the ported service's wallets: how fast it is, and whether memory depends on their number."""
 
 import json
 import multiprocessing
@@ -39,7 +39,7 @@ Chunk = tuple[str, int]
 
 
 def adoption(machine: Rig, wallets: int, here: int, tell: Tell) -> dict[str, Any]:
-    """Adopt so many wallets, and then pass over so many that are here; what each took."""
+    """Adopt `wallets`, then pass over `here` that were adopted before; what each run took."""
     installation = machine.installation("adoption")
     installation.query(_TABLE)
     tell(f"making {wallets:,} wallets of the ported service")
@@ -79,7 +79,7 @@ def _wallets(installation: Installation) -> int:
 
 
 def _cpu_of_children() -> float:
-    """CPU seconds of the processes that have ended; the others go on for the whole of the measuring."""
+    """CPU seconds of the child processes that have ended; the others last for the whole measurement."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -104,7 +104,7 @@ def _write(chunk: Chunk) -> None:
             account = ethereum.derive(mnemonic)
             sealed = AESGCM(dek).encrypt(iv, mnemonic.reveal().encode(), None)
             seed = ":".join(part.hex() for part in (iv, sealed[-16:], sealed[:-16]))
-            # As the ported service wraps: without a context.
+            # As the ported service wraps it: without a context.
             blob = {"encryptedData": b64encode(key.wrap(dek, {})).decode(), "kmsKeyId": key.arn}
             copy.write_row(
                 (

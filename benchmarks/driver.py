@@ -2,9 +2,9 @@
 
     python -m benchmarks.driver '{"scenario": "create", …}'
 
-prints `begin` when the warm-up is over, and a JSON line for each window. A connection sends its next request
-as soon as the last is answered. It reads HTTP with the parser that uvicorn uses and little else, so that on
-a small machine the service is measured and not its client.
+prints `begin` when the warm-up is over, then a JSON line for each window. A connection sends its next request
+as soon as the last is answered. It reads HTTP with the parser that uvicorn uses and does little else, so that
+on a small machine the service is measured, and not its client.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ import uvloop
 
 from benchmarks.scenarios import SCENARIOS, Call, Scenario, Target
 
-_FEWEST = 2  # of which there are percentiles
+_FEWEST = 2  # that have percentiles
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to drive: `windows` windows of `seconds` behind `warm_up` seconds that do not count."""
+    """What to drive: `windows` windows of `seconds`, after `warm_up` seconds that do not count."""
 
     scenario: str
     target: Target
@@ -38,25 +38,25 @@ class Load:
     windows: int = 1
 
     def to_json(self) -> str:
-        """As the driver's process takes it."""
+        """The argument of the driver's process."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Load":
-        """The other way."""
+        """Read such an argument."""
         fields = json.loads(text)
         return cls(**{**fields, "target": Target(**fields["target"])})
 
 
 @dataclass(slots=True)
 class Window:
-    """What came back in a while."""
+    """The answers of one window."""
 
     latencies: list[float] = field(default_factory=list)
     unexpected: Counter[str] = field(default_factory=Counter)
 
     def summary(self, seconds: float) -> dict[str, Any]:
-        """Requests, the rate, milliseconds at percentiles, and what should not have been."""
+        """Requests, the rate, percentiles in milliseconds, and unexpected answers."""
         requests = len(self.latencies)
         return {
             "requests": requests,
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the first time."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
         self._ask()
 
     def data_received(self, data: bytes) -> None:
@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        """Note an answer that is whole, and ask again."""
+        """Note a whole answer, and ask again."""
         window = self._windows[-1]
         window.latencies.append(time.perf_counter() - self._sent)
         status = self._parser.get_status_code()
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
             self._ask()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Note a connection that the service closed: it may not, under load."""
+        """Note a connection that the service closed, which it must not do under load."""
         if not self.closing:
             self._windows[-1].unexpected["connection lost"] += 1
 
@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
 
 
 async def drive(load: Load) -> None:
-    """Run the load; a line at the start and one for each window."""
+    """Run the load; print a line at the start and one for each window."""
     host, _, port = load.target.host.partition(":")
     calls = SCENARIOS[load.scenario](load.target)
     windows = [Window()]

@@ -1,11 +1,11 @@
 """Fills the wallets table: real mnemonics, addresses, envelopes and wrapped DEKs, written by COPY.
 
-Encrypted by the service's own code and wrapped by the stand-in's keys, without HTTP between. Every wallet has
-its own user, phrase, DEK, nonce and wrapped DEK, and its DEK opens its seed. Addresses are unique, so each
-wallet that opens to its address costs a key derivation (PBKDF2: 1 to 2 ms of CPU), which is most of the cost.
-Millions are therefore filled with `opens_every`: every so many-th wallet has the address of its phrase, and
-can be read and signed with; those between have an address of no phrase. To the database, to KMS and to a
-rotation they are all the same; only whoever opens one of the latter to its key meets `integrity_failure`.
+The service's own code encrypts them and the stand-in's keys wrap them, without HTTP in between. Every wallet
+has its own user, phrase, DEK, nonce and wrapped DEK, and its DEK opens its seed. Addresses are unique, so
+each wallet that opens to its address costs a key derivation (PBKDF2: 1 to 2 ms of CPU), which is most of the
+cost. Millions are therefore filled with `opens_every`: only every n-th wallet has the address of its phrase,
+and can be read and signed with; the others have an address of no phrase. To the database, KMS and a rotation
+they are all the same; only opening one of the others to its key gives `integrity_failure`.
 """
 
 import multiprocessing
@@ -51,15 +51,15 @@ def fill(
     *,
     envelope_version: int = 2,
 ) -> None:
-    """Insert so many wallets, all under the first key, from a process for each CPU.
+    """Insert `wallets`, all under the first key, from one process per CPU.
 
     Args:
         database_url: of a migrated database.
         keys: how many the stand-in has.
         wallets: how many to insert.
-        opens_every: 1, or the distance between wallets that open to their address.
-        progress: told how many more have been written, each time.
-        envelope_version: 1 for rows as they were before keys lay beside their phrase.
+        opens_every: the distance between wallets that open to their address; 1 for all.
+        progress: called with the number written since its last call.
+        envelope_version: 1 for rows from before the key was encrypted with its phrase.
     """
     spans = (range(start, min(start + _CHUNK, wallets)) for start in range(0, wallets, _CHUNK))
     mac_key = _mac_key(database_url, keys)
@@ -78,7 +78,7 @@ def user_ids(wallets: int, opens_every: int = 1) -> Iterator[str]:
 
 
 def unsealable(database_url: str, keys: int) -> int:
-    """How many wallets have a DEK that the stand-in's keys do not unwrap, or that does not open the seed."""
+    """The number of wallets whose DEK the stand-in's keys do not unwrap, or does not open the seed."""
     bad, store = 0, seeded(keys).region(REGION)
     statement = "SELECT user_id, wallet_address, encrypted_seed, encrypted_dek, kms_key_id FROM wallets"
     with psycopg.connect(database_url) as connection, connection.cursor("wallets", binary=True) as cursor:
@@ -95,7 +95,7 @@ def unsealable(database_url: str, keys: int) -> int:
 
 
 def remove_unopenable(database_url: str, opens_every: int) -> None:
-    """Leave only those of the filled wallets that open to their address."""
+    """Delete those of the filled wallets that do not open to their address."""
     with psycopg.connect(database_url) as connection:
         connection.execute(
             "DELETE FROM wallets WHERE user_id LIKE 'user-%%' AND substr(user_id, 6)::bigint %% %s <> 0",
@@ -150,7 +150,7 @@ def _nobodys() -> Account:
 
 
 def _mac_key(database_url: str, keys: int) -> bytes:
-    """The key of row MACs, made now if the database has none."""
+    """The key of row MACs; a new one if the database has none."""
     store, context = seeded(keys).region(REGION), {"purpose": "row-mac"}
     key, secret = store.find(f"alias/{PREFIX}-1"), os.urandom(32)
     made = (key_id(DataKey(secret)), key.wrap(secret, context), key.arn, REGION)

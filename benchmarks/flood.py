@@ -1,7 +1,7 @@
-"""A flood of well-formed tokens that nobody made, and what it costs a caller with a good one.
+"""A flood of well-formed tokens that nobody issued, and what it costs a caller with a valid one.
 
-One worker. The good caller asks alone and under a flood of tokens of each form, in turn and several times, so
-that what else goes on in the machine falls on both. The median of the rounds' ratios of p50 counts.
+One worker. The valid caller asks alone and under a flood of tokens of each form, in turn and several times,
+so that other work on the machine affects both. What counts is the median over the rounds of the ratio of p50.
 """
 
 import statistics
@@ -18,25 +18,25 @@ BOUND = 2.0
 FLOODS = ("wrong-token", "wrong-old-token")
 CALLERS = ("private-key", "unknown-wallet")
 WALLETS = 200
-# A flood's first turns are free, and what the service remembers of it ages within two seconds.
+# A flood's first tokens cost the service little, and what it remembers of them expires within two seconds.
 _SETTLE_SECONDS = 3.0
-# A good caller's process starts and warms up under the flood.
+# For the valid caller's process to start and warm up under the flood.
 _MARGIN_SECONDS = 4.0
 _GOOD_CONNECTIONS = 1
 
 
 def steps(rounds: int) -> int:
-    """How often progress is told."""
+    """How often progress is reported."""
     return rounds * len(CALLERS) * len(FLOODS)
 
 
 def flood(rig: Rig, seconds: float, connections: int, rounds: int, tell: Tell) -> dict[str, Any]:
-    """Each good caller's p50 alone and under each flood on so many connections; so many seconds of each.
+    """Measure each valid caller's p50, alone and under each flood, for `seconds` each.
 
     Returns:
         `callers`: by caller and flood, p50 alone and under it in milliseconds (medians of the rounds), the
-        median of their ratios, and how many answers a second the flood got; `held`, whether no ratio is above
-        the bound.
+        median of their ratios, and how many answers per second the flood got; `held`, whether all ratios are
+        within the bound.
     """
     installation = rig.installation("flood")
     fill(installation.database_url, KEYS, WALLETS)

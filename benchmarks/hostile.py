@@ -1,6 +1,6 @@
-"""What anybody may send, without a token, and the most memory that it takes of a serving process.
+"""What anybody can send without a token, and the peak memory of a serving process under it.
 
-Every connection does one thing that it should not, for as long as it is let, and comes again with another.
+Every connection does one thing that it should not, for as long as it may, and then reconnects for another.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ class Attack:
     """What one connection sends.
 
     Attributes:
-        begins: once.
-        goes_on: again and again; when empty nothing more.
+        begins: what it sends once.
+        goes_on: what it then sends again and again; nothing if empty.
         pause: seconds between two of these.
-        reads: whether it takes the answers.
+        reads: whether it reads the answers.
     """
 
     begins: bytes
@@ -85,11 +85,11 @@ ATTACKS = {
 
 
 def hostile(rig: Rig, seconds: float, connections: int, tell: Tell) -> dict[str, Any]:
-    """So many connections attack one worker for so long.
+    """Attack one worker with `connections` for `seconds`.
 
     Returns:
         `before_mib` and `peak_mib`, resident; `attacks`, how often each was begun; `held`, whether the peak
-        is below the bound and the process is ready again.
+        is below the bound and the process is ready afterwards.
     """
     with rig.installation("hostile").serving(1) as service:
         process = psutil.Process(service.pid)
@@ -152,7 +152,7 @@ async def _connected(address: tuple[str, int]) -> AsyncIterator[socket.socket]:
 
 
 async def _go_on(connection: socket.socket, attack: Attack) -> None:
-    """Until the other side ends it."""
+    """Attack until the other side ends the connection."""
     loop = asyncio.get_running_loop()
     reading = asyncio.create_task(_read(connection)) if attack.reads else None
     try:
@@ -173,7 +173,7 @@ async def _read(connection: socket.socket) -> None:
 
 
 def _is_ready_again(service: Service) -> bool:
-    """Within seconds; amid the attack a look at the database may have come too late."""
+    """Whether it is ready within seconds; during the attack a probe of the database may have been late."""
     host, _, port = service.url.removeprefix("http://").partition(":")
     end = time.monotonic() + TELL_SECONDS
     while time.monotonic() < end:

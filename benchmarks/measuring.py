@@ -1,4 +1,4 @@
-"""One run: a load on a service, and what it cost each group of processes."""
+"""One run: a load on a service, and its cost in each group of processes."""
 
 import json
 import subprocess
@@ -15,19 +15,19 @@ Run = dict[str, Any]
 
 
 class UnexpectedAnswers(SystemExit):
-    """Some answers were not what the scenario says, so nothing was measured."""
+    """Some answers were not the scenario's, so nothing was measured."""
 
 
 def target(service: Service, wallets: int, opens_every: int = 1) -> Target:
-    """The service as a driver reaches it."""
+    """The service, as a driver reaches it."""
     return Target(service.url.removeprefix("http://"), service.token, wallets, opens_every)
 
 
 def measure(rig: Rig, service: Service, load: Load) -> Run:
-    """Rate, latencies, CPU milliseconds a request and peak memory by group, for one window.
+    """Measure one window: rate, latencies, CPU milliseconds per request and peak memory by group.
 
     Raises:
-        UnexpectedAnswers: an answer had another status than it must.
+        UnexpectedAnswers: an answer had the wrong status, or there was none.
     """
     with driving(load) as driver:
         groups = {
@@ -51,17 +51,17 @@ def measure(rig: Rig, service: Service, load: Load) -> Run:
 
 @contextmanager
 def driving(load: Load) -> Iterator[Process]:
-    """The driver's process, behind its warm-up."""
+    """The driver's process, after its warm-up."""
     with running("benchmarks.driver", load.to_json(), stdout=subprocess.PIPE) as driver:
         _line(driver, load)  # begin
         yield driver
 
 
 def next_window(driver: Process, load: Load) -> Run:
-    """Wait for a window and answer its summary.
+    """Wait for a window, and return its summary.
 
     Raises:
-        UnexpectedAnswers: an answer had another status than it must.
+        UnexpectedAnswers: an answer had the wrong status, or there was none.
     """
     window: Run = json.loads(_line(driver, load))
     unexpected = window.pop("unexpected")

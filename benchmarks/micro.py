@@ -1,4 +1,4 @@
-"""What the work itself costs, piece by piece and without any network: the floor under a request."""
+"""The cost of the work itself, piece by piece and without any network: the minimum of a request."""
 
 import json
 import os
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _ROUNDS = 5
 Pieces = dict[str, Callable[[], object]]
 
-# What one request cannot do without; the rest of its CPU is HTTP, access, audit, PostgreSQL and KMS's client.
+# What each request must do; the rest of its CPU is HTTP, access, audit, PostgreSQL and the KMS client.
 FLOORS = {
     "create": ("phrase of 12 words", "derive phrase to address", "seal seed", "make row MAC"),
     "private-key": ("check row MAC", "open seed of version 2 to its address"),
@@ -41,7 +41,7 @@ def micro(seconds: float) -> dict[str, Any]:
     """CPU microseconds of each piece (the best of five rounds, in one thread) and the floors in milliseconds.
 
     Args:
-        seconds: for each piece, about.
+        seconds: roughly, for each piece.
     """
     times = {name: round(1e6 * _best(piece, seconds / _ROUNDS), 1) for name, piece in pieces().items()}
     floors = {
@@ -94,7 +94,7 @@ def _version_1(mnemonic: Mnemonic, dek: DataKey, *, user_id: str, wallet_address
 
 
 def _address(encrypted: bytes, dek: DataKey, *, user_id: str, wallet_address: str) -> str:
-    """What an opening does behind KMS's answer."""
+    """What opening a wallet does after KMS's answer."""
     return account_in(
         envelope.decrypt(encrypted, dek, user_id=user_id, wallet_address=wallet_address)
     ).address
@@ -106,7 +106,7 @@ def _pbkdf2(phrase: str) -> bytes:
 
 
 def _best(piece: Callable[[], object], seconds: float) -> float:
-    """CPU seconds of one call, the least of the rounds: noise only adds."""
+    """CPU seconds of one call: the minimum over the rounds, since noise only adds."""
     started = time.perf_counter()
     piece()
     calls = max(1, int(seconds / max(1e-7, time.perf_counter() - started)))
@@ -120,7 +120,7 @@ def _best(piece: Callable[[], object], seconds: float) -> float:
 
 
 class _Body:
-    """An answer as urllib3 would hand it on."""
+    """An answer as urllib3 would pass it on."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -131,7 +131,7 @@ class _Body:
 
 
 def _client_without_network() -> "KMSClient":
-    """The client that the service makes, answered where it would send."""
+    """A boto3 client that gets its answer where it would send a request."""
     secret = "benchmark"
     session = boto3.Session(aws_access_key_id=secret, aws_secret_access_key=secret, region_name=REGION)
     client: KMSClient = session.client("kms")

@@ -1,9 +1,9 @@
-"""This service beside another that has its two wallet routes, in alternating pairs on one machine.
+"""Compares this service with another that has its two wallet routes, in alternating pairs on one machine.
 
-The other service, its load generator and its KMS stand-in come in a folder of their own, which is no part of
-this project: whoever has the service that this one ports can hold the two against each other. There,
-`bench/bench.sh` starts PostgreSQL, the stand-in and one service, drives creates and private keys with many
-callers and with few, and prints a line of JSON. Both sides are measured by it, so that only they differ.
+The other service, its load generator and its KMS stand-in are in a folder outside this project: anybody who
+has the service that this one ports can compare the two. There, `bench/bench.sh` starts PostgreSQL, the
+stand-in and one service, drives creates and private-key reads with many callers and with few, and prints a
+line of JSON. It measures both sides, so that nothing else differs.
 """
 
 import json
@@ -22,7 +22,7 @@ Found = dict[str, Any]
 
 OURS = "kms-service"
 THEIRS = "the other service"
-# What is held against each other: name, path into bench.sh's line, and whether more is better.
+# What is compared: its name, and the path into bench.sh's line.
 RATIOS: Mapping[str, tuple[str, str]] = {
     "creates a second": ("create", "rps"),
     "private keys a second": ("private_key", "rps"),
@@ -37,13 +37,13 @@ RATIOS: Mapping[str, tuple[str, str]] = {
 
 
 def pairs(folder: Path, count: int, settings: Mapping[str, str], tell: Callable[[str], None]) -> list[Found]:
-    """Both services `count` times; who goes first changes each time.
+    """Measure both services `count` times; which goes first alternates.
 
     Args:
-        folder: of the other service, as the module says.
-        count: of pairs.
+        folder: the other service's, as described above.
+        count: the number of pairs.
         settings: bench.sh's own, such as LATENCY_MS, CONNECTIONS, DURATION and WORKERS.
-        tell: told of each run as it begins.
+        tell: called as each run begins.
 
     Raises:
         SystemExit: a run failed.
@@ -56,7 +56,7 @@ def pairs(folder: Path, count: int, settings: Mapping[str, str], tell: Callable[
             for name in sorted(sides, reverse=bool(number % 2)):
                 tell(f"pair {number + 1}: {name}")
                 environment, command = sides[name]
-                # One that both may write: bench.sh runs PostgreSQL as another user when it runs as root.
+                # Both must be able to write to it: as root, bench.sh runs PostgreSQL as another user.
                 Path(data).chmod(0o777)
                 ours = {**settings, **environment, "LABEL": name, "PGDATA": f"{data}/postgres"}
                 pair[name] = _measured(folder, ours, command)
@@ -65,7 +65,7 @@ def pairs(folder: Path, count: int, settings: Mapping[str, str], tell: Callable[
 
 
 def compared(found: Sequence[Found]) -> dict[str, dict[str, float]]:
-    """Our share of the other's, for each of `RATIOS`: the median of the pairs, the least and the most."""
+    """Our figure divided by theirs, for each of `RATIOS`: median, minimum and maximum over the pairs."""
     held = {}
     for name, (part, key) in RATIOS.items():
         ratios = [pair[OURS][part][key] / pair[THEIRS][part][key] for pair in found]
@@ -86,7 +86,7 @@ def table(found: Sequence[Found]) -> str:
 
 
 def _ours() -> tuple[dict[str, str], list[str]]:
-    """bench.sh's environment and the command of this service."""
+    """The environment for bench.sh, and the command of this service."""
     command = f"{sys.executable} -m kms_service"
     scopes = "--scope wallets:create --scope private-keys:read"
     token = f"{command} token create bench {scopes} --json"

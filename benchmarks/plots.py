@@ -1,4 +1,4 @@
-"""Results as SVG, for docs/performance.md and for whoever looks at a soak."""
+"""Results as SVG: for docs/performance.md, and to look at a soak."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ _SECONDS_A_MINUTE = 60
 
 
 def plot_results(results: Results, path: Path) -> None:
-    """Requests a second, latencies, CPU by group, and p50 at scale."""
+    """Plot requests per second, latencies, CPU by group, and p50 at scale."""
     with style.context(_STYLE):
         figure = Figure(figsize=(11, 7.5), layout="constrained")
         ((rates, times), (cpu, scale)) = figure.subplots(2, 2)
@@ -33,7 +33,7 @@ def plot_results(results: Results, path: Path) -> None:
 
 
 def plot_pairs(results: Results, path: Path) -> None:
-    """Our share of the other service's: the median of the pairs, and from the least to the most."""
+    """Plot our figures divided by the other service's: the median of the pairs, and the range."""
     held = results["compared"]
     rates = [name for name in held if name.endswith("a second")]
     costs = [name for name in held if name not in rates]
@@ -61,7 +61,7 @@ def plot_pairs(results: Results, path: Path) -> None:
 
 
 def plot_soak(results: Results, path: Path) -> None:
-    """Memory of each process, and the rate and p99, over time."""
+    """Plot the memory of each process, the rate and p99 over time."""
     samples = results["soak"]["samples"]
     minutes = [sample["seconds"] / _SECONDS_A_MINUTE for sample in samples]
     with style.context(_STYLE):

@@ -1,4 +1,4 @@
-"""How fast an operator's commands go through wallets: a rotation's worker, and `kms-service verify`."""
+"""How fast commands process wallets: a rotation's worker, and `kms-service verify`."""
 
 import json
 import time
@@ -9,13 +9,13 @@ from benchmarks.keys import PREFIX
 from benchmarks.resources import cpu_seconds
 from benchmarks.rig import KEYS, Installation
 
-AT_ONCE = 16  # KMS calls, as the command has it by itself
+AT_ONCE = 16  # KMS calls
 _FASTEST = 10_000
 _SOURCE = f"{PREFIX}-1"
 
 
 def rates(installation: Installation, wallets: int) -> dict[str, dict[str, Any]]:
-    """Wallets a second, by one process, from start to end of the command."""
+    """Wallets per second, of one process."""
     fill(installation.database_url, KEYS, wallets)
     return {"re-wrap": _rewrapped(installation, wallets), "verify": _verified(installation, wallets)}
 
@@ -45,7 +45,7 @@ def _moved(installation: Installation) -> int:
 
 def _verified(installation: Installation, wallets: int) -> dict[str, Any]:
     started = time.monotonic()
-    # It exits 1: no audit row tells of the making of wallets that were filled in.
+    # It exits 1: no audit row tells of the creation of wallets that were filled in.
     said = json.loads(installation.command("verify", "--json", "--at-once", str(AT_ONCE), check=False))
     if said["opened"] != wallets:
         raise SystemExit(f"verify opened {said['opened']} of {wallets} wallets")

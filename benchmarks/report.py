@@ -1,4 +1,4 @@
-"""Results as Markdown, with where and when they were measured, and what should hold within a run."""
+"""Results as Markdown, with where and when they were measured, and the bounds that should hold."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ _REFUSALS = ("duplicate", "unknown-wallet", "unknown-user", "unauthorised")
 
 
 def markdown(results: Results) -> str:
-    """All that `results` holds."""
+    """Everything in `results`."""
     parts = [_circumstances(results), "### Start", _starts(results)]
     for workers in results["plan"]["workers"]:
         parts += [f"### Requests, {workers} worker{'s' * (workers > 1)}", _requests(results, workers)]
@@ -39,7 +39,7 @@ def bounds(results: Results) -> list[tuple[str, bool]]:
 
 
 def scale_bounds(compared: Sequence[Results]) -> list[tuple[str, bool]]:
-    """Bounds on what more wallets may cost, and whether each holds."""
+    """Bounds on the cost of a larger table, and whether each holds."""
     judged = [
         _at_most(f"p50 of {_at_scale(each)} against the small table", each["ratio"], _FLAT)
         for each in compared
@@ -101,7 +101,7 @@ def _requests(results: Results, workers: int) -> str:
 
 
 def scale_table(compared: Sequence[Results]) -> str:
-    """The large tables against the small one."""
+    """The large tables compared with the small one."""
     head = [
         "wallets",
         "scenario",
@@ -134,7 +134,7 @@ def _micro(results: Results) -> str:
     widest = _widest(results)
     floors = []
     for scenario, floor in results["micro"]["floors_ms"].items():
-        # Some have a floor and are not asked for here: wallets of version 1.
+        # Some scenarios have a floor and no run: wallets of version 1.
         for run in (run for run in widest if run["scenario"] == scenario):
             spent = run["cpu_ms"]["service"]
             floors.append([scenario, f"{floor:.2f}", f"{spent:.2f}", f"{spent / floor:.1f}"])

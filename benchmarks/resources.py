@@ -23,12 +23,12 @@ class Memory:
         return Memory(self.pss + other.pss, self.rss + other.rss)
 
     def mib(self) -> dict[str, float]:
-        """For people."""
+        """In MiB, for people."""
         return {"pss_mib": round(self.pss / _MIB, 1), "rss_mib": round(self.rss / _MIB, 1)}
 
 
 def tree(pid: int) -> list[psutil.Process]:
-    """A process and all below it that live."""
+    """A process and its living descendants."""
     try:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
@@ -37,7 +37,7 @@ def tree(pid: int) -> list[psutil.Process]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU that a tree has used, with its members that have ended."""
+    """CPU seconds that a tree has used, including members that have ended."""
     total = 0.0
     for process in tree(pid):
         try:
@@ -49,7 +49,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory(process: psutil.Process) -> Memory:
-    """What one process holds now; nothing once it has ended."""
+    """The memory of one process now; zero once it has ended."""
     try:
         info = process.memory_full_info()
     except psutil.Error:
@@ -59,7 +59,7 @@ def memory(process: psutil.Process) -> Memory:
 
 @dataclass
 class Watch:
-    """What each group used while `watching`: CPU seconds, and the most memory that was seen."""
+    """What each group used while `watching`: CPU seconds, and peak memory."""
 
     groups: Mapping[str, int]
     cpu: dict[str, float] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Watch:
         thread.start()
         try:
             yield self
-            # Before the processes end, and with them what can be read of them.
+            # Before the processes end: then nothing can be read of them.
             self.cpu = {name: cpu_seconds(pid) - before[name] for name, pid in self.groups.items()}
         finally:
             self._stop.set()

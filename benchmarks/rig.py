@@ -1,7 +1,7 @@
 """What is measured and what it needs, on this machine: PostgreSQL, a KMS stand-in, the service's processes.
 
-PostgreSQL keeps fsync and synchronous commits. Every process is bound to this one: Ctrl-C stops them in
-order, and the kernel stops them should this process be killed.
+PostgreSQL has fsync and synchronous commits on. Every process is bound to this one: Ctrl-C stops them in
+order, and the kernel stops them if this process is killed.
 """
 
 import json
@@ -41,12 +41,12 @@ Process = subprocess.Popen[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The service as it answers.
+    """A running service.
 
     Attributes:
-        url: where.
-        pid: of the process above its workers.
-        token: with every scope used.
+        url: its base URL.
+        pid: of the parent of its workers.
+        token: with every scope that the scenarios use.
         ready_after: seconds from its command to the first 200 of `GET /readyz`.
     """
 
@@ -58,17 +58,17 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The service on a database of its own."""
+    """The service on its own database."""
 
     database_url: str
     environment: dict[str, str]
     folder: Path
 
     def command(self, *words: str, check: bool = True) -> str:
-        """What a command of the service prints on standard output.
+        """Run a command of the service, and return its standard output.
 
         Raises:
-            SystemExit: it failed, and that is not to be passed over.
+            SystemExit: it failed, and `check` is set.
         """
         arguments = [sys.executable, "-m", "kms_service", *words]
         done = subprocess.run(arguments, env=self.environment, check=False, capture_output=True, text=True)
@@ -88,10 +88,10 @@ class Installation:
 
     @contextmanager
     def serving(self, workers: int) -> Iterator[Service]:
-        """The service, ready, with so many worker processes; its log lines are thrown away.
+        """The service, ready, with `workers` processes; its log lines are discarded.
 
         Raises:
-            SystemExit: it did not become ready.
+            SystemExit: it did not become ready, or ended by itself.
         """
         words = [word for scope in SCOPES for word in ("--scope", scope)]
         name = f"benchmark-{os.urandom(4).hex()}"
@@ -112,7 +112,7 @@ class Installation:
         return self.folder / "errors.log"
 
     def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """Rows, past the service."""
+        """Rows, read without the service."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             cursor = connection.execute(statement.encode(), parameters)
             return cursor.fetchall() if cursor.description else []
@@ -120,7 +120,7 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """PostgreSQL and the KMS stand-in, and what lies on them."""
+    """PostgreSQL and the KMS stand-in, for any number of installations."""
 
     postgres: PostgresServer
     kms_url: str
@@ -128,7 +128,7 @@ class Rig:
     folder: Path
 
     def installation(self, name: str) -> Installation:
-        """A migrated database, and what the service needs to run on it; its workers rotate nothing."""
+        """A migrated database, and what the service needs to run on it; it has no rotation workers."""
         self.postgres.ensure_database(name)
         url = self.postgres.url(name)
         migrate(url)
@@ -148,7 +148,7 @@ class Rig:
 
 @contextmanager
 def rig(latency_ms: float) -> Iterator[Rig]:
-    """A rig in a temporary folder, which goes with it."""
+    """A rig in a temporary folder, which is removed with it."""
     with tempfile.TemporaryDirectory(prefix="kms-service-benchmark-") as name:
         folder = Path(name)
         keys = folder / "kms-keys.json"
@@ -170,7 +170,7 @@ def running(
     stdout: int = subprocess.DEVNULL,
     stderr: IO[bytes] | None = None,
 ) -> Iterator[Process]:
-    """`python -m module words` for as long as the block runs; then it is asked to stop, and made to."""
+    """`python -m module words` for as long as the block runs; then it is stopped, if need be by force."""
     process = tether.start(
         [sys.executable, "-m", module, *words],
         on_parent_death=signal.SIGTERM,
@@ -194,7 +194,7 @@ def running(
 
 
 def kms_call(url: str, operation: str, parameters: dict[str, Any]) -> None:
-    """Ask the stand-in for something; of a signature it reads the Region alone."""
+    """Call the stand-in, which reads only the Region of a signature."""
     scope = f"benchmark/20260101/{REGION}/kms/aws4_request"
     headers = {
         "X-Amz-Target": f"TrentService.{operation}",
@@ -204,7 +204,7 @@ def kms_call(url: str, operation: str, parameters: dict[str, Any]) -> None:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A port of loopback that nothing listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

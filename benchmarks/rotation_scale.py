@@ -1,11 +1,11 @@
-"""Moves many wallets from one key to nine others under live traffic, with workers that are killed on the way.
+"""Moves many wallets from one key to nine others under live traffic, while workers are killed.
 
     python -m benchmarks.rotation_scale --wallets 100000
 
-Needs the `local` extra. Real PostgreSQL with fsync and synchronous commits, a KMS stand-in, the service and
-its workers are processes of their own, all on this machine. Afterwards the old key is disabled, every seed
-is opened past the service, and by it every wallet that opens to its address (`--opens-every`; see filling).
-Prints each phase as it ends and a JSON document at last.
+Needs the `local` extra. A real PostgreSQL with fsync and synchronous commits, a KMS stand-in, the service and
+its workers run as processes on this machine. Afterwards the old key is disabled; every seed is then opened
+without the service, and every wallet that opens to its address (`--opens-every`; see filling) by the service.
+Prints each phase as it ends, and a JSON document at the end.
 """
 
 import argparse
@@ -61,13 +61,13 @@ class Observer:
         self.phases: list[dict[str, Any]] = []
 
     def alone(self, name: str) -> None:
-        """A phase of traffic without workers."""
+        """Watch a phase of traffic without workers."""
         self._traffic.take()
         time.sleep(ALONE_SECONDS)
         self._note({"phase": name, **self._traffic.take()})
 
     def watch(self, name: str, until: int, workers: list[Worker]) -> None:
-        """A phase that ends when so many wallets have moved, or the workers are through."""
+        """Watch a phase that ends when `until` wallets have moved, or the workers have finished."""
         started, before, most = time.monotonic(), moved(self._scale), 0
         self._traffic.take()
         while moved(self._scale) < until and any(worker.poll() is None for worker in workers):
@@ -91,7 +91,7 @@ class Observer:
 
 
 def move(scale: Installation, observer: Observer, options: argparse.Namespace) -> None:
-    """Start the rotation, and have two workers at a time do it, of which two are killed."""
+    """Start the rotation, and run it with up to two workers at a time, of which two are killed."""
     scale.command("pool", "drain", SOURCE)
     scale.command("rotation", "start", "--from", SOURCE, "--no-dry-run", "--rate", str(options.rate))
     wallets = options.wallets
@@ -113,7 +113,7 @@ def move(scale: Installation, observer: Observer, options: argparse.Namespace) -
 
 
 def run(machine: Rig, options: argparse.Namespace) -> dict[str, Any]:
-    """Everything in order; what was seen."""
+    """Run everything in order, and return what was seen."""
     scale = machine.installation("scale")
     started = time.monotonic()
     fill(scale.database_url, KEYS, options.wallets, options.opens_every)

@@ -1,4 +1,4 @@
-"""What is asked of the service: endless streams of requests, with the status that each must get."""
+"""What is sent to the service: endless streams of requests, with the status that each must get."""
 
 import base64
 import itertools
@@ -19,7 +19,7 @@ def user_id(number: int) -> str:
 
 
 class Call(NamedTuple):
-    """An HTTP/1.1 request as it goes out, and the status that is no error."""
+    """An HTTP/1.1 request as it is sent, and the status that it must get."""
 
     request: bytes
     status: int
@@ -46,17 +46,17 @@ class Target:
         return Call("\r\n".join([*head, "", ""]).encode() + content, status)
 
     def any_user(self) -> str:
-        """A user whose wallet opens, each as likely as the other."""
+        """A user whose wallet opens, all equally likely."""
         return user_id(random.randrange(0, self.wallets, self.opens_every))
 
 
 def livez(target: Target) -> Scenario:
-    """What HTTP itself costs: no token, no database, no KMS."""
+    """The cost of HTTP itself: no token, no database, no KMS."""
     return itertools.repeat(target.call(200, "GET", "/livez"))
 
 
 def create(target: Target) -> Scenario:
-    """A new user each time."""
+    """A creation for a new user."""
     prefix = secrets.token_hex(6)
     return (
         target.call(201, "POST", "/wallets", {"userId": f"bench-{prefix}-{number}"})
@@ -65,7 +65,7 @@ def create(target: Target) -> Scenario:
 
 
 def private_key(target: Target) -> Scenario:
-    """Of any user."""
+    """A private key of any user."""
     while True:
         yield target.call(200, "GET", f"/wallets/{target.any_user()}/private-key")
 
@@ -90,29 +90,29 @@ def duplicate(target: Target) -> Scenario:
 
 
 def unknown_wallet(target: Target) -> Scenario:
-    """A wallet of nobody."""
+    """A wallet that does not exist."""
     return (target.call(404, "GET", f"/wallets/nobody-{number}") for number in itertools.count())
 
 
 def unknown_user(target: Target) -> Scenario:
-    """A private key of nobody, which is on record."""
+    """A private key that does not exist; the refusal is on record."""
     return (target.call(404, "GET", f"/wallets/nobody-{number}/private-key") for number in itertools.count())
 
 
 def unauthorised(target: Target) -> Scenario:
-    """A private key, asked for with a token of nobody."""
+    """A private key, requested with an unknown token."""
     stranger = Target(target.host, secrets.token_urlsafe(32), target.wallets, target.opens_every)
     while True:
         yield stranger.call(401, "GET", f"/wallets/{target.any_user()}/private-key")
 
 
 def wrong_token(target: Target) -> Scenario:
-    """Well-formed tokens that nobody made, another each time: 32 bytes, and 16 for their MAC."""
+    """Well-formed tokens that nobody issued, a new one each time: 32 bytes, and 16 for their MAC."""
     return _guesses(target, 48)
 
 
 def wrong_old_token(target: Target) -> Scenario:
-    """The same in the form of before tokens carried a MAC: 32 bytes."""
+    """The same in the form from before tokens had a MAC: 32 bytes."""
     return _guesses(target, 32)
 
 
@@ -138,7 +138,7 @@ def listing_last(target: Target) -> Scenario:
 
 
 def _page_behind(target: Target, number: int) -> Scenario:
-    # As `nextCursor` is made: a client would have got here page by page.
+    # Made like `nextCursor`: a client would get here page by page.
     cursor = base64.urlsafe_b64encode(user_id(number).encode()).decode().rstrip("=")
     return itertools.repeat(target.call(200, "GET", f"/wallets?limit={PAGE}&cursor={cursor}"))
 

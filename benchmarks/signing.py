@@ -1,10 +1,10 @@
-"""Signatures a second through the TypeScript client, beside `ethers.Wallet` in the caller's own process.
+"""Signatures per second through the TypeScript client, compared with `ethers.Wallet` in the caller's process.
 
-    scripts/test-clients.sh                      # once: npm's packages, and the client as it is built
+    scripts/test-clients.sh                      # once: installs npm's packages and builds the client
     .venv/bin/python -m benchmarks.signing --signatures 1000
 
 Needs node. PostgreSQL, the KMS stand-in, the service and its caller share this machine. The last two figures
-are of one caller at a time: every signature is one request, and connections are kept.
+are for one signature at a time: every signature is one request, and connections are kept.
 """
 
 import argparse

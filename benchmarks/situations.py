@@ -1,4 +1,4 @@
-"""The same requests in other situations: a slow KMS, many callers, old rows, TLS, a process that is cold."""
+"""The same requests in other situations: a slow KMS, many callers, old rows, TLS, a cold process."""
 
 import itertools
 import statistics
@@ -31,7 +31,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What is unlike the usual run: KMS at 5 ms, rows of today, no TLS."""
+    """What differs from the usual run, which has KMS at 5 ms, current rows and no TLS."""
 
     latency_ms: float = 5.0
     callers: int = _MANY
@@ -46,7 +46,7 @@ def all_situations(latencies: Sequence[float], callers: Sequence[int]) -> list[S
 
 
 def measured(situations: Sequence[Situation], seconds: float, tell: Tell) -> list[dict[str, Any]]:
-    """Each of `REQUESTS` in each situation, on two workers."""
+    """Measure each of `REQUESTS` in each situation, on two workers."""
     found = []
     for situation in situations:
         with _prepared(situation) as (machine, service):

@@ -1,7 +1,7 @@
 """Long load, and whether memory grows under it: each process of the service is sampled.
 
-A line is laid through a process's samples, and it fails when that rises by more than the bound. The first
-fifth does not count, since pools and caches fill.
+A line is fitted to each process's samples; the soak fails if it rises by more than the bound. The first fifth
+does not count, since pools and caches fill.
 """
 
 import statistics
@@ -29,16 +29,16 @@ _HOUR = 3600.0
 
 
 def soak(rig: Rig, seconds: float, bound: float, tell: Tell) -> dict[str, Any]:
-    """Mixed load for so long; memory of each process and latencies over it.
+    """Run mixed load for `seconds`; return the memory of each process and latencies over time.
 
     Args:
         rig: a fresh one.
         seconds: how long.
-        bound: MiB an hour that a process may grow.
-        tell: told at each window.
+        bound: MiB per hour that a process may grow.
+        tell: called at each window.
 
     Returns:
-        `samples`, one a window; `growth` in MiB an hour by process; `flat`, whether all keep to the bound.
+        `samples`, one per window; `growth_mib_per_hour` by process; `flat`, whether all are within the bound.
     """
     installation = rig.installation("soak")
     fill(installation.database_url, KEYS, _WALLETS)
@@ -58,12 +58,12 @@ def soak(rig: Rig, seconds: float, bound: float, tell: Tell) -> dict[str, Any]:
 
 
 def windows(seconds: float) -> int:
-    """How many samples are taken in so long."""
+    """The number of samples taken in this time."""
     return max(_FEWEST_WINDOWS, min(MOST_WINDOWS, int(seconds / _SHORTEST_WINDOW)))
 
 
 def slope(samples: list[dict[str, Any]], name: str) -> float:
-    """MiB an hour that a process grows by: least squares over the samples behind the first fifth."""
+    """MiB per hour that a process grows by: least squares over the samples after the first fifth."""
     counted = samples[int(len(samples) * _LEFT_OUT) :]
     times = [sample["seconds"] for sample in counted]
     return _HOUR * statistics.linear_regression(times, [sample["pss_mib"][name] for sample in counted]).slope

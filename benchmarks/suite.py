@@ -14,7 +14,7 @@ from benchmarks.scenarios import BASELINE, SCENARIOS
 
 FLAT = ("create", "private-key", "listing-first", "listing-middle", "listing-last")
 FLAT_CONNECTIONS = 4
-OPENS_EVERY = 100  # in tables so large that deriving every address would take longer than all else
+OPENS_EVERY = 100  # in large tables, where deriving every address would take longer than everything else
 
 Tell = Callable[[str], None]
 
@@ -24,13 +24,13 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        seconds: of each run, behind `warm_up` seconds that do not count.
-        workers: numbers of the service's processes.
+        seconds: of each run, after `warm_up` seconds that do not count.
+        workers: numbers of worker processes.
         connections: numbers of callers at once.
-        small: wallets in the table that stands for an empty one; they are what is read.
-        scale: sizes of the tables that are held against it.
-        rounds: of each scenario at scale, in turn with the small table.
-        round_seconds: of each of them, on either table, behind half of `warm_up`.
+        small: wallets in the table that stands for an empty one; they are the ones read.
+        scale: sizes of the tables that are compared with it.
+        rounds: of each scenario at scale, alternating with the small table.
+        round_seconds: of each round, on either table, after half of `warm_up`.
         starts: of the service, for each number of workers.
         moved: wallets that are re-wrapped and verified.
         latency_ms: of every KMS call.
@@ -50,13 +50,13 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """How often progress is told."""
+        """How often progress is reported."""
         widths = len(self.workers) * len(self.connections)
         return 1 + len(self.workers) + widths * len(SCENARIOS) + self.steps_of_scale
 
     @property
     def steps_of_scale(self) -> int:
-        """How often, of the comparison of tables alone."""
+        """The same for the comparison of tables only."""
         return 1 + len(self.scale) * (1 + self.rounds * len(FLAT))
 
 
@@ -65,7 +65,7 @@ QUICK = Plan(1.0, 0.5, (2,), (4, 32), 500, (50_000,), 1, 1.0, 2, 500, 5.0)
 
 
 def run(rig: Rig, plan: Plan, tell: Tell) -> dict[str, Any]:
-    """Measure all of a plan, telling each step as it begins."""
+    """Measure all of a plan, and report each step as it begins."""
     small = _small(rig, plan, tell)
     started = starts(small, plan, tell)
     runs = matrix(rig, small, plan, tell)
@@ -76,7 +76,7 @@ def run(rig: Rig, plan: Plan, tell: Tell) -> dict[str, Any]:
 
 
 def run_scale(rig: Rig, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
-    """Only the comparison of tables."""
+    """Measure only the comparison of tables."""
     return flatness(rig, _small(rig, plan, tell), plan, tell)
 
 
@@ -88,7 +88,7 @@ def _small(rig: Rig, plan: Plan, tell: Tell) -> Installation:
 
 
 def starts(small: Installation, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
-    """Seconds from the command to ready, by workers: the least and the median of several starts."""
+    """Seconds from the command to ready, by workers: the minimum and the median of several starts."""
     found = []
     for workers in plan.workers:
         tell(f"starts: {workers} workers")
@@ -102,7 +102,7 @@ def starts(small: Installation, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
 
 
 def matrix(rig: Rig, small: Installation, plan: Plan, tell: Tell) -> list[Run]:
-    """Every scenario by workers and connections, each held against `GET /livez` under the same load."""
+    """Every scenario by workers and connections, each compared with `GET /livez` under the same load."""
     runs = []
     for workers in plan.workers:
         with small.serving(workers) as service:
@@ -121,7 +121,7 @@ def matrix(rig: Rig, small: Installation, plan: Plan, tell: Tell) -> list[Run]:
 
 
 def flatness(rig: Rig, small: Installation, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
-    """Each scenario on the small and each large table in turn: medians of the rounds, and of their ratios."""
+    """Each scenario on the small and each large table in turn: medians of the rounds and of their ratios."""
     return [each for wallets in plan.scale for each in _held_against(rig, small, wallets, plan, tell)]
 
 
@@ -142,7 +142,7 @@ def _held_against(
             times: dict[str, list[float]] = {name: [] for name in sides}
             for number in range(plan.rounds):
                 tell(f"{scenario}: {wallets:,} wallets, round {number + 1}")
-                # Turned round each time, so that a drift of the machine meets both.
+                # Which goes first alternates, so that a drift of the machine affects both.
                 for name in sorted(sides, reverse=bool(number % 2)):
                     service, aim = sides[name]
                     load = Load(scenario, aim, FLAT_CONNECTIONS, plan.round_seconds, plan.warm_up / 2)
@@ -152,8 +152,8 @@ def _held_against(
 
 
 def compared(times: dict[str, list[float]]) -> dict[str, float]:
-    """Medians of the rounds on the `small` and the `large` table, and the median and ends of their ratios."""
-    # The two of a round lie seconds apart, so their ratio outlives a machine whose speed drifts.
+    """Medians of the rounds on the `small` and the `large` table, and median and range of their ratios."""
+    # The two of a round are seconds apart, so a drift of the machine's speed hardly changes their ratio.
     ratios = [large / small for small, large in zip(times["small"], times["large"], strict=True)]
     return {
         "p50_ms_small": round(statistics.median(times["small"]), 2),

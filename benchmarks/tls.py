@@ -2,8 +2,8 @@
 
     python -m benchmarks.tls CERTIFICATE KEY http|postgres TARGET_PORT
 
-prints the port on which it takes TLS and passes what comes to TARGET_PORT. PostgreSQL's wheel is built
-without TLS. What the service pays for its end of the connections is the same.
+prints the port on which it accepts TLS, and passes what comes to TARGET_PORT. PostgreSQL's wheel is built
+without TLS. For the service, its end of the connections costs the same.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _PIECE = 64 * 1024
 
 
 def certify(folder: Path) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that is its own authority, good for a day, and its key, as two files."""
+    """A self-signed certificate for 127.0.0.1, valid for a day, and its key, as two files."""
     key = ec.generate_private_key(ec.SECP256R1())
     name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _HOST)]), datetime.now(UTC)
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(_HOST))])
@@ -51,7 +51,7 @@ def certify(folder: Path) -> tuple[Path, Path]:
 
 
 async def front(certificate: str, key: str, protocol: str, target_port: int) -> None:
-    """Take TLS, and pass it on as it came, until this process ends."""
+    """Accept TLS and pass its content on, until this process ends."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
 
@@ -61,7 +61,7 @@ async def front(certificate: str, key: str, protocol: str, target_port: int) -> 
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if protocol == POSTGRES:
-            # Its clients ask for TLS in the clear, and begin it once that is granted.
+            # Its clients request TLS in plaintext, and start it once that is granted.
             await reader.readexactly(_ASKS_FOR_TLS_BYTES)
             writer.write(b"S")
             await writer.start_tls(context)

@@ -1,4 +1,4 @@
-"""Steady traffic on a service while something else goes on, and how long its requests took."""
+"""Steady traffic on a service during something else, and how long its requests took."""
 
 import http.client
 import json
@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-_FEWEST = 2  # of which there are percentiles
+_FEWEST = 2  # that have percentiles
 
 Connection = http.client.HTTPConnection
 
 
 @dataclass
 class Traffic:
-    """Creations and private-key reads, each at a rate of its own, on two kept-alive connections."""
+    """Creations and private-key reads, each at its own rate, on two kept-alive connections."""
 
     url: str
     token: str
@@ -48,7 +48,7 @@ class Traffic:
                 thread.join()
 
     def take(self) -> dict[str, dict[str, float]]:
-        """Requests since the last call, and the milliseconds that the median and the slowest in 100 took."""
+        """Requests since the last call, with their p50 and p99 in milliseconds."""
         taken = {kind: seconds[:] for kind, seconds in self._taken.items()}
         for seconds in self._taken.values():
             seconds.clear()
