@@ -1,4 +1,4 @@
-"""Read a report of pip-audit and say what it is worth: holes found, none found, or nothing looked up."""
+"""Read a report of pip-audit and print its verdict: holes found, none found, or nothing looked up."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def main(report: Path) -> int:
-    """Print one line, and one for each known hole; answer 1 when there is a hole."""
+    """Print a line for each known hole and one for the verdict; return 1 if there is a hole."""
     text = report.read_text()
     if not text:
         print("NOT AUDITED: the advisory service cannot be reached from here")

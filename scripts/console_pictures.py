@@ -2,7 +2,7 @@
 
     .venv/bin/python scripts/console_pictures.py [--minutes 16]
 
-A real server with traffic for so many minutes, on the tests' PostgreSQL and KMS, looked at with Chromium:
+A real server with traffic for that many minutes, on the tests' PostgreSQL and KMS, viewed with Chromium:
 first with all well and a rotation running, then with one key disabled and one draining.
 """
 

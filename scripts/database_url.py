@@ -34,11 +34,11 @@ The URL holds the password: mind where it goes."""
 
 
 class UrlError(Exception):
-    """No URL can be made; the message says why, in one line and without any value."""
+    """No URL can be built; the message says why, in one line and without any value."""
 
 
 def database_url(variables: Mapping[str, str]) -> str:
-    """Answer the URL, with the password in it.
+    """The URL, with the password in it.
 
     Raises:
         UrlError: something is missing, or the secret cannot be read.
@@ -54,12 +54,16 @@ def database_url(variables: Mapping[str, str]) -> str:
 
 
 def missing(parts: Mapping[str, str]) -> list[str]:
-    """Answer the names of what a URL needs and `parts` has not."""
+    """The names of what a URL needs and `parts` lacks."""
     return [name for name in REQUIRED if name not in parts]
 
 
 def assembled(parts: Mapping[str, str]) -> str:
-    """Answer the URL of `parts`; a host may be a name, an IPv4 or IPv6 address, or a socket's folder."""
+    """Build the URL from `parts`; a host may be a name, an IPv4 or IPv6 address, or a socket's folder.
+
+    Raises:
+        UrlError: DB_PORT is not a number.
+    """
     user, password, name = (quote(parts[part], safe="") for part in ("DB_USER", "DB_PASSWORD", "DB_NAME"))
     host = parts["DB_HOST"]
     host = f"[{host}]" if ":" in host else quote(host, safe="")
@@ -70,14 +74,22 @@ def assembled(parts: Mapping[str, str]) -> str:
 
 
 def secret_parts(secret_id: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """Answer what the secret tells, by the names of the variables it stands for."""
+    """The values in a secret, by the names of the variables that they replace.
+
+    Raises:
+        UrlError: the secret cannot be read.
+    """
     secret = read_secret(secret_id, variables.get("AWS_REGION"))
     return {name: str(secret[member]) for name, member in MEMBERS.items() if secret.get(member)}
 
 
 def read_secret(secret_id: str, region: str | None) -> dict[str, Any]:
-    """Answer the members of a secret of AWS Secrets Manager."""
-    # Most of the script's time, and only a secret needs them.
+    """The members of a secret in AWS Secrets Manager.
+
+    Raises:
+        UrlError: it cannot be read, or is not a JSON object.
+    """
+    # These imports are most of the script's time, and only a secret needs them.
     import boto3  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
@@ -103,7 +115,7 @@ def main() -> None:
         prog="get-db-url.sh", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     from_file = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value}
-    # boto3 reads the environment only, and AWS_* may be in .env
+    # boto3 reads only the environment, and AWS_* may be in .env
     os.environ.update({name: value for name, value in from_file.items() if name not in os.environ})
     try:
         print(database_url(os.environ))

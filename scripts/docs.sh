@@ -44,7 +44,7 @@ case "$1" in
   publish)
     PATH="$tools:$PATH" # mike calls mkdocs
     version="$(released)"
-    git fetch --quiet origin gh-pages 2>/dev/null || true # the first time there is none
+    git fetch --quiet origin gh-pages 2>/dev/null || true # there is none the first time
     if [[ -n "$version" ]]; then
       mike deploy --config-file docs/mkdocs.yml "${@:2}" --update-aliases "$version" latest
       mike set-default --config-file docs/mkdocs.yml "${@:2}" latest

@@ -1,10 +1,10 @@
-"""Lays out the pages of the site in one folder: `scripts/docs.sh` calls it, then mkdocs.
+"""Lays out the pages of the site in one folder: `scripts/docs.sh` runs this, then mkdocs.
 
     .venv/bin/python scripts/docs_site.py FOLDER
 
-Every Markdown page of the repository keeps its place, so that its links to other pages hold. Links to other
-files go to copies of them; a link to a folder goes to its page, or is left out where it has none. The HTTP
-reference comes from the OpenAPI document of this version.
+Every Markdown page of the repository keeps its place, so that its links to other pages work. Links to other
+files lead to copies of them; a link to a folder leads to its README, or is dropped if it has none. The HTTP
+reference comes from this version's OpenAPI document.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parents[1]
-# What only a checkout needs.
+# Pages that only a checkout needs.
 NOT_PAGES = (".github/", "tests/")
 REFERENCE = """# HTTP reference
 
@@ -37,7 +37,7 @@ class Site:
     folder: Path
 
     def lay_out(self) -> None:
-        """Write every page, and what the pages show or link to."""
+        """Write every page, and the files that pages show or link to."""
         for page in sorted(self.files):
             if page.endswith(".md") and not page.startswith(NOT_PAGES):
                 self._write(page, self._linked(page))
@@ -46,7 +46,7 @@ class Site:
             self._copy(style)
 
     def _linked(self, page: str) -> str:
-        """A page's text with links that hold on the site; what is shown as code stays as it is."""
+        """A page's text, with links that work on the site; code blocks are not changed."""
         lines, fenced = [], False
         for line in (ROOT / page).read_text().splitlines(keepends=True):
             fenced ^= bool(_FENCE.match(line))
@@ -61,7 +61,7 @@ class Site:
         if f"{path}/README.md" in self.files:
             return f"{shown}[{text}]({target.rstrip('/')}/README.md{anchor})"
         if path not in self.files or path.startswith("."):
-            return text  # a folder, or a hidden file, which no site has
+            return text  # a folder without a page, or a hidden file: neither is on the site
         if not path.endswith(".md"):
             self._copy(path)
         return found[0]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes an environment from one lock, beside .venv, for tools that the service and its tests do not need.
+# Makes an environment from one lock, beside .venv, for tools that neither the service nor its tests need.
 set -euo pipefail
 
 usage() {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the database's URL; scripts/database_url.py says from what.
+# Prints the database's URL; scripts/database_url.py says where it comes from.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"

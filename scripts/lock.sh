@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Writes the locks from pyproject.toml: exact versions with hashes, for CPython 3.11 to 3.14. develop.txt holds
-# everything; serve.txt, tracing.txt (that and the extra), local.txt (serve.txt and the laptop mode) and build.txt are
-# parts of it, at the same versions; clients.txt is what the clients are tested with, docs.txt and workflows.txt what
-# scripts/docs.sh and scripts/lint-workflows.sh run.
+# everything; serve.txt, tracing.txt (serve.txt and the extra), local.txt (serve.txt and the laptop mode) and build.txt
+# are parts of it, at the same versions. clients.txt is what the clients are tested with, docs.txt and workflows.txt are
+# what scripts/docs.sh and scripts/lint-workflows.sh run.
 set -euo pipefail
 
 usage() {

@@ -1,6 +1,6 @@
 """Write the OpenAPI document of this version, without a database or KMS: `scripts/openapi.py [FILE]`.
 
-For whoever generates a client; a running service answers the same document at `/openapi.json`.
+For generating clients; a running service answers the same document at `/openapi.json`.
 """
 
 import json
@@ -18,7 +18,7 @@ def main() -> None:
         _env_file=None,
         aws_region="eu-west-1",
         aws_access_key_id="none",
-        aws_secret_access_key="none",  # noqa: S106 - nobody is called
+        aws_secret_access_key="none",  # noqa: S106 - no call is made
         database_url="postgresql://nobody@127.0.0.1/none",
     )
     document = create_app(build(settings), owns_process=False).openapi()

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Pin the base images to what their tags name now, by digest. Python alone, and the images' registry.
+"""Pin the base images by digest to what their tags name now. Needs only Python and the images' registry.
 
     scripts/pin-images.py            # writes name:tag@sha256:... into Dockerfile and docker-compose.yml
     scripts/pin-images.py --check    # writes nothing; exit code 1 where a pin is missing or behind its tag
 
-Exit code 69: the registry gives no answer, or a wrong one. --registry names a mirror with the same content.
+Exit code 69: the registry gave no answer, or a wrong one. --registry names a mirror with the same content.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 FILES = ("Dockerfile", "docker-compose.yml")
-# Our own images have no tag here; only what others publish has.
+# Our own images have no tag here; only other publishers' images have.
 REFERENCE = re.compile(r"(?m)^(ARG BASE=|\s+image: )([a-z0-9/._-]+):([\w.-]+)(?:@(sha256:[0-9a-f]{64}))?$")
 KINDS = (
     "application/vnd.oci.image.index.v1+json",
@@ -33,10 +33,10 @@ class Unreachable(Exception):
 
 
 def digest_of(registry: str, name: str, tag: str) -> str:
-    """The digest of the index that this tag names, as the registry says and as its bytes have it.
+    """The digest of the index that this tag names, checked against the bytes that the registry sends.
 
     Raises:
-        Unreachable: it gives no answer, or one whose digest is not that of its bytes.
+        Unreachable: the registry gives no answer, or one whose digest is not that of its bytes.
     """
     repository = name if "/" in name else f"library/{name}"
     url = f"{registry}/v2/{repository}/manifests/{tag}"
@@ -72,7 +72,7 @@ def _ask(url: str, headers: dict[str, str]) -> tuple[str | None, bytes]:
 
 
 def pinned(text: str, registry: str) -> str:
-    """`text` with every base image at what its tag names now."""
+    """`text` with every base image pinned to what its tag names now."""
     return REFERENCE.sub(
         lambda found: f"{found[1]}{found[2]}:{found[3]}@{digest_of(registry, found[2], found[3])}", text
     )

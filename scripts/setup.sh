@@ -28,7 +28,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 project="$PWD"
 stamp=".venv/setup.stamp"
 
-# What the folder was made from: the inputs, where it lies (scripts in it hold its path) and the interpreter.
+# What .venv was made from: the inputs, its path (which its scripts contain) and the interpreter.
 fingerprint() {
   .venv/bin/python -I - "$project" <<'PY'
 import hashlib, pathlib, sys
@@ -46,7 +46,7 @@ unchanged() {
 
 if unchanged; then exit 0; fi
 
-# Two at once would remove each other's work; the second waits, and then finds it done. macOS has no flock.
+# Two at once would remove each other's work: the second waits, and then finds it done. macOS has no flock.
 if command -v flock >/dev/null 2>&1; then
   exec 9<scripts/setup.sh
   flock -n 9 || { say "waiting for another setup to end" && flock 9; }
@@ -57,7 +57,7 @@ is_python() {
   "$1" -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $2))" 2>/dev/null
 }
 
-# Those come first for which every package of the lock has wheels: a newer one is taken where there is no other.
+# Versions for which every package of the lock has wheels come first; a newer one is used if there is no other.
 find_python() {
   local candidate newest
   if [[ -n "${PYTHON:-}" ]]; then
@@ -77,7 +77,7 @@ find_python() {
   fail "$(python3 --version 2>&1) is too old: install Python 3.11 or later, or set PYTHON to it"
 }
 
-# Shows a sign of life while a quiet command runs, and its output only if it fails.
+# Shows progress while a quiet command runs, and its output only if it fails.
 quietly() {
   local what="$1" log pid started=$SECONDS
   shift
@@ -124,8 +124,8 @@ install_uv() {
   pip "${locked[@]}" -r .venv/uv.txt
 }
 
-# uv needs a third of pip's time, but reads none of pip's configuration: a proxy or an index of its own that only
-# pip knows must still work, so pip has the last word. The hashes bind both.
+# uv takes a third of pip's time, but does not read pip's configuration. A proxy or an index that only pip knows must
+# still work, so pip is tried last. The hashes bind both.
 install_packages() {
   local index="${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$(pip config get global.index-url 2>/dev/null || true)}}"
   [[ -z "$index" ]] || export UV_DEFAULT_INDEX="$index"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the clients and drives what was built against the service and a local chain.
+# Builds the clients, and tests the builds against the service and a local chain.
 set -euo pipefail
 
 usage() {
@@ -27,7 +27,7 @@ scripts/setup.sh
 command -v npm >/dev/null 2>&1 || skip "npm is not on the path"
 node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null || skip "there is no Node 20 or later"
 
-# The stamp says from which lock the packages were installed.
+# The stamp is the lock that the packages were installed from.
 install_packages() {
   local stamp=node_modules/.installed-from log
   if cmp -s package-lock.json "$stamp"; then return; fi

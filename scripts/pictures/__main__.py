@@ -2,8 +2,8 @@
 
     .venv/bin/python scripts/pictures [--into FOLDER]
 
-The layers come from the contract in pyproject.toml and from docstrings, so draw again after a change of
-these; a test compares.
+The layers come from the contract in pyproject.toml and from docstrings, so run this again after changing
+those; a test compares the result.
 """
 
 import argparse

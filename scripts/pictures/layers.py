@@ -1,4 +1,4 @@
-"""The layers of the package: rows from import-linter's contract, words from the docstrings."""
+"""Draws the layers of the package: rows from import-linter's contract, words from the docstrings."""
 
 import ast
 import textwrap
@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = "kms_service"
 WIDTH, MARGIN, GAP, ROW_GAP = 1000, 20, 12, 26
 CHARACTER = 6.3
-"""Pixels that a character of the small text takes, near enough to wrap lines."""
+"""Approximate width of a character of the small text in pixels, for wrapping lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """One box: a package or module of a layer, what it says of itself, and the folders or modules in it."""
+    """One box: a package or module of a layer, its docstring's promise, and the folders or modules in it."""
 
     name: str
     promise: str

@@ -1,4 +1,4 @@
-"""The service among its neighbours, for the front page."""
+"""Draws the service among its neighbours, for the front page."""
 
 from svg import arrow, box, page, text
 

@@ -1,4 +1,4 @@
-"""The road of a private key, step by step, each with the function that takes it."""
+"""Draws the road of a private key, step by step, with the function of each step."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ LEFT, MIDDLE, RIGHT = 170, 560, 800
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: what it does and why, where it is in the code, and whom it asks for what."""
+    """One step: what it does and why, where it is in the code, and what it asks of whom."""
 
     does: str
     why: str

@@ -1,6 +1,6 @@
-"""Bills of materials from the locks, as CycloneDX and as SPDX, with nothing of the moment in them.
+"""Bills of materials from the locks, as CycloneDX and as SPDX, the same whenever they are made.
 
-cyclonedx-python-lib and spdx-tools write what a lock of Python pins; npm writes both for its own.
+cyclonedx-python-lib and spdx-tools write what a Python lock pins; npm writes both for its own lock.
 """
 
 import json
@@ -49,7 +49,7 @@ class Pin:
 
 
 def write_python_bills(build: Build, version: str) -> None:
-    """For each part of the service NAME-VERSION.cdx.json and NAME-VERSION.spdx.json."""
+    """Write NAME-VERSION.cdx.json and NAME-VERSION.spdx.json for each part of the service."""
     for name, lock in PARTS.items():
         pins = list(_pinned(build.source / "locks" / f"{lock}.txt"))
         (build.into / f"{name}-{version}.cdx.json").write_text(_cyclonedx(build, name, version, pins))
@@ -57,7 +57,7 @@ def write_python_bills(build: Build, version: str) -> None:
 
 
 def write_npm_bills(build: Build, version: str) -> None:
-    """The same for the TypeScript client. The Python client has no lock: it takes what its user has."""
+    """Write the same for the TypeScript client. The Python client has no lock: it takes what its user has."""
     for kind, suffix in (("cyclonedx", "cdx"), ("spdx", "spdx")):
         text = json.dumps(_of_npm(build, kind, version), indent=2, sort_keys=True, ensure_ascii=False)
         (build.into / f"{_NPM}-{version}.{suffix}.json").write_text(text + "\n")
@@ -90,7 +90,7 @@ def _component(pin: Pin) -> Component:
         version=pin.version,
         bom_ref=pin.purl,
         purl=PackageURL.from_string(pin.purl),
-        # The lock has one hash for each file of the package, of which one is installed.
+        # The lock has a hash for each file of the package; one of these is installed.
         external_references=[
             ExternalReference(type=ExternalReferenceType.DISTRIBUTION, url=XsUri(pin.purl), hashes=files)
         ],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class NotReleasable(Exception):
-    """What stands between this checkout and a release, in one line for whoever asked for it."""
+    """This checkout cannot be released; the message says why, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,15 @@ class Checkout:
         return [tag.removeprefix("v") for tag in self._git("tag", "--list", "v*").split()]
 
     def export(self, folder: Path) -> None:
-        """Write the commit's files, and nothing that only lies in the work tree, into a folder."""
+        """Write the commit's files into a folder, and nothing that is only in the work tree."""
         with tarfile.open(fileobj=BytesIO(self._archive())) as archive:
             archive.extractall(folder, filter="data")
 
     def require_clean(self) -> None:
-        """Refuse to commit beside changes that nobody has committed.
+        """Check that the work tree has no uncommitted changes.
 
         Raises:
-            NotReleasable: there are some.
+            NotReleasable: it has some.
         """
         if changed := self._git("status", "--porcelain", "--untracked-files=no").splitlines():
             raise NotReleasable(f"{len(changed)} changed files are not committed, such as {changed[0][3:]}")

@@ -1,6 +1,6 @@
-"""Cuts a release: scripts/release.sh calls it, and has the usage.
+"""Cuts a release: scripts/release.sh runs this, and has the usage.
 
-Everything is built twice, from the commit's files in two folders, and is given out only where each file came
+Everything is built twice, from the commit's files in two folders, and is handed out only if every file came
 out the same both times.
 """
 
@@ -19,7 +19,7 @@ from statement import digests, write_statement, write_sums
 
 
 def main() -> int:
-    """Do what was asked; answer 1, after one line, where it cannot be done."""
+    """Do what was asked; if it cannot be done, print one line and return 1."""
     options = _options()
     checkout = Checkout(ROOT)
     try:
@@ -44,7 +44,7 @@ def _options() -> argparse.Namespace:
 
 
 def _release(checkout: Checkout, options: argparse.Namespace, work: Path) -> None:
-    # 1. The version is cut in the work tree, or, to see what would be, in the exported files only.
+    # 1. Cut the version in the work tree; for a dry run, in the exported files only.
     dry = bool(options.version) and not options.commit
     if not dry:
         checkout.require_clean()
@@ -54,12 +54,12 @@ def _release(checkout: Checkout, options: argparse.Namespace, work: Path) -> Non
     if options.commit:
         _cut(ROOT, version)
         checkout.commit_and_tag(version)
-    # 2. Built twice, in different folders.
+    # 2. Build twice, in different folders.
     first, second = (
         _build(checkout, options, work / name, version, dry_run=dry) for name in ("first", "second")
     )
     _require_same(first, second)
-    # 3. Given out.
+    # 3. Hand out.
     into = options.into or (None if dry else ROOT / "dist" / version)
     if into:
         shutil.copytree(first, into, dirs_exist_ok=True)

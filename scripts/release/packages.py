@@ -16,17 +16,17 @@ TYPESCRIPT = Path("clients/typescript")
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """From which files a release is built, as of when (seconds since 1970), and into which folder."""
+    """What a release is built from, as of when (seconds since 1970), and into which folder."""
 
     source: Path
     committed_at: int
     into: Path
 
     def run(self, *command: str | Path, folder: Path) -> str:
-        """Run a program on the source with the commit's time as its own; what it printed.
+        """Run a program on the source, at the commit's time, and return what it printed.
 
         Raises:
-            NotReleasable: it failed; with its last words.
+            NotReleasable: it failed; the message has its last line.
         """
         # The exported source comes before the installed one, which is the work tree's.
         ours = {
@@ -52,15 +52,15 @@ class Build:
 
 
 def build_python(build: Build) -> None:
-    """The sdists and wheels of the service (with its extras `local` and `tracing`) and of the client."""
+    """Build sdists and wheels of the service (with its extras `local` and `tracing`) and of the client."""
     for folder in (build.source, build.source / "clients/python"):
         build.run(sys.executable, "-m", "hatchling", "build", "--directory", build.into, folder=folder)
 
 
 def build_typescript(build: Build, packages: Path) -> None:
-    """The archive that npm installs, with the types of this version's OpenAPI document."""
+    """Build the archive that npm installs, with the types of this version's OpenAPI document."""
     folder = build.source / TYPESCRIPT
-    # The client's build script calls the interpreter of the project that it lies in.
+    # The client's build script runs the interpreter of the project that it is in.
     (build.source / ".venv").symlink_to(ROOT / ".venv")
     (folder / "node_modules").symlink_to(packages)
     build.run("npm", "run", "--silent", "build", folder=folder)
@@ -68,7 +68,7 @@ def build_typescript(build: Build, packages: Path) -> None:
 
 
 def npm_packages(build: Build, folder: Path) -> Path:
-    """What npm's lock pins, installed: by scripts/test-clients.sh here, or now into a folder of its own."""
+    """What npm's lock pins, installed: by scripts/test-clients.sh earlier, or now into `folder`."""
     installed = ROOT / TYPESCRIPT / "node_modules"
     stamp, lock = installed / ".installed-from", build.source / TYPESCRIPT / "package-lock.json"
     if stamp.exists() and _pinned(stamp) == _pinned(lock):
@@ -89,6 +89,6 @@ def _pinned(lock: Path) -> dict[str, object]:
 
 
 def copy_locks(build: Build) -> None:
-    """The locks: installed from them, a wheel runs on exactly what was tested."""
+    """Copy the locks: installed from them, a wheel runs on exactly what was tested."""
     for name in ("serve", "tracing", "local"):
         shutil.copy(build.source / "locks" / f"{name}.txt", build.into / f"requirements-{name}.txt")

@@ -1,4 +1,4 @@
-"""What is said of the files of a release: their checksums, and from what they were built."""
+"""Statements about the files of a release: their checksums, and what they were built from."""
 
 import hashlib
 import json
@@ -11,18 +11,18 @@ from packages import Build
 
 SUMS = "SHA256SUMS"
 _BUILD_TYPE = "urn:kms-service:release:1"
-# What the outcome depends on beside the commit: told, so that somebody else can build the same.
+# What the result depends on besides the commit: stated, so that others can build the same.
 _TOOLS = ("hatchling", "cyclonedx-python-lib", "spdx-tools")
 
 
 def write_statement(build: Build, version: str, commit: str, programs: Sequence[str]) -> None:
-    """The provenance of all files so far: an in-toto statement with SLSA's predicate, without a signature.
+    """Write the provenance of all files so far: an unsigned in-toto statement with SLSA's predicate.
 
     Args:
         build: what was built.
-        version: of it.
+        version: its version.
         commit: the id of the commit that it was exported from.
-        programs: what had a part in it beside Python.
+        programs: the programs that took part in it besides Python.
     """
     subjects = [{"name": name, "digest": {"sha256": digest}} for name, digest in digests(build.into).items()]
     locks = sorted((build.source / "locks").glob("*.txt"))
@@ -56,7 +56,7 @@ def _tools(build: Build, programs: Sequence[str]) -> Mapping[str, str]:
 
 
 def write_sums(folder: Path) -> None:
-    """SHA256SUMS of all files, as `sha256sum --check` reads it."""
+    """Write the SHA256SUMS of all files, as `sha256sum --check` reads it."""
     lines = [f"{digest}  {name}\n" for name, digest in digests(folder).items()]
     (folder / SUMS).write_text("".join(lines))
 

@@ -1,4 +1,4 @@
-"""The version and the changelog: one number in `src/kms_service/__init__.py`, which all else follows."""
+"""The version and the changelog: one number in `src/kms_service/__init__.py`, which everything follows."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def current(folder: Path) -> str:
 
 
 def check(version: str, released: Sequence[str]) -> None:
-    """Let through a version that can follow those released.
+    """Check that a version can follow those released.
 
     Raises:
         NotReleasable: it is not MAJOR.MINOR.PATCH, or not above all of them.
@@ -55,7 +55,7 @@ def set_everywhere(folder: Path, version: str) -> None:
 
 
 def cut_changelog(folder: Path, version: str, day: str) -> None:
-    """Put what is unreleased under this version and its day, and leave an empty section above it.
+    """Move what is unreleased to a section of this version and day, and leave an empty one above it.
 
     Raises:
         NotReleasable: nothing is unreleased, or the version has a section.
@@ -70,7 +70,7 @@ def cut_changelog(folder: Path, version: str, day: str) -> None:
 
 
 def notes(folder: Path, version: str) -> str:
-    """What the changelog says of a version, for whoever upgrades to it.
+    """What the changelog says about a version, for those who upgrade to it.
 
     Raises:
         NotReleasable: it says nothing.
