@@ -25,7 +25,7 @@ class AsgiClient:
         return self.request("PUT", path, **options)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """One request and its whole answer."""
+        """Send one request, and return the whole answer."""
         return complete(self._request(method, path, options))
 
     async def _request(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:

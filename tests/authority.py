@@ -1,4 +1,4 @@
-"""A certificate authority for tests of TLS: makes PEM files that are good for a day."""
+"""A certificate authority for tests of TLS: makes PEM files that are valid for a day."""
 
 import ipaddress
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ class Authority:
     def issue(
         self, name: str, use: x509.ObjectIdentifier, passphrase: bytes | None = None
     ) -> tuple[Path, Path]:
-        """A certificate for this use and its key, as two files."""
+        """A certificate for this use, and its key, as two files."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         encryption: KeySerializationEncryption = (

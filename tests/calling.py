@@ -32,7 +32,7 @@ _NO_LIMITS = httpx.Limits(max_connections=None)
 
 
 def make_token(services: Services, *scopes: Scope) -> str:
-    """A fresh token with these scopes, made as an operator makes it."""
+    """A new token with these scopes, made as an operator makes it."""
     name = f"caller-{next(_numbers)}"
     made = complete(
         services.tokens.create(
@@ -52,8 +52,8 @@ def make_token(services: Services, *scopes: Scope) -> str:
 class Service:
     """A running service, and a caller who holds every scope unless told otherwise.
 
-    The process has the database rights of `kms_serve`, and no others; tokens and canaries are an operator's.
-    `owner` is the same database with every right. What the process remembers ages by `clock`.
+    The process has only the database rights of `kms_serve`; `operator` makes tokens and canaries, and `owner`
+    is the same database with every right. What the process remembers ages by `clock`.
     """
 
     services: Services
@@ -66,7 +66,7 @@ class Service:
     clock: Clock
 
     def call(self, method: str, path: str, *, token: str | None = None, **content: Any) -> httpx.Response:
-        """One request, with the all-powerful token or another; an empty one sends no header at all."""
+        """Send one request, with the token of every scope or another; an empty one sends no header."""
         headers: Mapping[str, str] = content.pop("headers", {})
         bearer = self.token if token is None else token
         sent = {"Authorization": f"Bearer {bearer}"} if bearer else {}
@@ -79,7 +79,7 @@ class Service:
         return self.call("POST", "/wallets", json={"userId": user_id})
 
     def unseal(self) -> None:
-        """Unseal as an operator does, and have the service look at once."""
+        """Unseal as an operator does, and have the service notice at once."""
         complete(self.operator.seal.unseal(TESTER))
         complete(self.services.shared_state.poll())
 
@@ -88,13 +88,13 @@ class Service:
 def serving(
     settings: Settings, endpoint: KmsEndpoint, token: str | None = None, *, clock: Clock | None = None
 ) -> Iterator[Service]:
-    """The whole application with its background work, on a loopback port of its own.
+    """Run the whole application with its background work, on its own loopback port.
 
     Args:
-        settings: with the database as its owner reaches it.
+        settings: with the database owner's URL.
         endpoint: the KMS of these settings.
-        token: the caller's, if the database has one already; else it is made here.
-        clock: another service's, if both are to age together.
+        token: the caller's, if the database has one already; else one is made.
+        clock: another service's, if both must age together.
     """
     clock = clock or Clock()
     logs.configure("INFO", "json", io.StringIO())
@@ -107,7 +107,7 @@ def serving(
         if token is None:
             complete(
                 serving.audit.record(TESTER, Event("test.begin"))
-            )  # opens its chain, which costs an Encrypt of its own
+            )  # opens its audit chain, which costs one Encrypt
         services = replace(
             serving,
             settings=settings,

@@ -1,4 +1,4 @@
-"""A local chain and npm's packages, for the tests that drive the clients as their users do."""
+"""A local chain and npm's packages, for tests that use the clients as their users do."""
 
 import os
 import re
@@ -32,7 +32,7 @@ def npm_packages() -> Path:
 
 
 def run(*command: str | Path, folder: Path, env: Mapping[str, str] | None = None) -> str:
-    """One command to its good end; what it printed."""
+    """Run one command, which must succeed, and return what it printed."""
     done = subprocess.run(  # noqa: S603 - the tests' own words
         [str(part) for part in command],
         cwd=folder,
@@ -49,14 +49,14 @@ def run(*command: str | Path, folder: Path, env: Mapping[str, str] | None = None
 
 
 def ambient() -> dict[str, str]:
-    """What tools need of the developer's environment: paths, home, and where packages come from."""
+    """What tools need from the developer's environment: paths, home, and where packages come from."""
     tools = ("PATH", "HOME", "TMPDIR", "NPM_CONFIG", "npm_config", "UV_", "PIP_", "SSL_CERT", "NODE_EXTRA")
     kept = (*tools, "HTTP", "http", "NO_PROXY", "no_proxy")
     return {name: value for name, value in os.environ.items() if name.startswith(kept)}
 
 
 def python_environment(folder: Path) -> Path:
-    """The interpreter of a new environment with what `locks/clients.txt` pins."""
+    """Make an environment with what `locks/clients.txt` pins, and return its interpreter."""
     python = folder / "environment/bin/python"
     run(_UV, "venv", "--quiet", "--python", sys.executable, folder / "environment", folder=folder)
     lock = ROOT / "locks/clients.txt"
@@ -70,7 +70,7 @@ def python_environment(folder: Path) -> Path:
 
 
 def install_wheel(python: Path, requirement: str) -> None:
-    """Install a built package beside what is there; all that it needs must be there already."""
+    """Install a built package; everything that it needs must already be installed."""
     run(*_install(python), "--offline", requirement, folder=python.parent)
 
 
@@ -80,14 +80,14 @@ def _install(python: Path) -> tuple[str | Path, ...]:
 
 @contextmanager
 def local_chain(packages: Path) -> Iterator[str]:
-    """An EVM node on a port of its own that makes a block for every transaction; its JSON-RPC address."""
+    """Run an EVM node that makes a block for every transaction; yields its JSON-RPC address."""
     process = subprocess.Popen(  # noqa: S603 - as above
         [str(packages / ".bin/anvil"), "--port", "0", "--accounts", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=ambient(),
-        start_new_session=True,  # npm's wrapper leaves the node behind when it alone is ended
+        start_new_session=True,  # ending only npm's wrapper would leave the node behind
     )
     assert process.stdout is not None
     with process.stdout as lines:

@@ -1,4 +1,4 @@
-"""Headless Chromium, driven by the DevTools protocol over two pipes: no driver, no port, no package."""
+"""Headless Chromium, driven by the DevTools protocol over two pipes: needs no driver, port or package."""
 
 import base64
 import contextlib
@@ -24,7 +24,7 @@ _SECONDS = 30.0
 
 
 class Tab:
-    """One tab: it goes to addresses, fills in forms, and remembers what it asked for and complained of."""
+    """One tab: it loads addresses, fills in forms, and remembers its requests and complaints."""
 
     def __init__(self, reading: int, writing: int) -> None:
         self._reading = os.fdopen(reading, "rb", buffering=0)
@@ -74,7 +74,7 @@ class Tab:
         return result["result"].get("value")
 
     def look(self, width: int, height: int, scheme: str, *, phone: bool) -> None:
-        """From now on a screen of this size, `light` or `dark`."""
+        """Set the screen to this size, and the colour scheme to `light` or `dark`."""
         scale = 2 if phone else 1
         self(
             "Emulation.setDeviceMetricsOverride",
@@ -92,19 +92,19 @@ class Tab:
 
     @property
     def asked_for(self) -> list[str]:
-        """Every address that was asked for."""
+        """Every address that was requested."""
         sent = [each for each in self._events if each.get("method") == "Network.requestWillBeSent"]
         return [each["params"]["request"]["url"] for each in sent]
 
     @property
     def complaints(self) -> list[str]:
         """What the browser logged or raised as an issue, such as violations of a policy."""
-        self("Runtime.evaluate", expression="0")  # what came before is here now
+        self("Runtime.evaluate", expression="0")  # what came before this has arrived
         kinds = ("Log.entryAdded", "Audits.issueAdded", "Runtime.exceptionThrown")
         return [json.dumps(each["params"]) for each in self._events if each.get("method") in kinds]
 
     def close(self) -> None:
-        """Close both pipes, at which the browser ends."""
+        """Close both pipes, which ends the browser."""
         self._reading.close()
         self._writing.close()
 
@@ -128,13 +128,13 @@ class Tab:
 
 @contextmanager
 def chromium() -> Iterator[Tab]:
-    """A tab of a browser with an empty profile, which ends with the block."""
+    """A tab of a browser with an empty profile; the browser ends with the block."""
     assert FOUND is not None
     commands_out, commands_in = os.pipe()
     answers_out, answers_in = os.pipe()
 
     def as_3_and_4() -> None:
-        # Out of the way first: either may be 3 or 4 already.
+        # Moved away first: either may already be 3 or 4.
         reading, writing = os.dup(commands_out), os.dup(answers_in)
         os.dup2(reading, 3)
         os.dup2(writing, 4)

@@ -1,10 +1,10 @@
-"""A clock that a test moves, in place of waiting."""
+"""A clock that a test moves instead of waiting."""
 
 import time
 
 
 class Clock:
-    """Seconds that pass by themselves, and at once when told to: for `build(settings, clock)`."""
+    """A monotonic clock that can also jump ahead, for `build(settings, clock)`."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
@@ -13,5 +13,5 @@ class Clock:
         return time.monotonic() + self._ahead
 
     def pass_by(self, seconds: float) -> None:
-        """Let so many seconds go by now."""
+        """Let `seconds` pass at once."""
         self._ahead += seconds

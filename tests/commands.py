@@ -1,4 +1,4 @@
-"""`kms-service` in this process, as an operator runs it, and what it left behind."""
+"""Runs `kms-service` in this process, as an operator runs it, and returns what it left behind."""
 
 import contextvars
 import json
@@ -28,7 +28,7 @@ class Done:
 
     @property
     def facts(self) -> Any:
-        # The test's own services log to the same stream, in plain text.
+        # The test's own services log to the same stream, as text.
         return json.loads("\n".join(line for line in self.out.splitlines() if not _LOGGED.match(line)))
 
 
@@ -36,7 +36,7 @@ Run = Callable[..., Done]
 
 
 def runner(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `kms-service` with these arguments, in this process, with its settings in the environment."""
+    """A function that runs `kms-service` with its arguments, and with these settings in the environment."""
     for name in ("aws_region", "aws_access_key_id", "aws_endpoint_url_kms"):
         monkeypatch.setenv(name.upper(), getattr(settings, name))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "c4n4ry-aws-secret")
@@ -46,7 +46,7 @@ def runner(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `kms-service` with these arguments, in this process, in the environment as it is."""
+    """A function that runs `kms-service` with its arguments, in the current environment."""
 
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["kms-service", *arguments])

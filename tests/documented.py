@@ -1,4 +1,4 @@
-"""Every problem that a test meets is one that the OpenAPI document lists for its operation."""
+"""Checks that the OpenAPI document lists every problem that a test meets."""
 
 import httpx
 from fastapi import FastAPI
@@ -10,7 +10,7 @@ from kms_service.api.security import AuthenticatedRoute
 
 
 def hold_to_document(app: FastAPI, response: httpx.Response) -> None:
-    """Pass when this is no problem of an operation, or one that is documented for it."""
+    """Fail if the response is a problem that is not documented for its operation."""
     if response.headers.get("content-type") != problems.MEDIA_TYPE:
         return
     scope = {"type": "http", "method": response.request.method, "path": response.request.url.path}

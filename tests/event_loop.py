@@ -1,4 +1,4 @@
-"""The event loop of a test process: everything asynchronous lives on it, in a thread beside the tests."""
+"""The event loop of a test process: everything asynchronous runs on it, in a thread beside the tests."""
 
 import asyncio
 import threading
@@ -14,20 +14,20 @@ T = TypeVar("T")
 
 @cache
 def loop() -> asyncio.AbstractEventLoop:
-    """The one loop, begun when first needed."""
+    """The one loop, started when first needed."""
     made = uvloop.new_event_loop()
     threading.Thread(target=made.run_forever, name="event loop", daemon=True).start()
     return made
 
 
 def complete(work: Coroutine[Any, Any, T]) -> T:
-    """What the coroutine answers; it runs on the loop, in this thread's context."""
+    """Run the coroutine on the loop, in this thread's context, and return its result."""
     return asyncio.run_coroutine_threadsafe(work, loop()).result()
 
 
 @contextmanager
 def entered(manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
-    """An asynchronous context, entered and left on the loop."""
+    """Enter and leave an asynchronous context on the loop."""
     value = complete(_call(manager.__aenter__))
     try:
         yield value
@@ -48,7 +48,7 @@ def each(items: AsyncIterator[T]) -> Iterator[T]:
 
 
 def on_loop(work: Callable[[], T]) -> T:
-    """What a plain function answers that has to run on the loop, such as one that makes a task."""
+    """Run a plain function on the loop, such as one that makes a task, and return its result."""
 
     async def called() -> T:
         return work()

@@ -1,9 +1,9 @@
 """Single keys that fail under load, measured: `python tests/fault_load.py` prints what callers saw.
 
-Real parts: `kms-service serve` as a process, PostgreSQL, HTTP. Sixteen callers create wallets and read
-private keys for some seconds; in the middle of them one key of ten fails, and is repaired. Counted are the
-creates that failed, the reads under other keys that failed, and how soon the key served again. A last run has
-30 % of all KMS calls fail at random, and then opens every wallet that was answered.
+The parts are real: `kms-service serve` as a process, PostgreSQL, HTTP. Sixteen callers create wallets and
+read private keys for some seconds; meanwhile one key of ten fails, and is repaired. It counts the creates
+that failed and the reads under other keys that failed, and times how soon the key served again. In a last run
+30 % of all KMS calls fail at random; it then opens every wallet that was answered.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ Break = Callable[[KmsEndpoint], Callable[[], None]]
 
 
 def in_state(state: str) -> Break:
-    """The key in another state, until it is enabled again."""
+    """Put the key in another state, until it is enabled again."""
 
     def break_(kms: KmsEndpoint) -> Callable[[], None]:
         kms.key(FAULTY).state = state
@@ -44,12 +44,12 @@ def in_state(state: str) -> Break:
 
 
 def denied(kms: KmsEndpoint) -> Callable[[], None]:
-    """The key policy refuses everything."""
+    """Have the key policy refuse everything."""
     return kms.deny(FAULTY, "Encrypt", "Decrypt", "DescribeKey").remove
 
 
 def hanging(kms: KmsEndpoint) -> Callable[[], None]:
-    """No answer to cryptography under the key."""
+    """Leave cryptographic calls under the key without an answer."""
     return kms.on("Encrypt", "Decrypt", key=FAULTY).answer(Hang()).remove
 
 
@@ -90,7 +90,7 @@ class Load:
         return {"Authorization": f"Bearer {self.token}"}
 
     async def run(self, seconds: float) -> None:
-        """All callers at once, for so long."""
+        """Run all callers at once for `seconds`."""
         limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS)
         async with httpx.AsyncClient(
             base_url=self.server.url, headers=self._headers, timeout=30, limits=limits
@@ -134,7 +134,7 @@ class Load:
         self.requests.append(Request(at - self.started, kind, status, code, time.monotonic() - at))
 
     async def lost(self) -> int:
-        """How many wallets of those answered do not open to their address."""
+        """The number of answered wallets that do not open to their address."""
         lost = 0
         async with httpx.AsyncClient(base_url=self.server.url, headers=self._headers) as client:
             for user, address, _ in self.wallets:
@@ -145,7 +145,7 @@ class Load:
 
 @contextmanager
 def serving(database_url: str, kms: KmsEndpoint) -> Iterator[Load]:
-    """Callers of a service of their own."""
+    """Callers of a new service."""
     kms.add_pool(PREFIX, 10)
     env = environment(database_url, kms)
     token = make_token(env, f"load-{uuid.uuid4()}", *Scope)
@@ -154,7 +154,7 @@ def serving(database_url: str, kms: KmsEndpoint) -> Iterator[Load]:
 
 
 async def one_key_fails(kms: KmsEndpoint, load: Load, break_: Break) -> None:
-    """The callers, with the fault in their midst."""
+    """Run the callers, with the fault in the middle."""
     callers = asyncio.create_task(load.run(HEALTHY_SECONDS + FAULT_SECONDS + HEALING_SECONDS))
     await pause_async(HEALTHY_SECONDS)
     repair = break_(kms)
@@ -164,7 +164,7 @@ async def one_key_fails(kms: KmsEndpoint, load: Load, break_: Break) -> None:
 
 
 def report(name: str, load: Load) -> None:
-    """What callers saw: all times are from the moment of the fault, or from its mending."""
+    """Print what callers saw; the last failure is timed from the repair."""
     repaired = HEALTHY_SECONDS + FAULT_SECONDS
     click.echo(f"\n{name}: {len(load.requests)} requests")
     for kind in ("create", "read", "read under it"):
@@ -182,15 +182,15 @@ def report(name: str, load: Load) -> None:
 
 
 def quantile(requests: list[Request], share: float) -> float:
-    """Milliseconds that this share of the requests took at most."""
+    """The maximum milliseconds of this share of the requests."""
     ordered = sorted(each.seconds for each in requests)
     return ordered[int(share * (len(ordered) - 1))] * 1000 if ordered else 0.0
 
 
 def main() -> None:
-    """Run every scenario against a service of its own."""
+    """Run every scenario against a new service."""
     for name, break_ in SCENARIOS.items():
-        # A database of its own: the keys are others each time.
+        # A new database: the keys are different each time.
         with database("load") as url, KmsEndpoint() as kms, serving(url, kms) as load:
             asyncio.run(one_key_fails(kms, load, break_))
             report(name, load)

@@ -1,8 +1,8 @@
-"""What the service does when KMS fails, fault by fault, measured: `python tests/fault_table.py` prints it.
+"""Measures what the service does when KMS fails, fault by fault: `python tests/fault_table.py` prints it.
 
-Each fault meets a fresh process (two keys, new circuits). The create is the first that asked the faulty key;
-the reads are of one wallet under it and one under the other key; `/readyz` is asked after these, then again
-with the fault on both keys and as many creates as it takes to open the circuits.
+Each fault meets a new process (two keys, new circuits). The create is the first one that used the faulty key;
+the reads are of one wallet under it and one under the other key. `/readyz` is asked after these, and again
+with the fault on both keys, after as many creates as it takes to open the circuits.
 """
 
 import io
@@ -77,12 +77,12 @@ Bring = Callable[[KmsEndpoint, str], object]
 
 
 def scripted(fault: Fault) -> Bring:
-    """The fault in every answer about a key's cryptography."""
+    """Give every cryptographic call under a key this fault."""
     return lambda endpoint, alias: endpoint.on("Encrypt", "Decrypt", key=alias).answer(fault)
 
 
 def state(name: str) -> Bring:
-    """The key in another state."""
+    """Put the key in another state."""
 
     def bring(endpoint: KmsEndpoint, alias: str) -> None:
         endpoint.key(alias).state = name
@@ -119,7 +119,7 @@ FAULTS: dict[str, Bring] = {
 
 
 def measure(database_url: str, bring: Bring) -> Behaviour:
-    """Meet one fault with a fresh KMS and a fresh process on this database."""
+    """Measure one fault, with a new KMS and a new process on this database."""
     _forget_mac_keys(database_url)
     with KmsEndpoint() as endpoint:
         endpoint.add_pool(PREFIX, 2)
@@ -129,7 +129,7 @@ def measure(database_url: str, bring: Bring) -> Behaviour:
 
 
 def _forget_mac_keys(database_url: str) -> None:
-    # Those of the KMS before, which is gone with its keys: nobody but the owner could.
+    # They were wrapped by the previous KMS, which is gone with its keys. Only the owner can delete them.
     with psycopg.connect(database_url) as connection:
         connection.execute("ALTER TABLE row_mac_keys DISABLE TRIGGER USER")
         connection.execute("DELETE FROM row_mac_keys")
@@ -205,7 +205,7 @@ class _Meeting:
 
 @contextmanager
 def database(name: str) -> Iterator[str]:
-    """The URL of a new, migrated database on a server of its own."""
+    """The URL of a new, migrated database on a new server."""
     with tempfile.TemporaryDirectory() as folder, postgres(Path(folder), {}) as server:
         server.ensure_database(name)
         migrate(server.url(name))

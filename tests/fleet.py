@@ -1,4 +1,4 @@
-"""Wallets to rotate: made by the service, hashed, moved by workers, and opened again."""
+"""Wallets to rotate: the service makes them, workers move them, and tests hash and open them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Fleet:
 
     @property
     def source(self) -> str:
-        """The ARN of the key that the wallets lie under."""
+        """The ARN of the key that the wallets are under."""
         return self.kms.key(f"alias/{SOURCE}").arn
 
     def grow(self, names: list[str]) -> None:
@@ -63,12 +63,12 @@ class Fleet:
         return complete(self.services.rewrap_jobs.find(rotation.rotation_id))
 
     def ended(self, rotation: RewrapJob, within: float = 120) -> RewrapJob:
-        """The job once it has ended."""
+        """Wait until the job has ended, and return it."""
         wait_until(lambda: self.job(rotation).status in ENDED, within)
         return self.job(rotation)
 
     def moves(self) -> list[Received]:
-        """The ReEncrypt calls for wallets; those for the keys of audit chains are others."""
+        """The ReEncrypt calls for wallets, without those for the keys of audit chains."""
         asked = self.kms.received("ReEncrypt")
         return [each for each in asked if each.context["purpose"] == "wallet-dek"]
 
@@ -88,7 +88,7 @@ class Fleet:
         return digest.hexdigest()
 
     def all_open(self) -> None:
-        """Every wallet opens to the address it was made with."""
+        """Check that every wallet opens to the address it was made with."""
         for name, address in self.addresses.items():
             assert (
                 complete(self.services.wallets.get_private_key_for_user(TESTER, name)).wallet_address
@@ -96,7 +96,7 @@ class Fleet:
             )
 
     def query(self, statement: str, *parameters: object) -> list[tuple]:  # type: ignore[type-arg]
-        """Rows, past the service."""
+        """Rows, read without the service."""
         with psycopg.connect(self.database_url) as connection:
             cursor = connection.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []

@@ -1,4 +1,4 @@
-"""HPKE in base mode for this service's one suite, written from RFC 9180 (4.1, 5.1, 5.2); and its vectors."""
+"""HPKE in base mode for this service's one suite, written from RFC 9180 (4.1, 5.1, 5.2), and test vectors."""
 
 import hmac
 
@@ -28,14 +28,14 @@ LOW_ORDER = [
 
 
 def open_(recipient: X25519PrivateKey, enc: bytes, ciphertext: bytes, info: bytes, aad: bytes) -> bytes:
-    """Single-shot open."""
+    """Decrypt in one step."""
     shared = recipient.exchange(X25519PublicKey.from_public_bytes(enc))
     key, nonce = _schedule(shared, enc, recipient.public_key().public_bytes_raw(), info)
     return ChaCha20Poly1305(key).decrypt(nonce, ciphertext, aad)
 
 
 def seal(recipient: bytes, plaintext: bytes, info: bytes, aad: bytes) -> tuple[bytes, bytes]:
-    """Single-shot seal: the encapsulated key and the ciphertext."""
+    """Encrypt in one step; returns the encapsulated key and the ciphertext."""
     ephemeral = X25519PrivateKey.generate()
     enc = ephemeral.public_key().public_bytes_raw()
     shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(recipient))

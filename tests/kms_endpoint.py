@@ -1,4 +1,4 @@
-"""The KMS endpoint of the tests, and the faults that it can be told: see `kms_service.local.kms.endpoint`."""
+"""The tests' KMS endpoint, and the faults that it knows: see `kms_service.local.kms.endpoint`."""
 
 from kms_service.local.kms.endpoint import KmsEndpoint
 from kms_service.local.kms.faults import (

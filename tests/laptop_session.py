@@ -65,7 +65,7 @@ class Session:
         )
 
     def end(self, how: signal.Signals) -> int:
-        """Send a signal; answer the exit code once every child is gone."""
+        """Send a signal, and return the exit code once every child is gone."""
         self.process.send_signal(how)
         self.process.communicate(timeout=60)
         _, alive = psutil.wait_procs(self.children, timeout=60)

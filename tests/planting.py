@@ -1,4 +1,4 @@
-"""Rows put into the tables past the service, with a MAC as the service makes it: for what lies behind it."""
+"""Puts rows into the tables without the service, but with valid MACs, to test the checks behind the MAC."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +19,7 @@ ANY_PUBLIC_KEY = "0x02" + "ab" * 32
 
 
 def with_mac(services: Services, row: dict[str, Any]) -> dict[str, Any]:
-    """The row with a MAC that holds, whatever else is wrong with it."""
+    """The row with a valid MAC, whatever else is wrong with it."""
     row = {"compressed_public_key": ANY_PUBLIC_KEY, **row}
     ring = complete(services.row_macs.keyring())
     fields = wallet_fields(row["user_id"], row["wallet_address"], row["compressed_public_key"])
@@ -35,9 +35,9 @@ def plant(services: Services, *rows: dict[str, Any]) -> None:
 
 
 def change_token(operator: Services, name: str, **changes: Any) -> None:
-    """Change a token's row as an operator's command does, to what else only time makes of it.
+    """Change a token's row as an operator's command does, such as to a state that only time brings about.
 
-    A column whose value is a function is given the database's time.
+    If the value of a column is a function, it is called with the database's time.
     """
     known = complete(TokenStore(operator.database).named(name))
     assert known.row is not None

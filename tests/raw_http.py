@@ -1,4 +1,4 @@
-"""A caller on a bare socket, who keeps to no rule."""
+"""A caller on a bare socket, who need not follow HTTP."""
 
 import re
 import socket
@@ -13,14 +13,14 @@ PROBE = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 
 @contextmanager
 def connected(url: str, seconds: float = 60) -> Iterator[socket.socket]:
-    """A connection to the service, and nothing sent on it yet."""
+    """A connection to the service, on which nothing has been sent."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=seconds) as connection:
         yield connection
 
 
 def answered(connection: socket.socket, count: int = 1) -> bytes:
-    """What comes until so many answers have begun and the last is whole, or until the end."""
+    """Everything received until `count` answers have begun and the last is whole, or until the end."""
     received = b""
     while len(begun := list(_BEGIN.finditer(received))) < count or not _whole(received[begun[-1].start() :]):
         try:
@@ -39,7 +39,7 @@ def statuses(received: bytes) -> list[int]:
 
 
 def asked(url: str, request: bytes) -> bytes:
-    """The answer to one request, on a connection of its own."""
+    """The answer to one request, on a new connection."""
     with connected(url) as connection:
         with suppress(ConnectionError):
             connection.sendall(request)
@@ -47,7 +47,7 @@ def asked(url: str, request: bytes) -> bytes:
 
 
 def seconds_until_closed(connection: socket.socket) -> float:
-    """How long the other side keeps it open, whatever it still sends."""
+    """How long the other side keeps the connection open, whatever it still sends."""
     started = time.monotonic()
     with suppress(ConnectionError):
         while connection.recv(65536):

@@ -1,6 +1,6 @@
-"""Where tests keep their files: in memory, where there is room, for they make a thousand databases.
+"""Where tests keep their files: in memory if there is room, since they make a thousand databases.
 
-On a disk, each costs ten times the processor's time of one in memory, and as many times the waiting.
+On a disk, each database takes ten times the CPU time that it takes in memory, and ten times the waiting.
 """
 
 import os
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psutil
 
-_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes folders below that nobody else may read
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes folders in it that nobody else may read
 _ROOT = "PYTEST_DEBUG_TEMPROOT"  # pytest's own name for where `tmp_path` begins
 _ENOUGH_BYTES = 4 * 2**30
 
 
 def keep_in_memory() -> None:
-    """Have pytest make its temporary folders in memory, unless somebody said where."""
+    """Have pytest make its temporary folders in memory, unless the environment says where."""
     if _ROOT not in os.environ and _IN_MEMORY.is_dir() and _fits():
         os.environ[_ROOT] = str(_IN_MEMORY)
 

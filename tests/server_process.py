@@ -1,4 +1,4 @@
-"""`kms-service` as a process of its own, the way an operator runs it."""
+"""Runs `kms-service` as a separate process, the way an operator runs it."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from kms_service.settings import Settings, load_settings
 from waiting import wait_until
 from wiring import TESTER, running_services
 
-# Generous, for a machine that does much else: only a test that fails waits for so long.
+# Generous, for a busy machine: only a test that fails waits this long.
 START_SECONDS = 150
 STOP_SECONDS = 60
 
@@ -33,7 +33,7 @@ _ADDRESS = re.compile(r"(https?://(?:[\w.]+|\[[\da-f:]+\]):[1-9]\d*)")
 
 
 def environment(database_url: str, endpoint: KmsEndpoint, **changes: object) -> dict[str, str]:
-    """What a process needs to serve on these two, and nothing of the developer's."""
+    """The environment of a process on this database and KMS, with little of the developer's."""
     kept = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "AWS_", "COV"))}
     return {
         **kept,
@@ -52,7 +52,7 @@ def environment(database_url: str, endpoint: KmsEndpoint, **changes: object) -> 
 
 
 def run(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """One command to its end."""
+    """Run one command to its end."""
     return subprocess.run(  # noqa: S603 - this interpreter and the tests' own words
         [sys.executable, "-m", "kms_service", *arguments],
         env=env,
@@ -64,7 +64,7 @@ def run(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str
 
 
 def make_token(env: dict[str, str], name: str, *scopes: str) -> str:
-    """A token for a process in this environment."""
+    """Make a token for a process in this environment."""
     fields = {name.lower(): value for name, value in env.items() if name.lower() in Settings.model_fields}
     with running_services(load_settings(None, **fields)) as services:
         made = complete(
@@ -82,14 +82,14 @@ def make_token(env: dict[str, str], name: str, *scopes: str) -> str:
 
 
 def set_policy(env: dict[str, str], name: str, document: bytes) -> None:
-    """A policy for a process in this environment."""
+    """Set a policy for a process in this environment."""
     fields = {name.lower(): value for name, value in env.items() if name.lower() in Settings.model_fields}
     with running_services(load_settings(None, **fields)) as services:
         complete(services.policies.set(TESTER, name, document))
 
 
 def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
+    """A port that nothing listened on a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -111,12 +111,12 @@ class ServerProcess:
         return "\n".join([*self.out, *self.err])
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
-        """The log lines so far, all of which must be JSON."""
+        """The log lines so far, of one event or all; they must all be JSON."""
         lines = [json.loads(line) for line in list(self.out)]
         return [line for line in lines if name in (None, line.get("event"))]
 
     def wait_for(self, name: str, count: int = 1) -> list[dict[str, Any]]:
-        """The events of this name, once there are so many."""
+        """Wait for `count` events of this name, and return them."""
         wait_until(lambda: len(self.events(name)) >= count, START_SECONDS, lambda: self.printed)
         return self.events(name)
 
@@ -130,22 +130,22 @@ class ServerProcess:
         )
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Signal it and wait; the exit code."""
+        """Signal it, wait for its end, and return the exit code."""
         self.process.send_signal(how)
         try:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)  # has Python print where every thread stands
+            self.process.send_signal(signal.SIGABRT)  # makes Python print where every thread is
             self.process.wait(STOP_SECONDS)
             raise AssertionError(f"it did not end:\n{self.printed}") from None
 
 
 @contextmanager
 def serve(env: dict[str, str], tls: SSLContext | None = None) -> Iterator[ServerProcess]:
-    """`kms-service serve`, once it is ready; ended at the end, whatever happens.
+    """Run `kms-service serve`; yields once it is ready, and ends it whatever happens.
 
     Args:
-        env: its environment; with a LOG_LEVEL that hides its address, a PORT too.
+        env: its environment; if its LOG_LEVEL hides the address, it must have a PORT.
         tls: how to reach it over TLS.
     """
     process = subprocess.Popen(
@@ -174,7 +174,7 @@ def _end(process: subprocess.Popen[str]) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # what it may have left: nothing outlives a test
+        os.killpg(process.pid, signal.SIGKILL)  # whatever it left: nothing outlives a test
     process.wait()
 
 

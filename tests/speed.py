@@ -4,7 +4,7 @@ import pytest
 
 _SERVERS = {"postgres_server", "kms_service"}
 _PROCESSES = {"subprocess", "multiprocessing", "session", "serving", "ServerProcess"}
-# What starts processes in a way that neither fixtures nor names tell.
+# Folders whose tests start processes in ways that neither fixtures nor names show.
 _FOLDERS = {"benchmarks", "clients", "deploy", "e2e", "edges", "local", "postgres", "scripts"}
 
 MARKERS = (
@@ -14,7 +14,7 @@ MARKERS = (
 
 
 def mark(item: pytest.Function) -> None:
-    """Give a test the marker that it has earned."""
+    """Mark a test as slow or fast."""
     slow = (
         not _SERVERS.isdisjoint(item.fixturenames)
         or not _PROCESSES.isdisjoint(vars(item.module))

@@ -27,7 +27,7 @@ class Pair:
         return f"postgresql://{login}@127.0.0.1:{self.standby.port},127.0.0.1:{self.primary.port}/{database}{more}"
 
     def demote(self, server: PostgresServer) -> None:
-        """As RDS does in a switch-over: everything that begins from now on only reads; sessions stay."""
+        """Make a server read-only, as RDS does in a switch-over: for new transactions; sessions stay."""
         with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
             connection.execute("SELECT pg_reload_conf()")
@@ -39,7 +39,7 @@ class Pair:
 
 @contextmanager
 def pair(folder: Path, database: str) -> Iterator[Pair]:
-    """Both servers, with `database` on them, empty."""
+    """Both servers, with an empty `database` on them."""
     with postgres(folder / "primary", FAST) as primary:
         primary.ensure_database(database)
         _copy(primary, folder)

@@ -1,7 +1,7 @@
-"""The Terraform module's resources as CloudFormation would have them, with the defaults of its variables.
+"""Reads the Terraform module's resources as CloudFormation has them, with the defaults of its variables.
 
-Reads the part of the language that the module uses, and fails on any other: for_each over maps, references,
-templates, one condition, jsonencode, and policy documents.
+It reads the part of the language that the module uses, and fails on anything else: for_each over maps,
+references, templates, one condition, jsonencode, and policy documents.
 """
 
 import re
@@ -71,7 +71,7 @@ KINDS: dict[str, tuple[str, str, dict[str, str]]] = {
         },
     ),
 }
-# Names, which CloudFormation makes up; what tells how many there are; and what a test of its own looks at.
+# Names, which CloudFormation makes up; counts; and what has its own test.
 _NO_PROPERTIES = {"name_prefix", "alarm_name", "rule", "for_each", "count", "lifecycle"}
 
 
@@ -89,7 +89,7 @@ class Module:
     resources: list[tuple[str, dict[str, Value]]] = field(default_factory=list)
 
     def read(self, folder: Path) -> "Module":
-        """Take in every file."""
+        """Read every file of the folder."""
         for file in sorted(folder.glob("*.tf")):
             blocks = hcl2.loads(file.read_text())
             for local in blocks.get("locals", []):
@@ -104,7 +104,7 @@ class Module:
         return self
 
     def stack(self) -> dict[str, dict[str, Value]]:
-        """Name in the template -> its type and properties."""
+        """The type and properties of each resource, by its name in the template."""
         made: dict[str, dict[str, Value]] = {}
         for kind, block in self.resources:
             cloudformation, name, attributes = KINDS[kind]
@@ -135,13 +135,13 @@ def _named(blocks: list[dict[str, Value]]) -> Iterator[tuple[str, dict[str, Valu
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where an expression stands: in a module, in the instance of this key and value."""
+    """Where an expression is: in a module, in the instance with this key and value."""
 
     module: Module
     each: tuple[str, Value]
 
     def value(self, written: Value) -> Value:
-        """What it is; a reference to a resource is its name in the template, in angle brackets."""
+        """The value; a reference to a resource is its name in the template, in angle brackets."""
         if isinstance(written, dict):
             return {
                 _plain(key): self.value(part) for key, part in written.items() if not key.startswith("__")
@@ -180,7 +180,7 @@ class Scope:
         return made
 
     def aliases(self) -> dict[str, str]:
-        """What the module's one loop over numbers makes."""
+        """The result of the module's one loop over numbers."""
         return {
             str(number): self.value(f'"alias/${{var.alias_prefix}}-{number}"')
             for number in range(1, self.module.variables["keys"] + 1)

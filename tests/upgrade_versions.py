@@ -1,4 +1,4 @@
-"""Two versions of the service on one database: what is checked out, and the last release from the history."""
+"""Two versions of the service on one database: the one checked out, and the last release from the history."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ PROJECT = Path(__file__).parents[1]
 LAST_RELEASE = "dbdfa70e59c52c64119c9cb803160ca68aff823b"
 PARTS = ("src", "migrations", "deploy/postgres")
 OWNER = "owner"
-"""In place of a role: the database's administrator."""
+"""Instead of a role: the database's administrator."""
 _IN_TURN = """
 import contextlib, io, json, sys
 from kms_service.cli import main
@@ -56,14 +56,14 @@ class Version:
     def env(self, role: str) -> Mapping[str, str]:
         """The environment of a process of this version under a role of the database.
 
-        Its coverage is not measured: the files of the last release are nobody's to cover.
+        Its coverage is not measured: no test has to cover the files of the last release.
         """
         url = self.owner_url if role == OWNER else as_role(self.owner_url, role)
         made = environment(url, self.endpoint, PYTHONPATH=self.source / "src")
         return {name: value for name, value in made.items() if not name.startswith("COV")}
 
     def run(self, role: str, *commands: Sequence[str], ends: Container[int] = (0,)) -> list[Done]:
-        """Commands of this version one after the other, in one process; each ends with one of these codes."""
+        """Run commands of this version in turn, in one process; each must end with one of these codes."""
         done = subprocess.run(  # noqa: S603 - this interpreter and the tests' own words
             [sys.executable, "-c", _IN_TURN],
             env=self.env(role),
@@ -81,7 +81,7 @@ class Version:
 
 
 def export_last_release(folder: Path) -> Path:
-    """Its files, out of the history, into a folder."""
+    """Write the files of the last release, from the history, into a folder."""
     archived = subprocess.run(  # noqa: S603 - a constant
         ["git", "-C", PROJECT, "archive", LAST_RELEASE, *PARTS],  # noqa: S607 - the one on the path
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Waiting: until something comes about, or for real time to pass. Nothing else in the tests sleeps."""
+"""Waits until something happens, or for real time to pass. Nothing else in the tests sleeps."""
 
 import asyncio
 import time
@@ -13,12 +13,12 @@ def wait_until(
     """Return once the condition holds, which another thread or process brings about.
 
     Args:
-        condition: asked over and over.
+        condition: checked again and again.
         within: seconds.
-        report: what to say if it does not come about.
+        report: the error's message, if it does not come to hold.
 
     Raises:
-        TimeoutError: it did not in time.
+        TimeoutError: it did not hold in time.
     """
     for seconds in _pauses(condition, within, report):
         time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""The service put together on a test's own database and KMS, for fixtures of any scope."""
+"""Builds the service on a test's own database and KMS, for fixtures of any scope."""
 
 import secrets
 import time
@@ -22,14 +22,14 @@ ROLES = Path(__file__).parents[1] / "deploy/postgres/roles.sql"
 _LOGIN_PASSWORD = "only-on-loopback"
 
 TESTER = Caller.without_bounds("test")
-"""Who asks where a test calls a use case itself."""
+"""The caller, where a test calls a use case itself."""
 
 FreshDatabase = Callable[[], AbstractContextManager[str]]
-"""A context that gives the URL of a new, migrated database and drops it at the end."""
+"""A context that yields the URL of a new, migrated database, and drops it at the end."""
 
 
 def settings_for(database_url: str, endpoint: KmsEndpoint, **changes: Any) -> Settings:
-    """The settings of a service on these two, with `changes` by field name."""
+    """The settings of a service on this database and KMS, with `changes` by field name."""
     return Settings(
         _env_file=None,
         aws_region=endpoint.region,
@@ -58,14 +58,14 @@ def grant_roles(database_url: str) -> None:
 
 
 def as_role(database_url: str, role: str) -> str:
-    """The same database for a program that is a member of this role, and of no other."""
+    """The URL of the same database for a login that is a member of this role only."""
     parts = urlsplit(database_url)
     address = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=f"{role}_login:{_LOGIN_PASSWORD}@{address}").geturl()
 
 
 def with_role(settings: Settings, role: str) -> Settings:
-    """The same settings for a program of this role."""
+    """The same settings, for a login of this role."""
     url = as_role(settings.database_url.get_secret_value(), role)
     return settings.model_copy(update={"database_url": SecretStr(url)})
 
@@ -82,11 +82,11 @@ def running_services(settings: Settings, clock: Callable[[], float] = time.monot
 
 
 def holder(services: Services, token: str) -> Caller:
-    """Whoever holds this token, as a request with it finds out."""
+    """The holder of this token, as a request with it would find."""
     digest = complete(services.authenticator.expect(token))
     return complete(services.authenticator.authenticate(digest))
 
 
 def made_up_token() -> str:
-    """A token of the form before MACs, which anybody can make up."""
+    """A token in the form from before MACs, which anybody can make up."""
     return f"kms_{secrets.token_urlsafe(32)}"

@@ -1,4 +1,4 @@
-"""What the manifests of Kubernetes and the task definitions of ECS tell the containers that they start."""
+"""What the Kubernetes manifests and the ECS task definitions pass to the containers that they start."""
 
 import json
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ TASKS = {part: json.loads((DEPLOY / "ecs" / f"{part}.json").read_text()) for par
 
 
 def only(kind: str, name: str = "") -> dict[str, Any]:
-    """The one object of Kubernetes of this kind whose name ends so."""
+    """The one Kubernetes object of this kind whose name ends with `name`."""
     (found,) = [each for each in OBJECTS if each["kind"] == kind and each["metadata"]["name"].endswith(name)]
     return found
 
@@ -42,7 +42,7 @@ PODS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Workload:
-    """What a container is told, whoever starts it. Secrets are in `environment` with their reference."""
+    """What a container gets, whatever starts it. Secrets are in `environment` with their reference."""
 
     command: list[str]
     environment: dict[str, str]
