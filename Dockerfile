@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Two stages: the first installs with hashes required, the second holds neither pip's cache nor a compiler.
+# Two stages: the first installs with hashes required, the second has neither pip's cache nor a compiler.
 
 # scripts/release.sh prints the arguments that label an image with its version, commit and the commit's time.
 # The newest patches of this Python and of Debian. scripts/pin-images.py pins it by digest, and renews the pin.
@@ -60,7 +60,7 @@ ENV PATH=/opt/kms-service/bin:$PATH \
     PORT=3001 \
     LOG_FORMAT=json
 EXPOSE 3001
-# Here, after what is costly: other labels build nothing anew.
+# Here, after the costly steps: other labels do not rebuild those.
 ARG VERSION=unreleased
 ARG REVISION=unknown
 ARG CREATED=unknown

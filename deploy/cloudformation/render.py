@@ -1,13 +1,13 @@
-"""Writes `kms-pool.yaml`, the pool of keys as a CloudFormation template, from the key policy of the source.
+"""Writes `kms-pool.yaml`, the key pool as a CloudFormation template, from the key policy in the source.
 
     python deploy/cloudformation/render.py [--keys 10] > deploy/cloudformation/kms-pool.yaml
     python deploy/cloudformation/render.py --replicas [--keys 10] > deploy/cloudformation/kms-replicas.yaml
 
-The second is for a stack in another Region: replicas of the first one's keys, if these are multi-Region.
+The second is for a stack in another Region: replicas of the first stack's keys, if those are multi-Region.
 
 CloudFormation has no loops without a macro, so the keys are written out; the policy is the one that
 `kms-service pool create-aliases` gives, with the stack's roles in place of ARNs. With `--oidc-provider` the
-service accounts of an EKS cluster assume the roles. That template is too long to be sent directly: deploy it
+service accounts of an EKS cluster assume the roles. That template is too long to send directly: deploy it
 with `aws cloudformation deploy --s3-bucket`.
 """
 
@@ -24,7 +24,7 @@ from kms_service.kms.control_plane.key_policy import Roles, key_policy
 Resource = dict[str, Any]
 DEFAULT_KEYS = 10
 
-# Role of the stack: what it is for.
+# The stack's roles, and what each is for.
 ROLES = {
     "ServingRole": "makes wallets, hands out private keys and signs: one service for everything",
     "CreationRole": "makes wallets and cannot open any: a service for sign-ups alone",
@@ -42,7 +42,7 @@ ACCOUNTS = {
     "AuditRole": "kms-service-audit",
     "OperationRole": "kms-service-operation",
 }
-# Alarm: what it is about, and the KMS calls that set it off.
+# The alarms: what each is about, and the KMS calls that set it off.
 ALARMS = {
     "KeyDeletion": (
         "Somebody scheduled the deletion of a wallet key: cancel it, or wallets are lost.",
@@ -60,7 +60,7 @@ ALARMS = {
 
 
 def template(keys: int, oidc_provider: str | None = None) -> dict[str, Any]:
-    """The whole template for a pool of so many keys, and roles for a service of AWS or for an EKS cluster."""
+    """The template for a pool of `keys` keys, with roles for an AWS service or for an EKS cluster."""
     resources = {name: _role(name, purpose, oidc_provider) for name, purpose in ROLES.items()}
     for number in range(1, keys + 1):
         resources[f"Key{number}"] = _key(number)
@@ -76,7 +76,7 @@ def template(keys: int, oidc_provider: str | None = None) -> dict[str, Any]:
 
 
 def replicas(keys: int) -> dict[str, Any]:
-    """The template of a stack in another Region, with replicas of so many keys of a pool."""
+    """The template of a stack in another Region, with replicas of a pool's `keys` keys."""
     resources: dict[str, Any] = {}
     for number in range(1, keys + 1):
         resources[f"Key{number}"] = _replica(number)
@@ -159,7 +159,7 @@ _TRUSTED_SERVICE = {
 def _role(name: str, purpose: str, oidc_provider: str | None) -> Resource:
     trust = _trusted_account(name, oidc_provider) if oidc_provider else _TRUST_IN_SERVICE
     document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **trust}]}
-    # No policies of its own: the keys' policies grant what it may do.
+    # The role has no policies: the keys' policies grant what it may do.
     return {
         "Type": "AWS::IAM::Role",
         "Properties": {"Description": f"kms-service: {purpose}", "AssumeRolePolicyDocument": document},
@@ -169,13 +169,13 @@ def _role(name: str, purpose: str, oidc_provider: str | None) -> Resource:
 _TRUST_IN_SERVICE = {
     "Principal": {"Service": {"Ref": "TrustedService"}},
     "Action": "sts:AssumeRole",
-    # Or tasks of another account could have the service assume the role for them.
+    # Otherwise tasks of another account could have the service assume the role for them.
     "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
 }
 
 
 def _trusted_account(role: str, oidc_provider: str) -> dict[str, Any]:
-    # A parameter would not do: CloudFormation takes no function for the name of a member.
+    # Not a parameter: CloudFormation accepts no function as the name of a member.
     provider = f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:oidc-provider/{oidc_provider}"
     return {
         "Principal": {"Federated": {"Fn::Sub": provider}},
@@ -192,7 +192,7 @@ def _trusted_account(role: str, oidc_provider: str) -> dict[str, Any]:
 def _key(number: int) -> Resource:
     return {
         "Type": "AWS::KMS::Key",
-        # A stack that is deleted or changed must not take wallets with it.
+        # Deleting or changing a stack must not take wallets with it.
         "DeletionPolicy": "Retain",
         "UpdateReplacePolicy": "Retain",
         "Properties": {
@@ -208,7 +208,7 @@ def _key(number: int) -> Resource:
 
 
 def _replica(number: int) -> Resource:
-    # Rotation is the primary's, and the replicas' with it.
+    # The primary's rotation is also that of its replicas.
     return {
         "Type": "AWS::KMS::ReplicaKey",
         "DeletionPolicy": "Retain",
@@ -341,9 +341,9 @@ def _arn(resource: str) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes everything out, since CloudFormation knows no YAML anchors, and functions in their short form.
+    """Writes everything out, since CloudFormation has no YAML anchors, and functions in their short form.
 
-    In the long form ten keys would not fit the 51,200 bytes that a template may have without a bucket.
+    In the long form, ten keys would not fit in the 51,200 bytes that a template may have without a bucket.
     """
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -364,7 +364,7 @@ def _function(dumper: yaml.SafeDumper, value: dict[str, Any]) -> yaml.Node:
 
 
 def _sequence(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
-    # Words on one line, as statements are: a template that is sent without a bucket has 51,200 bytes at most.
+    # On one line, as statements are: without a bucket, a template may have at most 51,200 bytes.
     words = all(isinstance(each, str | int | list) or set(each) <= {"Ref", "Fn::GetAtt"} for each in value)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=words)
 
@@ -377,7 +377,7 @@ def render(document: dict[str, Any], arguments: str) -> str:
     """A template as text."""
     head = f"# Written by render.py {arguments}; change that, not this.\n"
     text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=10_000)
-    # The quotes would be a thousand bytes too many.
+    # The quotes would take a thousand bytes too many.
     return head + re.sub(r"(!Ref|!GetAtt) '([\w.]+)'", r"\1 \2", text)
 
 

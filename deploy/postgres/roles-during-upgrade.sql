@@ -1,5 +1,6 @@
--- While replicas of a version before 20261209000000 still run: they write with INSERT and UPDATE, or with functions
--- that this version calls no more. Run it after roles.sql, and roles.sql again when the last of them is gone: that takes it all back.
+-- For as long as replicas of a version before 20261209000000 run: they write with INSERT and UPDATE, or with functions
+-- that this version no longer calls. Run it after roles.sql, and run roles.sql again when the last of them is gone: that
+-- revokes all of this.
 --
 --     psql "$ADMIN_URL" --set ON_ERROR_STOP=1 --file deploy/postgres/roles-during-upgrade.sql
 

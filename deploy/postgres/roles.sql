@@ -1,5 +1,5 @@
 -- Roles with least privilege, and what each may do. Run it as the database's administrator after each
--- `kms-service migrate`; it is safe to repeat, and takes away what an earlier version granted and this does not.
+-- `kms-service migrate`; it is safe to repeat, and revokes what an earlier version granted and this one does not.
 --
 --     psql "$ADMIN_URL" --set ON_ERROR_STOP=1 --file deploy/postgres/roles.sql
 --
@@ -12,7 +12,7 @@
 --   kms_migrate   kms-service migrate: owns the tables
 --   kms_serve     kms-service serve: makes and reads wallets, appends to the audit log; makes no tokens
 --   kms_operate   kms-service token, seal, canary, pool: what operators change
---   kms_rotate    re-wraps DEKs: of a wallet it changes the wrapped DEK and what tells of it, nothing else
+--   kms_rotate    re-wraps DEKs: of a wallet it changes the wrapped DEK and what describes it, nothing else
 --   kms_readonly  kms-service audit verify, list, export, reconcile and report
 --
 -- Nobody but the owner may UPDATE, DELETE or TRUNCATE the audit log, and triggers refuse that to the owner too,
@@ -57,40 +57,40 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, kms_serve, kms_operate, kms_rotate, kms_readonly;
 GRANT USAGE ON SCHEMA public TO kms_serve, kms_operate, kms_rotate, kms_readonly;
 
--- Everybody finds out whether the schema is the right one, and reads.
+-- All roles can read, and can check that the schema is the right one.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO kms_readonly;
 GRANT SELECT ON alembic_version, wallets, audit_chains, audit_chain_numbers, audit_events, seal_changes, canary_wallets, pool_keys, key_census,
         rotations, rotation_batches, rotation_failures, key_materials, audit_chain_keys,
         row_mac_keys, wallet_imports
     TO kms_serve, kms_operate, kms_rotate;
 
--- Everybody's work is on record, in rows that nobody can take back. The functions give out numbers and places,
--- and let only who opened a chain write to it: nobody can stop another, or write in another's name.
+-- Everybody's work is on record, in rows that nobody can take back. The functions assign numbers and places, and
+-- let only the login that opened a chain write to it: nobody can stop another, or write in another's name.
 REVOKE ALL ON FUNCTION next_audit_chain, open_audit_chain, append_audit_event, record_wallet, record_sealing,
         record_unsealing, close_seal, open_seal, record_token, revoke_token
     FROM PUBLIC, kms_serve, kms_operate, kms_rotate, kms_readonly;
 GRANT EXECUTE ON FUNCTION next_audit_chain, open_audit_chain, append_audit_event
     TO kms_serve, kms_operate, kms_rotate;
 
--- Whoever comes first makes the key of row MACs; without KMS nobody makes one that opens. When, the database says: the first
--- rows count, so that what is put behind them stops nobody.
+-- The first to come makes the key of row MACs; without KMS, nobody can make one that opens. The database sets the time:
+-- the first rows count, so that rows added after them stop nobody.
 GRANT INSERT (number, wrapping, key_id, wrapped_key, kms_key_id, kms_region) ON row_mac_keys
     TO kms_serve, kms_operate, kms_rotate;
 
--- Serving: wallets are made, each with its audit row, and never changed; a token's last use is all that changes of it.
+-- Serving: wallets are made, each with its audit row, and never changed. Of a token, only its last use changes.
 GRANT EXECUTE ON FUNCTION record_wallet TO kms_serve;
 GRANT INSERT, UPDATE (used_at), DELETE ON wallet_imports TO kms_serve;
 GRANT SELECT, UPDATE (last_used_at) ON tokens TO kms_serve;
 GRANT SELECT, INSERT, UPDATE ON token_uses TO kms_serve;
--- What was taken of policies' windows; the policies themselves are set by operators alone.
+-- What is used of policies' windows; only operators set the policies themselves.
 GRANT SELECT ON policies TO kms_serve;
 GRANT SELECT, INSERT, UPDATE ON policy_windows TO kms_serve;
--- It may seal. Opening the seal takes an operator, and goes with its audit row.
+-- Serving may seal. Unsealing takes an operator, and happens together with its audit row.
 GRANT EXECUTE ON FUNCTION close_seal TO kms_serve, kms_operate;
 GRANT EXECUTE ON FUNCTION open_seal TO kms_operate;
 GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_serve;
 GRANT INSERT, DELETE ON key_materials TO kms_serve;
--- Rotations are started and steered over HTTP; wallets are moved by kms_rotate (ROTATION_WORKER_ENABLED=false here).
+-- Rotations are started and controlled over HTTP; kms_rotate moves the wallets (ROTATION_WORKER_ENABLED=false here).
 GRANT INSERT, UPDATE, DELETE ON rotations, rotation_batches, rotation_failures TO kms_serve;
 
 -- Authenticating wallets of a version before MACs (kms-service verify --authenticate).
@@ -107,7 +107,7 @@ GRANT INSERT, UPDATE ON pool_keys, key_census TO kms_operate;
 GRANT INSERT, DELETE ON key_materials TO kms_operate;
 GRANT INSERT, UPDATE, DELETE ON rotations, rotation_batches, rotation_failures TO kms_operate;
 
--- What a wrapped DEK was before a rotation: operators put it back, and drop it when it is old. A trigger writes it.
+-- Wrapped DEKs from before a rotation: operators put them back, and drop old ones. A trigger writes them.
 REVOKE ALL ON FUNCTION keep_wrapped_dek, put_back_wrapped_dek FROM PUBLIC, kms_serve, kms_operate, kms_rotate, kms_readonly;
 GRANT SELECT, DELETE ON wallet_dek_history TO kms_operate;
 GRANT EXECUTE ON FUNCTION put_back_wrapped_dek TO kms_operate;

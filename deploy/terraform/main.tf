@@ -1,5 +1,5 @@
 # The key pool of kms-service: keys, aliases, rotation, policies, roles and alarms. The same as
-# deploy/cloudformation/kms-pool.yaml, which a test holds it to; use one of the two.
+# deploy/cloudformation/kms-pool.yaml, as a test checks; use one of the two.
 
 data "aws_caller_identity" "this" {}
 
@@ -78,7 +78,7 @@ resource "aws_kms_key" "this" {
     Application         = "kms-service"
   }
 
-  # A module that is removed or changed must not take wallets with it.
+  # Removing or changing the module must not take wallets with it.
   lifecycle {
     prevent_destroy = true
   }

@@ -1,4 +1,4 @@
-# What kms_service/kms/control_plane/key_policy.py gives every key: crypto is granted here alone.
+# What kms_service/kms/control_plane/key_policy.py gives every key: only this grants cryptographic use.
 
 data "aws_iam_policy_document" "key" {
   statement {

@@ -1,4 +1,4 @@
-# No policies of their own: the keys' policy grants what each role may do.
+# The roles have no policies: the keys' policy grants what each may do.
 
 resource "aws_iam_role" "this" {
   for_each = local.roles
@@ -18,7 +18,7 @@ data "aws_iam_policy_document" "service" {
       identifiers = [var.trusted_service]
     }
 
-    # Or tasks of another account could have the service assume the role for them.
+    # Otherwise tasks of another account could have the service assume the role for them.
     condition {
       test     = "StringEquals"
       variable = "aws:SourceAccount"
