@@ -2,8 +2,8 @@
 
     mac(n) = HMAC-SHA-256(key, label ‖ mac(n-1) ‖ fields of row n)
 
-Each field is a presence byte, and if present a 4-byte big-endian length and UTF-8, so that no two rows have
-the same encoding. The chain's id and the row's place in it are the first two fields.
+Each field is encoded as a presence byte and, if present, a 4-byte big-endian length and UTF-8, so that no two
+rows have the same encoding. The chain's id and the row's place in it are the first two fields.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ _LABEL = b"kms-service/audit\x01"
 
 
 class BrokenLink(KmsServiceError):
-    """A row is not what was written at this place of this chain."""
+    """The row is not the one that was written at this place of this chain."""
 
     code = "audit_chain_broken"
 
 
 def link(key: DataKey, previous: bytes, fields: Iterable[str | None]) -> bytes:
-    """The MAC of the row behind the one whose MAC is `previous` (`START` for the first): 32 bytes."""
+    """The MAC of a row, 32 bytes; `previous` is the MAC of the row before it, `START` for the first row."""
     mac = hmac.new(key.reveal(), _LABEL + previous, hashlib.sha256)
     for field in fields:
         mac.update(_encode(field))
@@ -32,10 +32,10 @@ def link(key: DataKey, previous: bytes, fields: Iterable[str | None]) -> bytes:
 
 
 def verify(key: DataKey, previous: bytes, fields: Iterable[str | None], mac: bytes) -> None:
-    """Pass when `mac` is this row's at this place.
+    """Pass if `mac` is the MAC of this row at this place.
 
     Raises:
-        BrokenLink: the row, its place, or a row before it is not what was written.
+        BrokenLink: this row, its place, or a row before it is not what was written.
     """
     if not hmac.compare_digest(link(key, previous, fields), mac):
         raise BrokenLink("an audit row is not what was written")

@@ -3,9 +3,9 @@
     0x02 ‖ nonce (12) ‖ AES-256-GCM ciphertext of private key (32) and UTF-8 phrase ‖ tag (16)
     0x01 ‖ nonce (12) ‖ AES-256-GCM ciphertext of the UTF-8 phrase ‖ tag (16)
 
-Version 2 is what is written; its phrase is empty for a wallet that came as a bare key. Version 1 is read for
-ever. The version is the first byte and part of the associated data. Every DEK encrypts one message only, so a
-random 96-bit nonce cannot repeat under a key (NIST SP 800-38D, 8.2.2).
+Version 2 is written; its phrase is empty for a wallet that was imported as a bare key. Version 1 is only
+read, for ever. The version is the first byte and part of the associated data. A DEK encrypts one message
+only, so a random 96-bit nonce cannot repeat under a key (NIST SP 800-38D, 8.2.2).
 """
 
 import os
@@ -26,21 +26,21 @@ _LABEL = b"kms-service/seed"
 
 @dataclass(frozen=True, slots=True)
 class PhraseSecret:
-    """What version 1 holds: the phrase, from which the key is derived. A secret of the caller's."""
+    """What version 1 holds: the phrase, from which the key is derived. The caller owns the secret."""
 
     mnemonic: Mnemonic
 
 
 @dataclass(frozen=True, slots=True)
 class WalletSecret:
-    """What version 2 holds: the key, and the phrase that it came from, if any. Secrets of the caller's."""
+    """What version 2 holds: the key, and the phrase behind it, if any. The caller owns both secrets."""
 
     private_key: PrivateKey
     mnemonic: Mnemonic | None
 
 
 def new_data_key() -> DataKey:
-    """A fresh DEK: 32 bytes from the operating system's generator. The caller owns the secret."""
+    """A fresh DEK: 32 bytes from the operating system's random generator. The caller owns the secret."""
     return DataKey(os.urandom(DEK_BYTES))
 
 
@@ -48,10 +48,10 @@ def encrypt(contents: WalletSecret, dek: DataKey, *, user_id: str, wallet_addres
     """Encrypt a wallet so that it opens only with this DEK, for this user and this address.
 
     Args:
-        contents: the key, and its phrase in UTF-8.
-        dek: used for this one message only.
-        user_id: bound as associated data, compared exactly.
-        wallet_address: bound as associated data, EIP-55 as stored.
+        contents: the key, and its phrase if it has one.
+        dek: must never have encrypted anything, and never encrypt anything else.
+        user_id: bound as associated data, byte for byte.
+        wallet_address: bound as associated data, in EIP-55 form as stored.
 
     Returns:
         `encrypted_seed` as it is stored.
@@ -60,7 +60,7 @@ def encrypt(contents: WalletSecret, dek: DataKey, *, user_id: str, wallet_addres
 
 
 def _encrypt(contents: WalletSecret, dek: DataKey, nonce: bytes, user_id: str, wallet_address: str) -> bytes:
-    # The only seam for a known nonce: test vectors need one, nothing else may have one.
+    # The nonce is a parameter for test vectors alone: nothing else may choose it.
     phrase = "" if contents.mnemonic is None else contents.mnemonic.reveal()
     plaintext = contents.private_key.reveal() + phrase.encode()
     associated = _aad(KEY_AND_PHRASE, user_id, wallet_address)
@@ -70,10 +70,10 @@ def _encrypt(contents: WalletSecret, dek: DataKey, nonce: bytes, user_id: str, w
 def decrypt(
     encrypted_seed: bytes, dek: DataKey, *, user_id: str, wallet_address: str
 ) -> PhraseSecret | WalletSecret:
-    """Decrypt an encrypted seed, or refuse. The caller owns the secrets, and checks the address they give.
+    """Decrypt a stored seed. The caller owns the secrets, and must check that they give the wallet's address.
 
     Raises:
-        IntegrityFailure: the bytes are not what was encrypted with this DEK for this user and address.
+        IntegrityFailure: these bytes were not encrypted with this DEK for this user and address.
     """
     version = encrypted_seed[:1]
     too_short = len(encrypted_seed) <= len(version) + NONCE_BYTES + TAG_BYTES

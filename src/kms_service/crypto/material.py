@@ -1,7 +1,7 @@
-"""Key material that cannot be printed, compared by accident, pickled or serialised.
+"""Key material that cannot be printed, pickled, serialised, or compared by accident.
 
-Python cannot promise to erase memory, so these types do not pretend to: they keep a secret from leaving by
-any road but `reveal()`, which is easy to search for.
+Python cannot promise to erase memory, so these types do not pretend to. They make `reveal()` the only way to
+a secret, and that is easy to search for.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class _Secret:
     def __eq__(self, other: object) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} is never compared")
 
-    __hash__ = None  # type: ignore[assignment]  # a secret is no dictionary key
+    __hash__ = None  # type: ignore[assignment]  # a secret is never a dictionary key
 
 
 class DataKey(_Secret):
@@ -47,7 +47,7 @@ class DataKey(_Secret):
         self._value = bytes(value)
 
     def reveal(self) -> bytes:
-        """The 32 bytes; the caller keeps them within its own frame (invariant 1)."""
+        """The 32 bytes, which must not leave the caller's frame (invariant 1)."""
         return self._value
 
 
@@ -79,7 +79,7 @@ class PrivateKey(_Secret):
         self._value = bytes(value)
 
     def reveal(self) -> bytes:
-        """The 32 bytes; the caller keeps them within its own frame."""
+        """The 32 bytes, which must not leave the caller's frame."""
         return self._value
 
 
@@ -88,9 +88,9 @@ class WrappedDek:
     """A DEK as KMS encrypted it: not secret, and useless without the key it names.
 
     Attributes:
-        key_arn: the customer managed key's ARN as KMS answered it, never an alias.
+        key_arn: the ARN of the customer managed key as KMS returned it, never an alias.
         region: the Region of that key.
-        blob: KMS's `CiphertextBlob` as it came.
+        blob: KMS's `CiphertextBlob`, unchanged.
     """
 
     key_arn: str

@@ -1,13 +1,13 @@
-r"""MACs of rows that grant something: without one a row says nothing. Bytes in, bytes out, no I/O.
+r"""MACs of rows that grant something: a row without a valid one grants nothing. Bytes in, bytes out, no I/O.
 
     mac = HMAC-SHA-256(key, label ‖ field ‖ field …)
 
-Each field is UTF-8 behind a 2-byte big-endian length, so that no two rows of a kind have the same encoding.
-Every kind of row has a label of its own, so that no row of one kind passes for one of another.
+Each field is a 2-byte big-endian length and UTF-8, so that no two rows of one kind have the same encoding.
+Each kind of row has its own label, so that a row of one kind never passes for a row of another.
 
     id of a key = the first 16 bytes of HMAC-SHA-256(key, b"kms-service/row-mac-key\x01")
 
-so that no other key, be it one that KMS wrapped for the same purpose, can be stored in its place.
+so that no other key can be stored in its place, not even one that KMS wrapped for the same purpose.
 """
 
 import hashlib
@@ -27,18 +27,18 @@ LONGEST_FIELD = (1 << 16) - 1
 
 
 class RowLabel(Enum):
-    """The kinds of rows that carry a MAC; the last byte is the version of the kind's fields."""
+    """The kinds of rows that carry a MAC; the last byte of each label is the version of the kind's fields."""
 
     WALLET = b"kms-service/wallet\x01"
     TOKEN = b"kms-service/token\x01"
     POLICY = b"kms-service/policy\x01"
     SEAL = b"kms-service/seal\x01"
-    # No row: the random bytes of a token, whose MAC is the rest of it.
+    # Not a row, but the random bytes of a token. The rest of the token is their MAC.
     TOKEN_FORM = b"kms-service/token-form\x01"
 
 
 def key_id(key: DataKey) -> UUID:
-    """What rows name a key of row MACs by. It tells nothing of the key, and no two keys have the same."""
+    """The id by which rows name a key of row MACs. It reveals nothing of the key; no two keys share one."""
     return UUID(bytes=hmac.digest(key.reveal(), _KEY_LABEL, "sha256")[:16])
 
 
@@ -47,7 +47,7 @@ class RowMacKeyring:
 
     Args:
         making: the id of the key that makes new MACs.
-        keys: that key, and further ones whose MACs pass, by their ids. The ring owns the secrets.
+        keys: that key and any others whose MACs pass, by id. The ring owns the secrets.
     """
 
     def __init__(self, making: UUID, keys: Mapping[UUID, DataKey]) -> None:
@@ -69,20 +69,20 @@ class RowMacKeyring:
 
         Args:
             label: what kind of row it is.
-            fields: the row's fields in a fixed order; a field that may be absent or is long needs a form of
-                the caller's that tells the cases apart, such as a digest.
+            fields: the row's fields in a fixed order. The caller must encode a field that may be absent or
+                long in a form that keeps different values apart, such as a digest.
 
         Raises:
-            ValueError: a field has more than 65535 bytes.
+            ValueError: a field is longer than 65535 bytes.
         """
         return RowMac(self._making_id, _mac(self._making, label, fields))
 
     def verify(self, label: RowLabel, fields: Iterable[str | bytes], mac: RowMac | None) -> None:
-        """Pass when `mac` was made for this row by a key of this ring.
+        """Pass if `mac` was made for this row by a key of this ring.
 
         Raises:
-            IntegrityFailure: the row has no MAC, one of an unknown key, or one of another row: somebody
-                wrote the row who does not hold the key, so it says nothing.
+            IntegrityFailure: the row has no MAC, one by an unknown key, or one of another row. Whoever wrote
+                the row does not hold the key, so the row must not be trusted.
         """
         if mac is None:
             raise IntegrityFailure("row without a MAC")
@@ -97,13 +97,13 @@ class RowMacKeyring:
             raise IntegrityFailure("row MAC")
 
     def has_made(self, label: RowLabel, field: bytes, beginning: bytes) -> bool:
-        """Whether any key of this ring makes a MAC of this one field that begins with these bytes."""
+        """Whether the MAC of this one field under any key of this ring begins with these bytes."""
         macs = (_mac(key, label, (field,)) for key in self._keys.values())
         return any(hmac.compare_digest(mac[: len(beginning)], beginning) for mac in macs)
 
 
 def wallet_fields(user_id: str, wallet_address: str, compressed_public_key: str) -> tuple[str, str, str]:
-    """What a wallet's MAC covers: its user, its EIP-55 address, its public key (`0x` and 66 hex digits)."""
+    """What a wallet's MAC covers: its user id, EIP-55 address and public key (`0x` and 66 hex digits)."""
     return user_id, wallet_address, compressed_public_key
 
 

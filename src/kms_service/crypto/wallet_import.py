@@ -1,8 +1,9 @@
-"""The encrypted import of a wallet: HPKE to a key of ours, the export mirrored. Bytes in, bytes out, no I/O.
+"""The encrypted import of a wallet: HPKE to a one-time key of ours. Bytes in, bytes out, no I/O.
 
-RFC 9180 in base mode: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305. The plaintext is the 32 raw
-bytes of a private key, or a phrase in UTF-8; the user id is the associated data, so that nobody can have
-another user get what was encrypted for one. No phrase has 32 bytes: the shortest words make 47.
+RFC 9180 in base mode: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305, as for the export. The
+plaintext is the 32 raw bytes of a private key, or a phrase in UTF-8; the two cannot be confused, since even
+the shortest phrase has 47 bytes. The user id is the associated data, so that what was encrypted for one user
+cannot be given to another.
 """
 
 from cryptography.exceptions import InvalidTag
@@ -19,14 +20,14 @@ LONGEST_PHRASE_BYTES = 24 * 8 + 23
 
 
 class UnopenedImport(ValueError):
-    """What came was not encrypted to this key for this user, or holds neither a key nor text.
+    """The ciphertext was not made for this key and user, or holds neither a private key nor a phrase.
 
-    The message names which, and nothing of what was encrypted.
+    The message says which, and nothing of what was encrypted.
     """
 
 
 def new_recipient() -> DataKey:
-    """A fresh X25519 private key, 32 bytes. The caller owns the secret, and has it wrapped as a DEK is."""
+    """A fresh X25519 private key, 32 bytes. The caller owns the secret, and has it wrapped like a DEK."""
     return DataKey(X25519PrivateKey.generate().private_bytes_raw())
 
 
@@ -38,12 +39,12 @@ def public_key_of(recipient: DataKey) -> bytes:
 def open_import(
     recipient: DataKey, *, encapsulated_key: bytes, ciphertext: bytes, user_id: str
 ) -> PrivateKey | Mnemonic:
-    """What a caller encrypted to `recipient` for this user. The caller of this owns the secret.
+    """The private key or phrase that was encrypted to `recipient` for this user. The caller owns the secret.
 
-    Neither the phrase's checksum nor the key's range is looked at here.
+    The phrase's checksum and the key's range are not checked here.
 
     Raises:
-        UnopenedImport: it does not open, or is neither 32 bytes nor a text as long as a phrase.
+        UnopenedImport: it does not open, or is neither 32 bytes nor text of a phrase's length.
     """
     plaintext = _decrypt(recipient, encapsulated_key, ciphertext, user_id)
     if len(plaintext) == PRIVATE_KEY_BYTES:
@@ -66,5 +67,5 @@ def _decrypt(recipient: DataKey, encapsulated_key: bytes, ciphertext: bytes, use
         context = suite.create_recipient_context(encapsulated_key, private, INFO)
         return context.open(ciphertext, user_id.encode())
     except (PyHPKEError, InvalidTag, ValueError):
-        # A point of low order is a ValueError; all causes have one answer.
+        # A point of low order is a ValueError. All causes get one answer, so that it is no oracle.
         raise UnopenedImport("was not encrypted to this import's key for this user") from None

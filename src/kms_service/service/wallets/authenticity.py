@@ -1,6 +1,6 @@
-"""Stored wallets whose MAC holds, and no others: whose an address is, the database alone does not say.
+"""Stored wallets whose MAC holds, and no others: the database alone cannot say whose an address is.
 
-Every use case that tells an address reads wallets here, not from the store (invariant 13).
+Every use case that gives out an address reads wallets here, not from the store (invariant 13).
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class RefusedWallet:
-    """A stored wallet whose MAC does not hold: nothing is known of it but the user that its row names."""
+    """A stored wallet whose MAC does not hold: only the user id in its row is passed on."""
 
     user_id: str
 
@@ -27,8 +27,8 @@ class RefusedWallet:
 class AuthenticWallets:
     """Reads wallets and checks their MACs; makes the MACs of new ones.
 
-    Every method raises DatabaseUnavailable when PostgreSQL does not answer, and in a process that has not
-    unwrapped the keys of row MACs yet what `RowMacs.keyring` raises.
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer. Every method but `owner_of` also
+    raises what `RowMacs.keyring` does, until this process has unwrapped the keys of row MACs.
     """
 
     def __init__(self, store: WalletStore, macs: RowMacs) -> None:
@@ -36,7 +36,7 @@ class AuthenticWallets:
         self._macs = macs
 
     async def mac_of(self, user_id: str, account: Account) -> RowMac:
-        """The MAC that says that this account is the user's."""
+        """The MAC that binds this account to the user."""
         fields = wallet_fields(user_id, account.address, account.compressed_public_key)
         return (await self._macs.keyring()).make(RowLabel.WALLET, fields)
 
@@ -44,16 +44,16 @@ class AuthenticWallets:
         """The user's wallet, or None.
 
         Raises:
-            IntegrityFailure: somebody else wrote the row, or changed it.
+            IntegrityFailure: the row was not written by this service, or was changed since.
         """
         stored = await self._store.find(user_id)
         return None if stored is None else _check(await self._macs.keyring(), stored)
 
     async def find_encrypted(self, user_id: str) -> EncryptedWallet | None:
-        """The user's wallet as it lies at rest, or None.
+        """The user's wallet as stored, still encrypted, or None.
 
         Raises:
-            IntegrityFailure: somebody else wrote the row, or changed it.
+            IntegrityFailure: the row was not written by this service, or was changed since.
         """
         encrypted = await self._store.find_encrypted(user_id)
         if encrypted is not None:
@@ -61,29 +61,29 @@ class AuthenticWallets:
         return encrypted
 
     async def addresses(self, user_ids: Sequence[str]) -> dict[str, str | None]:
-        """The address of each of these users who has a wallet; None where its MAC does not hold."""
+        """The addresses of those of these users who have a wallet; None where the row's MAC does not hold."""
         ring = await self._macs.keyring()
         found = [_sort(ring, stored) for stored in await self._store.find_all(user_ids)]
         return {row.user_id: row.wallet_address if isinstance(row, WalletRow) else None for row in found}
 
     async def owner_of(self, wallet_address: str) -> str | None:
-        """The user whose row has this address, whole or not; None when nobody's has."""
+        """The user whose row has this address, or None. The row's MAC is not checked."""
         return await self._store.owner_of(wallet_address)
 
     async def page(
         self, *, limit: int, after: str | None, kms_key_id: str | None
     ) -> list[WalletRow | RefusedWallet]:
-        """Up to `limit` wallets in order of `user_id`, those behind `after`; any page costs the same."""
+        """Up to `limit` wallets after user `after`, in order of user id; every page costs the same."""
         ring = await self._macs.keyring()
         rows = await self._store.page(limit=limit, after=after, kms_key_id=kms_key_id)
         return [_sort(ring, stored) for stored in rows]
 
 
 def check(ring: RowMacKeyring, wallet: StoredWallet | EncryptedWallet) -> None:
-    """Pass when the wallet's MAC holds; else count and log it.
+    """Pass if the wallet's MAC holds; count and log a failure.
 
     Raises:
-        IntegrityFailure: the row has no MAC, or it is not this row's.
+        IntegrityFailure: the row has no MAC, or not its own.
     """
     fields = wallet_fields(wallet.user_id, wallet.wallet_address, wallet.compressed_public_key or "")
     try:

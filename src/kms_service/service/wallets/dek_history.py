@@ -1,4 +1,4 @@
-"""Putting back wrapped DEKs that a rotation replaced by ones that do not open."""
+"""Puts back wrapped DEKs that were replaced by ones that do not open."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """A wallet looked at; `kms_key_id` is the key that its DEK is wrapped under now."""
+    """A wallet that was checked; `kms_key_id` is the ARN of the key that wraps its DEK now."""
 
     user_id: str
     outcome: Outcome
@@ -32,10 +32,10 @@ class PutBack:
 
 
 class DekRestorer:
-    """Opens a wallet as it is, and where it does not open, with what its wrapped DEK was before.
+    """Opens wallets as they are stored; where one does not open, tries its earlier wrapped DEKs.
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer, and KmsThrottled or
-    KmsUnavailable when KMS does not: then nothing is known, and nothing was changed.
+    KmsUnavailable when KMS does not: whether that wallet opens is unknown then, and it was not changed.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class DekRestorer:
         self._audit = audit
 
     async def restore_all(self, caller: Caller) -> AsyncIterator[PutBack]:
-        """Every wallet whose DEK was ever replaced, in order of user id."""
+        """`restore` every wallet whose DEK was ever replaced, in order of user id."""
         after = ""
         while users := await self._history.users(after=after, limit=_PAGE_USERS):
             for user_id in users:
@@ -55,11 +55,11 @@ class DekRestorer:
             after = users[-1]
 
     async def restore(self, caller: Caller, user_id: str) -> PutBack:
-        """Put back the newest wrapped DEK that opens this user's wallet, unless the wallet opens.
+        """Put back the newest earlier DEK that opens this user's wallet, unless the wallet opens as it is.
 
         Raises:
             WalletNotFound: the user has none.
-            AuditUnavailable: it cannot be put on record, so nothing was changed.
+            AuditUnavailable: the change cannot be put on record, so nothing was changed.
         """
         wallet = await self._wallets.find_encrypted(user_id)
         if wallet is None:
@@ -67,7 +67,7 @@ class DekRestorer:
         if await self._opens(wallet):
             return PutBack(user_id, Outcome.OPENS, wallet.dek.key_arn)
         for replaced in await self._history.of(user_id):
-            # Only what opens goes back, so that nobody can have this command do the overwriting.
+            # Only a DEK that opens the wallet goes back, so that nobody can use this to overwrite a good one.
             if not await self._opens(replace(wallet, dek=replaced.dek)):
                 continue
             detail = f"replaced by {replaced.replaced_by} at {replaced.replaced_at.isoformat()}"
@@ -80,7 +80,11 @@ class DekRestorer:
         return PutBack(user_id, Outcome.LOST, wallet.dek.key_arn)
 
     async def forget_all(self, caller: Caller) -> int:
-        """Drop DEKs replaced over 30 days ago, of wallets that open as they are; answers how many."""
+        """Drop DEKs that were replaced over 30 days ago, of wallets that open as they are; returns how many.
+
+        Raises:
+            AuditUnavailable: they were dropped, and that is not on record.
+        """
         after, forgotten = "", 0
         while users := await self._history.users(after=after, limit=_PAGE_USERS):
             for user_id in users:

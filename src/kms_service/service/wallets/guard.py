@@ -1,4 +1,4 @@
-"""What stands before every release: the seal, the caller's limit, and the canaries."""
+"""What every release must pass: the audit log, the seal and the caller's limit; and the canaries' alarm."""
 
 from kms_service.access.limits import WORDS, LimitedUse, limit_of
 from kms_service.access.scopes import Caller
@@ -9,7 +9,7 @@ from kms_service.store.access.uses import TokenUseStore
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
-# With the poll every second this costs no statement; without it, the database is asked.
+# The poll runs every second, so this costs no statement while it does.
 TRUSTED_SECONDS = 1.5
 CANARY_OPENED = "canary.opened"
 
@@ -19,8 +19,8 @@ log = get_logger()
 class ReleaseGuard:
     """Asked before KMS is, and once more before anything leaves.
 
-    What it knows of the seal is never older than a second and a half: it asks rather than trusts more, so a
-    database that does not answer releases nothing.
+    It never trusts a state of the seal that is older than a second and a half, but asks the database again.
+    So nothing is released while the database does not answer.
     """
 
     def __init__(self, shared_state: SharedStatePoll, uses: TokenUseStore, audit: AuditLog) -> None:
@@ -29,13 +29,13 @@ class ReleaseGuard:
         self._audit = audit
 
     async def admit(self, caller: Caller, use: LimitedUse) -> None:
-        """Pass, and count one use of the caller's token if it has a limit.
+        """Pass if this use may be tried now; count it if the caller's token has a limit.
 
         Raises:
             Sealed: an operator stopped all releases.
             RateLimited: the token's limit is used up; nothing was counted.
-            DatabaseUnavailable: neither can be told.
-            AuditUnavailable: nothing can be put on record, as on a standby; KMS is not to be asked then.
+            DatabaseUnavailable: the seal or the limit cannot be read.
+            AuditUnavailable: nothing can be put on record, as on a standby, so KMS must not be asked.
         """
         await self._audit.check()
         await self.check_seal()
@@ -48,20 +48,21 @@ class ReleaseGuard:
             raise RateLimited(f"{limit} {WORDS[use]}", wait)
 
     async def check_seal(self) -> None:
-        """Pass unless the service is sealed, as of a moment ago.
+        """Pass unless the service is sealed, as known at most a second and a half ago.
 
         Raises:
             Sealed: an operator stopped all releases.
-            DatabaseUnavailable: it cannot be told.
+            DatabaseUnavailable: the seal cannot be read.
         """
         if (await self._shared_state.recent(TRUSTED_SECONDS)).sealed:
             raise Sealed
 
     async def report_canary(self, caller: Caller, released: Event) -> None:
-        """Raise the alarm when what was just released belongs to a canary; the caller notices nothing.
+        """Raise the alarm if this release is of a canary's wallet; the caller notices nothing.
 
         Raises:
             AuditUnavailable: the alarm could not be put on record, so nothing leaves.
+            DatabaseUnavailable: who is a canary cannot be read, so nothing leaves.
         """
         if released.user_id not in (await self._shared_state.recent(TRUSTED_SECONDS)).canaries:
             return
@@ -81,5 +82,5 @@ class ReleaseGuard:
 
 
 def show_seal(state: SharedState) -> None:
-    """Tell the metrics whether the service is sealed."""
+    """Set the gauge that says whether the service is sealed."""
     metrics.sealed.set(state.sealed)

@@ -1,7 +1,7 @@
-"""Importing a wallet that was made elsewhere: a phrase or a bare key, one wallet at a time.
+"""Imports wallets that were made elsewhere: a phrase or a bare key, one wallet at a time.
 
-From a caller it comes encrypted to a one-time key of ours, whose private half lies under KMS until it is
-used; from an operator through `kms-service wallet import`. It never travels or lies bare.
+A caller sends it encrypted to a one-time key of ours, whose private half is wrapped by KMS until it is used.
+An operator types it into `kms-service wallet import`. It is never sent or stored unencrypted.
 """
 
 import uuid
@@ -38,7 +38,7 @@ class AddressExists(CallerError):
 
 
 class ImportExpired(CallerError):
-    """The import's key was used, has expired, or never was."""
+    """The import's key was used, has expired, or never existed."""
 
     code = "import_expired"
 
@@ -48,7 +48,7 @@ class ImportExpired(CallerError):
 
 @dataclass(frozen=True, slots=True)
 class ImportKey:
-    """A key for one import: what to encrypt to (32 bytes), and until when (UTC)."""
+    """A key for one import: the public key to encrypt to (32 bytes), and when it expires (UTC)."""
 
     import_id: uuid.UUID
     recipient_public_key: bytes
@@ -65,7 +65,7 @@ class EncryptedImport:
 
 
 class WalletImporter:
-    """Takes wallets in. Every method raises DatabaseUnavailable when PostgreSQL does not answer."""
+    """Imports wallets. Every method raises DatabaseUnavailable when PostgreSQL does not answer."""
 
     def __init__(
         self,
@@ -84,11 +84,11 @@ class WalletImporter:
         self._audit = audit
 
     async def begin(self, caller: Caller) -> ImportKey:
-        """A key for one import within a quarter of an hour: one kms:Encrypt.
+        """A key for one import within 15 minutes: one kms:Encrypt.
 
         Raises:
-            NoUsableKey, KmsThrottled, KmsUnavailable: KMS did not serve the call.
-            AuditUnavailable: it could not be put on record, so the key is of no use.
+            NoUsableKey, KmsThrottled: KMS did not serve the call.
+            AuditUnavailable: it could not be put on record, so nobody gets the key.
         """
         import_id = uuid.uuid4()
         event = Event(KEY_ACTION, detail=str(import_id))
@@ -101,15 +101,17 @@ class WalletImporter:
         return ImportKey(import_id, wallet_import.public_key_of(recipient), expires_at)
 
     async def complete(self, caller: Caller, user_id: str, encrypted: EncryptedImport) -> WalletRow:
-        """The wallet that was encrypted, now the user's: one kms:Decrypt and one kms:Encrypt.
+        """Store the wallet that was encrypted as the user's: one kms:Decrypt and one kms:Encrypt.
 
-        The key is used up by the attempt, whatever comes of it.
+        The attempt uses up the import's key, whether it succeeds or not.
 
         Raises:
-            WalletExists: the user has a wallet; KMS was not asked, and the key is not used up.
-            ImportExpired: the key was used, or is too late.
+            WalletExists: the user has a wallet; unless a race was lost, KMS was not asked and the key is
+                not used up.
+            ImportExpired: the key was used, has expired, or never existed.
             InvalidRequest: it does not open, or is neither a private key nor a phrase.
             AddressExists: another user has this wallet.
+            IntegrityFailure: the import's key or the user's row is not as this service stored it.
             NoUsableKey, KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve a call.
             AuditUnavailable: nothing was written.
         """
@@ -133,16 +135,16 @@ class WalletImporter:
     async def take(
         self, caller: Caller, user_id: str, secret: PrivateKey | Mnemonic, *, field: str
     ) -> WalletRow:
-        """The wallet of a phrase or key that an operator typed, now the user's: one kms:Encrypt.
+        """Store the wallet of a phrase or key that an operator typed as the user's: one kms:Encrypt.
 
         Args:
-            caller: who takes it in.
+            caller: who imports it.
             user_id: whose it becomes.
-            secret: the phrase or key; a secret of the caller's.
-            field: what a refusal calls it.
+            secret: the phrase or key; the caller owns it.
+            field: the name that InvalidRequest gives it.
 
         Raises:
-            As `complete`, but for ImportExpired.
+            As `complete`, except ImportExpired.
         """
         async with self._audit.refusals(caller, Event(ACTION, user_id=user_id)):
             await self._refuse_second(user_id)

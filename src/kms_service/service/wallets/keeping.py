@@ -1,4 +1,4 @@
-"""Keeping a wallet: encrypted under a fresh DEK, given its MAC, and stored together with its audit row."""
+"""Stores a new wallet: encrypted under a fresh DEK, with its MAC, together with its audit row."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -17,11 +17,11 @@ from kms_service.store.wallets.find import EncryptedWallet, WalletRow
 
 
 class WalletKeeper:
-    """Stores wallets that were made here, imported, or adopted: the one road on which a row comes about."""
+    """Stores wallets that were made here, imported or adopted; there is no other way to insert one."""
 
     def __init__(self, wallets: AuthenticWallets, pool: KmsKeyPool, audit: AuditLog) -> None:
         self.wallets = wallets
-        """Those that are kept already."""
+        """The wallets that are stored already."""
         self._pool = pool
         self._audit = audit
 
@@ -30,11 +30,11 @@ class WalletKeeper:
 
         Args:
             caller: whose run it was.
-            run: one word for what the run was.
-            request_ids: as KMS answered them.
+            run: one word that names the run.
+            request_ids: as KMS returned them.
 
         Raises:
-            AuditUnavailable: they are not on record.
+            AuditUnavailable: not all of them are on record.
         """
         for detail in listings(run, request_ids):
             await self._audit.record(caller, Event(LISTED, detail=detail))
@@ -49,26 +49,27 @@ class WalletKeeper:
         *,
         made_at: datetime | None,
     ) -> WalletRow | None:
-        """The wallet, now the user's: one kms:Encrypt, one INSERT for the wallet and its audit row.
+        """Store the wallet as the user's: one kms:Encrypt, one INSERT for the wallet and its audit row.
+
+        Returns None, with nothing written, if the user has a wallet or another user has this one.
 
         Args:
-            caller: who has it made.
-            action: the audit event's, such as `wallet.create`.
+            caller: who has it stored.
+            action: the audit event's action, such as `wallet.create`.
             user_id: whose it becomes.
             account: the account of the key in `contents`.
-            contents: what is encrypted; a secret of the caller's frame.
-            made_at: when it was made, if that was elsewhere; None for now.
-
-        Returns:
-            None when the user has a wallet already, or another user has this one; nothing was written then.
+            contents: what is encrypted; the caller owns the secrets.
+            made_at: when the wallet was made, if it was made elsewhere; None for now.
 
         Raises:
-            NoUsableKey, KmsThrottled, KmsUnavailable: KMS did not serve the call; nothing was written.
-            DatabaseUnavailable: whether wallet and audit row are there, or neither, is unknown.
-            AuditUnavailable: nothing was written.
+            KmsError, NoUsableKey, IntegrityFailure, AuditUnavailable: nothing was written.
+            DatabaseUnavailable: wallet and audit row are both there, or neither is; which is unknown.
         """
+        # 1. The audit log can be written, before KMS is paid for a wallet that could not be recorded.
         await self._audit.check()
+        # 2. The MAC, without which no address leaves (invariant 13).
         mac = await self.wallets.mac_of(user_id, account)
+        # 3. A fresh DEK, in this frame alone, wrapped in the context of this address (invariant 1).
         dek = envelope.new_data_key()
         wrapped = await self._pool.wrap(dek, encryption_context(account.address))
         seed = envelope.encrypt(contents, dek, user_id=user_id, wallet_address=account.address)
@@ -81,6 +82,7 @@ class WalletKeeper:
         )
         public_key = account.compressed_public_key
         encrypted = EncryptedWallet(user_id, account.address, public_key, seed, wrapped.dek, mac)
+        # 4. Wallet and audit row are committed together: neither exists without the other (invariant 3).
         created_at = await self._audit.record_with(caller, event, wallet_creation(encrypted, made_at))
         if created_at is None:
             return None

@@ -1,4 +1,4 @@
-"""Opening a stored wallet: the one road from a row to a private key, with its four checks (invariant 4)."""
+"""Opens stored wallets: the only way from a row to a private key, with four checks (invariant 4)."""
 
 from dataclasses import dataclass
 
@@ -16,19 +16,19 @@ log = get_logger()
 
 
 def encryption_context(wallet_address: str) -> dict[str, str]:
-    """KMS's EncryptionContext of a wallet's DEK; names no key, so that kms:ReEncrypt can move it."""
+    """The EncryptionContext of a wallet's DEK; it names no key, so that kms:ReEncrypt can move the DEK."""
     return {"purpose": "wallet-dek", "wallet_address": wallet_address}
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An opened wallet, a secret of the caller's frame, and what opened it.
+    """An opened wallet, and what opened it. The caller owns the secrets, and keeps them in its own frame.
 
     Attributes:
-        account: of the private key.
-        contents: of the envelope.
-        kms_key_id: the ARN of the key, in the Region that answered.
-        kms_request_id: the KMS request.
+        account: the private key's account.
+        contents: what the envelope held.
+        kms_key_id: the ARN of the KMS key, in the Region that answered.
+        kms_request_id: the id of the KMS request; None if KMS gave none.
     """
 
     account: Account
@@ -38,19 +38,20 @@ class Opened:
 
 
 class WalletOpener:
-    """Opens wallets; caches nothing: one opening is one kms:Decrypt."""
+    """Opens wallets. Nothing is cached: one opening is one kms:Decrypt."""
 
     def __init__(self, kms: AwsKmsService) -> None:
         self._kms = kms
 
     async def open(self, wallet: EncryptedWallet) -> Opened:
-        """The account encrypted in a row, if everything about the row holds together.
+        """The account encrypted in a row, if all checks hold.
 
-        Checked: KMS answered for the row's key, with 32 bytes; the tag holds for this user and address; the
-        key's address is the row's. A key that lies in the envelope is not derived from its phrase again.
+        KMS must have answered for the row's key, with 32 bytes; the tag must hold for this user and address;
+        and the key's address must be the row's. Where the envelope holds the key, it is not derived from the
+        phrase again (see `check_phrase`).
 
         Raises:
-            IntegrityFailure: one of these does not hold; which one is only logged.
+            IntegrityFailure: a check does not hold; only the log says which.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
         try:
@@ -74,19 +75,19 @@ class WalletOpener:
         return opened
 
     async def _open(self, wallet: EncryptedWallet) -> Opened:
-        # Invariant 4, in the order in which each answer can be distrusted:
-        # 1. KMS is asked under the row's own key, in the context of the row's address, and its reply is
-        #    checked there: it names that key and holds 32 bytes.
+        # Invariant 4. Each step checks what the one before it returned:
+        # 1. KMS is asked under the row's key, in the context of the row's address. `decrypt` checks that the
+        #    reply names that key and holds 32 bytes.
         unwrapped = await self._kms.decrypt(wallet.dek, encryption_context(wallet.wallet_address))
         try:
-            # 2. The tag holds under this DEK for this user and address, so no row can stand in for another.
+            # 2. The tag holds under this DEK for this user and address, so no row can take another's place.
             contents = envelope.decrypt(
                 wallet.encrypted_seed,
                 unwrapped.dek,
                 user_id=wallet.user_id,
                 wallet_address=wallet.wallet_address,
             )
-            # 3. The key inside makes the row's address: no row promises one wallet and opens another.
+            # 3. The key inside gives the row's address, so no row shows one wallet and opens another.
             account = _match(account_in(contents), wallet.wallet_address)
             return Opened(account, contents, unwrapped.key_arn, unwrapped.request_id)
         except IntegrityFailure as error:
@@ -95,23 +96,23 @@ class WalletOpener:
 
 
 def check_phrase(opened: Opened) -> None:
-    """Pass when a wallet's phrase, where it has one, derives to the key that lies beside it.
+    """Pass if the phrase of a wallet derives to the key stored beside it, or if there is no such pair.
 
     Raises:
-        IntegrityFailure: it does not: the wallet pays out, and its phrase would restore another.
+        IntegrityFailure: it does not: the wallet can sign, but its phrase would restore another wallet.
     """
     contents = opened.contents
     if isinstance(contents, PhraseSecret) or contents.mnemonic is None:
-        return  # the key came from the phrase, or there is none
+        return  # the key was derived from the phrase when opened, or there is no phrase
     if ethereum.derive_imported(contents.mnemonic).address != opened.account.address:
         raise IntegrityFailure("phrase", opened.kms_request_id)
 
 
 def account_in(contents: PhraseSecret | WalletSecret) -> Account:
-    """The account of an opened envelope, derived only where the key is not in it. The caller owns the key.
+    """The account in an opened envelope, derived only if it holds no key. The caller owns the key.
 
     Raises:
-        IntegrityFailure: no account comes of it.
+        IntegrityFailure: the contents give no account.
     """
     if isinstance(contents, PhraseSecret):
         return ethereum.derive(contents.mnemonic)

@@ -1,4 +1,4 @@
-"""The one road on which anything made with a private key leaves: opened, used, on record, then handed out."""
+"""The only way out for anything made with a private key: opened, used, put on record, then handed out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,19 +20,19 @@ T = TypeVar("T")
 
 
 def anyone(_wallet_address: str) -> None:
-    """Accepts every wallet."""
+    """Accept every wallet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Use(Generic[T]):
-    """What a caller wants with a wallet's key.
+    """What a caller wants to do with a wallet's key.
 
     Attributes:
         action: the audit event's action, such as `sign.message`.
-        kind: the label of `secrets_released_total`, and what it counts as where the caller is limited.
-        perform: makes the answer from the opened account, and the audit row's detail: a digest, or nothing.
+        kind: the label of `secrets_released_total`, and the kind that the caller's limits count.
+        perform: makes the answer from the opened account, and the audit row's detail (a digest, or None).
         operation: what the caller's policy judges.
-        accepts: given the wallet's address, passes or raises InvalidRequest, before KMS is asked.
+        accepts: called with the wallet's address before KMS is asked; passes or raises InvalidRequest.
     """
 
     action: str
@@ -43,7 +43,7 @@ class Use(Generic[T]):
 
 
 class Releases:
-    """Opens a user's wallet for one use, which is on record before its result is returned."""
+    """Opens a user's wallet for one use, and puts that on record before the result is returned."""
 
     def __init__(
         self,
@@ -63,22 +63,22 @@ class Releases:
         """What `use` makes of the user's key: one kms:Decrypt, one audit row (invariant 3).
 
         Raises:
-            Sealed: an operator stopped all releases, before this one or while KMS was at it.
+            Sealed: an operator stopped all releases, before this one or while KMS was answering.
             RateLimited: the caller's limit is used up.
             PolicyDenied: the caller's policy does not allow it; KMS was not asked.
             WalletNotFound: the user has no wallet.
             InvalidRequest: the use does not accept this wallet; KMS was not asked.
-            IntegrityFailure: the row has not its MAC, or does not open to its own address.
+            IntegrityFailure: a MAC of row or policy does not hold, or the row opens to another address.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
-            AuditUnavailable: the use could not be recorded, so nothing leaves.
+            AuditUnavailable, DatabaseUnavailable: the use is not on record, so nothing leaves.
         """
-        # The order is the argument: what each step relies on has been shown by those before it.
+        # The order is the argument: each step relies on those before it.
         async with self._audit.refusals(caller, Event(use.action, user_id=user_id)):
-            # 1. Who asks may: it can go on record, nothing is sealed, the limit has room (invariant 14).
+            # 1. The caller may ask: it can go on record, nothing is sealed, the limit has room (invariant 14)
             await self._guard.admit(caller, limited_as(use.kind))
-            # 2. The policy's rules, before the wallet is looked for: a refusal tells nothing of who has one.
+            # 2. The policy's rules, before the wallet is looked up: a refusal must not say who has one.
             judged = await self._policies.judge(caller, user_id, use.operation)
-            # 3. The row, whose MAC holds: its address may be told and put on record (invariant 13).
+            # 3. The row, whose MAC holds: its address may be recorded and returned (invariant 13).
             wallet = await self._wallets.find_encrypted(user_id)
             if wallet is None:
                 raise WalletNotFound
@@ -89,8 +89,8 @@ class Releases:
             kms_key_id=wallet.dek.key_arn,
         )
         async with self._audit.refusals(caller, event):
-            # 4. The use accepts this wallet; then the policy's windows, last of all before KMS, so that what
-            #    is refused for another reason takes nothing of them.
+            # 4. The use accepts this wallet. The policy's windows come last before KMS, so that a request
+            #    refused for another reason uses up none of them.
             use.accepts(wallet.wallet_address)
             await self._policies.take(judged, use.operation)
             # 5. The key and its use, in this frame alone, with no database connection held (invariants 1, 2).
@@ -101,23 +101,27 @@ class Releases:
             event, kms_key_id=opened.kms_key_id, kms_request_id=opened.kms_request_id, detail=detail
         )
         async with self._audit.refusals(caller, event):
-            # 6. The seal once more: who sealed while KMS answered means this release too.
+            # 6. The seal once more: whoever sealed while KMS was answering meant to stop this release too.
             await self._guard.check_seal()
-        # 7. The row is committed, or the answer stays here (invariant 3).
+        # 7. The audit row is committed, or the answer stays here (invariant 3).
         await self._audit.record(caller, event)
-        # 8. Only now does anything leave, told to whoever watches for canaries.
+        # 8. The alarm, if the wallet is a canary. Only then does anything leave.
         await self._guard.report_canary(caller, event)
         metrics.series(metrics.secrets_released, use.kind, metrics.caller_label(caller.name)).inc()
         return answer
 
     async def foresee(self, caller: Caller, user_id: str, use: Use[T]) -> Foreseen:
-        """What would become of `use` now: no KMS call, no signature, nothing taken of any limit or window.
+        """Whether `use` would be allowed now: nothing is signed, and no limit or window is used up.
+
+        KMS is asked only for the keys of row MACs, and only if this process has not unwrapped them yet.
 
         Raises:
             Sealed: an operator stopped all releases.
-            WalletNotFound: the user has no wallet, and the policy would not refuse before that.
+            WalletNotFound: the user has no wallet, and the policy would have allowed the use.
             InvalidRequest: the use does not accept this wallet.
-            IntegrityFailure, KmsThrottled, KmsKeyUnusable, KmsUnavailable: the policy cannot be checked.
+            IntegrityFailure, KmsThrottled, KmsKeyUnusable, KmsUnavailable: the MAC of the policy or of the
+                wallet does not hold, or cannot be checked.
+            DatabaseUnavailable: PostgreSQL did not answer.
         """
         await self._guard.check_seal()
         foreseen = await self._policies.foresee(caller, user_id, use.operation)

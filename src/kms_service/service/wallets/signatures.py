@@ -1,4 +1,4 @@
-"""What can be signed, as uses of a key: each with what a policy judges, and what the audit row tells."""
+"""What can be signed, as uses of a key: each with what a policy judges and what the audit row records."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ KIND = "signature"
 
 @dataclass(frozen=True, slots=True)
 class SignedMessage:
-    """A signature of 65 bytes (r, s, v) over a digest of 32, and the address that made it."""
+    """A signature of 65 bytes (r, s, v), the 32-byte digest it is over, and the address that signed it."""
 
     wallet_address: str
     signature: bytes
@@ -31,7 +31,7 @@ class SignedMessage:
 
 @dataclass(frozen=True, slots=True)
 class SignedTransaction:
-    """A transaction ready to be sent, its hash of 32 bytes, and the address that signed it."""
+    """A transaction ready to be sent, its 32-byte hash, and the address that signed it."""
 
     wallet_address: str
     raw: bytes
@@ -40,7 +40,7 @@ class SignedTransaction:
 
 @dataclass(frozen=True, slots=True)
 class SignedDelegation:
-    """A signed authorisation, the digest of 32 bytes that it is over, and the address that signed it."""
+    """A signed authorisation, the 32-byte digest that was signed, and the address that signed it."""
 
     wallet_address: str
     signed: SignedAuthorization
@@ -48,21 +48,21 @@ class SignedDelegation:
 
 
 def of_message(message: bytes) -> Use[SignedMessage]:
-    """The signature of a message (EIP-191, version 0x45)."""
+    """Sign a message (EIP-191, version 0x45)."""
     return _of("sign.message", signing.personal_message(message), MessageSigning(message))
 
 
 def of_typed_data(typed: TypedData) -> Use[SignedMessage]:
-    """The signature of typed data (EIP-712)."""
+    """Sign typed data (EIP-712)."""
     return _of("sign.typed_data", signing.typed_message(typed), TypedDataSigning(typed))
 
 
 def of_transaction(transaction: Transaction, sender: str | None) -> Use[SignedTransaction]:
-    """A transaction, signed (EIP-155, EIP-2930, EIP-1559, EIP-7702).
+    """Sign a transaction (EIP-155, EIP-2930, EIP-1559, EIP-7702).
 
     Args:
         transaction: what is signed.
-        sender: the `from` that the caller expects, if any; another wallet's use is an InvalidRequest.
+        sender: the `from` that the caller expects, if any; the use refuses any other wallet.
     """
 
     def from_the_sender(wallet_address: str) -> None:
@@ -71,18 +71,18 @@ def of_transaction(transaction: Transaction, sender: str | None) -> Use[SignedTr
 
     def perform(account: Account) -> tuple[SignedTransaction, str]:
         signed = signing.sign_transaction(transaction, account.private_key)
-        # The hash by which the chain knows it, so that an auditor can look it up there.
+        # The transaction's hash, so that an auditor can look it up on the blockchain.
         return SignedTransaction(account.address, signed.raw, signed.hash), "0x" + signed.hash.hex()
 
     return Use("sign.transaction", KIND, perform, TransactionSigning(transaction), from_the_sender)
 
 
 def of_authorization(authorization: Authorization) -> Use[SignedDelegation]:
-    """The account's consent to run another contract's code as its own (EIP-7702)."""
+    """Sign an account's consent to run a contract's code as its own (EIP-7702)."""
 
     def perform(account: Account) -> tuple[SignedDelegation, str]:
         signed, digest = signing.sign_authorization(authorization, account.private_key)
-        # The delegate beside the digest: an auditor asks first to whom an account was handed.
+        # The delegate as well as the digest: an auditor first asks who was given the account.
         detail = f"0x{digest.hex()} to {authorization.delegate} on {authorization.chain_id}"
         return SignedDelegation(account.address, signed, digest), detail
 

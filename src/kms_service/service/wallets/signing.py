@@ -1,4 +1,4 @@
-"""Signatures, so that keys need not leave: messages, typed data, transactions, delegations."""
+"""Signs for users, so that keys need not leave: messages, typed data, transactions, delegations."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class SigningService:
-    """Signs for users; what is signed is encoded first, so that a bad request costs no KMS call.
+    """Signs for users. What is signed is encoded first, so that a bad request costs no KMS call.
 
-    What to sign is one of `signatures`, made by a function: encoding needs what `warm_up` loads.
+    What to sign is given as a function that makes one of `signatures`: encoding needs what `warm_up` loads.
     """
 
     def __init__(self, releases: Releases) -> None:
@@ -23,7 +23,7 @@ class SigningService:
         self._warm = False
 
     async def sign(self, caller: Caller, user_id: str, encode: Callable[[], Use[T]]) -> T:
-        """The user's signature of what `encode` makes.
+        """Sign what `encode` makes with the user's key.
 
         Raises:
             What `encode` and `Releases.release` raise.
@@ -32,7 +32,7 @@ class SigningService:
         return await self._releases.release(caller, user_id, encode())
 
     async def foresee(self, caller: Caller, user_id: str, encode: Callable[[], Use[Any]]) -> Foreseen:
-        """What would become of `sign`: nothing is signed, taken or put on record.
+        """Whether `sign` would be allowed now: nothing is signed, used up or put on record.
 
         Raises:
             What `encode` and `Releases.foresee` raise.

@@ -1,4 +1,4 @@
-"""Verifying that stored wallets open: each envelope opened, its address derived again, nothing released."""
+"""Verifies that stored wallets open to their own address and are in the audit log; releases nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -30,7 +30,7 @@ UNRECONCILED = "unreconciled"
 
 @dataclass(frozen=True, slots=True)
 class WalletFailure:
-    """A wallet that did not open: an error code, and words of KMS or of this source."""
+    """A wallet that failed verification: an error code, and why, in words of KMS or of this code."""
 
     user_id: str
     kms_key_id: str
@@ -43,15 +43,14 @@ class Verification:
     """How far a run has come.
 
     Attributes:
-        total: wallets to be passed in all.
-        passed: wallets passed, opened or not chosen.
+        total: wallets to go through in all, as counted at the start.
+        passed: wallets gone through so far, chosen or not.
         opened: wallets that opened to their own address.
         failed: wallets that did not.
-        failures: the first thousand of these.
+        failures: the first thousand wallets that failed or are unreconciled.
         authenticated: wallets that got their MAC in this run.
-        unreconciled: wallets without a row of the audit log that tells of their making, and such rows
-            without their wallet.
-        cursor: the last user id before which everything is done: where another run goes on.
+        unreconciled: wallets without an audit row of their creation, and such rows without their wallet.
+        cursor: the user id up to which everything is done; another run can continue after it.
         complete: whether the end was reached.
     """
 
@@ -89,26 +88,26 @@ class WalletVerifier:
         authenticate: bool,
         report: ShowVerification,
     ) -> Verification:
-        """Open every chosen wallet behind user id `after`, check its MAC and its place in the audit log.
+        """Open every chosen wallet after user id `after`; check its MAC and that the audit log has it.
 
-        No secret leaves this method. The audit log is looked at whatever is chosen, but not for one key only.
-
-        KMS being away or throttling is waited out for a while, then the wallet counts as failed.
+        No secret leaves this method. Wallets and audit rows are reconciled unless only one key's are chosen.
+        While KMS is unavailable or throttling, a wallet is retried for a while, then counted as failed.
 
         Args:
             caller: whose run it is.
-            chosen: which wallets.
+            chosen: which wallets to open.
             after: the cursor of an earlier run, or an empty string.
-            at_once: wallets opened at a time; each is one kms:Decrypt and a key derivation.
-            rate_per_second: wallets begun in a second, at most; None for no limit.
-            authenticate: give wallets that open and have no MAC, as those of a version before MACs, theirs;
-                and those with one of an older key one of the newest.
-            report: told after every stretch how far the run is, and which wallets failed in it.
+            at_once: how many wallets to open at a time; each is one kms:Decrypt and perhaps a derivation.
+            rate_per_second: how many wallets to begin per second at most; None for no limit.
+            authenticate: give a MAC to wallets that open and have none, as in rows from before MACs, and a
+                new one to those whose MAC is by an older key.
+            report: called after every stretch with the state of the run and the failures in that stretch.
 
         Raises:
             DatabaseUnavailable: PostgreSQL did not answer.
-            KmsThrottled, KmsKeyUnusable, KmsUnavailable: the keys of row MACs could not be unwrapped.
-            AuditUnavailable: the run is done and not on record.
+            IntegrityFailure, KmsThrottled, KmsKeyUnusable, KmsUnavailable, NoUsableKey: the keys of row MACs
+                could not be unwrapped.
+            AuditUnavailable: the run, or a list of its KMS requests, could not be put on record.
         """
         run = Verification(await self._walk.count(chosen, after), after)
         look = _Look(caller, await self._keyring(), Pace(rate_per_second), authenticate)
@@ -157,7 +156,7 @@ class WalletVerifier:
 
     @asynccontextmanager
     async def _on_record(self, run: Verification, chosen: Chosen, look: "_Look") -> AsyncIterator[None]:
-        # One row a run, however it ends: nothing is released that would need a row of its own.
+        # One row per run, however it ends: nothing is released, so no wallet needs its own row.
         started_after = run.cursor
         try:
             yield
@@ -175,7 +174,7 @@ class WalletVerifier:
             await self._audit.record(look.caller, event)
 
     async def _list_requests(self, look: "_Look") -> None:
-        # So that each Decrypt that CloudTrail tells of is explained, though none released anything.
+        # These explain every Decrypt in CloudTrail, though none released anything.
         for detail in listings(_ACTION, look.requests):
             await self._audit.record(look.caller, Event(LISTED, detail=detail))
         look.requests.clear()
@@ -201,7 +200,7 @@ class WalletVerifier:
         raise AssertionError("the last attempt answers")
 
     async def _note_lost(self, wallet: EncryptedWallet, caller: Caller, error: KmsError) -> None:
-        # KMS may have done what nobody got an answer to.
+        # KMS may have decrypted although no answer came.
         if isinstance(error, KmsUnavailable) and not isinstance(error, KmsCallNotMade):
             event = Event(
                 _ACTION,
@@ -220,7 +219,7 @@ class WalletVerifier:
                 raise IntegrityFailure("public key")
             if not look.authenticate or (wallet.mac and wallet.mac.key_id == look.ring.making_key_id):
                 return
-        # It opened under KMS's key for this user and address: that is what the MAC says from now on.
+        # It opened under KMS's key for this user and address, which is just what its MAC will say.
         public_key = account.compressed_public_key
         mac = look.ring.make(
             RowLabel.WALLET, wallet_fields(wallet.user_id, wallet.wallet_address, public_key)
@@ -232,7 +231,7 @@ class WalletVerifier:
 
 @dataclass(slots=True)
 class _Look:
-    """How a run looks at wallets, how many it gave a MAC, and the KMS requests that are not on record yet."""
+    """A run's settings, how many wallets it gave a MAC, and its KMS requests that are not on record yet."""
 
     caller: Caller
     ring: RowMacKeyring

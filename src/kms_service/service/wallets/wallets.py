@@ -1,4 +1,4 @@
-"""Wallets: create, look up, list, and the private key of one."""
+"""Creates, finds and lists wallets, and releases the private key of one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ class Ensured:
 
 @dataclass(frozen=True, slots=True)
 class ReleasedKey:
-    """A private key on its way out, and the address it belongs to. The caller owns the secret."""
+    """A private key whose release is on record, and its user and address. The caller owns the secret."""
 
     user_id: str
     wallet_address: str
@@ -41,7 +41,7 @@ class ReleasedKey:
 
 @dataclass(frozen=True, slots=True)
 class EncryptedExport:
-    """A private key that only its recipient can open, and the address it belongs to."""
+    """A private key that only its recipient can decrypt, and the address it belongs to."""
 
     wallet_address: str
     encrypted: EncryptedKey
@@ -49,9 +49,9 @@ class EncryptedExport:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Wallets in order of `user_id`; `next_after` continues behind them, None when there are no more.
+    """Wallets in order of user id; pass `next_after` to get the next page; None when there are no more.
 
-    `refused` are the users of rows among them whose MAC does not hold.
+    `refused` names the users on this page whose row's MAC does not hold; they have no entry in `wallets`.
     """
 
     wallets: Sequence[WalletRow]
@@ -62,8 +62,8 @@ class Page:
 class WalletsKmsService:
     """Creates, finds and opens wallets.
 
-    Every method raises DatabaseUnavailable when PostgreSQL does not answer, the KMS errors of what it calls
-    (nothing is half done then), and IntegrityFailure for a row whose MAC does not hold.
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer, the KMS errors of the calls it
+    makes (nothing is half done then), and IntegrityFailure for a row whose MAC does not hold.
     """
 
     def __init__(
@@ -75,10 +75,11 @@ class WalletsKmsService:
         self._audit = audit
 
     async def create_wallet(self, caller: Caller, user_id: str) -> WalletRow:
-        """Make the user's wallet: fresh mnemonic, fresh DEK, one kms:Encrypt, one INSERT.
+        """Create the user's wallet: fresh mnemonic, fresh DEK, one kms:Encrypt, one INSERT.
 
         Raises:
-            WalletExists: the user has one; no KMS call was made unless another create won a race.
+            WalletExists: the user has one; no KMS call was made, unless a concurrent create was faster.
+            What `ensure_wallet` raises.
         """
         ensured = await self.ensure_wallet(caller, user_id)
         if not ensured.created:
@@ -86,7 +87,12 @@ class WalletsKmsService:
         return ensured.wallet
 
     async def ensure_wallet(self, caller: Caller, user_id: str) -> Ensured:
-        """The user's wallet, made now if there was none; the same one under any race."""
+        """The user's wallet, created now if there was none; concurrent calls all get the same one.
+
+        Raises:
+            NoUsableKey: no key of the pool would wrap the DEK.
+            AuditUnavailable: no audit row can be written, so no wallet was created.
+        """
         existing = await self._wallets.find(user_id)
         if existing is not None:
             return Ensured(existing, created=False)
@@ -99,7 +105,7 @@ class WalletsKmsService:
     async def ensure_wallets(
         self, caller: Caller, user_ids: Sequence[str]
     ) -> list[Ensured | KmsServiceError]:
-        """`ensure_wallet` for each user, a few at a time; one failure stops nothing. In the order given."""
+        """`ensure_wallet` for each user, a few at a time; each one's wallet or error, in the order given."""
         different = list(dict.fromkeys(user_ids))
         outcomes = await map_bounded(partial(self._outcome, caller), different, BATCH_AT_ONCE)
         return _in_request_order(user_ids, dict(zip(different, outcomes, strict=True)))
@@ -116,7 +122,7 @@ class WalletsKmsService:
         return wallet
 
     async def list_wallets(self, *, limit: int, after: str | None, kms_key_id: str | None) -> Page:
-        """One keyset page: up to `limit` wallets behind user `after`, optionally of one key only."""
+        """One page: up to `limit` wallets after user `after`; only those under `kms_key_id`, if given."""
         rows = await self._wallets.page(limit=limit + 1, after=after, kms_key_id=kms_key_id)
         page, more = rows[:limit], len(rows) > limit
         return Page(
@@ -129,9 +135,7 @@ class WalletsKmsService:
         """The user's private key, once its release is on record (invariant 3). The caller owns the secret.
 
         Raises:
-            WalletNotFound: the user has no wallet.
-            IntegrityFailure: the row does not open to its own address.
-            AuditUnavailable: the release could not be recorded, so there is none.
+            What `Releases.release` raises.
         """
 
         def perform(account: Account) -> tuple[ReleasedKey, None]:
@@ -146,7 +150,7 @@ class WalletsKmsService:
         """The user's private key, encrypted to an X25519 key, once its release is on record (invariant 3).
 
         Raises:
-            InvalidRequest: nothing can be encrypted to this recipient; KMS was not asked.
+            InvalidRequest: nothing can be encrypted to this recipient key; KMS was not asked.
             What `Releases.release` raises.
         """
         try:
