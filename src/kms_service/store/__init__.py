@@ -1,1 +1,1 @@
-"""PostgreSQL: tables, and one class a table that knows its statements. Holds only what is not secret."""
+"""PostgreSQL: the tables, and for each a class with its statements. No plaintext secret gets here."""

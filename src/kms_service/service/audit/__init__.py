@@ -1,1 +1,1 @@
-"""The audit log: written in chains, read, verified."""
+"""The audit log: written in chains, read and verified."""

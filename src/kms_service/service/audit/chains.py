@@ -1,8 +1,8 @@
 """The audit chains of one process: opened, borrowed for one row at a time, closed.
 
-A process owns one random MAC key, wrapped by KMS so that the database's owner cannot forge a row, and a few
-chains. Chains are numbered without a gap, and the first row of each covers its number, so that neither a row
-nor a whole chain can vanish unseen. What can be cut unseen is an end; heads in the log stream tell of it.
+A process has a few chains and one random MAC key, which KMS wraps so that the database's owner cannot forge a
+row. Chains are numbered without a gap, and the first row of each covers its number, so that neither a row nor
+a whole chain can vanish unnoticed. Only the end of a chain could; the heads in the log stream reveal that.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from kms_service.telemetry.logs import get_evidence_logger, get_logger
 CONTEXT = {"purpose": "audit-chain"}
 OPENED = "audit.open"
 CLOSED = "audit.close"
-# Who acts when a chain is opened or closed: the service itself.
+# The actor of the rows that open and close chains: the service itself.
 ACTOR = "kms-service"
 _OPENING_ATTEMPTS = 50
 _WRITER_KEY_BYTES = 32
@@ -47,7 +47,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """The database's time, carried on by the monotonic clock until the next insert tells it again."""
+    """The database's time, kept up by the monotonic clock until the next insert returns it again."""
 
     at: datetime
     seen: float
@@ -57,12 +57,12 @@ class _Clock:
 
 
 class AuditChain:
-    """One chain, in the hands of one task at a time."""
+    """One chain, used by one task at a time."""
 
     def __init__(self, audit_chain_id: uuid.UUID, number: int, key: DataKey, now: datetime) -> None:
         self.audit_chain_id = audit_chain_id
         self.number = number
-        # The database keeps its digest, and takes rows of this chain from nobody else.
+        # The database stores its digest, and accepts rows of this chain only with this key.
         self.writer_key = secrets.token_bytes(_WRITER_KEY_BYTES)
         self.head = Head(0, audit_chain.START)
         self.logged = self.head
@@ -70,7 +70,7 @@ class AuditChain:
         self._clock = _Clock(now, time.monotonic())
 
     def link(self, event: Event, *, actor: str, request_id: str | None) -> AuditRow:
-        """The next row of this chain: what happened, with its place, the database's time, and its MAC."""
+        """The next row of this chain: the event with its place, the database's time, and its MAC."""
         row = AuditRow(
             audit_chain_id=self.audit_chain_id,
             seq=self.head.seq + 1,
@@ -83,14 +83,14 @@ class AuditChain:
         return replace(row, mac=audit_chain.link(self._key, self.head.mac, covered(row)))
 
     def advance(self, row: AuditRow, now: datetime) -> None:
-        """Take a row that is committed as the new head; `now` is the database's time."""
+        """Make a committed row the new head; `now` is the database's time."""
         self.head = Head(row.seq, row.mac)
         self._clock = _Clock(now, time.monotonic())
         metrics.series(metrics.audit_rows, row.event.action, row.event.outcome).inc()
         metrics.audit_last_row.set(now.timestamp())
 
     def log_head(self) -> Head | None:
-        """Tell the log stream the head, out of the database's reach, and answer it, unless it is known."""
+        """Write the head to the log stream, out of the database's reach; returns it, None if it was there."""
         head = self.head
         if head is self.logged:
             return None
@@ -102,10 +102,10 @@ class AuditChain:
 
 
 class AuditChains:
-    """The chains of one process; as many as tasks ever wrote at once.
+    """The chains of one process: as many as it ever needed at the same time.
 
     Args:
-        note: told of every head that the log stream is told of; None where heads are kept nowhere else.
+        note: called with every head that is written to the log stream; None if heads are kept nowhere else.
     """
 
     def __init__(
@@ -122,11 +122,11 @@ class AuditChains:
 
     @property
     def begun(self) -> bool:
-        """Whether a chain was ever opened: from then on the MAC key is here, and another needs no KMS."""
+        """Whether a chain was ever opened: from then on the MAC key is here, and new chains need no KMS."""
         return self._begun
 
     async def begin(self) -> None:
-        """Open a chain, to be borrowed later.
+        """Open a chain if none is idle, to be borrowed later.
 
         Raises:
             AuditUnavailable: no chain could be opened.
@@ -136,10 +136,10 @@ class AuditChains:
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[AuditChain]:
-        """A chain of this task's own until the block ends.
+        """A chain that only this task uses until the block ends.
 
-        An error inside leaves unknown what the head in the database is, so the chain is left to end. So it
-        is when a foreign row lies in its next place: PlaceTaken goes on, and another chain does.
+        After an error inside, the chain's head in the database is unknown, so the chain is never used again.
+        The same holds after PlaceTaken, which is passed on: a foreign row is in the chain's next place.
 
         Raises:
             AuditUnavailable: no chain could be opened; nothing was written.
@@ -164,19 +164,19 @@ class AuditChains:
         self._idle.append(chain)
 
     def log_heads(self) -> None:
-        """Tell the log stream every head that has moved; run regularly."""
+        """Write every head that has moved to the log stream; run regularly."""
         for chain in self._living():
             self._tell_head(chain)
 
     async def close(self) -> None:
-        """End the idle chains with a closing row, so that a cut behind it shows."""
+        """End the idle chains with a closing row each, so that no end can be cut off unnoticed."""
         idle, self._idle = self._idle, []
         try:
             for chain in idle:
                 row = chain.link(Event(CLOSED), actor=ACTOR, request_id=None)
                 chain.advance(row, await self._store.append(row, chain.writer_key))
         except (KmsServiceError, PlaceTaken):
-            log.warning("audit_chains_not_closed")  # where one fails, the others would wait in vain
+            log.warning("audit_chains_not_closed")  # after one failure the others would only wait too
         self.log_heads()
 
     def _tell_head(self, chain: AuditChain) -> None:
@@ -193,7 +193,7 @@ class AuditChains:
         self._tell_head(chain)
 
     async def _new(self) -> AuditChain:
-        # One at a time, or the tasks of one process would race for the next number.
+        # One at a time: the tasks of one process would race for the next number.
         async with self._opening:
             try:
                 chain = await self._open_new()
@@ -226,12 +226,12 @@ class AuditChains:
 
 
 def opening_detail(number: int | None, process: str) -> str:
-    """What the first row of a chain says of the chain, for its MAC to cover."""
+    """The detail of a chain's first row: the facts about the chain that the row's MAC must cover."""
     return f"chain {number} of {process}"
 
 
 def covered(row: AuditRow) -> list[str | None]:
-    """The fields of a row that its MAC covers, as text in a fixed order: all but the MAC."""
+    """The fields that a row's MAC covers, as text in a fixed order: all but the MAC itself."""
     return [_text(value) for name, value in row.columns().items() if name != "mac"]
 
 

@@ -1,4 +1,4 @@
-"""Heads of audit chains as the log stream tells them, out of the database's reach."""
+"""Reads the heads of audit chains from the log stream, which is out of the database's reach."""
 
 import json
 import uuid
@@ -12,10 +12,10 @@ _MAC_BYTES = 32
 
 
 def read_heads(lines: Iterable[str]) -> dict[uuid.UUID, Head]:
-    """The newest head of each chain in a log of JSON lines; other lines are passed over.
+    """The newest head of each chain in a log of JSON lines; other lines are skipped.
 
     Raises:
-        InvalidRequest: no line tells of a head, so the log would prove nothing.
+        InvalidRequest: no line holds a head, so the log would prove nothing.
     """
     heads: dict[uuid.UUID, Head] = {}
     for line in lines:
@@ -31,7 +31,7 @@ def _head(line: str) -> tuple[uuid.UUID, Head] | None:
     if EVENT not in line:
         return None
     try:
-        # Collectors put their own words before a line.
+        # Log collectors put a prefix before each line.
         members = json.loads(line[line.index("{") :])
         if members["event"] != EVENT:
             return None

@@ -1,6 +1,6 @@
-"""The audit log: a row, chained and committed, before anything secret leaves (invariant 3).
+"""Writes the audit log: a chained and committed row before anything secret leaves (invariant 3).
 
-A chain is borrowed for one insert at a time, like a connection, so that writers do not wait for each other.
+A chain is borrowed for one insert, like a connection, so that writers do not wait for each other.
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,9 +32,9 @@ class AuditLog:
     """Writes the audit rows of one process.
 
     Args:
-        store: where.
-        pool: whose keys wrap the chains' MAC keys.
-        outside: keeps heads outside the database; None where AUDIT_HEADS_URL is not set.
+        store: inserts the rows.
+        pool: its keys wrap the chains' MAC key.
+        outside: keeps heads outside the database; None if AUDIT_HEADS_URL is not set.
     """
 
     def __init__(self, store: AuditStore, pool: KmsKeyPool, outside: HeadKeeper | None) -> None:
@@ -44,11 +44,11 @@ class AuditLog:
 
     @property
     def begun(self) -> bool:
-        """Whether this process has opened a chain, so that what it releases can be on record."""
+        """Whether this process has opened a chain, so that it can put releases on record."""
         return self._chains.begun
 
     async def try_to_begin(self) -> None:
-        """Open the first chain, or log why not: the process is not ready until it has one. Run regularly."""
+        """Open the first chain, or log why not; run regularly. The process is not ready until it has one."""
         if self._chains.begun:
             return
         try:
@@ -60,9 +60,9 @@ class AuditLog:
             log.error("audit_chain_not_opened", code=getattr(cause, "code", error.code))
 
     async def check(self) -> None:
-        """Pass where a row can be written, as far as is known: before KMS does what could not be recorded.
+        """Pass if a row can be written, as far as is known. Ask before a KMS call that must be recorded.
 
-        Costs nothing once this process has opened a chain.
+        It costs nothing once this process has opened a chain.
 
         Raises:
             AuditUnavailable: no chain can be opened, as on a standby.
@@ -74,14 +74,14 @@ class AuditLog:
         """Commit one row: the caller did this.
 
         Raises:
-            AuditUnavailable: the row may not be there, so whatever it is about must not leave.
+            AuditUnavailable: the row may be missing, so what it is about must not leave.
         """
 
-        # 1. A chain of this task's own, so that its head is known and nobody appends between 2 and 3.
-        # 2. The row takes the next place behind that head; its MAC covers the MAC before it.
+        # 1. A chain that only this task uses, so that its head is known and nobody appends between 2 and 3.
+        # 2. The row takes the place after that head; its MAC covers the MAC before it.
         # 3. It is committed in that place, or nothing is: the database refuses a place that is taken.
-        # 4. Only then is it the head. Where the outcome of 3 is unknown, the chain is never used again, so
-        #    that no second row claims the place (invariant 15).
+        # 4. Only then is it the head. If the outcome of 3 is unknown, the chain is never used again, so that
+        #    no second row claims the place (invariant 15).
         async def write(chain: AuditChain) -> None:
             row = _link(chain, caller, event)
             chain.advance(row, await self._store.append(row, chain.writer_key))
@@ -100,12 +100,12 @@ class AuditLog:
             change: a wallet's creation, a token's change, or an unsealing.
 
         Returns:
-            When it was made; None when the change says that it is not made, and then nothing was written.
+            The time of the change; None if it cannot be made, as its maker documents: nothing was written.
 
         Raises:
-            DatabaseRefused: the login of this process may not make it; nothing was written.
-            DatabaseUnavailable: whether both rows are there or neither is unknown.
-            AuditUnavailable: no chain could be opened; nothing was written.
+            DatabaseRefused: this process's login may not make the change; nothing was written.
+            DatabaseUnavailable: both rows are there, or neither is; which is unknown.
+            AuditUnavailable: no chain could be used; nothing was written.
         """
 
         async def write(chain: AuditChain) -> datetime | None:
@@ -120,7 +120,7 @@ class AuditLog:
         return await self._on_a_chain(write)
 
     def refusals(self, caller: Caller, event: Event) -> "_Refusals":
-        """Record `event` with the error's code when the work inside fails, then let the error go on.
+        """Record `event` with the error's code if the work in the block fails, and pass the error on.
 
         Raises:
             AuditUnavailable: the refusal could not be recorded.
@@ -128,13 +128,13 @@ class AuditLog:
         return _Refusals(self, caller, event)
 
     async def tell_heads(self) -> None:
-        """Tell the log stream, and the place outside, every chain's head that has moved; run regularly."""
+        """Write every head that has moved to the log stream and to the place outside; run regularly."""
         self._chains.log_heads()
         if self._outside is not None:
             await self._outside.keep()
 
     async def _on_a_chain(self, write: Callable[[AuditChain], Awaitable[Answer]]) -> Answer:
-        # A foreign row in one chain stops nobody: nothing was written, so the next chain takes it.
+        # A foreign row in one chain stops nobody: nothing was written, so another chain takes the row.
         for _ in range(_ATTEMPTS):
             with suppress(PlaceTaken):
                 async with self._chains.borrow() as chain:
@@ -142,7 +142,7 @@ class AuditLog:
         raise AuditUnavailable
 
     async def close(self) -> None:
-        """End the chains of this process with a closing row each."""
+        """End the idle chains of this process with a closing row each."""
         await self._chains.close()
         if self._outside is not None:
             await self._outside.keep()
@@ -163,7 +163,7 @@ class _Refusals:
         if not isinstance(error, KmsServiceError):
             return
         if isinstance(error, DatabaseUnavailable | AuditUnavailable):
-            return  # there is nowhere to record it, and nothing was released
+            return  # it could not be recorded, and nothing was released
         event = self._event
         await self._log.record(
             self._caller,

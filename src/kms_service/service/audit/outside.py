@@ -1,4 +1,4 @@
-"""Heads of chains kept outside the database, so that not even its owner can cut an end off unseen."""
+"""Keeps heads of chains outside the database, so that not even its owner can cut off an end unnoticed."""
 
 import asyncio
 import time
@@ -13,10 +13,10 @@ log = get_logger()
 
 
 class HeadKeeper:
-    """Keeps what it is told of, when it is told to; that the place is away stops nobody, and alarms.
+    """Collects heads and keeps them outside. While the place is unavailable, it only raises an alarm.
 
     Args:
-        place: where; the setting AUDIT_HEADS_URL names it.
+        place: where they are kept, as AUDIT_HEADS_URL says.
     """
 
     def __init__(self, place: HeadsPlace) -> None:
@@ -24,11 +24,11 @@ class HeadKeeper:
         self._due: dict[UUID, KeptHead] = {}
 
     def note(self, audit_chain_id: UUID, head: Head) -> None:
-        """Have this head kept the next time, in place of an older one of its chain."""
+        """Have `keep` keep this head, instead of an older one of its chain."""
         self._due[audit_chain_id] = KeptHead(audit_chain_id, head.seq, head.mac)
 
     async def keep(self) -> None:
-        """Keep what is due; what could not be kept stays due. Never raises."""
+        """Keep what is due; what could not be kept stays due, and is logged and counted."""
         due = list(self._due.values())
         if not due:
             return
@@ -47,7 +47,7 @@ class HeadKeeper:
         """The newest head of each chain.
 
         Raises:
-            HeadsUnavailable: they cannot be read, so nobody can say whether an end was cut off.
+            HeadsUnavailable: they cannot be read, so it is unknown whether an end was cut off.
         """
         return {
             head.audit_chain_id: Head(head.seq, head.mac)

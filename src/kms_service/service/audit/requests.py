@@ -1,7 +1,7 @@
-"""Rows that list the KMS requests of a run that releases nothing, so that each is explained to CloudTrail.
+"""Audit rows that list the KMS requests of a run that releases nothing, to explain them in CloudTrail.
 
-A verification opens every wallet, and none of it leaves: a row for each would double the log. A row's detail
-takes dozens of request ids, and the chain's MAC covers it as it covers every row.
+A verification opens every wallet, and nothing leaves: a row for each would double the log. One row's detail
+holds dozens of request ids, and the row's MAC covers them.
 """
 
 import base64
@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator
 
 LISTED = "kms.requests"
 _DETAIL = 1024
-_SHORT = "="  # what begins a UUID in base64 without padding, as none of KMS's ids does
+_SHORT = "="  # marks a UUID in base64 without padding; no id of KMS begins with it
 
 
 def listings(run: str, request_ids: Iterable[str]) -> Iterator[str]:
     """The details of as few rows as can list all these requests.
 
     Args:
-        run: one word that tells what the run was, such as `wallets.verify`.
-        request_ids: as KMS answered them.
+        run: one word that names the run, such as `wallets.verify`.
+        request_ids: as KMS returned them.
     """
     detail = run
     for request_id in request_ids:
@@ -32,7 +32,7 @@ def listings(run: str, request_ids: Iterable[str]) -> Iterator[str]:
 
 
 def listed_requests(action: str, detail: str | None) -> Iterator[str]:
-    """The KMS requests that a row lists; none of a row of another action."""
+    """The KMS requests that a row lists; none if the row has another action."""
     if action == LISTED and detail is not None:
         yield from (_long(word) for word in detail.split()[1:])
 

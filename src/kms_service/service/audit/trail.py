@@ -1,4 +1,4 @@
-"""The audit log as it is read: events by filter, newest first, in keyset pages."""
+"""Reads the audit log: events by filter, newest first, in keyset pages."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _PAGE_EVENTS = 500
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events newest first; `next_before` continues behind them, None when there are no more."""
+    """Events, newest first; pass `next_before` to get the next page; None when there are no more."""
 
     events: Sequence[StoredRow]
     next_before: int | None

@@ -1,4 +1,4 @@
-"""Walking the whole audit log: every chain, every gap between chains, every row that has no chain."""
+"""Verifies the whole audit log: every chain, every gap between chains, every row without a chain."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,9 +24,9 @@ class AuditReport:
     """What a verification has seen.
 
     Attributes:
-        unclosed: chains without a closing row: of processes that run or died, or cut off at the end.
-        found: how many chains have something wrong.
-        findings: the first thing wrong with each of them, of the first thousand.
+        unclosed: chains without a closing row: their process still runs or died, or their end was cut off.
+        found: how many findings there are: the first thing wrong with each chain, and each missing chain.
+        findings: the first thousand of them.
     """
 
     chains: int = 0
@@ -41,16 +41,16 @@ class AuditReport:
         return not self.found
 
     def add(self, finding: Finding) -> None:
-        """Count it, and keep it while there is room."""
+        """Count a finding, and keep it while there is room."""
         self.found += 1
         if len(self.findings) < FINDINGS_KEPT:
             self.findings.append(finding)
 
 
 class AuditVerifier:
-    """Verifies the audit log as it lies in the database, with the MAC keys that KMS opens.
+    """Verifies the audit log in the database, with the MAC keys that KMS unwraps.
 
-    Memory does not grow with the log. One kms:Decrypt for each process that ever wrote.
+    Memory does not grow with the log. It costs one kms:Decrypt for each process that ever wrote.
     """
 
     def __init__(self, store: AuditTrailStore, chain_keys: AuditChainKeyStore, kms: AwsKmsService) -> None:
@@ -60,21 +60,21 @@ class AuditVerifier:
         self._keys: dict[bytes, DataKey] = {}
 
     async def expected_rows(self) -> int:
-        """About how many rows a whole verification walks."""
+        """About how many rows a verification of the whole log reads."""
         return await self._store.highest_id()
 
     async def verify(
         self, since: datetime | None, heads: Mapping[uuid.UUID, Head], on_rows: Callable[[int], None]
     ) -> AuditReport:
-        """Walk every chain.
+        """Verify every chain.
 
         Args:
-            since: walk only rows from this time on; changes before it are not seen.
-            heads: the newest head of each chain in the log stream, which the table has to bear out.
-            on_rows: told how many rows were read just now.
+            since: check only rows from this time on; None for all. Changes to older rows are not found.
+            heads: the newest known head of each chain, from outside the database; the table must agree.
+            on_rows: called with the number of rows just read.
 
         Raises:
-            KmsThrottled, KmsUnavailable, DatabaseUnavailable: not everything could be looked at.
+            KmsThrottled, KmsUnavailable, DatabaseUnavailable: not everything could be checked.
         """
         report = AuditReport()
 
@@ -129,7 +129,7 @@ class AuditVerifier:
 
     async def _chains(self) -> AsyncIterator[AuditChainRow | Finding]:
         number = 0
-        # Before the chains, so that none that is opened meanwhile seems to be missing.
+        # Read before the chains, so that one that is opened meanwhile does not seem to be missing.
         given = await self._store.last_number()
         while page := await self._store.chains(after=number, limit=_PAGE_CHAINS):
             for chain in page:
@@ -168,11 +168,11 @@ class AuditVerifier:
                 yield Finding(Tampering.CHAIN_REMOVED, audit_chain_id, None, None, None, says)
 
     async def key(self, chain: AuditChainRow) -> DataKey:
-        """The MAC key of a chain, a secret of the caller, as it is wrapped now.
+        """The MAC key of a chain, unwrapped. The caller owns the secret.
 
         Raises:
-            IntegrityFailure: it does not open: the row of the chain was changed.
-            KmsThrottled, KmsKeyUnusable, KmsUnavailable, DatabaseUnavailable: it cannot be had.
+            IntegrityFailure: it does not open: the chain's row was changed.
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable, DatabaseUnavailable: the key is unavailable.
         """
         wrapped = await self._chain_keys.newest(chain.audit_chain_id) or chain.mac_key
         if wrapped.blob not in self._keys:
@@ -190,7 +190,7 @@ def _missing(audit_chain_id: uuid.UUID | None, number: int | None) -> Finding:
 
 
 def _gap(first: int, last: int) -> Finding:
-    # One finding, however many numbers: whoever plants a large one must not make it a loop without an end.
+    # One finding, however many numbers: a planted chain with a huge number must not cause an endless loop.
     if first == last:
         return _missing(None, first)
     says = f"chains {first} to {last} were removed from audit_chains, or chain {last + 1} was inserted"

@@ -1,4 +1,4 @@
-"""Walking one audit chain: recompute every MAC, and name the first row that is not what was written."""
+"""Walks one audit chain: recomputes every MAC, and names the first row that is not what was written."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +18,7 @@ PAGE_ROWS = 1000
 
 
 class Tampering(StrEnum):
-    """What became of a row or a chain."""
+    """What was done to a row or a chain."""
 
     CHANGED = "changed"
     CHANGED_OR_INSERTED = "changed or inserted"
@@ -36,9 +36,9 @@ class Finding:
     """The first thing wrong with a chain.
 
     Attributes:
-        number: of the chain; None where the table does not tell it.
-        seq: the row's place in its chain; None when the chain as a whole is meant.
-        row_id: `audit_events.id` of the row that lies at this place, if one does.
+        number: the chain's number; None if the table does not say.
+        seq: the row's place in its chain; None if the finding is about the whole chain.
+        row_id: `audit_events.id` of the row at this place, if there is one.
         says: one sentence for people.
     """
 
@@ -54,8 +54,8 @@ class AuditChainWalk:
     """One walk along one chain, in pages, so that memory does not grow with the chain.
 
     Attributes:
-        head: the last row that is as it was written.
-        closed: whether that row is the chain's closing one.
+        head: the last row so far that is as it was written.
+        closed: whether that row is the chain's closing row.
     """
 
     def __init__(
@@ -73,8 +73,9 @@ class AuditChainWalk:
         """The first row that is wrong, or None.
 
         Args:
-            since: begin with the last row before this time, and trust the MAC of the row before that one.
-            logged: a head of this chain in the log stream, which the table has to bear out.
+            since: begin with the last row before this time, and trust the MAC of the row before it; None for
+                the whole chain.
+            logged: the newest known head of this chain, from outside the database; the table must agree.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
@@ -129,7 +130,7 @@ class AuditChainWalk:
         return None if row.seq > 1 or _opens(self._chain, row) else Tampering.CHAIN_CHANGED
 
     async def _diagnosis(self, row: AuditRow) -> Tampering:
-        """What a row is that lies in the next place and does not belong there."""
+        """How a row that does not belong in the next place came to be there."""
         if self.closed:
             return Tampering.INSERTED
         displaced = await self._displaced()
@@ -141,7 +142,7 @@ class AuditChainWalk:
         return Tampering.CHANGED_OR_INSERTED if last else Tampering.CHANGED
 
     async def _displaced(self) -> AuditRow | None:
-        """The row that was written for the next place, if it lies in a later one."""
+        """The row that was written for the next place, if it is now in a later one."""
         seq = self.head.seq + 1
         async for stored in self._rows(seq, _silent):
             if self._follows(self.head.mac, replace(stored.row, seq=seq)):
@@ -169,7 +170,7 @@ class AuditChainWalk:
 
 
 def _silent(_rows: int) -> None:
-    """Rows that are read once more are not counted again."""
+    """Count nothing: these rows were counted when they were first read."""
 
 
 def _opens(chain: AuditChainRow, first: AuditRow) -> bool:

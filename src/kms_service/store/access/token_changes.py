@@ -1,4 +1,4 @@
-"""A token's row, inserted or changed by the same call as its audit row: neither exists without the other."""
+"""Inserts or changes a token's row by the same call as its audit row: neither exists without the other."""
 
 from datetime import datetime
 
@@ -27,13 +27,13 @@ _STORED = (
 
 
 def token_change(token: TokenRow, was: int | None) -> RecordedChange:
-    """A token, new or changed.
+    """The insertion of a new token, or the change of one.
 
-    The change is not made when the name is taken, or the token has another version by now.
+    It is not made if the name is taken, or the token has another version by now.
 
     Args:
         token: what is stored, with its MAC.
-        was: the version that it takes the place of; None for a new token.
+        was: the version that it replaces; None for a new token.
     """
     mac = token.mac
     return RecordedChange(

@@ -1,6 +1,6 @@
-"""The `audit_chain_keys` table: MAC keys of audit chains as they were wrapped anew.
+"""The `audit_chain_keys` table: MAC keys of audit chains that were rewrapped.
 
-A chain's own row is never changed; the newest row here, where there is one, stands in for its wrapped key.
+A chain's own row is never changed. If there are rows here, the newest replaces the wrapped key in it.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class AuditChainKeyStore:
     async def under(
         self, keys: Sequence[str], *, after: UUID = _FIRST, limit: int = 100
     ) -> list[AuditChainKey]:
-        """MAC keys that one of these key ARNs wraps now, in order of chain id, those behind `after`."""
+        """Up to `limit` MAC keys that one of these ARNs wraps now, after chain `after`, in order of id."""
         parameters = {"keys": list(keys), "after": after, "limit": limit}
         async with self._database.connection() as connection:
             return [
@@ -59,7 +59,7 @@ class AuditChainKeyStore:
             ]
 
     async def newest(self, audit_chain_id: UUID) -> WrappedDek | None:
-        """The chain's MAC key as it was last wrapped anew, or None."""
+        """The chain's MAC key as it was last rewrapped; None if it never was."""
         columns = audit_chain_keys.c
         statement = (
             select(columns.kms_key_id, columns.kms_region, columns.wrapped_mac_key)
@@ -72,7 +72,7 @@ class AuditChainKeyStore:
         return None if row is None else _wrapped(row)
 
     async def add(self, key: AuditChainKey) -> None:
-        """Have this wrapped key stand in for the chain's from now on."""
+        """Replace the chain's wrapped key by this one from now on."""
         statement = insert(audit_chain_keys).values(
             audit_chain_id=key.audit_chain_id,
             wrapped_at=func.clock_timestamp(),

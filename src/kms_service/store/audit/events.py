@@ -1,7 +1,7 @@
-"""An audit event's fields, each said once: what happened, and the row that puts it on record.
+"""An audit event's fields, each defined once: what happened, and the row that puts it on record.
 
-The names are those of the table's columns. Their order is the table's too: the database's functions take the
-values in it, and the MAC of a row covers them in it, so that it never changes.
+The names are those of the table's columns. So is their order, which must never change: the database's
+functions take the values in this order, and a row's MAC covers them in it.
 """
 
 from dataclasses import dataclass, fields
@@ -18,12 +18,12 @@ OK = "ok"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened, without who, when and where, which the log knows itself.
+    """What happened; the log adds who, when and which request.
 
     Attributes:
         action: a static name such as `private_key.read`.
-        outcome: `ok`, or the error code that the caller was answered.
-        detail: more that an auditor needs, such as the digest of what was signed; never a secret.
+        outcome: `ok`, or the error code that the caller got.
+        detail: what else an auditor needs, such as the digest of what was signed; never a secret.
     """
 
     action: str
@@ -53,12 +53,12 @@ class AuditRow:
 
 
 COLUMNS = tuple(column.key for column in audit_events.columns if column.key != "id")
-"""The columns of a row, without the number that the database gives it."""
+"""The columns of a row, without the id that the database gives it."""
 _OF_EVENT = frozenset(field.name for field in fields(Event))
 _OF_ROW = frozenset(field.name for field in fields(AuditRow)) - {"event"}
 
 
 def row_of(found: Row[Any]) -> AuditRow:
-    """The audit row in a row that holds `COLUMNS`, which are taken by name."""
+    """The audit row in a row of the columns `COLUMNS`."""
     event = Event(**{name: getattr(found, name) for name in _OF_EVENT})
     return AuditRow(event=event, **{name: getattr(found, name) for name in _OF_ROW})

@@ -1,8 +1,8 @@
-"""The `audit_chains` and `audit_events` tables, written by the database's own functions, never changed.
+"""The `audit_chains` and `audit_events` tables: written by functions in the database, never changed.
 
-The functions give out chain numbers and places, and let only who opened a chain write to it: a role that may
-call them can stop nobody else. A wallet, a change of a token and an unsealing go in by the same call as their
-audit row (`RecordedChange`).
+The functions give out chain numbers and places, and let only the process that opened a chain write to it, so
+that a role that may call them cannot block others. A wallet, a change of a token or an unsealing is inserted
+by the same call as its audit row (`RecordedChange`).
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ from kms_service.store.postgres.tables import audit_chains, audit_events
 
 
 class PlaceTaken(Exception):
-    """A row that this chain's writer did not write lies in its next place; nothing was written."""
+    """The chain's next place holds a row that its writer did not write; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditChainRow:
-    """A chain: its place among all, who writes it, and its MAC key under KMS.
+    """A chain: its number, which process writes it, and its MAC key as KMS wrapped it.
 
-    `number` is None for chains of the version before numbers.
+    `number` is None for chains from before there were numbers.
     """
 
     audit_chain_id: UUID
@@ -40,13 +40,13 @@ class AuditChainRow:
 
 @dataclass(frozen=True, slots=True)
 class RecordedChange:
-    """A change that goes in by the same call as its audit row, so that neither exists without the other.
+    """A change that is made by the same call as its audit row, so that neither exists without the other.
 
     Attributes:
-        statement: a call of a function of the database that takes `WRITER_KEY`, `bind_event()`, and what the
-            change is. It answers `at`, when the change was made, and `now`, the database's time: no row when
-            the change was not made, and a row of nulls when a foreign row lies in the audit row's place.
-        parameters: what the change is.
+        statement: a call of a database function that takes `WRITER_KEY`, `bind_event()`, and the change's own
+            parameters. It returns `at`, the time of the change, and `now`, the database's time; no row if the
+            change was not made; a row of nulls if a foreign row is in the audit row's place.
+        parameters: the values of the change's own parameters.
     """
 
     statement: PreparedStatement
@@ -56,8 +56,8 @@ class RecordedChange:
 class AuditStore:
     """Calls of the functions that write the audit tables.
 
-    `writer_key` is a secret of the process that opened the chain; the table holds its SHA-256. Every method
-    raises DatabaseUnavailable when PostgreSQL does not answer.
+    `writer_key` proves who opened the chain: that process owns the secret, and the table holds its SHA-256.
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
     """
 
     def __init__(self, database: Database) -> None:
@@ -70,7 +70,7 @@ class AuditStore:
         return number, now
 
     async def open_chain(self, chain: AuditChainRow, first: AuditRow, writer_key: bytes) -> bool:
-        """Insert a chain and its first row together; False when another took its number."""
+        """Insert a chain and its first row together; False if another chain took its number."""
         parameters = {
             **_event_parameters(first, writer_key),
             "number": chain.number,
@@ -83,10 +83,10 @@ class AuditStore:
             return (await connection.execute(_OPEN_CHAIN, parameters)).scalar_one() is not None
 
     async def append(self, row: AuditRow, writer_key: bytes) -> datetime:
-        """Insert one row, committed on return; answers the database's time.
+        """Insert one row, committed on return; returns the database's time.
 
         Raises:
-            PlaceTaken: a foreign row lies in its place.
+            PlaceTaken: a foreign row is in its place.
         """
         answer = await self._database.row(_APPEND, _event_parameters(row, writer_key))
         if answer is None or answer.now is None:
@@ -100,11 +100,11 @@ class AuditStore:
         """Make a change and insert its audit row together, committed on return.
 
         Returns:
-            When it was made, and the database's time; None when it was not, and then nothing was written.
+            The time of the change, and the database's time; None if it was not made: nothing was written.
 
         Raises:
-            PlaceTaken: a foreign row lies in the audit row's place.
-            DatabaseRefused: the login may not make it.
+            PlaceTaken: a foreign row is in the audit row's place.
+            DatabaseRefused: the login may not make the change.
         """
         parameters = {**_event_parameters(row, writer_key), **change.parameters}
         answer = await self._database.row(change.statement, parameters)
@@ -127,7 +127,7 @@ def bind_event() -> list[BindParameter[Any]]:
 
 def bind(table: Table, *names: str) -> list[BindParameter[Any]]:
     """Parameters with the names and types of these columns."""
-    # Typed, so that PostgreSQL finds the one function whatever a value looks like.
+    # Typed, so that PostgreSQL finds the right function whatever the values are.
     return [bindparam(name, type_=table.c[name].type) for name in names]
 
 
@@ -136,7 +136,7 @@ def _open_chain() -> Select[Any]:
     return select(func.open_audit_chain(WRITER_KEY, *chain, *bind_event()))
 
 
-# Built once: building a statement costs more than running it from SQLAlchemy's compiled cache.
+# Built once: building a statement costs more than running it from SQLAlchemy's cache.
 WRITER_KEY = bindparam("writer_key", type_=LargeBinary())
 """The parameter that proves who opened the chain."""
 _NEXT = func.next_audit_chain().table_valued("number", "now")

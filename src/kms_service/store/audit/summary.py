@@ -1,4 +1,4 @@
-"""Sums over the audit log within a time, for reports: each reads the rows of that time once."""
+"""Sums over a period of the audit log, for reports: each reads the rows of that period once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ _HAPPENINGS = text(
 
 @dataclass(frozen=True, slots=True)
 class UseCount:
-    """How often an actor did something with one outcome, and to how many users' wallets."""
+    """How often an actor did one action with one outcome, and to how many users' wallets."""
 
     actor: str
     action: str
@@ -67,17 +67,20 @@ class AuditEntry:
 
 
 class AuditSummaryStore:
-    """Summing statements on `audit_events`. Every method raises DatabaseUnavailable."""
+    """Statements that sum up `audit_events`.
+
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def uses(self, since: datetime, until: datetime) -> list[UseCount]:
-        """What everybody did, the most frequent first."""
+        """What each actor did, the most frequent first."""
         return [UseCount(**row._asdict()) for row in await self._rows(_USES, since=since, until=until)]
 
     async def days(self, since: datetime, until: datetime) -> list[DayCount]:
-        """Releases and refusals by day, in no order, without days that have none."""
+        """Releases and refusals by day, in no order; days without any are left out."""
         return [DayCount(**row._asdict()) for row in await self._rows(_DAYS, since=since, until=until)]
 
     async def entries(

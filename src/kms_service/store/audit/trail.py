@@ -1,4 +1,4 @@
-"""The audit tables as auditors read them: chains in order, rows by place, events by filter; in pages."""
+"""Reads the audit tables for auditors: chains in order, rows by place, events by filter; in pages."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from kms_service.store.postgres.tables import audit_chain_numbers, audit_chains,
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """An audit row as it lies in the table; `id` grows in the order of insertion."""
+    """An audit row as stored; `id` grows in the order of insertion."""
 
     id: int
     row: AuditRow
@@ -26,9 +26,9 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events to list; None admits all. `since` is included, `until` is not.
+    """Which events to list; None admits all. `since` is inclusive, `until` is exclusive.
 
-    `without_canaries` leaves out what tells which wallets are canaries.
+    `without_canaries` leaves out the events that reveal which wallets are canaries.
     """
 
     user_id: str | None = None
@@ -45,7 +45,7 @@ _ROW = tuple(audit_events.c[name] for name in COLUMNS)
 
 
 class AuditTrailStore:
-    """Reading statements on the audit tables; each looks at few rows, whatever the tables' size.
+    """Statements that read the audit tables; each reads few rows, whatever the tables' size.
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer.
     """
@@ -54,7 +54,7 @@ class AuditTrailStore:
         self._database = database
 
     async def chains(self, *, after: int, limit: int) -> Sequence[AuditChainRow]:
-        """Numbered chains in order of their number, those behind number `after`."""
+        """Up to `limit` numbered chains after number `after`, in order of number."""
         statement = (
             select(audit_chains)
             .where(audit_chains.c.number > after)
@@ -65,7 +65,7 @@ class AuditTrailStore:
             return [_chain(row) for row in await connection.execute(statement)]
 
     async def last_number(self) -> int | None:
-        """The last number that the database gave to a chain; None where the row that tells it was removed."""
+        """The last number that the database gave to a chain; None if the row that holds it was removed."""
         async with self._database.connection() as connection:
             last: int | None = (
                 await connection.execute(select(audit_chain_numbers.c.last))
@@ -83,7 +83,7 @@ class AuditTrailStore:
         return None if row is None else _chain(row)
 
     async def rows(self, audit_chain_id: UUID, *, after: int, limit: int) -> Sequence[StoredRow]:
-        """Rows of a chain in order of their place, those behind place `after`."""
+        """Up to `limit` rows of a chain after place `after`, in order of place."""
         statement = (
             select(audit_events.c.id, *_ROW)
             .where(audit_events.c.audit_chain_id == audit_chain_id, audit_events.c.seq > after)
@@ -94,7 +94,7 @@ class AuditTrailStore:
             return [_read(row) for row in await connection.execute(statement)]
 
     async def last_before(self, audit_chain_id: UUID, since: datetime) -> int:
-        """The place of the last row of a chain that is older than `since`; 0 when none is."""
+        """The place of the last row of a chain that is older than `since`; 0 if none is."""
         statement = (
             select(audit_events.c.seq)
             .where(audit_events.c.audit_chain_id == audit_chain_id, audit_events.c.at < since)
@@ -105,7 +105,7 @@ class AuditTrailStore:
             return (await connection.execute(statement)).scalar_one_or_none() or 0
 
     async def chain_with_rows(self, *, after: UUID | None) -> UUID | None:
-        """The next chain id that has rows, in order of ids; one index probe, however many rows it has."""
+        """The next chain id after `after` that has rows; one index probe, however many rows it has."""
         statement = select(audit_events.c.audit_chain_id).order_by(audit_events.c.audit_chain_id).limit(1)
         if after is not None:
             statement = statement.where(audit_events.c.audit_chain_id > after)
@@ -118,12 +118,12 @@ class AuditTrailStore:
             return (await connection.execute(select(func.max(audit_events.c.id)))).scalar_one() or 0
 
     async def tokens_exist(self) -> bool:
-        """Whether anybody ever made a token, which is never done without an audit row."""
+        """Whether there is any token. A token is never created without an audit row."""
         async with self._database.connection() as connection:
             return bool((await connection.execute(select(exists(select(tokens.c.name))))).scalar_one())
 
     async def events(self, wanted: EventFilter, *, before: int | None, limit: int) -> Sequence[StoredRow]:
-        """Events newest first, those with an id below `before`."""
+        """Up to `limit` events with an id below `before`, newest first."""
         async with self._database.connection() as connection:
             return [_read(row) for row in await connection.execute(_events(wanted, before, limit))]
 

@@ -1,4 +1,4 @@
-"""An unsealing, inserted by the same call as its audit row: nothing opens without a row."""
+"""Inserts an unsealing by the same call as its audit row: neither exists without the other."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from kms_service.store.postgres.tables import seal_changes
 
 
 def unsealing(number: int, mac: RowMac) -> RecordedChange:
-    """The change of the seal that opens it; it is not made when another change took this number."""
+    """The change that opens the seal; it is not made if another change of the seal took this number."""
     return RecordedChange(_OPEN_SEAL, {"number": number, "seal_mac": mac.mac, "seal_mac_key_id": mac.key_id})
 
 

@@ -1,4 +1,4 @@
-"""A wallet's row, inserted by the same call as its audit row: neither exists without the other."""
+"""Inserts a wallet's row by the same call as its audit row: neither exists without the other."""
 
 from datetime import datetime
 
@@ -11,13 +11,13 @@ from kms_service.store.wallets.find import EncryptedWallet
 
 
 def wallet_creation(wallet: EncryptedWallet, made_at: datetime | None) -> RecordedChange:
-    """The one change that inserts into `wallets`.
+    """The insertion of a wallet, the only one into `wallets`.
 
-    It is not made when the user has a wallet already, or another user has this address.
+    It is not made if the user has a wallet already, or another user has this address.
 
     Args:
         wallet: what is stored.
-        made_at: when it was made; None for now.
+        made_at: when the wallet was made; None for now.
     """
     mac = wallet.mac
     return RecordedChange(

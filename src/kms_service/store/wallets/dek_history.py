@@ -1,6 +1,6 @@
-"""The `wallet_dek_history` table: wrapped DEKs as they were before a rotation replaced them.
+"""The `wallet_dek_history` table: every wrapped DEK that was replaced in `wallets`.
 
-A trigger writes it, whoever changes a wallet; nobody changes it, and no row goes within 30 days.
+A trigger writes it, whoever changes a wallet. Its rows cannot be changed, nor deleted within 30 days.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _MOST_TRIED = 20
 
 @dataclass(frozen=True, slots=True)
 class ReplacedDek:
-    """A wrapped DEK that was replaced: by which login of the database, and when (UTC)."""
+    """A wrapped DEK that was replaced, by which database login, and when (UTC)."""
 
     history_id: int
     dek: WrappedDek
@@ -37,7 +37,7 @@ class DekHistoryStore:
         self._database = database
 
     async def users(self, *, after: str, limit: int) -> Sequence[str]:
-        """Users whose DEK was ever replaced, in order, those behind `after`."""
+        """Up to `limit` users after user `after` whose DEK was ever replaced, in order of user id."""
         columns = wallet_dek_history.c
         statement = select(columns.user_id).where(columns.user_id > after).distinct()
         async with self._database.connection() as connection:
@@ -45,7 +45,7 @@ class DekHistoryStore:
             return [row.user_id for row in rows]
 
     async def of(self, user_id: str) -> Sequence[ReplacedDek]:
-        """What this user's wrapped DEK was, the newest first; of very many the newest and the oldest ten."""
+        """This user's earlier wrapped DEKs, newest first; of more than 20, the ten newest and ten oldest."""
         columns = wallet_dek_history.c
         statement = select(
             columns.id,
@@ -59,7 +59,7 @@ class DekHistoryStore:
         async with self._database.connection() as connection:
             newest = (await connection.execute(statement.order_by(columns.id.desc()).limit(half))).all()
             oldest = (await connection.execute(statement.order_by(columns.id).limit(half))).all()
-        # Whoever replaces one a thousand times must not hide what it was before.
+        # The oldest too: replacing a DEK a thousand times must not hide the one before.
         by_id = {row.id: row for row in (*newest, *reversed(oldest))}
         return [
             ReplacedDek(
@@ -72,13 +72,16 @@ class DekHistoryStore:
         ]
 
     async def put_back(self, replaced: ReplacedDek, current: WrappedDek) -> bool:
-        """Have the wallet take this one again; False when its DEK is not `current` any more."""
+        """Make this the wallet's DEK again; False if its DEK is no longer `current`: nothing was written."""
         statement = select(func.put_back_wrapped_dek(replaced.history_id, current.blob))
         async with self._database.connection() as connection:
             return bool((await connection.execute(statement)).scalar_one())
 
     async def forget(self, user_id: str) -> int:
-        """Drop what is older than 30 days of a wallet that has just been opened; answers how many."""
+        """Drop this user's DEKs that were replaced over 30 days ago; returns how many.
+
+        The caller must have just opened the wallet with its present DEK.
+        """
         columns = wallet_dek_history.c
         old = func.clock_timestamp() - func.make_interval(0, 0, 0, KEPT_DAYS)
         statement = delete(wallet_dek_history).where(columns.user_id == user_id, columns.replaced_at < old)

@@ -1,4 +1,4 @@
-"""The `wallets` table: one row a user, whole or not at all."""
+"""The `wallets` table: at most one row per user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ class WalletRow:
 
 @dataclass(frozen=True, slots=True)
 class StoredWallet:
-    """A wallet as the database has it: nobody's word before its MAC is checked.
+    """A wallet as the database has it: not to be trusted before its MAC is checked.
 
-    `compressed_public_key` and `mac` are None in rows of the version before them.
+    `compressed_public_key` and `mac` are None in rows from before these columns.
     """
 
     user_id: str
@@ -43,7 +43,7 @@ class StoredWallet:
 
 @dataclass(frozen=True, slots=True)
 class EncryptedWallet:
-    """What opening a wallet needs: bytes that are useless without KMS, with the MAC of its row."""
+    """What opening a wallet needs: bytes that are useless without KMS, and the MAC of its row."""
 
     user_id: str
     wallet_address: str
@@ -75,7 +75,7 @@ ENCRYPTED = (
     wallets.c.wallet_mac_key_id,
     wallets.c.wallet_mac,
 )
-"""The columns of which `sealed` makes a wallet."""
+"""The columns of which `read_encrypted` makes a wallet."""
 _FIND_ENCRYPTED = PreparedStatement(select(*ENCRYPTED).where(wallets.c.user_id == bindparam("user_id")))
 
 _OWNER = PreparedStatement(
@@ -84,7 +84,7 @@ _OWNER = PreparedStatement(
 
 
 class WalletStore:
-    """Statements on `wallets`. Rows are inserted together with their audit row, in `creation`.
+    """Statements that read `wallets`; `creation` inserts rows, together with their audit row.
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer.
     """
@@ -98,12 +98,12 @@ class WalletStore:
         return None if row is None else _read_stored(row)
 
     async def find_encrypted(self, user_id: str) -> EncryptedWallet | None:
-        """The user's wallet as it lies at rest, or None."""
+        """The user's wallet as stored, still encrypted, or None."""
         row = await self._database.row(_FIND_ENCRYPTED, {"user_id": user_id})
         return None if row is None else read_encrypted(row)
 
     async def find_all(self, user_ids: Sequence[str]) -> Sequence[StoredWallet]:
-        """Those of these users' wallets that there are, in no order."""
+        """The wallets of those of these users who have one, in no order."""
         statement = select(*_VIEW).where(wallets.c.user_id.in_(user_ids))
         async with self._database.connection() as connection:
             return [_read_stored(row) for row in await connection.execute(statement)]
@@ -114,13 +114,13 @@ class WalletStore:
         return None if row is None else str(row.user_id)
 
     async def page(self, *, limit: int, after: str | None, kms_key_id: str | None) -> Sequence[StoredWallet]:
-        """Up to `limit` wallets in order of `user_id`, those behind `after`; any page costs the same."""
+        """Up to `limit` wallets after user `after`, in order of user id; every page costs the same."""
         async with self._database.connection() as connection:
             return [_read_stored(row) for row in await connection.execute(_page(limit, after, kms_key_id))]
 
 
 def read_encrypted(row: Any) -> EncryptedWallet:
-    """The wallet in a row of the columns `ENCRYPTED`, which are taken by name."""
+    """The wallet in a row of the columns `ENCRYPTED`."""
     return EncryptedWallet(
         user_id=row.user_id,
         wallet_address=row.wallet_address,

@@ -12,13 +12,13 @@ from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import wallet_imports
 
 GOOD_FOR_MINUTES = 15
-# Keys that nobody can use any more stay a day, so that a late caller can be told apart from a lost one.
+# Expired keys stay for a day, so that operators can see that a late caller's key once existed.
 _KEPT = text("interval '1 day'")
 
 
 @dataclass(frozen=True, slots=True)
 class ImportKeyRow:
-    """A one-time key under KMS, and who asked for it."""
+    """A one-time key, wrapped by KMS, and who asked for it."""
 
     import_id: UUID
     wrapped: WrappedDek
@@ -35,7 +35,7 @@ class WalletImportStore:
         self._database = database
 
     async def add(self, key: ImportKeyRow) -> datetime:
-        """Keep a key, and drop those that are long gone; answers when it expires (UTC)."""
+        """Store a key, and delete those that expired over a day ago; returns when this one expires (UTC)."""
         statement = (
             insert(wallet_imports)
             .values(
@@ -56,7 +56,7 @@ class WalletImportStore:
         return expires_at
 
     async def claim(self, import_id: UUID) -> WrappedDek | None:
-        """The key, used up from now on; None when it was used, has expired, or never was."""
+        """Use up the key and return it, still wrapped; None if it was used, has expired, or never existed."""
         columns = wallet_imports.c
         statement = (
             update(wallet_imports)

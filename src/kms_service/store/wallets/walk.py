@@ -1,4 +1,4 @@
-"""Walking over all wallets in order of user id, a stretch at a time, at the same cost anywhere."""
+"""Walks over all wallets in order of user id, a stretch at a time; every stretch costs the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ STATEMENT_SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which wallets a walk stops at.
+    """Which wallets a walk returns.
 
     Attributes:
-        kms_key_id: only those under this key ARN.
-        since: only those made, or last wrapped, at this time or later.
-        share: of those a random share, above 0 and up to 1.
+        kms_key_id: only those under this key ARN; None for any.
+        since: only those made, or last rewrapped, at this time or later; None for any.
+        share: a random share of those, above 0 and up to 1.
     """
 
     kms_key_id: str | None = None
@@ -32,32 +32,32 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Up to 500 wallets passed, those of them that were chosen, and the last user id passed."""
+    """One step of a walk: how many wallets (up to 500) it passed, those chosen, and the last user id."""
 
     passed: int
     chosen: Sequence[EncryptedWallet]
     last_user_id: str
 
 
-# A wallet comes about together with one of these rows, in one statement.
+# The actions of the audit rows that wallets are inserted with.
 _BORN = ("wallet.create", "wallet.import", "wallet.adopt")
 
 
 class WalletWalk:
-    """Statements of a walk. Every method raises DatabaseUnavailable when PostgreSQL does not answer."""
+    """The statements of a walk. Every method raises DatabaseUnavailable when PostgreSQL does not answer."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def count(self, chosen: Chosen, after: str) -> int:
-        """Wallets that a walk passes from `after` on. Reads an index, once."""
+        """How many wallets a walk passes after user `after`. Reads an index once."""
         statement = select(func.count()).select_from(wallets).where(*_passed(chosen, after))
         async with self._database.transaction(STATEMENT_SECONDS + 1) as connection:
             await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"))
             return int((await connection.execute(statement)).scalar_one())
 
     async def next(self, chosen: Chosen, after: str) -> Stretch | None:
-        """The next stretch behind `after`; None at the end."""
+        """The next stretch after user `after`; None at the end."""
         stretch = (
             select(wallets.c.user_id)
             .where(*_passed(chosen, after))
@@ -75,7 +75,7 @@ class WalletWalk:
         return Stretch(passed, [read_encrypted(row) for row in rows], last)
 
     async def unrecorded(self, after: str, last: str | None) -> Sequence[str]:
-        """Users behind `after` up to `last` whose wallet no audit row tells of."""
+        """Users after `after` up to `last` whose wallet has no audit row of its creation."""
         told = exists().where(
             *_birth(wallets.c.user_id), audit_events.c.wallet_address == wallets.c.wallet_address
         )
@@ -84,7 +84,7 @@ class WalletWalk:
         )
 
     async def vanished(self, after: str, last: str | None) -> Sequence[str]:
-        """Users behind `after` up to `last` of whose wallet an audit row tells, and it is not there."""
+        """Users after `after` up to `last` for whom an audit row records a wallet that is missing."""
         kept = exists().where(
             wallets.c.user_id == audit_events.c.user_id,
             wallets.c.wallet_address == audit_events.c.wallet_address,
@@ -94,7 +94,11 @@ class WalletWalk:
         return await self._users(statement.distinct())
 
     async def authenticate(self, wallet: EncryptedWallet) -> bool:
-        """Give a row its public key and MAC; False when it is no longer what it was when it was opened."""
+        """Store a wallet's public key and MAC; False if its row is no longer the one that was opened.
+
+        Raises:
+            ValueError: the wallet has no MAC.
+        """
         if wallet.mac is None:
             raise ValueError("a row is authenticated with a MAC")
         statement = (
