@@ -1,1 +1,1 @@
-"""AWS KMS: the adapter over boto3, its faults, and the pool of customer managed keys."""
+"""AWS KMS: the data plane and its faults, the control plane over boto3, and the pool of keys."""

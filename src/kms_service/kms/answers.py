@@ -1,4 +1,4 @@
-"""What KMS answered, as values."""
+"""KMS's answers, as values."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from kms_service.crypto.material import DataKey, WrappedDek
 
 @dataclass(frozen=True, slots=True)
 class Wrapped:
-    """A DEK wrapped just now, and the KMS request that did it."""
+    """A DEK that KMS has just wrapped, and the id of the request."""
 
     dek: WrappedDek
     request_id: str | None
@@ -16,12 +16,12 @@ class Wrapped:
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
-    """A plaintext DEK, a secret of the caller's frame (invariant 1), and what opened it.
+    """A plaintext DEK, and what unwrapped it. The caller keeps the secret in its own frame (invariant 1).
 
     Attributes:
         dek: the secret.
-        key_arn: of the key, in the Region that answered.
-        request_id: the KMS request.
+        key_arn: the key's ARN in the Region that answered.
+        request_id: the id of the KMS request.
     """
 
     dek: DataKey
@@ -34,9 +34,9 @@ class Rewrapped:
     """A DEK moved to another key inside KMS.
 
     Attributes:
-        dek: as it is to be stored.
-        key_material_id: which version of the key's material wraps it; None when KMS does not say.
-        request_id: the KMS request that did it.
+        dek: the rewrapped DEK, to be stored.
+        key_material_id: which version of the key's material wraps it; None if KMS does not say.
+        request_id: the id of the KMS request.
     """
 
     dek: WrappedDek
@@ -46,9 +46,9 @@ class Rewrapped:
 
 @dataclass(frozen=True, slots=True)
 class KeyRotation:
-    """Automatic rotation of a key: every so many days, next at a UTC time; both None while it is off.
+    """Automatic rotation of a key: its period in days and its next time (UTC), both None while it is off.
 
-    `supported` is False for keys that KMS cannot rotate by itself: imported material, custom key stores.
+    `supported` is False for keys that KMS cannot rotate automatically: imported material, custom key stores.
     """
 
     enabled: bool
@@ -58,7 +58,7 @@ class KeyRotation:
 
     @property
     def off(self) -> bool:
-        """Whether KMS could rotate the key by itself and does not."""
+        """Whether KMS could rotate the key automatically, and does not."""
         return self.supported and not self.enabled
 
 
@@ -67,7 +67,7 @@ UNSUPPORTED_ROTATION = KeyRotation(False, None, None, supported=False)
 
 @dataclass(frozen=True, slots=True)
 class KeyMaterial:
-    """One version of a key's material, current from a UTC time on; the first has none."""
+    """One version of a key's material, and since when it was current (UTC; None for the first version)."""
 
     material_id: str | None
     current_since: datetime | None
@@ -75,14 +75,14 @@ class KeyMaterial:
 
 @dataclass(frozen=True, slots=True)
 class KeyMetadata:
-    """What DescribeKey says of a key, as far as this service reads it.
+    """What DescribeKey says about a key, as far as this service reads it.
 
     Attributes:
-        arn: the key's own ARN, whatever name was asked for.
-        state: KMS's word, such as `Enabled`.
+        arn: the key's own ARN, even if it was asked for by another name.
+        state: in KMS's words, such as `Enabled`.
         usage: `ENCRYPT_DECRYPT` for the keys of a pool.
         spec: `SYMMETRIC_DEFAULT` for the keys of a pool.
-        created_at: UTC; None when KMS does not say.
+        created_at: UTC; None if KMS does not say.
     """
 
     arn: str

@@ -1,6 +1,6 @@
-"""AWS KMS: what this service asks of it on its requests' behalf, and what it believes of the replies.
+"""The KMS calls that serving makes, and the checks of their replies.
 
-Nothing of HTTP or of KMS's protocol leaves this package: errors are mapped in `faults`.
+Nothing of HTTP or of KMS's protocol leaves this package. `faults` maps the errors.
 """
 
 from base64 import b64encode
@@ -46,19 +46,19 @@ _OPENING = frozenset({"Decrypt", "ReEncrypt"})
 
 
 class AwsKmsService:
-    """The KMS calls of one process. Belongs to one event loop, and owns the Regions.
+    """The KMS calls of one process. It belongs to one event loop, and owns the Regions.
 
     A call ends within the request's deadline: no attempt starts that could outlive it. Throttling is retried
-    with botocore's standard back-off. A call that timed out is not: others would wait behind it. An Encrypt
-    that fails otherwise is not either, since the pool has nine other keys to try. `health` learns from every
-    Encrypt and Decrypt, and may refuse one that would only wait.
+    with botocore's standard back-off. A call that timed out is not retried: others would wait behind it. Nor
+    is an Encrypt that failed for another reason, since the pool has other keys to try. `health` learns from
+    every Encrypt and Decrypt, and may refuse one that would only wait.
 
-    A multi-Region key is one key to all of this, whichever Region an ARN of it names, and whichever answers.
+    A multi-Region key counts as one key, whichever Region its ARN names and whichever Region answers.
     """
 
     def __init__(self, regions: Regions, health: KeyHealth) -> None:
         self.regions = regions
-        """Those that are asked."""
+        """The Regions that are asked."""
         self._health = health
         self._labels: dict[str, str] = {}
 
@@ -69,15 +69,15 @@ class AwsKmsService:
 
     @property
     def credentials_problem(self) -> str | None:
-        """Why there are no valid credentials, so that no call is made; None while there are."""
+        """Why there are no valid credentials, so that no call is made; None while there are some."""
         return self.regions.credentials_problem
 
     def own(self, key_arn: str) -> str:
-        """The ARN by which the pool knows this key, whichever Region the given one names."""
+        """The ARN by which the pool knows this key, whichever Region the given ARN names."""
         return arn.in_region(key_arn, self.region)
 
     def label(self, key_arn: str, alias: str) -> None:
-        """Call this key by its alias in metrics from now on."""
+        """Use this alias as the key's label in metrics from now on."""
         self._labels[key_arn] = alias
 
     async def close(self) -> None:
@@ -88,9 +88,9 @@ class AwsKmsService:
         """Wrap a DEK under exactly this key (kms:Encrypt).
 
         Raises:
-            KmsThrottled, KmsKeyUnusable, KmsUnavailable: nothing was wrapped that anybody keeps.
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: no wrapped DEK was returned.
         """
-        # A create checks all that an opening will.
+        # Opening a wallet refuses a key of another Region, so nothing may be wrapped under one.
         if arn.region(key_arn) != self.region:
             raise KmsCallNotMade("key of another Region", key_arn)
         async with self._health.wrapping(key_arn):
@@ -109,13 +109,13 @@ class AwsKmsService:
         return Wrapped(WrappedDek(used, served.region, blob), reply.request_id)
 
     async def decrypt(self, wrapped: WrappedDek, context: Mapping[str, str]) -> Unwrapped:
-        """Unwrap a DEK, naming its key, and distrust the reply (kms:Decrypt; invariant 4).
+        """Unwrap a DEK, naming its key and checking the reply (kms:Decrypt; invariant 4).
 
         Raises:
-            IntegrityFailure: the stored key id is no ARN of the stored Region, the blob is empty or too long,
-                KMS says it was not made by this key and context, or the reply names another key or has not
-                32 bytes. The ARN in it may differ from the row's in the Region alone, and only where that is
-                the Region asked and the key a multi-Region one.
+            IntegrityFailure: the stored key id is not a key ARN of the stored Region; the blob is empty or
+                too long; KMS says that it was not made by this key and context; or the reply names another
+                key or does not hold 32 bytes. The reply's ARN may differ from the row's only in the Region,
+                and only if that is the Region that answered and the key is a multi-Region key.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
         _check_stored(wrapped)
@@ -146,14 +146,14 @@ class AwsKmsService:
         destination_key_arn: str,
         destination_context: Mapping[str, str],
     ) -> Rewrapped:
-        """Move a DEK to another key inside KMS, naming both keys, and distrust the reply (kms:ReEncrypt).
+        """Move a DEK to another key inside KMS, naming both keys and checking the reply (kms:ReEncrypt).
 
-        No plaintext enters this process (invariant 7). One call is one request: pacing is the caller's.
+        No plaintext enters this process (invariant 7). It is never retried: the caller paces itself.
 
         Raises:
-            IntegrityFailure: the stored key id is no ARN of the stored Region, the blob cannot be one of
-                KMS's, KMS says that it was not made by this key and context, or the reply names other keys
-                or holds no new ciphertext.
+            IntegrityFailure: the stored key id is not a key ARN of the stored Region; the blob is empty or
+                too long; KMS says that it was not made by this key and context; or the reply names other
+                keys or holds no new ciphertext.
             KmsThrottled, KmsUnavailable: KMS did not serve the call.
             KmsKeyUnusable: one of the two keys refuses; KMS does not say which.
         """
@@ -181,10 +181,10 @@ class AwsKmsService:
         return Rewrapped(WrappedDek(destination, served.region, blob), material, reply.request_id)
 
     async def describe(self, key: str) -> KeyMetadata:
-        """What KMS says of an ARN or `alias/…` (kms:DescribeKey), as a key of the first Region.
+        """What KMS says about an ARN or `alias/…` (kms:DescribeKey), as a key of the first Region.
 
-        Where the second Region answers in its place, only a replica's word counts, and no refusal: an alias
-        that is missing there says nothing of the key here.
+        If the second Region answers instead, only a replica's description counts, and no refusal of an alias:
+        an alias that is missing there says nothing about the key here.
 
         Raises:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
@@ -207,14 +207,14 @@ class AwsKmsService:
             return KeyMetadata(
                 key_arn,
                 state=reply.text("KeyState"),
-                # KMS always says it. Stand-ins leave it out of a key that was made without it.
+                # KMS always returns it. Stand-ins leave it out for a key that was created without it.
                 usage=reply.text_or_none("KeyUsage") or "ENCRYPT_DECRYPT",
                 spec=reply.text("KeySpec"),
                 created_at=reply.time("CreationDate"),
             )
 
     async def rotation(self, key_arn: str) -> KeyRotation:
-        """Automatic rotation of a key, also of one that has none (kms:GetKeyRotationStatus).
+        """The automatic rotation of a key, even of one that cannot have any (kms:GetKeyRotationStatus).
 
         Raises:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
@@ -231,7 +231,7 @@ class AwsKmsService:
             return UNSUPPORTED_ROTATION
 
     async def materials(self, key_arn: str) -> list[KeyMaterial]:
-        """The versions of a key's material that wrap or have wrapped, oldest first (kms:ListKeyRotations).
+        """The versions that a key's material has had, oldest first (kms:ListKeyRotations).
 
         Raises:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
@@ -265,12 +265,12 @@ class AwsKmsService:
             except IntegrityFailure as error:
                 if operation in _OPENING:
                     raise
-                # There is no stored ciphertext that could be at fault.
+                # This operation reads no stored ciphertext, so none can be at fault.
                 raise KmsUnavailable(error.reason, key, error.kms_request_id) from None
 
 
 def _used(key_arn: str, served: Served) -> str:
-    """The one ARN that a reply may name for this key."""
+    """The only ARN that the reply may give for this key."""
     return arn.in_region(key_arn, served.region)
 
 
@@ -278,7 +278,7 @@ def _check_stored(wrapped: WrappedDek) -> None:
     if arn.region(wrapped.key_arn) != wrapped.region:
         raise IntegrityFailure("stored key id")
     if not 0 < len(wrapped.blob) <= MAX_BLOB_BYTES:
-        # KMS would call it a validation error, which is also what a fault of ours would get.
+        # Checked here, since KMS would answer with a validation error, as it does to a mistake of ours.
         raise IntegrityFailure("stored blob's length")
 
 

@@ -1,4 +1,4 @@
-"""What is told of a call to KMS: outcome, time, and the HTTP requests that it took.
+"""Measures calls to KMS: outcome, time, and how many HTTP requests they took.
 
 AWS bills HTTP requests, not calls, so they are counted where they are sent.
 """
@@ -14,14 +14,14 @@ from kms_service.telemetry import metrics, tracing
 
 ADMINISTRATION = "administration"
 OK = "ok"
-# Told apart from a key that is disabled or deleted: somebody changed a policy, or a stranger tries his luck.
+# Not the same as a disabled or deleted key: somebody changed a policy, or a stranger is trying the keys.
 ACCESS_DENIED = "access_denied"
 CANCELLED = "cancelled"
 
 
 @dataclass(slots=True)
 class Call:
-    """A call under way: how many HTTP requests it has sent, the id that KMS gave the last one, and where."""
+    """A call under way: how many HTTP requests it has sent, the id of the last one, and the Region asked."""
 
     operation: str
     key: str
@@ -33,7 +33,7 @@ class Call:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What its span says of it from the start, by OpenTelemetry's conventions for AWS."""
+        """The span's attributes from the start, by OpenTelemetry's conventions for AWS."""
         return {
             "rpc.system": "aws-api",
             "rpc.service": "KMS",
@@ -45,15 +45,15 @@ class Call:
 
 @contextmanager
 def measure(operation: str, key: str, purpose: str) -> Iterator[Call]:
-    """Count, time and trace the one call inside; an error of ours is its outcome, by its code.
+    """Count, time and trace the one call in the block; the outcome is `ok`, or an error's code.
 
     Args:
-        operation: KMS's name of it.
-        key: the alias, so that the label is bounded.
-        purpose: what the encryption context says, or `ADMINISTRATION`.
+        operation: KMS's name for it.
+        key: the alias, so that the label has a bounded set of values.
+        purpose: the encryption context's purpose, or `ADMINISTRATION`.
     """
     call = Call(operation, key, purpose)
-    # What is neither an answer nor an error of ours: the caller went away.
+    # Stays so if there is neither an answer nor an error of ours: the caller went away.
     outcome = CANCELLED
     with tracing.client_span(f"KMS.{operation}", call.attributes) as span:
         try:

@@ -1,10 +1,10 @@
-"""What a failed KMS call means, where the difference decides what is done next.
+"""The kinds of failed KMS calls that callers treat differently.
 
-They are kinds of `errors.KmsUnavailable` and `errors.KmsKeyUnusable`, and are answered like these.
+They are subclasses of `errors.KmsUnavailable` and `errors.KmsKeyUnusable`, and are answered like these.
 
 KmsUnavailable
 ├── KmsCallNotMade     nothing was sent, so nothing happened
-│   └── KmsNoCredentials   there are no valid ones to sign with
+│   └── KmsNoCredentials   there are no valid credentials to sign with
 ├── KmsTimedOut        no answer in time
 └── KmsRegionFault     no connection, a broken one, or a 5xx
 KmsKeyUnusable
@@ -18,11 +18,11 @@ from kms_service.errors import KmsKeyUnusable, KmsUnavailable
 
 
 class KmsCallNotMade(KmsUnavailable):
-    """This process did not send the call: no credentials, no time, or earlier calls hang."""
+    """This process did not send the call: it has no credentials or no time, or earlier calls hang."""
 
 
 class KmsNoCredentials(KmsCallNotMade):
-    """The Region's credentials cannot be had; those of another Region may."""
+    """There are no valid credentials for this Region; there may be for another."""
 
 
 class KmsTimedOut(KmsUnavailable):
@@ -30,15 +30,15 @@ class KmsTimedOut(KmsUnavailable):
 
 
 class KmsRegionFault(KmsUnavailable):
-    """No connection, a broken one, or a 5xx: the Region is at fault, not what was asked of it."""
+    """No connection, a broken one, or a 5xx: the Region is at fault, not the request."""
 
 
 class KmsAccessDenied(KmsKeyUnusable):
-    """A key policy or IAM refuses this to these credentials: a changed policy, or a stranger who tries."""
+    """A key policy or IAM denies this to these credentials: a changed policy, or a stranger's attempt."""
 
 
 class KmsKeyDisabled(KmsKeyUnusable):
-    """Somebody disabled the key; enabling it again brings it back."""
+    """Somebody disabled the key; it works again once it is enabled."""
 
 
 class KmsKeyMissing(KmsKeyUnusable):
@@ -46,4 +46,4 @@ class KmsKeyMissing(KmsKeyUnusable):
 
 
 class KmsUnsupported(KmsKeyUnusable):
-    """Keys of this kind cannot do what was asked, such as rotate imported material."""
+    """Keys of this kind cannot do what was asked, such as rotate when their material is imported."""

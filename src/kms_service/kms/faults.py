@@ -1,4 +1,4 @@
-"""Every error code of KMS, mapped once to an error of ours.
+"""Maps every error code of KMS to an error of ours.
 
 Source: the errors of KMS's service model, and the errors common to all AWS APIs
 (https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html). A test enumerates the model.
@@ -33,7 +33,7 @@ THROTTLING = frozenset(
         "ThrottledException",
         "TooManyRequestsException",
         "TransactionInProgressException",
-        "429",  # a bare status, as a proxy in front of KMS sends it: botocore makes it the code
+        "429",  # a bare status, as from a proxy in front of KMS: botocore takes it as the code
     }
 )
 
@@ -54,7 +54,7 @@ KEY_FAULTS = frozenset(
     }
 )
 
-# Retryable by KMS's own words, or a fault of the account's set-up that no key is to blame for.
+# Retryable as KMS says, or a fault in the account's set-up for which no key is to blame.
 UNAVAILABLE = frozenset(
     {
         "AlreadyExistsException",
@@ -104,7 +104,7 @@ UNAVAILABLE = frozenset(
 )
 
 
-# Kinds of KEY_FAULTS that callers act upon.
+# The KEY_FAULTS that callers treat differently.
 _KINDS: Mapping[str, type[KmsKeyUnusable]] = {
     "AccessDeniedException": KmsAccessDenied,
     "DisabledException": KmsKeyDisabled,
@@ -114,11 +114,11 @@ _KINDS: Mapping[str, type[KmsKeyUnusable]] = {
 
 
 def from_code(code: str, key: str, request_id: str | None) -> KmsServiceError:
-    """What KMS's error code means, of a failed call on `key` (ARN or alias).
+    """The error of ours for KMS's error code in a failed call on `key` (ARN or alias).
 
     Returns:
-        KmsThrottled, KmsKeyUnusable or KmsUnavailable; IntegrityFailure when KMS says that the ciphertext is
-        not what this key and context made. An error nobody foresaw counts as KmsUnavailable.
+        KmsThrottled, KmsKeyUnusable or KmsUnavailable; IntegrityFailure if KMS says that the ciphertext was
+        not made with this key and context. An unknown code counts as KmsUnavailable.
     """
     if code in INTEGRITY:
         return IntegrityFailure(code, request_id)

@@ -1,4 +1,4 @@
-"""Keys of another service, which wrapped its DEKs without an encryption context. For an adoption alone."""
+"""Unwraps DEKs under another service's keys, made without an encryption context. Only for an adoption."""
 
 from base64 import b64encode
 
@@ -15,7 +15,7 @@ PURPOSE = "adoption"
 
 
 class ForeignKeys:
-    """Unwraps DEKs under keys outside the pool, in one Region. Owns the client."""
+    """Unwraps DEKs under keys outside the pool, in one Region. It owns the client."""
 
     def __init__(self, client: KmsClient, region: str) -> None:
         self._client = client
@@ -24,11 +24,11 @@ class ForeignKeys:
         """The ARNs of the keys that unwrapped something."""
 
     async def decrypt(self, key: str, blob: bytes) -> Unwrapped:
-        """Unwrap a DEK, naming its key by id or ARN, and distrust the reply (kms:Decrypt without a context).
+        """Unwrap a DEK, naming its key by id or ARN and checking the reply (kms:Decrypt without a context).
 
         Raises:
             IntegrityFailure: KMS says that the key did not make the blob, or the reply names another key or
-                has not 32 bytes.
+                does not hold 32 bytes.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
         with calls.measure("Decrypt", OTHER, PURPOSE) as call:
@@ -39,7 +39,7 @@ class ForeignKeys:
                 answered, plaintext = reply.text("KeyId"), reply.blob("Plaintext")
             except Garbled:
                 raise KmsUnavailable(GARBLED, key, call.request_id) from None
-            # A bare id is the end of the ARN; an ARN is all of it.
+            # `key` may be the whole ARN, or the bare id at its end.
             if arn.region(answered) != self._region or key not in (answered, answered.rpartition("/")[2]):
                 raise IntegrityFailure("reply names another key", reply.request_id)
             if len(plaintext) != DEK_BYTES:
@@ -48,5 +48,5 @@ class ForeignKeys:
         return Unwrapped(DataKey(plaintext), answered, reply.request_id)
 
     async def close(self) -> None:
-        """End all connections, for good."""
+        """Close all connections, for good."""
         await self._client.close()

@@ -1,1 +1,1 @@
-"""What is asked of KMS about keys, over boto3."""
+"""KMS calls that make and inspect keys, over boto3, for operators."""

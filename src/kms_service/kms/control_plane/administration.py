@@ -1,4 +1,4 @@
-"""The KMS calls that make and inspect keys, for operators; the service itself makes none of them."""
+"""KMS calls that make and inspect keys, for operators' commands; a serving process makes none of them."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ REPLICA_LOOKS = 60
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """A key as it is."""
+    """Everything about a key that provisioning looks at."""
 
     key_arn: str
     status: KeyStatus
@@ -38,7 +38,7 @@ class FoundKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """A key as far as these credentials may see it: `policy` and `tags` are None where they may not."""
+    """A key as far as these credentials may read it: `policy` and `tags` are None if they may not."""
 
     key_arn: str
     status: KeyStatus
@@ -60,7 +60,7 @@ class KeyAdministration:
         return self._kms.region
 
     async def aliases(self) -> dict[str, str]:
-        """Key id by alias, of all aliases of the account and Region that name a key."""
+        """The key id of each alias in the account and Region that names a key."""
         entries = await self._kms.ask(
             "ListAliases",
             "the account",
@@ -71,9 +71,9 @@ class KeyAdministration:
         return {entry["AliasName"]: entry["TargetKeyId"] for entry in entries if "TargetKeyId" in entry}
 
     async def tagged_without_alias(self, tag: str) -> dict[str, str]:
-        """Key ARN by value of this tag, of the keys that have it and no alias at all.
+        """The ARNs of keys that have this tag and no alias at all, by the tag's value.
 
-        Reads the tags of every key without an alias, so it is for repairs.
+        It reads the tags of every key without an alias, so it is slow, and for repairs only.
         """
         named = set((await self.aliases()).values())
         keys = await self._kms.ask(
@@ -93,7 +93,7 @@ class KeyAdministration:
         return found
 
     async def inspect(self, key_id: str) -> FoundKey:
-        """Everything about a key that provisioning decides on."""
+        """Everything about a key that provisioning looks at."""
         described, description = await self._kms.ask(
             "DescribeKey",
             key_id,
@@ -126,7 +126,7 @@ class KeyAdministration:
         )
 
     async def state(self, key_id: str) -> str:
-        """KMS's word for the state of a key, such as `Enabled`."""
+        """The state of a key, in KMS's words, such as `Enabled`."""
         return await self._kms.ask(
             "DescribeKey", key_id, lambda kms: str(kms.describe_key(KeyId=key_id)["KeyMetadata"]["KeyState"])
         )
@@ -139,10 +139,10 @@ class KeyAdministration:
         *,
         multi_region: bool,
     ) -> str:
-        """Make a symmetric key with its tags and policy in one step; its ARN.
+        """Make a symmetric key with its tags and policy in one step; returns its ARN.
 
-        Without a policy KMS gives it the default one, under which IAM alone decides who may do what. Whether
-        it is multi-Region cannot be changed later.
+        Without a policy, KMS gives it the default one, under which IAM alone decides who may do what. Whether
+        it is a multi-Region key cannot be changed later.
         """
         arguments: dict[str, Any] = {} if policy is None else {"Policy": json.dumps(policy)}
         return await self._kms.ask(
@@ -159,7 +159,7 @@ class KeyAdministration:
         )
 
     async def replicate(self, key: FoundKey, region: str) -> None:
-        """Begin to make a replica of a multi-Region key, with its description, policy and tags."""
+        """Begin to replicate a multi-Region key to `region`, with its description, policy and tags."""
         await self._kms.ask(
             "ReplicateKey",
             key.key_arn,
@@ -173,29 +173,29 @@ class KeyAdministration:
         )
 
     async def wait_until_made(self, replica_arn: str) -> None:
-        """Return once a replica that is being made can be named and used.
+        """Return once a new replica can be given an alias and used.
 
         Raises:
-            AdministrationFailed: it took more than a minute; or as all.
+            AdministrationFailed: that took more than a minute, or KMS failed.
         """
         for _ in range(REPLICA_LOOKS):
             try:
                 if await self.state(replica_arn) != "Creating":
                     return
             except AdministrationFailed as error:
-                if not error.missing:  # the other Region may hear of it a moment later
+                if not error.missing:  # at first the other Region may not know of it
                     raise
             await asyncio.sleep(REPLICA_LOOK_SECONDS)
         raise AdministrationFailed("ReplicateKey", replica_arn, "still Creating")
 
     async def create_alias(self, alias: str, key_arn: str) -> None:
-        """Name the key."""
+        """Give a key this alias."""
         await self._kms.ask(
             "CreateAlias", alias, lambda kms: kms.create_alias(AliasName=alias, TargetKeyId=key_arn)
         )
 
     async def enable_rotation(self, key_arn: str, period_in_days: int) -> None:
-        """Have KMS make new material every so many days: 90 to 2560."""
+        """Have KMS rotate the key's material every `period_in_days`, 90 to 2560."""
         await self._kms.ask(
             "EnableKeyRotation",
             key_arn,
@@ -203,11 +203,11 @@ class KeyAdministration:
         )
 
     async def rotate_now(self, key_arn: str) -> None:
-        """Have KMS make new material now; older blobs go on opening (kms:RotateKeyOnDemand)."""
+        """Have KMS rotate the key's material now; older ciphertexts still open (kms:RotateKeyOnDemand)."""
         await self._kms.ask("RotateKeyOnDemand", key_arn, lambda kms: kms.rotate_key_on_demand(KeyId=key_arn))
 
     async def last_usage(self, key_arn: str) -> datetime | None:
-        """When KMS last saw the key used, UTC; None when it has not since it began to look, or does not say.
+        """When KMS last saw the key used, UTC; None if it has seen no use, or does not say.
 
         Not every Region and stand-in has this call (kms:GetKeyLastUsage).
         """
@@ -247,7 +247,7 @@ class KeyAdministration:
                 },
             )
         except AdministrationFailed as error:
-            # Other people's keys in the account may be closed to this role.
+            # The account may hold other teams' keys, which this role may not read.
             if default is None or not error.denied:
                 raise
             return default
@@ -263,7 +263,7 @@ async def _unless_denied(asked: Coroutine[Any, Any, _Read]) -> _Read | None:
 
 
 def in_each_region(settings: Settings) -> list[KeyAdministration]:
-    """That of AWS_REGION first, and where there is one that of KMS_FALLBACK_REGION; no I/O yet."""
+    """The administration of AWS_REGION, then that of KMS_FALLBACK_REGION if it is set; no I/O yet."""
     regions = [settings, settings.in_fallback_region]
     return [KeyAdministration(ControlPlane(each)) for each in regions if each is not None]
 

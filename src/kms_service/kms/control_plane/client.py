@@ -1,6 +1,6 @@
-"""boto3's client of KMS for operators' commands: made at its first call, asked in threads.
+"""boto3's KMS client for operators' commands: made at the first call, and used in threads.
 
-The data plane does without: a process that serves never loads boto3.
+The data plane has its own client, so that a serving process does not load boto3 for KMS.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _Answer = TypeVar("_Answer")
 
 
 class ControlPlane:
-    """The boto3 client of a process, with the settings' credentials or boto3's own; no I/O until asked.
+    """A boto3 client with the settings' credentials, or those that boto3 finds; no I/O until the first call.
 
     Args:
         settings: Region, endpoint, and static credentials if there are any.
@@ -34,16 +34,16 @@ class ControlPlane:
 
     @property
     def region(self) -> str:
-        """The Region that it asks."""
+        """The Region that is asked."""
         return self._settings.aws_region
 
     async def ask(self, operation: str, key: str, call: "Callable[[KMSClient], _Answer]") -> _Answer:
-        """What `call` gets of the client, in a thread.
+        """Run `call` with the client, in a thread; returns what it returns.
 
         Args:
-            operation: KMS's name of it, for errors.
+            operation: KMS's name for it, for errors.
             key: ARN, alias or what else it is about, for errors.
-            call: may ask several times, as for the pages of a list.
+            call: may make several requests, as for the pages of a list.
 
         Raises:
             AdministrationFailed: KMS did not do it.
@@ -58,7 +58,7 @@ class ControlPlane:
 
 
 async def in_thread(operation: str, key: str, call: Callable[[], _Answer]) -> _Answer:
-    """What `call` gets of boto3, in a thread.
+    """Run a call of boto3 in a thread; returns what it returns.
 
     Raises:
         AdministrationFailed: AWS did not do it.
@@ -68,7 +68,7 @@ async def in_thread(operation: str, key: str, call: Callable[[], _Answer]) -> _A
 
 def session(settings: Settings) -> "boto3.Session":
     """A boto3 session with credentials from the settings or boto3's own chain, in the settings' Region."""
-    import boto3  # noqa: PLC0415 # 20 MB that a process that serves does without
+    import boto3  # noqa: PLC0415 # 20 MB that a serving process does without
 
     return boto3.Session(
         aws_access_key_id=settings.aws_access_key_id,
@@ -79,7 +79,7 @@ def session(settings: Settings) -> "boto3.Session":
 
 
 def s3_client(settings: Settings) -> Any:
-    """A boto3 client of S3, with the same credentials and patience as that of KMS."""
+    """A boto3 client of S3, with the same credentials, time-outs and retries as that of KMS."""
     from botocore.config import Config  # noqa: PLC0415 # as boto3
 
     config = Config(
@@ -103,7 +103,7 @@ def _map_errors(operation: str, key: str, call: Callable[[], _Answer]) -> _Answe
         # The text may quote parameters.
         raise AdministrationFailed(operation, key, type(error).__name__) from None
     except (ValueError, TypeError, KeyError, AttributeError):
-        # botocore's parser, or ours, on a reply that is no reply of AWS.
+        # botocore's parser, or ours, met a reply that is not from AWS.
         raise AdministrationFailed(operation, key, "garbled reply") from None
 
 
@@ -115,11 +115,11 @@ def _make(settings: Settings) -> "KMSClient":
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        # Only our own setting chooses the endpoint, never a variable left over for another service.
+        # Only our own setting chooses the endpoint, never a variable that was set for another service.
         ignore_configured_endpoint_urls=True,  # type: ignore[call-arg] # the stubs lack it
-        # None has botocore look into the environment, an empty one says that there is none.
+        # With None botocore reads the environment; an empty dictionary means no proxy.
         proxies=None if endpoint is None or may_use_proxy(endpoint) else {},
-        # Validation costs time, and the calls here are fixed and typed.
+        # Validation costs time, and the calls here are fixed and type-checked.
         parameter_validation=False,
     )
     client: KMSClient = session(settings).client("kms", endpoint_url=endpoint, config=config)

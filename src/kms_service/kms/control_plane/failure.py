@@ -1,4 +1,4 @@
-"""How a call that an operator asked for failed."""
+"""The error of KMS calls that operators ask for."""
 
 from kms_service.errors import KmsServiceError
 
@@ -6,7 +6,7 @@ _DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 
 
 class AdministrationFailed(KmsServiceError):
-    """AWS did not do a call that makes or inspects a key. What was done before stays done."""
+    """AWS refused or failed a call that makes or inspects a key; what earlier calls did stays done."""
 
     code = "kms_administration_failed"
 
@@ -17,7 +17,7 @@ class AdministrationFailed(KmsServiceError):
 
     @property
     def denied(self) -> bool:
-        """Whether a policy refuses it to these credentials."""
+        """Whether a policy denies it to these credentials."""
         return self.reason in _DENIED
 
     @property

@@ -1,4 +1,4 @@
-"""Whose credentials these are, by AWS STS."""
+"""Whose credentials the process has, by AWS STS."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,7 @@ _SECONDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The account, and the user or assumed role, that calls are made as."""
+    """The account and the user or assumed role that calls are made as."""
 
     account: str
     arn: str
@@ -23,10 +23,10 @@ class Identity:
 
 
 async def caller_identity(settings: Settings) -> Identity:
-    """Ask sts:GetCallerIdentity, which no policy can refuse; boto3 in a thread.
+    """Who the credentials belong to (sts:GetCallerIdentity, which no policy can deny); boto3 in a thread.
 
     Raises:
-        AdministrationFailed: no credentials, wrong ones, or STS cannot be reached.
+        AdministrationFailed: there are no credentials, they are wrong, or STS cannot be reached.
     """
     return await in_thread("GetCallerIdentity", "these credentials", partial(_ask, settings))
 

@@ -1,4 +1,4 @@
-"""What a pool's keys would let these credentials do, found out with KMS's dry runs: nothing is done.
+"""Finds out by KMS's dry runs what a pool's keys allow these credentials to do; nothing is done.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Action(StrEnum):
-    """Something that a dry run can ask about."""
+    """An action that a dry run can ask about."""
 
     ENCRYPT = "Encrypt"
     DECRYPT = "Decrypt"
@@ -45,7 +45,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply of the endpoint: seconds it took, and its own time, UTC, if it told."""
+    """A reply of the endpoint: how many seconds it took, and the endpoint's time (UTC), if it was given."""
 
     seconds: float
     at: datetime | None
@@ -58,15 +58,15 @@ class Inspection:
         self._kms = kms
 
     async def reach(self, alias: str) -> Reply:
-        """Whether the endpoint answers, be it with a refusal.
+        """Ask the endpoint anything; a refusal is an answer too.
 
         Raises:
-            AdministrationFailed: no answer; the reason is the transport's.
+            AdministrationFailed: no answer came; the reason is the transport's.
         """
         return await self._kms.ask("DescribeKey", alias, lambda kms: _reach(kms, alias))
 
     async def asks(self, action: Action, key_arn: str) -> tuple[Verdict, str]:
-        """Whether the key and the caller's own policies allow this; for UNKNOWN also KMS's error code."""
+        """Whether the key's and the caller's policies allow this; with UNKNOWN comes the reason, else ''."""
         try:
             await self._kms.ask(action, key_arn, lambda kms: _dry_run(kms, action, key_arn)())
         except AdministrationFailed as error:
@@ -76,7 +76,7 @@ class Inspection:
         return Verdict.UNKNOWN, "the endpoint did it for real: it does not know dry runs"
 
     async def policies(self, key_arn: str) -> dict[str, dict[str, Any]]:
-        """The key's policies by name. One that is shared through AWS RAM has more than `default`.
+        """The key's policies by name; a key that is shared through AWS RAM has others than `default`.
 
         Raises:
             AdministrationFailed: these credentials may not read them, or KMS did not answer.

@@ -1,8 +1,8 @@
 """The key policy of a pool's keys, as data: each role may do one thing, and none may destroy.
 
-Crypto is granted by this policy alone: the account's administrators may manage a key through IAM, but no IAM
-policy can add Encrypt, Decrypt or ReEncrypt for anybody. Encryption contexts keep wallets' DEKs, the MAC keys
-of audit chains and of rows, and the one-time keys of imports apart.
+Only this policy grants cryptography: administrators of the account may manage a key through IAM, but no IAM
+policy can add Encrypt, Decrypt or ReEncrypt for anybody. Encryption contexts separate the DEKs of wallets,
+the MAC keys of audit chains and of rows, and the one-time keys of imports.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policies.html and, for the conditions,
 https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# An ARN, or in a CloudFormation template an expression that becomes one.
+# An ARN, or an expression in a CloudFormation template that becomes one.
 Principal = Any
 Statement = dict[str, Any]
 
@@ -21,7 +21,7 @@ AUDIT_CHAIN = "audit-chain"
 ROW_MAC = "row-mac"
 WALLET_IMPORT = "wallet-import"
 
-# What the account may do to a key through IAM: all but cryptography and grants, which would pass it on.
+# What the account may do to a key through IAM: all but cryptography, and grants, which could pass it on.
 ADMINISTRATION = (
     "kms:CancelKeyDeletion",
     "kms:CreateAlias",
@@ -50,7 +50,7 @@ ADMINISTRATION = (
     "kms:UpdateKeyDescription",
 )
 DESCRIBING = ("kms:DescribeKey", "kms:GetKeyRotationStatus", "kms:ListKeyRotations", "kms:GetKeyLastUsage")
-# An alias that is moved makes new wallets under another key.
+# Aliases too: moving one would put new wallets under another key.
 DESTRUCTION = (
     "kms:ScheduleKeyDeletion",
     "kms:DisableKey",
@@ -64,14 +64,14 @@ LEAST_DAYS_TO_DELETION = 30
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """IAM roles by what they are for; one that does two things is named twice.
+    """IAM roles by what they are for; a role with two duties is listed twice.
 
     Attributes:
         create: make wallets.
         reveal: hand out private keys and sign.
         rotate: move wallets between keys, without ever seeing a DEK.
         audit: verify the audit chains.
-        operate: make and change tokens and policies, and unseal: unwrap the keys of row MACs, and no DEK.
+        operate: make and change tokens and policies, and unseal; they unwrap keys of row MACs, and no DEK.
     """
 
     create: Sequence[Principal] = field(default=())
@@ -82,7 +82,7 @@ class Roles:
 
     @property
     def writing(self) -> list[Principal]:
-        """All that write audit rows."""
+        """Every role that writes audit rows, once."""
         return _each_once([*self.create, *self.reveal, *self.rotate, *self.operate])
 
     @property
@@ -96,7 +96,7 @@ def key_policy(account_root: Principal, roles: Roles) -> dict[str, Any]:
 
     Args:
         account_root: `arn:aws:iam::<account>:root` of the account that owns the key.
-        roles: who uses it; a list that is empty gets no statement.
+        roles: who uses it; an empty list gets no statement.
     """
     statements = [
         _allow("AdministerThroughIam", [account_root], ADMINISTRATION),
@@ -123,7 +123,7 @@ def key_policy(account_root: Principal, roles: Roles) -> dict[str, Any]:
 
 
 def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """The names of statements that a key's policy lacks, has besides, or has otherwise; empty when equal."""
+    """How a key's policy differs from the wanted one: missing, different and extra statements, by name."""
     wanted_by_sid, found_by_sid = _by_sid(wanted), _by_sid(found)
     lacking = [f"lacks {sid}" for sid in wanted_by_sid if sid not in found_by_sid]
     besides = [f"also has {sid}" for sid in found_by_sid if sid not in wanted_by_sid]
@@ -136,12 +136,12 @@ def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
 
 
 def let_in(policy: dict[str, Any]) -> list[str]:
-    """Whom a policy's statements allow something, each once and in order; `*` is anybody."""
+    """Whom a policy's statements allow anything, each once, in order; `*` is anybody."""
     found: set[str] = set()
     statements = policy.get("Statement", [])
     for statement in [statements] if isinstance(statements, dict) else statements:
         if statement.get("Effect") == "Allow":
-            # Where nobody is named, all but some are let in.
+            # Without `Principal` there is a `NotPrincipal`, which lets in all but those it names.
             principal = statement.get("Principal", "*")
             for named in principal.values() if isinstance(principal, dict) else [principal]:
                 found.update([named] if isinstance(named, str) else named)
@@ -162,7 +162,7 @@ def _allow(
 
 
 def _days_to_change_ones_mind() -> Statement:
-    # For everybody, administrators too: within these days an alarm is heard, and the deletion is cancelled.
+    # Denied even to administrators, so that there is time to hear the alarm and cancel the deletion.
     statement = _statement("KeepForThirtyDays", "Deny", ["*"], ["kms:ScheduleKeyDeletion"])
     days = {"kms:ScheduleKeyDeletionPendingWindowInDays": str(LEAST_DAYS_TO_DELETION)}
     return {**statement, "Condition": {"NumericLessThan": days}}
@@ -189,7 +189,7 @@ def _by_sid(policy: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    # AWS writes a list of one as its one element, and keeps no order.
+    # AWS writes a list of one as that one element, and does not keep the order of lists.
     if isinstance(value, dict):
         return {name: _plain(member) for name, member in value.items()}
     if isinstance(value, list):

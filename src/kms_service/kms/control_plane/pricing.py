@@ -2,8 +2,8 @@
 
 Source: "AWS Key Management Service Pricing" on aws.amazon.com, as published in 2026, with rotated keys as
 changed in May 2024: US dollars, commercial Regions, without tax. A key's first and second rotation add a
-dollar a month each, later ones nothing. The account's 20,000 free requests a month are not taken off, since
-other services may use them up. A replica of a multi-Region key costs what a key does.
+dollar a month each, later ones nothing. The account's 20,000 free requests a month are not deducted, since
+other services may use them up. A replica of a multi-Region key costs as much as a key.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ DAYS_A_MONTH = Decimal(365) / 12
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One line of a bill: a quantity a month, and the price of one in US dollars."""
+    """One line of a bill: a quantity per month, and the price of one in US dollars."""
 
     name: str
     quantity: Decimal
@@ -31,12 +31,12 @@ class Item:
 
     @property
     def amount(self) -> Decimal:
-        """US dollars a month."""
+        """US dollars per month."""
         return self.quantity * self.price
 
 
 def keys(count: int, rotations: int) -> list[Item]:
-    """So many keys, each of them rotated so many times."""
+    """The items for `count` keys, each rotated `rotations` times."""
     versions = count * min(rotations, CHARGED_ROTATIONS)
     return [
         Item("customer managed keys", Decimal(count), KEY_MONTH),
@@ -47,14 +47,14 @@ def keys(count: int, rotations: int) -> list[Item]:
 def planned(
     *, wallets: int, reads_a_day: int, key_count: int, processes: int, refresh_seconds: float
 ) -> dict[str, Decimal]:
-    """Requests a month by what they are for, from a plan.
+    """Requests per month by what they are for, from a plan.
 
     Args:
-        wallets: made in a month; each is one Encrypt.
-        reads_a_day: private keys, exports and signatures; each is one Decrypt.
+        wallets: wallets made in a month; each is one Encrypt.
+        reads_a_day: private keys, exports and signatures in a day; each is one Decrypt.
         key_count: keys of the pool.
-        processes: serving processes; each looks at each key (two requests) now and then.
-        refresh_seconds: between two such looks.
+        processes: serving processes; each of them describes every key (two requests) regularly.
+        refresh_seconds: the time between two such descriptions.
     """
     looks = DAYS_A_MONTH * SECONDS_A_DAY / Decimal(refresh_seconds)
     return {
@@ -65,12 +65,12 @@ def planned(
 
 
 def of_two_regions(a_month: Mapping[str, Decimal], *, processes: int, hedging: bool) -> dict[str, Decimal]:
-    """The requests of a plan, and those that a second Region adds.
+    """The requests of a plan, with those that a second Region adds.
 
     Args:
-        a_month: as `planned` answers.
+        a_month: as `planned` returns it.
         processes: serving processes; each tries the second Region once a minute.
-        hedging: whether the slowest hundredth of the Decrypts is sent twice.
+        hedging: whether the slowest hundredth of the Decrypts is sent to both Regions.
     """
     reads = a_month["private keys and signatures"] if hedging else Decimal(0)
     return {
@@ -81,15 +81,15 @@ def of_two_regions(a_month: Mapping[str, Decimal], *, processes: int, hedging: b
 
 
 def observed(a_second: Mapping[str, float]) -> dict[str, Decimal]:
-    """Requests a month by what they are for, if they go on as observed."""
+    """Requests per month by what they are for, if they continue at the observed rates per second."""
     return {name: Decimal(rate) * SECONDS_A_DAY * DAYS_A_MONTH for name, rate in a_second.items()}
 
 
 def requests(a_month: Mapping[str, Decimal]) -> list[Item]:
-    """The items of so many requests."""
+    """The items for these requests per month."""
     return [Item(name, quantity, REQUEST) for name, quantity in a_month.items()]
 
 
 def total(items: Iterable[Item]) -> Decimal:
-    """US dollars a month."""
+    """The sum in US dollars per month."""
     return sum((item.amount for item in items), Decimal(0))

@@ -1,4 +1,4 @@
-"""Signing with an asymmetric KMS key: what a manifest of evidence is signed with. For commands."""
+"""Signs with an asymmetric KMS key, as for the manifest of an evidence bundle. For commands."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class KmsSigner:
     """Signs digests under one key of KMS (kms:Sign, kms:GetPublicKey).
 
     Args:
-        kms: where it is asked.
-        key: the ARN, key id or `alias/…` of a key of ECC_NIST_P256 for signing.
+        kms: the client that is asked.
+        key: the ARN, key id or `alias/…` of an ECC_NIST_P256 key for signing.
     """
 
     def __init__(self, kms: ControlPlane, key: str) -> None:
@@ -38,7 +38,7 @@ class KmsSigner:
         """The key's public half.
 
         Raises:
-            AdministrationFailed: KMS does not tell it, or it is of another kind.
+            AdministrationFailed: KMS does not return it, or it is a key of another kind.
         """
         arn, spec, algorithms, der = await self._kms.ask("GetPublicKey", self._key, self._describe)
         if spec != _SPEC or _ALGORITHM not in algorithms:
@@ -46,10 +46,10 @@ class KmsSigner:
         return PublicKey(arn, der)
 
     async def sign(self, digest: bytes) -> bytes:
-        """An ECDSA signature in DER over a SHA-256 digest. Whoever asked checks it.
+        """An ECDSA signature in DER over a SHA-256 digest; the caller must check it.
 
         Raises:
-            AdministrationFailed: KMS does not sign.
+            AdministrationFailed: KMS did not sign.
         """
         return await self._kms.ask(
             "Sign",

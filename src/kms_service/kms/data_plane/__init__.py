@@ -1,1 +1,1 @@
-"""KMS over its JSON protocol on the event loop: signed, bounded, and distrusted."""
+"""A KMS client on the event loop: requests are signed, waits are bounded, replies are distrusted."""

@@ -1,11 +1,11 @@
-"""Which failed request is sent again, when, and how often: botocore's standard mode, with exceptions.
+"""Which failed requests are sent again, when, and how often: botocore's standard mode, with exceptions.
 
-A call that timed out is not tried again: another read would have to wait for it. An Encrypt is not either,
-except when throttled: the pool has other keys. A ReEncrypt never: its caller paces itself. And no attempt
-begins that could outlive the request's deadline.
+A call that timed out is not tried again: others would wait behind it. Nor is an Encrypt, except when
+throttled: the pool has other keys. A ReEncrypt never is: its caller paces itself. And no attempt begins that
+could outlive the request's deadline.
 
 Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
-A test holds it to botocore's.
+A test compares it with botocore's own.
 """
 
 import random
@@ -33,13 +33,13 @@ _TRANSIENT_COST = 14
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a request failed, as far as the next one depends on it.
+    """How a request failed, as far as the next attempt depends on it.
 
     Attributes:
-        code: KMS's error code, or the transport's name of what happened.
-        status: of HTTP; None when no answer came.
-        timed_out: nobody knows whether KMS did it.
-        retry_after: seconds that KMS asks to wait; None when it does not say.
+        code: KMS's error code, or the transport's name for what happened.
+        status: the HTTP status; None if no answer came.
+        timed_out: whether it ran into a time-out, so that KMS may or may not have done it.
+        retry_after: seconds that KMS asks to wait; None if it does not say.
     """
 
     code: str
@@ -54,19 +54,19 @@ class Failure:
 
     @property
     def transient(self) -> bool:
-        """Whether the same request may well be served in a moment."""
+        """Whether the same request is likely to succeed in a moment."""
         lost = self.status is None and not self.timed_out
         return lost or self.status in _TRANSIENT_STATUS or self.code in _TRANSIENT_CODES
 
 
 class Attempts:
-    """Decides over the attempts of all calls of a client, which share one bucket of retries.
+    """Decides on the retries of all calls of a client, which share one retry quota.
 
-    The bucket keeps a Region that fails from being asked three times as often: each retry takes from it, each
-    call that goes well gives back.
+    The quota keeps a failing Region from getting three times the requests: each retry takes from it, each
+    call that succeeds gives some back.
 
     Args:
-        chance: a number from 0 to 1, anew at each call.
+        chance: returns a new random number from 0 to 1 at each call.
     """
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
@@ -74,12 +74,12 @@ class Attempts:
         self._left = _CAPACITY
 
     def pause(self, operation: str, number: int, failure: Failure) -> float | None:
-        """Seconds to wait before the next attempt; None when there is to be none.
+        """Seconds to wait before the next attempt; None if there must be none.
 
         Args:
-            operation: KMS's name of it.
-            number: of the attempt that failed, from 1.
-            failure: how.
+            operation: KMS's name for it.
+            number: the number of the attempt that failed, from 1.
+            failure: how it failed.
         """
         if number >= ATTEMPTS or not _worth_another(operation, failure):
             return None
@@ -93,7 +93,7 @@ class Attempts:
         return pause if self._take(_cost(failure)) else None
 
     def went_well(self, last: Failure | None) -> None:
-        """A call was served: give back what its last retry took, or a little where it needed none."""
+        """Note that a call succeeded: give back what its last retry took, or a little if it needed none."""
         self._left = min(_CAPACITY, self._left + (1 if last is None else _cost(last)))
 
     def _take(self, cost: int) -> bool:

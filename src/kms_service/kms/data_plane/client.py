@@ -1,4 +1,4 @@
-"""A client of KMS's JSON protocol: signs, sends, tries again, and says how a call failed.
+"""A client of KMS's JSON protocol: signs, sends, retries, and says how a call failed.
 
 Source: https://docs.aws.amazon.com/kms/latest/APIReference/Welcome.html
 """
@@ -31,7 +31,7 @@ from kms_service.settings import Settings
 TOO_LATE = "TooLate"
 CLOSED = "closed"
 GARBLED = "garbled reply"
-# KMS does not know these credentials, or no longer: somebody may have put others in their place.
+# KMS does not accept these credentials, or no longer: they may have been replaced.
 _STALE_CREDENTIALS = frozenset(
     {"ExpiredTokenException", "InvalidSignatureException", "UnrecognizedClientException"}
 )
@@ -39,7 +39,7 @@ _USER_AGENT = f"kms-service/{__version__}"
 
 
 def connect(settings: Settings) -> "KmsClient":
-    """The process's client of KMS; it does nothing until the first call.
+    """The process's KMS client for AWS_REGION; no I/O until the first call.
 
     Args:
         settings: Region, endpoint, and static credentials if there are any.
@@ -48,9 +48,9 @@ def connect(settings: Settings) -> "KmsClient":
 
 
 def connect_fallback(settings: Settings) -> "KmsClient | None":
-    """The process's client of KMS in KMS_FALLBACK_REGION, likewise; None where that is not set.
+    """The process's KMS client for KMS_FALLBACK_REGION; None if that is not set; no I/O until the first call.
 
-    It gets its credentials by itself: where a Region is away, its STS may be too.
+    It gets its own credentials: when a Region is unavailable, its STS may be too.
     """
     region = settings.kms_fallback_region
     return None if region is None else _client(settings, region, settings.kms_fallback_endpoint_url)
@@ -68,12 +68,12 @@ def _client(settings: Settings, region: str, endpoint: str | None) -> "KmsClient
 
 
 class KmsClient:
-    """The calls of one process to KMS in one Region. Belongs to one event loop.
+    """The calls of one process to KMS in one Region. It belongs to one event loop.
 
     Args:
         endpoint: http(s) URL; None for AWS's own.
-        region: of the signatures, and of AWS's own endpoint.
-        credentials: closed with the client.
+        region: the Region that requests are signed for, and of AWS's own endpoint.
+        credentials: owned by the client, which closes them.
     """
 
     def __init__(self, endpoint: str | None, region: str, credentials: Credentials) -> None:
@@ -88,24 +88,25 @@ class KmsClient:
 
     @property
     def region(self) -> str:
-        """The Region that it asks."""
+        """The Region that is asked."""
         return self._region
 
     @property
     def credentials_problem(self) -> str | None:
-        """Why there are no valid credentials now, in one word; None while there are, or nobody asked yet."""
+        """Why there are no valid credentials now, in one word; None if there are, or nobody asked yet."""
         return self._credentials.problem
 
     async def ask(self, call: Call, key: str, members: Mapping[str, object]) -> Reply:
-        """Have KMS do one operation, in as many attempts as are worth it and the deadline allows.
+        """Have KMS do one operation, with as many attempts as make sense within the deadline.
 
         Args:
-            call: the operation, and where its requests are counted.
+            call: the operation; its requests are counted there.
             key: ARN or alias, for errors.
-            members: the request, ready for JSON; an Encrypt's holds a DEK.
+            members: the request, ready for JSON; that of an Encrypt holds a plaintext DEK.
 
         Raises:
-            KmsCallNotMade: there is no time, there are no valid credentials, or the client is closed.
+            KmsCallNotMade: there is no time, there are no valid credentials, KMS cannot be located, or the
+                client is closed.
             IntegrityFailure, KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS refused it, or did not answer.
         """
         body = json.dumps(members).encode()
@@ -127,7 +128,7 @@ class KmsClient:
             await asyncio.sleep(pause)
 
     async def close(self) -> None:
-        """End all connections and the refreshing of credentials, for good."""
+        """Close all connections and stop refreshing credentials, for good."""
         self._closed = True
         self._credentials.close()
         if self._line is not None:
@@ -181,7 +182,7 @@ class KmsClient:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """What is made at the first call: where KMS is, and the way there."""
+    """What is made at the first call: the signer for KMS's endpoint, and the connections to it."""
 
     signer: Signer
     transport: Transport

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection that carries one request at a time; httptools reads what comes back.
+"""One HTTP/1.1 connection that carries one request at a time; httptools parses the answers.
 
-An answer belongs to the request that was sent before it. Whatever could put the two out of step, such as a
-request that is given up or a byte that nobody asked for, ends the connection.
+An answer belongs to the request that was sent before it. Whatever could put the two out of step ends the
+connection, such as a request that was given up, or a byte that nobody asked for.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ MAX_ANSWER_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer, its headers in lower case. `body` may hold a plaintext DEK."""
+    """An HTTP answer; header names are in lower case. `body` may hold a plaintext DEK."""
 
     status: int
     headers: Mapping[str, str]
@@ -27,7 +27,7 @@ class Answer:
 
 
 class NoAnswer(Exception):
-    """No whole answer came; `name` says why, in botocore's words, which runbooks know."""
+    """No complete answer came; `name` says why, in botocore's words, which the runbooks use."""
 
     def __init__(self, name: str, *, timed_out: bool = False) -> None:
         super().__init__(name)
@@ -36,7 +36,7 @@ class NoAnswer(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """A connection to KMS. `reusable` tells whether it can carry another request."""
+    """A connection to KMS; `reusable` says whether it can carry another request."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -45,13 +45,13 @@ class Connection(asyncio.Protocol):
         self.reusable = False
 
     async def ask(self, request: bytes) -> Answer:
-        """Send a request and wait for its answer, READ_SECONDS at most.
+        """Send a request and wait for its answer, for READ_SECONDS at most.
 
         Args:
             request: head and body; may hold a plaintext DEK.
 
         Raises:
-            NoAnswer: the connection broke, the answer was late, or it was none.
+            NoAnswer: the connection broke, or the answer was late, too long or not HTTP.
         """
         if self._transport is None or self._transport.is_closing():
             raise NoAnswer("ConnectionClosedError")
@@ -78,12 +78,12 @@ class Connection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        # uvloop's transports are none by their class.
+        """Keep the transport."""
+        # A cast, since uvloop's transports do not inherit from asyncio's.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, if somebody waits for an answer."""
+        """Parse what came, if an answer is awaited; else end the connection."""
         if self._waiting is None or self._waiting.done():
             self.end()
             return
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
             self._waiting.set_result(Answer(status, self._headers, b"".join(self._body)))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more will come."""
+        """Fail the request that waits, if there is one."""
         del exc
         self.reusable = False
         self._fail(NoAnswer("ConnectionClosedError"))
@@ -110,19 +110,19 @@ class Connection(asyncio.Protocol):
     # What httptools calls.
 
     def on_message_begin(self) -> None:
-        """An answer begins; a second one after the first was not asked for."""
+        """Note that an answer begins; if one was complete already, nobody asked for this one."""
         self._overrun = self._complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
+        """Keep one header."""
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """Keep a part of the body."""
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """The answer is whole, if it is not an interim one (1xx)."""
+        """Note that the answer is complete, unless it is an interim one (1xx)."""
         self._complete = self._parser.get_status_code() >= HTTPStatus.OK
         self._persists = self._parser.should_keep_alive()
         if not self._complete:

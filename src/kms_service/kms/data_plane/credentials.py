@@ -1,8 +1,8 @@
-"""AWS credentials that are fresh before anybody needs them.
+"""Keeps AWS credentials fresh, so that no request waits for them.
 
-The chain of providers may hang (STS, a metadata service, a program), so it is walked in a thread of its own,
-well ahead of expiry. While what is there is valid nobody waits for it; when nothing valid is left, what needs
-KMS fails at once, and the chain is walked again every few seconds until it answers.
+The chain of providers may hang (STS, a metadata service, a program), so it is walked in its own thread, well
+before the credentials expire. While they are valid, nobody waits. When none are valid, KMS calls fail at
+once, and the chain is walked again every few seconds until it returns some.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ AGAIN_SECONDS = 60.0
 WALK_SECONDS = 5.0
 # The pauses between walks that fail grow from the first to the second of these.
 LONGEST_PAUSE_SECONDS = 5.0
-# A thread that hangs cannot be ended. So many may, before no more are begun.
+# A thread that hangs cannot be ended, so no more than this are started.
 MOST_WALKING = 8
 RETRY_SECONDS = 1.0
 HANGS = "RefreshTimedOut"
@@ -30,10 +30,10 @@ log = get_logger()
 
 
 class Credentials:
-    """The credentials of one process. Belongs to the event loop that first asks for them.
+    """The credentials of one process. They belong to the event loop that first asks for them.
 
     Args:
-        walk: gets credentials anew; blocks, and raises NoCredentials.
+        walk: gets new credentials; blocks, and raises NoCredentials.
     """
 
     def __init__(self, walk: Callable[[], Loaded]) -> None:
@@ -49,7 +49,7 @@ class Credentials:
 
     @property
     def problem(self) -> str | None:
-        """Why there are no valid credentials now, in one word; None while there are, or nobody asked yet."""
+        """Why there are no valid credentials now, in one word; None if there are, or nobody asked yet."""
         return None if self._valid() is not None else self._failure
 
     async def current(self) -> AccessKeys:
@@ -71,12 +71,12 @@ class Credentials:
         return loaded.keys
 
     def distrust(self) -> None:
-        """KMS refused a signature: get credentials anew soon, as somebody may have replaced them."""
+        """Get new credentials soon: KMS refused a signature, so these may have been replaced."""
         if self._loaded is not None and self._since_walk() >= LONGEST_PAUSE_SECONDS:
             self._begin()
 
     def close(self) -> None:
-        """End the background work; a walk under way ends by itself, unheard."""
+        """Stop refreshing; a walk under way ends by itself, and its result is dropped."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -99,7 +99,7 @@ class Credentials:
             return self._since_walk() >= min(RETRY_SECONDS * self._failures, LONGEST_PAUSE_SECONDS)
         if loaded is None or loaded.expire_within(0):
             return True
-        # Some providers hand out credentials of less than fifteen minutes: they are not asked at every look.
+        # Some providers' credentials are valid for less than fifteen minutes: do not ask them every time.
         return loaded.expire_within(AHEAD_SECONDS) and (
             self._since_walk() >= AGAIN_SECONDS or loaded.expire_within(AGAIN_SECONDS)
         )
@@ -127,17 +127,17 @@ class Credentials:
                 loaded = self._walk()
             except NoCredentials as error:
                 failure = error.name
-            except Exception as error:  # noqa: BLE001 # whatever it is, it must not end in silence
+            except Exception as error:  # noqa: BLE001 # whatever it is, it must be reported
                 failure = type(error).__name__
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
+            with suppress(RuntimeError):  # the loop is closed: nobody is waiting
                 loop.call_soon_threadsafe(tell, loaded, failure)
 
-        # A daemon: one that hangs must not keep the process from ending.
+        # A daemon: a thread that hangs must not keep the process from ending.
         threading.Thread(target=run, name="aws credentials", daemon=True).start()
 
     def _end(self, walking: asyncio.Future[None], loaded: Loaded | None, failure: str) -> None:
         if loaded is not None:
-            # Also one that was given up on: late credentials are good ones.
+            # Even from a walk that was given up: late credentials are good too.
             self._loaded, self._failure, self._failures = loaded, None, 0
         elif walking is self._walking:
             self._failure, self._failures = failure, self._failures + 1
@@ -155,5 +155,5 @@ class Credentials:
 
 
 def fixed(keys: AccessKeys) -> Callable[[], Loaded]:
-    """A walk that answers these, for credentials out of the settings."""
+    """A walk that always returns these keys, for credentials from the settings."""
     return lambda: Loaded(keys, lambda _seconds: False)

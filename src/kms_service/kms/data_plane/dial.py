@@ -1,4 +1,4 @@
-"""A new connection to KMS: addresses, a proxy's tunnel, and a TLS handshake that verifies the server."""
+"""Opens connections to KMS: addresses, a proxy's tunnel, and a TLS handshake that verifies the server."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ from aiohappyeyeballs import AddrInfoType, start_connection
 from kms_service.kms.data_plane.attempts import CONNECT_SECONDS
 from kms_service.kms.data_plane.connection import Connection, NoAnswer
 
-# The next address is tried when one has not answered for so long: a Region's zones have one each.
+# How long one address may be silent before the next is tried: each zone of a Region has one.
 NEXT_ADDRESS_SECONDS = 0.25
 _PORTS = {"http": 80, "https": 443}
 _MAX_PROXY_BYTES = 16 * 1024
@@ -21,12 +21,12 @@ _MAX_PROXY_BYTES = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The way to a server.
+    """How to reach a server.
 
     Attributes:
-        host: name or address, verified if there is TLS.
-        port: of the server.
-        tls: None for plain http.
+        host: name or address; over TLS, the server must prove to be it.
+        port: the server's.
+        tls: what verifies the server; None for plain http.
         proxy: http URL of a proxy, maybe with a password; None to connect directly.
     """
 
@@ -37,10 +37,10 @@ class Way:
 
 
 def way(url: str, tls: ssl.SSLContext | None, proxy: str | None) -> Way:
-    """The way to the server of this http(s) URL.
+    """How to reach the server of this http(s) URL.
 
     Raises:
-        ValueError: https without what verifies the server.
+        ValueError: https without `tls`, or http with it.
     """
     parts = urlsplit(url)
     if (parts.scheme == "https") != (tls is not None):
@@ -49,10 +49,10 @@ def way(url: str, tls: ssl.SSLContext | None, proxy: str | None) -> Way:
 
 
 async def dial(there: Way) -> Connection:
-    """Connect, within CONNECT_SECONDS for all of it.
+    """Connect, within CONNECT_SECONDS in all.
 
     Raises:
-        NoAnswer: nobody is there, or whoever is cannot prove to be the server.
+        NoAnswer: the server cannot be reached, or cannot prove who it is.
     """
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -62,7 +62,7 @@ async def dial(there: Way) -> Connection:
         raise NoAnswer("ConnectTimeoutError", timed_out=True) from None
     except ssl.SSLError:
         raise NoAnswer("SSLError") from None
-    except (OSError, RuntimeError):  # uvloop raises the latter for some broken sockets
+    except (OSError, RuntimeError):  # uvloop raises RuntimeError for some broken sockets
         raise NoAnswer("EndpointConnectionError") from None
 
 
@@ -94,7 +94,7 @@ async def _connect(host: str, port: int) -> socket.socket:
     reached = await start_connection(
         cast("list[AddrInfoType]", found), happy_eyeballs_delay=NEXT_ADDRESS_SECONDS
     )
-    # A request is one write: nothing is won by waiting for more of it.
+    # A request is one write, so waiting for more of it (Nagle) only costs time.
     reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return reached
 
@@ -119,7 +119,7 @@ async def _open(reached: socket.socket, request: bytes) -> None:
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(reached, request)
     said = b""
-    # Nothing follows the head until we speak: servers wait for a client's hello.
+    # Nothing follows the proxy's head until we send something: TLS servers wait for the client's hello.
     while not said.endswith(b"\r\n\r\n"):
         more = await loop.sock_recv(reached, _MAX_PROXY_BYTES)
         said += more

@@ -1,7 +1,7 @@
-"""What botocore's `before-send` hooks answer in place of AWS: moto's in-process mocks work by them.
+"""Lets botocore's `before-send` hooks answer instead of AWS, as moto's in-process mocks need.
 
-Only hooks count that somebody added to botocore's own list, and only where botocore is loaded at all, so that
-a process that serves pays for a comparison.
+Only hooks that somebody added to botocore's own list count, and only if botocore is loaded at all, so that a
+serving process pays for one comparison.
 """
 
 import sys
@@ -16,14 +16,14 @@ _EVENT = "before-send"
 
 
 class Hooks:
-    """Asks the hooks that are registered now. They run on the event loop: they are for tests."""
+    """Asks the hooks that are registered now. They run on the event loop, since they are for tests."""
 
     def __init__(self) -> None:
         self._seen = 0
         self._emitter: HierarchicalEmitter | None = None
 
     def answer(self, operation: str, url: str, headers: dict[str, str], body: bytes) -> Answer | None:
-        """The first hook's answer to this request; None when none has one, so that it is to be sent."""
+        """The first answer of a hook to this request; None if no hook has one, so that it must be sent."""
         emitter = self._registered()
         if emitter is None:
             return None

@@ -1,6 +1,6 @@
-"""AWS's chain of credential providers as botocore walks it, from the environment to the metadata service.
+"""AWS's chain of credential providers, as botocore walks it: from the environment to the metadata service.
 
-It opens sockets, runs programs and reads files, so it is walked in a thread, and each wait in it is bounded.
+It opens sockets, runs programs and reads files, so it is walked in a thread, and every wait is bounded.
 """
 
 import subprocess
@@ -17,14 +17,14 @@ PROCESS_SECONDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Credentials, and whether they will have expired so many seconds from now."""
+    """Credentials, and a function that says whether they will have expired in that many seconds."""
 
     keys: AccessKeys
     expire_within: Callable[[float], bool]
 
 
 class NoCredentials(Exception):
-    """There are none, or they cannot be had now; `name` is botocore's name of why."""
+    """There are no credentials, or none can be obtained now; `name` is botocore's name for the reason."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -32,7 +32,7 @@ class NoCredentials(Exception):
 
 
 def walk(region: str) -> Loaded:
-    """Credentials by botocore's chain, asked for anew. Blocks: run it in a thread.
+    """New credentials from botocore's chain. It blocks: run it in a thread.
 
     Raises:
         NoCredentials: no provider has any, or one failed.
@@ -46,7 +46,7 @@ def walk(region: str) -> Loaded:
             raise NoCredentials("NoCredentialsError")
         frozen = found.get_frozen_credentials()
     except (BotoCoreError, ClientError, OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
-        # A program's own words, which may hold what it found, are in the text.
+        # Only the type: the text may quote a program's output, and that may hold credentials.
         raise NoCredentials(type(error).__name__) from None
     keys = AccessKeys(frozen.access_key, frozen.secret_key, frozen.token)
     return Loaded(keys, getattr(found, "refresh_needed", _never))
@@ -59,7 +59,7 @@ def _session(region: str) -> Any:
 
     session: Any = botocore.session.Session()
     session.set_config_variable("region", region)
-    # For STS and SSO; the container's and the machine's metadata services have short ones by themselves.
+    # Time-outs for STS and SSO; botocore's for the container's and the machine's metadata service are short.
     session.set_default_client_config(
         Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1})
     )
@@ -70,7 +70,7 @@ def _session(region: str) -> Any:
 
 
 class _Bounded(subprocess.Popen[bytes]):
-    """A `credential_process` that is killed when it takes too long: botocore itself would wait for ever."""
+    """A `credential_process` that is killed if it takes too long: botocore itself would wait for ever."""
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[bytes, bytes]:  # noqa: A002
         try:

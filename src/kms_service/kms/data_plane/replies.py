@@ -1,7 +1,7 @@
-"""KMS's replies, read without trust: whatever is not of the expected form is garbled, and is not quoted.
+"""Reads KMS's replies strictly: whatever does not have the expected form is garbled, and is never quoted.
 
-The error code is found as botocore finds it: in `__type`, which may have a namespace before or an address
-behind it; where the body is not KMS's, as a proxy's is not, the status is the code.
+The error code is found as botocore finds it: in `__type`, without a namespace before it or an address after
+it. If the body is not KMS's, as a proxy's is not, the HTTP status is the code.
 """
 
 import json
@@ -18,12 +18,12 @@ RETRY_AFTER = "x-amz-retry-after"
 
 
 class Garbled(Exception):
-    """A reply is not of KMS's form; says nothing of what it held."""
+    """A reply does not have KMS's form; the error says nothing of what it held."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What KMS answered. Of `members`, a Decrypt's `Plaintext` is a DEK, so they are never shown."""
+    """KMS's reply. Never print `members`: those of a Decrypt hold a plaintext DEK."""
 
     members: Mapping[str, object] = field(repr=False)
     request_id: str | None
@@ -40,7 +40,7 @@ class Reply:
         return value
 
     def text_or_none(self, name: str) -> str | None:
-        """A member that is text, or None where KMS left it out.
+        """A member that is text; None if KMS left it out.
 
         Raises:
             Garbled: it is something else.
@@ -48,7 +48,7 @@ class Reply:
         return None if self.members.get(name) is None else self.text(name)
 
     def blob(self, name: str) -> bytes:
-        """A member that is bytes, strictly in base64. Of a Decrypt's reply it is a secret.
+        """A member that is bytes in strict base64. In the reply to a Decrypt it is a secret.
 
         Raises:
             Garbled: it is missing, or something else.
@@ -58,13 +58,13 @@ class Reply:
             value = a2b_base64(text)
         except ValueError:
             raise Garbled from None
-        # The decoder forgives much; one text stands for some bytes, and no other.
+        # The decoder is lenient; here bytes have exactly one encoding.
         if b2a_base64(value, newline=False).decode() != text:
             raise Garbled
         return value
 
     def within(self, name: str) -> "Reply":
-        """A member that has members itself.
+        """A member that is an object.
 
         Raises:
             Garbled: it is missing, or something else.
@@ -72,7 +72,7 @@ class Reply:
         return Reply(_object(self.members.get(name)), self.request_id)
 
     def each(self, name: str) -> list["Reply"]:
-        """A member that lists things with members.
+        """A member that is a list of objects.
 
         Raises:
             Garbled: it is missing, or something else.
@@ -94,7 +94,7 @@ class Reply:
         return value
 
     def number(self, name: str) -> int | None:
-        """A member that is a whole number, or None where KMS left it out.
+        """A member that is an integer; None if KMS left it out.
 
         Raises:
             Garbled: it is something else.
@@ -105,7 +105,7 @@ class Reply:
         return value
 
     def time(self, name: str) -> datetime | None:
-        """A member that is a UTC time, in seconds since 1970 on the wire, or None where KMS left it out.
+        """A member that is a time, sent in seconds since 1970, as UTC; None if KMS left it out.
 
         Raises:
             Garbled: it is something else.
@@ -122,22 +122,22 @@ class Reply:
 
 
 def failed(answer: Answer) -> bool:
-    """Whether the answer is an error; KMS redirects nobody, so a redirection is one."""
+    """Whether the answer is an error; a redirect is one, since KMS never redirects."""
     return answer.status >= HTTPStatus.MULTIPLE_CHOICES
 
 
 def read(answer: Answer) -> Reply:
-    """The reply in an answer that is no error.
+    """The reply in an answer that is not an error.
 
     Raises:
-        Garbled: it is no JSON object.
+        Garbled: it is not a JSON object.
     """
     # An operation without output answers an empty body.
     return Reply(_parsed(answer.body) if answer.body else {}, answer.headers.get(REQUEST_ID))
 
 
 def error_code(answer: Answer) -> str:
-    """KMS's error code in an answer that is an error; the status where it holds none."""
+    """KMS's error code in an answer that is an error; the HTTP status if there is no code."""
     try:
         code = _parsed(answer.body).get("__type")
     except Garbled:
@@ -148,7 +148,7 @@ def error_code(answer: Answer) -> str:
 
 
 def seconds_to_wait(answer: Answer) -> float | None:
-    """How long KMS asks to wait; None when it does not say."""
+    """How long KMS asks us to wait, in seconds; None if it does not say."""
     value = answer.headers.get(RETRY_AFTER, "")
     return int(value) / 1000 if value.isascii() and value.isdigit() else None
 
@@ -157,7 +157,7 @@ def _parsed(body: bytes) -> Mapping[str, object]:
     try:
         return _object(json.loads(body))
     except (ValueError, RecursionError):
-        # A parser's own words quote the body.
+        # from None: the parser's message quotes the body.
         raise Garbled from None
 
 

@@ -1,6 +1,6 @@
-"""Where KMS is, which certificates vouch for it, and whether a proxy lies between.
+"""Finds out where KMS is, which certificates verify it, and whether to go through a proxy.
 
-All of it is read once, from AWS's and the system's own variables, in a thread: files and rules are slow.
+All of it is read once, from AWS's and the system's own variables, in a thread, since reading files is slow.
 """
 
 import os
@@ -22,7 +22,7 @@ class Surroundings:
 
 
 class Unreachable(Exception):
-    """There is no way to KMS as things are set up; `name` says why."""
+    """KMS cannot be reached as things are configured; `name` says why."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -30,14 +30,14 @@ class Unreachable(Exception):
 
 
 def look(endpoint: str | None, region: str) -> Surroundings:
-    """Find out how to reach KMS. Blocks: run it in a thread.
+    """Find out how to reach KMS. It blocks: run it in a thread.
 
     Args:
         endpoint: the settings' URL; None for AWS's own endpoint of the Region.
-        region: AWS's name of it.
+        region: AWS's name for it.
 
     Raises:
-        Unreachable: AWS's configuration or the bundle of certificates cannot be used.
+        Unreachable: AWS's configuration, the proxy or the bundle of certificates cannot be used.
     """
     url = endpoint or regional_endpoint(region)
     secure = urlsplit(url).scheme == "https"
@@ -45,10 +45,10 @@ def look(endpoint: str | None, region: str) -> Surroundings:
 
 
 def regional_endpoint(region: str) -> str:
-    """AWS's endpoint for the Region by botocore's rules, which honour AWS_USE_FIPS_ENDPOINT and its like.
+    """AWS's endpoint for the Region by botocore's rules, which honour AWS_USE_FIPS_ENDPOINT and the like.
 
     Raises:
-        Unreachable: AWS's configuration is wrong, or knows no endpoint.
+        Unreachable: AWS's configuration is wrong, or there is no endpoint.
     """
     from botocore.endpoint_provider import EndpointProvider  # noqa: PLC0415 # 10 MB that a set endpoint saves
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 # as above
@@ -70,10 +70,10 @@ def regional_endpoint(region: str) -> str:
 
 
 def proxy_for(url: str) -> str | None:
-    """The http URL of the proxy for this URL, by HTTPS_PROXY and NO_PROXY, maybe with a password.
+    """The proxy for this URL by HTTPS_PROXY and NO_PROXY: an http URL, maybe with a password; None for none.
 
     Raises:
-        Unreachable: the proxy is of another kind.
+        Unreachable: HTTPS_PROXY is not an http URL.
     """
     if not may_use_proxy(url) or proxy_bypass(urlsplit(url).hostname or ""):
         return None
@@ -88,14 +88,14 @@ def proxy_for(url: str) -> str | None:
 
 
 def may_use_proxy(url: str) -> bool:
-    """Whether a proxy may lie between: never for plain http or this machine, since it would see DEKs."""
+    """Whether a proxy may be used: not for plain http, where it would see DEKs, nor for this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" and not is_loopback(parts.hostname or "")
 
 
 def _tls() -> ssl.SSLContext:
-    # Host name and chain are verified, TLS is 1.2 or later: Python's defaults.
+    # Python's defaults verify the host name and the certificates, and require TLS 1.2 or later.
     try:
         return ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or None)
-    except OSError:  # an ssl.SSLError too: no certificate in it
+    except OSError:  # includes ssl.SSLError: there is no certificate in it
         raise Unreachable("AWS_CA_BUNDLE cannot be used") from None

@@ -1,1 +1,1 @@
-"""The keys of the pool as this process knows them."""
+"""The keys of the pool, as this process knows them."""

@@ -11,24 +11,24 @@ MAX_LENGTH = 255
 
 
 def is_key(value: str) -> bool:
-    """Whether `value` is the ARN of a key that fits the column."""
+    """Whether `value` is a key ARN, and short enough for its column."""
     return len(value) <= MAX_LENGTH and _KEY.fullmatch(value) is not None
 
 
 def region(value: str) -> str | None:
-    """The Region of a key ARN; None when it is no key ARN."""
+    """The Region of a key ARN; None if it is not a key ARN."""
     return value.split(":")[3] if _KEY.fullmatch(value) else None
 
 
 def is_multi_region(value: str) -> bool:
-    """Whether `value` is the ARN of a key that may have the same material in other Regions."""
+    """Whether `value` is the ARN of a multi-Region key, which may have replicas in other Regions."""
     return is_key(value) and _MULTI_REGION in value
 
 
 def in_region(value: str, name: str) -> str:
-    """The ARN of the same key in the Region `name`: of a multi-Region key's replica there, else as it is.
+    """The ARN of a multi-Region key in the Region `name`; any other value is returned as it is.
 
-    Only the Region differs: partition, account and key id are those of `value`. What is no ARN stays.
+    Only the Region differs: partition, account and key id are those of `value`.
     """
     if not is_multi_region(value):
         return value
@@ -37,5 +37,5 @@ def in_region(value: str, name: str) -> str:
 
 
 def is_same_key(one: str, other: str) -> bool:
-    """Whether two ARNs name one key: a multi-Region key's may differ in their Region, others in nothing."""
+    """Whether two ARNs name the same key; those of a multi-Region key may differ in the Region."""
     return in_region(one, "any") == in_region(other, "any")

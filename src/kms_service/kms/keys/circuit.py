@@ -1,11 +1,12 @@
-"""A circuit breaker for one KMS key: a state machine without I/O, threads or a clock of its own.
+"""A circuit breaker for one KMS key: a state machine without I/O or threads, whose clock is given.
 
     CLOSED ──a key fault, or a few faults in a row──▶ OPEN ──after a pause──▶ HALF_OPEN (one trial at a time)
        ▲                                               ▲                         │ │
        │                                               └─────the trial failed────┘ │
        └──────────────────────────the trial went well─────────────────────────────-┘
 
-Each time a trial fails the pause doubles. Throttling is no fault of a key and never comes here (invariant 6).
+The pause doubles each time a trial fails, up to ten seconds. Throttling is not a key's fault and is never
+counted (invariant 6).
 """
 
 from collections.abc import Callable
@@ -17,18 +18,18 @@ LONGEST_PAUSE_SECONDS = 10.0
 
 
 class Fault(StrEnum):
-    """What kind of failure a call met; `weight` of `LIMIT` in a row opens the circuit."""
+    """The kind of failure that a call met; the circuit opens when their weights in a row reach `LIMIT`."""
 
     KEY = "key"
-    """KMS refuses the key: certain, so one is enough."""
+    """KMS refuses the key: that is certain, so one is enough."""
     TIMEOUT = "timeout"
-    """No answer in time: three in a row, since each of them held a request for seconds."""
+    """No answer in time: three in a row open it, since each of them held up a request for seconds."""
     ERROR = "error"
-    """A 5xx, a reset, garbage: five in a row, so that scattered errors do not shut a working key out."""
+    """A 5xx, a reset, garbage: five in a row open it, so that scattered errors do not shut out a good key."""
 
     @property
     def weight(self) -> int:
-        """How much of the limit one such fault uses up."""
+        """How much of `LIMIT` one such fault uses up."""
         return _WEIGHTS[self]
 
 
@@ -46,7 +47,7 @@ class CircuitState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave to make one call; its outcome counts only while the circuit is as it was when it was given."""
+    """Permission to make one call; the outcome counts only if the circuit has not changed state since."""
 
     generation: int
 
@@ -71,7 +72,7 @@ class Circuit:
 
     @property
     def state(self) -> CircuitState:
-        """The state now; an open circuit whose pause is over counts as half-open."""
+        """The state now; an open circuit is half-open once its pause is over."""
         if self._state is CircuitState.OPEN and self._clock() >= self.opened_at + self._pause:
             return CircuitState.HALF_OPEN
         return self._state
@@ -83,7 +84,7 @@ class Circuit:
         return state is CircuitState.CLOSED or (state is CircuitState.HALF_OPEN and not self._trying)
 
     def permit(self) -> Permit | None:
-        """Leave to make a call; None while there is none. In a half-open circuit it is the trial's."""
+        """Permission to make a call, or None. In a half-open circuit, that call is the trial."""
         if not self.admits:
             return None
         if self.state is CircuitState.HALF_OPEN:
@@ -92,7 +93,7 @@ class Circuit:
         return Permit(self._generation)
 
     def record_success(self, permit: Permit) -> None:
-        """KMS served the call."""
+        """Note that KMS served the call: a trial closes the circuit."""
         if permit.generation != self._generation:
             return
         if self._state is CircuitState.HALF_OPEN:
@@ -101,7 +102,7 @@ class Circuit:
         self._pause = FIRST_PAUSE_SECONDS
 
     def record_failure(self, permit: Permit, fault: Fault, reason: str) -> None:
-        """The call met a fault; `reason` is for operators."""
+        """Note that the call met a fault; `reason` is for operators."""
         if permit.generation != self._generation:
             return
         self._strikes += fault.weight
@@ -112,12 +113,12 @@ class Circuit:
             self._open(fault, reason)
 
     def record_unanswered(self, permit: Permit) -> None:
-        """The call told nothing about the key, such as one that KMS throttled: the next may be the trial."""
+        """Note that the call said nothing about the key, as when throttled: the next may be the trial."""
         if permit.generation == self._generation:
             self._trying = False
 
     def vouch(self) -> None:
-        """DescribeKey found the key in order: close, on probation until a call goes well."""
+        """Close an open circuit since DescribeKey found the key usable; one more fault opens it again."""
         if self._state is not CircuitState.CLOSED:
             self._turn(CircuitState.CLOSED)
             self._strikes = LIMIT - 1

@@ -1,4 +1,4 @@
-"""The metrics that tell of the pool's keys."""
+"""The gauges of the pool's keys."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from kms_service.telemetry import metrics
 
 
 def show(keys: Sequence[KmsKeyInfo]) -> None:
-    """Set every gauge to what these keys are now."""
+    """Set every gauge to the present state of these keys."""
     for status in KeyStatus:
         metrics.pool_keys.labels(status.value).set(sum(key.status is status for key in keys))
     for key in keys:

@@ -1,4 +1,4 @@
-"""What real traffic tells about each key: a circuit, a lane and the time of last use, by key ARN."""
+"""What real traffic shows about each key: a circuit, a lane and the time of last use, by key ARN."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from kms_service.kms.keys.circuit import Circuit, CircuitState, Fault, Permit
 from kms_service.kms.keys.lanes import Lane
 from kms_service.telemetry.logs import get_logger
 
-# Rows name keys; someone who writes rows must not fill the memory.
+# Rows name keys, so whoever can write rows must not be able to fill the memory.
 MAX_KEYS = 1000
 
 log = get_logger()
@@ -25,10 +25,10 @@ class _Key:
 
 
 class KeyHealth:
-    """Watches the calls under each key, and stops those that would only wait. Belongs to one event loop.
+    """Watches the calls under each key, and refuses those that would only wait. For one event loop.
 
     Args:
-        width: calls under one key at once; half of what may be in flight, unless there is only one key.
+        width: how many calls under one key may run at once.
         clock: seconds that only grow.
     """
 
@@ -46,7 +46,7 @@ class KeyHealth:
         return self._key(key_arn).lane.full
 
     def circuit(self, key_arn: str) -> tuple[CircuitState, Fault | None, str]:
-        """State of the key's circuit; and for one that is not closed, the fault and reason that opened it."""
+        """The state of the key's circuit and, unless it is closed, the fault and reason that opened it."""
         circuit = self._key(key_arn).circuit
         state = circuit.state
         if state is CircuitState.CLOSED:
@@ -54,11 +54,11 @@ class KeyHealth:
         return state, circuit.fault, circuit.reason
 
     def opened_at(self, key_arn: str) -> float:
-        """When the circuit last opened, by the clock; 0 for never."""
+        """When the circuit last opened, by the clock; 0 if it never did."""
         return self._key(key_arn).circuit.opened_at
 
     def vouch(self, key_arn: str) -> None:
-        """DescribeKey found the key in order, so calls may try it again."""
+        """Let calls try the key again, since DescribeKey found it usable."""
         circuit = self._key(key_arn).circuit
         was = circuit.state
         circuit.vouch()
@@ -70,20 +70,20 @@ class KeyHealth:
         return {arn: key.used_at for arn, key in self._keys.items() if key.used_at is not None}
 
     def wrapping(self, key_arn: str) -> "_Watched":
-        """Around an Encrypt: refused by an open circuit of any cause, since a sibling can do it.
+        """Enter around an Encrypt: any open circuit refuses it, since another key can do it.
 
         Raises:
-            KmsCallNotMade: the circuit is open, or the lane full of slow calls.
+            KmsCallNotMade: the circuit is open, or the lane is full of slow calls.
         """
         return _Watched(self._key(key_arn), key_arn, opens=False)
 
     def opening(self, key_arn: str) -> "_Watched":
-        """Around a Decrypt, which no other key can do: refused only where calls have been hanging.
+        """Enter around a Decrypt, which no other key can do: refused only if calls have been timing out.
 
-        A key that KMS refuses answers quickly, and may refuse Encrypt only, so decrypts keep asking it.
+        A key that KMS refuses answers quickly, and may be refused for Encrypt only, so it is still asked.
 
         Raises:
-            KmsCallNotMade: the circuit is open, or the lane full of slow calls.
+            KmsCallNotMade: time-outs opened the circuit, or the lane is full of slow calls.
         """
         return _Watched(self._key(key_arn), key_arn, opens=True)
 
@@ -97,7 +97,7 @@ class KeyHealth:
 
 
 class _Watched:
-    """Around one call: a place in its key's lane, and what became of it told to the circuit."""
+    """Wraps one call: takes a place in its key's lane, and reports the outcome to the circuit."""
 
     __slots__ = ("_arn", "_key", "_opens", "_permit", "_place")
 
@@ -118,13 +118,13 @@ class _Watched:
             self._place = await self._key.lane.enter()
         finally:
             if self._place is None:
-                # Also when whoever waited goes away: a trial that is never made must not bar the next.
+                # Also when the waiting caller goes away: a trial that is never made must not block the next.
                 self._conclude(None)
         if self._place is None:
             raise KmsCallNotMade("earlier calls under this key hang", self._arn)
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Give the place back."""
+        """Report the outcome, and give the place back."""
         assert self._place is not None  # noqa: S101 # narrows
         try:
             if error is None:

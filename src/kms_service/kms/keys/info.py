@@ -1,4 +1,4 @@
-"""One key of the pool as DescribeKey, GetKeyRotationStatus, its circuit and the operators tell it."""
+"""One key of the pool, by DescribeKey, GetKeyRotationStatus, its circuit, and what operators set."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ class KeyStatus(StrEnum):
 
 
 class KeyMode(StrEnum):
-    """What operators want of a key: a draining one takes no new wallets and still decrypts."""
+    """What operators set for a key: a draining key takes no new wallets and still decrypts."""
 
     ACTIVE = "active"
     DRAINING = "draining"
@@ -30,18 +30,18 @@ class DescribedKey:
     """A key of the pool whose alias has been resolved at least once.
 
     Attributes:
-        alias: `alias/…`, the operators' name of the key.
-        key_arn: what the alias named when it was last resolved.
+        alias: `alias/…`, the operators' name for the key.
+        key_arn: the key that the alias named when it was last resolved.
         status: Active keys wrap new DEKs, unless they are draining.
-        reason: why a key is not Active, in one word or two; empty for an Active one.
-        created_at: UTC; None where KMS last refused to describe the key.
+        reason: why a key is not Active, in a few words; empty for an Active one.
+        created_at: UTC; None if KMS last refused to describe the key.
         mode: set by operators, the same in all replicas.
-        circuit: what real traffic says of the key; anything but closed makes the status other than Active.
+        circuit: by real traffic; unless it is closed, the status is not Active.
         rotation: None while it is not known, as when the role may not ask.
-        moved_from: the ARN that this alias named before somebody pointed it at another key.
-        told_at: when KMS last answered what this key is, UTC; None while it never did.
-        silent_since: when KMS first left that question unanswered, UTC; None while it answers.
-        denied: KMS refuses to describe the key to these credentials.
+        moved_from: the ARN that this alias named before it was moved to another key; None if it was not.
+        told_at: when KMS last answered a DescribeKey of it, UTC; None if it never did.
+        silent_since: since when KMS has not answered DescribeKey, UTC; None while it answers.
+        denied: whether KMS refuses to describe the key to these credentials.
     """
 
     alias: str
@@ -69,27 +69,27 @@ class DescribedKey:
 
     @property
     def usable(self) -> bool:
-        """Whether the key could wrap a DEK now, whatever operators want of it."""
+        """Whether the key could wrap a DEK now, whatever its mode."""
         return self.status is KeyStatus.ACTIVE
 
     @property
     def wraps(self) -> bool:
-        """Whether new wallets may come under this key."""
+        """Whether new wallets may be put under this key."""
         return self.usable and self.mode is KeyMode.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownKey:
-    """An alias of the pool that has never been resolved: no key is known behind it.
+    """An alias of the pool that has never been resolved, so that its key is not known.
 
     Attributes:
         alias: `alias/…`.
-        reason: why, in one word or two.
+        reason: why, in a few words.
         mode: set by operators, the same in all replicas.
-        told_at: when KMS last answered, if only that there is none, UTC; None while it never did.
-        silent_since: when KMS first left the question unanswered, UTC; None while it answers.
-        missing: KMS says that there is no such alias.
-        denied: KMS refuses to describe it to these credentials.
+        told_at: when KMS last answered a DescribeKey of it, UTC, even by a refusal; None if it never did.
+        silent_since: since when KMS has not answered DescribeKey, UTC; None while it answers.
+        missing: whether KMS says that there is no such alias.
+        denied: whether KMS refuses to describe it to these credentials.
     """
 
     alias: str
@@ -99,7 +99,7 @@ class UnknownKey:
     silent_since: datetime | None = None
     missing: bool = False
     denied: bool = False
-    # What a described key has and this one has not, so that both can be shown alike.
+    # The fields that a described key has too, so that both can be shown in the same way.
     key_arn: None = None
     region: None = None
     created_at: None = None
@@ -118,12 +118,12 @@ class UnknownKey:
 
 KmsKeyInfo = DescribedKey | UnknownKey
 
-# KMS updates the primary Region of such a key, which wraps and opens all the while.
+# While KMS updates the primary Region of a key (`Updating`), it still encrypts and decrypts.
 _WORKING = frozenset({"Enabled", "Updating"})
 
 
 def status_of(key: KeyMetadata) -> tuple[KeyStatus, str]:
-    """What `KeyMetadata` says: the status, and for any but Active the reason."""
+    """The status that KMS's description gives a key and, unless it is Active, the reason."""
     if (key.usage, key.spec) != ("ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT"):
         return KeyStatus.UNAVAILABLE, f"is a key for {key.usage} with {key.spec}"
     if key.state in _WORKING:

@@ -1,4 +1,4 @@
-"""A bulkhead: so few calls under one key may be in flight that a key that hangs leaves room to others."""
+"""A bulkhead: it bounds the calls under one key, so that a key that hangs leaves room for others."""
 
 import asyncio
 import time
@@ -6,22 +6,22 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 
-# A healthy call takes milliseconds. From here on a full lane refuses in place of making others wait.
+# A healthy call takes milliseconds. Once the oldest has taken this long, a full lane refuses new calls.
 SLOW_SECONDS = 0.5
 
 
 class Lane:
-    """At most `width` calls at once.
+    """Lets at most `width` calls run at once.
 
-    A full lane makes the next call wait while its calls are young, as they are when a key is merely busy, and
-    refuses it as soon as the oldest has been unanswered for `SLOW_SECONDS`. Who waits longest goes first.
+    A full lane makes the next call wait while its calls are young, as when a key is merely busy. It refuses
+    the call once the oldest one has been unanswered for `SLOW_SECONDS`. Calls enter in order of arrival.
     """
 
     def __init__(self, width: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._width = width
         self._clock = clock
         self._numbers = count()
-        # In the order of their start: the first is the oldest.
+        # In order of their start: the first is the oldest.
         self._started: dict[int, float] = {}
         self._waiting: deque[asyncio.Future[int]] = deque()
 
@@ -31,7 +31,7 @@ class Lane:
         return len(self._started) >= self._width
 
     async def enter(self) -> int | None:
-        """A place in the lane, to be given back with `leave`; None when the lane is full of slow calls."""
+        """A place in the lane, to be given back with `leave`; None if the lane is full of slow calls."""
         if not self.full:
             return self._take()
         turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -44,7 +44,7 @@ class Lane:
                 await asyncio.wait((turn,), timeout=patience)
             return turn.result()
         except BaseException:
-            # Whoever got its turn and goes away all the same passes it on.
+            # Cancelled after it got a place: pass the place on.
             if turn.done():
                 self.leave(turn.result())
             raise
@@ -53,7 +53,7 @@ class Lane:
                 self._waiting.remove(turn)
 
     def leave(self, place: int) -> None:
-        """Give a place back; whoever waits longest has it at once."""
+        """Give a place back; the call that has waited longest gets it at once."""
         del self._started[place]
         if self._waiting:
             self._waiting.popleft().set_result(self._take())

@@ -1,7 +1,6 @@
 """The pool of customer managed keys: which of them may wrap a new DEK, and the choice among them.
 
-Aliases are looked up here, at start and at refresh, and nowhere else: everything stored names an ARN
-(invariant 5).
+Aliases are looked up only here, at start and at refresh: everything stored names an ARN (invariant 5).
 """
 
 import asyncio
@@ -35,11 +34,11 @@ from kms_service.telemetry.logs import get_logger
 __all__ = ["KEYS_TRIED", "DescribedKey", "KeyMode", "KeyStatus", "KmsKeyInfo", "KmsKeyPool", "UnknownKey"]
 
 KEYS_TRIED = 3
-# How long real traffic has to try a key whose pause is over, before DescribeKey does.
+# How long real traffic has to try a key after its pause, before DescribeKey tries it.
 IDLE_SECONDS = 3.0
-# How often a key is looked at again that DescribeKey found out of order, or that KMS told nothing of.
+# How often a key is described again that is not usable, or about which KMS did not answer.
 BROKEN_SECONDS = 10.0
-# Two keys that fail one after the other say that more may: all are looked at, and no more often than this.
+# If two keys fail in a row, others may fail too: all are described, but no more often than this.
 WHOLE_POOL_SECONDS = 5.0
 _FAIL_TOGETHER = 2
 _DESCRIBED_AT_ONCE = 10
@@ -48,9 +47,9 @@ log = get_logger()
 
 
 class KmsKeyPool:
-    """The keys behind the pool's aliases, and a choice among the usable ones by the system's generator.
+    """The keys of the pool's aliases, and a random choice among the usable ones.
 
-    Belongs to one event loop.
+    It belongs to one event loop.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class KmsKeyPool:
         self._health = health
         self._clock = clock
         self._draining: frozenset[str] = frozenset()
-        # As described; circuits and modes are joined in `keys`.
+        # As described; `keys` adds circuits and modes.
         self._described: dict[str, KmsKeyInfo] = {}
         self._described_at: dict[str, float] = {}
         self._all_looked_at = self._hurried_at = -WHOLE_POOL_SECONDS
@@ -77,17 +76,17 @@ class KmsKeyPool:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why each key that takes no new wallets does not, by alias."""
+        """Why a key takes no new wallets, by alias, for each key that takes none."""
         return {key.alias: key.reason or key.mode for key in self.keys if not key.wraps}
 
     @property
     def regions(self) -> tuple[RegionState, ...]:
-        """The Regions that its keys are in, the one that is asked first before the other."""
+        """The Regions of its keys; the one that is asked first comes first."""
         return self._kms.regions.states
 
     @property
     def credentials_problem(self) -> str | None:
-        """Why there are no valid credentials, so that no key can be asked; None while there are."""
+        """Why there are no valid credentials, so that no key can be asked; None while there are some."""
         return self._kms.credentials_problem
 
     @property
@@ -97,33 +96,34 @@ class KmsKeyPool:
 
     @property
     def wrapping(self) -> tuple[DescribedKey, ...]:
-        """The keys that new wallets may come under now."""
+        """The keys that new wallets may be put under now."""
         return tuple(key for key in self.described if key.wraps)
 
     def named(self, name: str) -> KmsKeyInfo | None:
-        """The key of this alias, with or without `alias/`; None when no key of the pool has it."""
+        """The key with this alias, given with or without `alias/`; None if no key of the pool has it."""
         return next((key for key in self.keys if name in {key.alias, key.name}), None)
 
     def set_draining(self, aliases: frozenset[str]) -> None:
-        """From now on exactly these keys are draining."""
+        """Make exactly these keys the draining ones."""
         if aliases != self._draining:
             log.info("pool_modes_changed", draining=sorted(aliases))
         self._draining = aliases
 
     async def refresh(self) -> None:
-        """Describe every alias again, all at once; a key that fails becomes unusable, none raises.
+        """Describe every alias again, several at a time. A key that KMS refuses becomes unusable.
 
-        Whatever DescribeKey finds in order may wrap again at once.
+        A key that DescribeKey finds usable may wrap again at once, even if its circuit was open. A failure of
+        KMS is noted on the key, and never raised.
         """
         await self._look_at(self._aliases, vouch=True)
         gauges.show(self.keys)
 
     async def heal(self) -> None:
-        """Describe again the keys that are out of order; run every second or two.
+        """Describe the keys that are not usable again; run every second or two.
 
-        A key whose circuit opened is described once at once, to learn its state; and once more when its pause
-        is over and no request has tried it. When several circuits opened, every key is described, so that a
-        pool that is disabled as a whole is known to be before requests have met each of its keys.
+        A key whose circuit opened is described at once, to learn its state, and once more after its pause if
+        no request has tried it. If several circuits opened, every key is described: if the whole pool is
+        disabled, that is known before requests have tried each key.
         """
         if self._fails_as_a_whole():
             self._hurried_at = self._clock()
@@ -135,16 +135,16 @@ class KmsKeyPool:
     async def wrap(
         self, dek: DataKey, context: Mapping[str, str], *, apart_from: Collection[str] = ()
     ) -> Wrapped:
-        """Have KMS encrypt a DEK under a key picked at random; another key when the first one fails.
+        """Have KMS encrypt a DEK under a key picked at random; if that key fails, under another.
 
         Args:
-            dek: the data key.
+            dek: the data key; the caller owns the secret.
             context: the encryption context.
-            apart_from: ARNs of keys that it must not be, since they wrap it already.
+            apart_from: ARNs of keys not to use, since they wrap it already.
 
         Raises:
-            KmsThrottled: the account is throttled; siblings share its quota (invariant 6).
-            NoUsableKey: no key is usable, or the tried ones failed; names each with its reason.
+            KmsThrottled: the account is throttled; other keys share its quota (invariant 6).
+            NoUsableKey: no key is usable, or those tried failed; names each key with its reason.
         """
         failed: dict[str, str] = {}
         tried = 0
@@ -213,7 +213,7 @@ class KmsKeyPool:
         for key in seen.values():
             if isinstance(key, DescribedKey) and key.usable and (vouch or self._pause_is_over(key)):
                 self._health.vouch(key.key_arn)
-        # In the aliases' order, and replaced as a whole: an alias is never missing while others look.
+        # In the order of the aliases, and replaced as a whole, so that no alias is ever missing meanwhile.
         known = {**self._described, **seen}
         self._described = {alias: known[alias] for alias in self._aliases if alias in known}
 
@@ -241,7 +241,7 @@ class KmsKeyPool:
     def _status(self, metadata: KeyMetadata) -> tuple[KeyStatus, str]:
         region = arn.region(metadata.arn)
         if region != self._kms.region:
-            # No opening would take it, so no create may use it.
+            # Opening a wallet would refuse it, so no wallet may be created under it.
             return KeyStatus.UNAVAILABLE, f"is a key of {region}, not of {self._kms.region}"
         return status_of(metadata)
 
@@ -261,7 +261,7 @@ def _is_open(key: DescribedKey) -> bool:
 
 
 def _undescribed(alias: str, before: KmsKeyInfo | None, error: KmsError) -> KmsKeyInfo:
-    # Only a refusal is the key's fault; of what KMS did not answer the last word stands (invariant 6).
+    # Only a refusal is the key's fault. If KMS did not answer, the last description stands (invariant 6).
     now = datetime.now(UTC)
     denied = isinstance(error, KmsAccessDenied)
     if isinstance(error, KmsKeyUnusable):

@@ -1,1 +1,1 @@
-"""The Regions whose KMS opens the same keys: one that is asked, and one that stands in for it."""
+"""The Regions whose KMS has the same keys: one that is asked first, and one that stands in for it."""

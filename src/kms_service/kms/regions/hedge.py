@@ -1,7 +1,7 @@
-"""A second Region asked beside the first, once a Decrypt has taken longer than all but the slowest hundredth.
+"""Asks a second Region as well, once a Decrypt has taken longer than 99 in a hundred do.
 
-Off unless KMS_HEDGING is set: one Decrypt in a hundred costs twice, and its second request is one more in
-CloudTrail. Both go under the same key, so either answer opens the wallet.
+It is off unless KMS_HEDGING is set: one Decrypt in a hundred costs twice as much, and leaves a second record
+in CloudTrail. Both requests name the same key, so either answer opens the wallet.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ class Slowest:
 
     @property
     def p99(self) -> float | None:
-        """Seconds; None before there were a hundred."""
+        """Seconds; None until there were a hundred Decrypts."""
         return self._p99
 
     def add(self, seconds: float) -> None:
-        """Take one more into account; sorted anew at every fiftieth."""
+        """Add the seconds of one Decrypt; the p99 is computed at every fiftieth."""
         self._seconds.append(seconds)
         self._since += 1
         if len(self._seconds) >= ENOUGH and (self._since >= _EVERY or self._p99 is None):
@@ -46,9 +46,9 @@ class Slowest:
 
 
 class Hedge:
-    """Asks two Regions where one is slow. Belongs to one event loop.
+    """Asks a second Region when the first is slow. It belongs to one event loop.
 
-    Whichever comes too late goes on by itself, so that its Region's circuit learns how it ended.
+    The slower call is left to run to its end, so that its Region's circuit learns the outcome.
     """
 
     def __init__(self) -> None:
@@ -62,15 +62,15 @@ class Hedge:
         *,
         settles: Callable[[KmsServiceError], bool],
     ) -> Answer:
-        """The first good answer.
+        """The first good answer of the two.
 
         Args:
-            home: the first Region's.
-            beside: begins to ask the second; None where that is not worth it.
-            settles: whether an error of the first Region ends the matter, as a refusal does.
+            home: asks the first Region.
+            beside: returns what asks the second Region; None if that is not worth it.
+            settles: whether an error of the first Region is final, as a refusal is.
 
         Raises:
-            What the first Region raised, where the second has no answer either.
+            What the first Region raised, if that is final or the second has no answer either.
         """
         first = self._begin(self._timed(home))
         other = beside() if await self._is_slow(first) else None
@@ -88,7 +88,7 @@ class Hedge:
         return second.result()
 
     def close(self) -> None:
-        """End what is under way."""
+        """Cancel the calls under way."""
         for task in self._under_way:
             task.cancel()
 
@@ -114,7 +114,7 @@ class Hedge:
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            task.exception()  # read, or asyncio complains that nobody did
+            task.exception()  # read it, or asyncio logs that it was never retrieved
 
 
 def _went_well(task: "asyncio.Task[Any]") -> bool:

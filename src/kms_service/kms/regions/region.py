@@ -1,4 +1,4 @@
-"""KMS of one Region: its client, and a circuit that spares requests the waiting where the Region is away."""
+"""KMS in one Region: its client, and a circuit so that requests do not wait for an unavailable Region."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ log = get_logger()
 
 
 class Region:
-    """A Region as this process meets it. Belongs to one event loop, and owns the client.
+    """A Region as this process sees it. It belongs to one event loop, and owns the client.
 
-    Its circuit learns from calls that another Region could serve as well, and from no others: what a Region
-    refuses shows that it is there, and what the other cannot do is asked of this one in any case.
+    Its circuit learns only from calls that another Region could serve too. A refusal counts as a success: it
+    shows that the Region answers.
 
     Args:
-        client: of this Region.
+        client: the KMS client for this Region.
         clock: seconds that only grow.
     """
 
@@ -34,18 +34,18 @@ class Region:
         self._client = client
         self._circuit = Circuit(clock)
         self.away_since: datetime | None = None
-        """Since when its circuit is not closed, UTC; None while it is."""
+        """Since when its circuit has not been closed, UTC; None while it is closed."""
         self.trouble = ""
-        """What the last trial met that was made for its own sake, in a word; empty where it went well."""
+        """Why the last trial by `RegionWatch` failed, in a word; empty if it succeeded."""
 
     @property
     def name(self) -> str:
-        """AWS's name of it, such as `eu-central-1`."""
+        """AWS's name for it, such as `eu-central-1`."""
         return self._client.region
 
     @property
     def state(self) -> CircuitState:
-        """Of its circuit."""
+        """The state of its circuit."""
         return self._circuit.state
 
     @property
@@ -55,26 +55,26 @@ class Region:
 
     @property
     def answers(self) -> bool:
-        """Whether calls go to it, as far as is known."""
+        """Whether it serves calls, as far as is known."""
         return self.state is CircuitState.CLOSED and not self.trouble
 
     @property
     def credentials_problem(self) -> str | None:
-        """Why there are no valid credentials for it, in one word; None while there are."""
+        """Why there are no valid credentials for it, in one word; None while there are some."""
         return self._client.credentials_problem
 
     def permit(self) -> Permit | None:
-        """Leave to make one call; None where it would only wait."""
+        """Permission to make one call; None if it would only wait."""
         return self._circuit.permit()
 
     async def ask(self, call: Call, key: str, members: Mapping[str, object], permit: Permit | None) -> Reply:
-        """Have this Region's KMS do one operation, under the keys of these names here.
+        """Have KMS in this Region do one operation, with the Region's own replicas of the keys.
 
         Args:
-            call: the operation, and where its requests are counted.
+            call: the operation; its requests are counted there.
             key: ARN or alias, for errors.
-            members: the request; the ARNs of multi-Region keys in it are made those of this Region.
-            permit: of this Region; None for a call that its circuit learns nothing from.
+            members: the request; ARNs of multi-Region keys in it are changed to this Region's.
+            permit: from `permit`; None for a call that the circuit must not learn from.
 
         Raises:
             As `KmsClient.ask`.
@@ -92,7 +92,7 @@ class Region:
         return reply
 
     async def close(self) -> None:
-        """End all connections, for good."""
+        """Close all connections, for good."""
         await self._client.close()
 
     def show(self) -> None:
@@ -127,13 +127,13 @@ class Region:
 
 
 def is_absent(error: KmsServiceError, *, when_throttled: bool) -> bool:
-    """Whether another Region is worth asking: this one did not answer, or nobody could sign for it.
+    """Whether another Region is worth asking: this one did not answer, or has no valid credentials.
 
-    A refusal never is: it would be the same there, or must not be got round.
+    After a refusal none is: another Region would refuse too, or must not be used to get around it.
 
     Args:
-        error: of a call to one Region.
-        when_throttled: whether throttling counts, whose quota each Region has to itself.
+        error: the error of a call to one Region.
+        when_throttled: whether throttling counts; each Region has its own quota.
     """
     if isinstance(error, KmsThrottled):
         return when_throttled

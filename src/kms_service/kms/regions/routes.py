@@ -1,4 +1,4 @@
-"""Which Region a call goes to: the first one, and where that does not answer, the second under the same key.
+"""Which Region a call goes to: the first one or, if that does not answer, the second, with the same key.
 
     ask ──▶ first Region ──answered, or refused──▶ done
                 │ no answer (time-out, 5xx, no connection), or its circuit is open
@@ -31,14 +31,14 @@ from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
 BOTH_AWAY = "no Region answers"
-# Of work without a deadline.
+# The time for work without a deadline.
 _LONG_SECONDS = 30.0
 
 log = get_logger()
 
 
 class RegionRole(StrEnum):
-    """Which Region is asked first, and which in its place."""
+    """Which Region is asked first, and which stands in for it."""
 
     PRIMARY = "primary"
     FALLBACK = "fallback"
@@ -54,13 +54,13 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class RegionState:
-    """A Region as this process meets it.
+    """A Region as this process sees it.
 
     Attributes:
-        name: AWS's.
-        role: what it is to this process.
-        circuit: anything but closed keeps calls away from it.
-        reason: what opened the circuit, or what the last trial met; empty where all is well.
+        name: AWS's name for it.
+        role: its role in this process.
+        circuit: unless it is closed, calls are kept away from the Region.
+        reason: what opened the circuit, or why the last trial failed; empty if all is well.
         away_since: UTC; None while the circuit is closed.
     """
 
@@ -73,7 +73,7 @@ class RegionState:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A call as either Region is asked it."""
+    """A call that can be put to either Region."""
 
     call: Call
     key: str
@@ -84,13 +84,13 @@ class _Question:
 
 
 class Regions:
-    """The Regions of one process. Belongs to one event loop, and owns both.
+    """The Regions of one process. It belongs to one event loop, and owns both.
 
     Args:
         home: AWS_REGION, which is asked first.
-        fallback: KMS_FALLBACK_REGION; None where there is none.
-        when_throttled: whether throttling in the first Region sends a call to the second.
-        hedge: asks both where the first is slow; None where that is off.
+        fallback: KMS_FALLBACK_REGION; None if it is not set.
+        when_throttled: whether a call that the first Region throttles goes to the second.
+        hedge: asks both if the first is slow; None if that is off.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class Regions:
 
     @property
     def all(self) -> tuple[Region, ...]:
-        """Both, or the one."""
+        """Both Regions, or the only one."""
         return (self.home,) if self.fallback is None else (self.home, self.fallback)
 
     @property
     def states(self) -> tuple[RegionState, ...]:
-        """Each Region as it is now, the first one first."""
+        """The state of each Region now; the one that is asked first comes first."""
         return tuple(
             RegionState(
                 region.name,
@@ -122,21 +122,21 @@ class Regions:
 
     @property
     def credentials_problem(self) -> str | None:
-        """Why no Region can be asked for want of credentials, in one word; None while one can."""
+        """Why no Region has valid credentials, in one word; None while one has."""
         problems = [region.credentials_problem for region in self.all]
         return problems[0] if all(problems) else None
 
     async def ask(self, call: Call, key: str, members: Mapping[str, object]) -> Served:
-        """Have KMS do one operation, in whichever of the Regions answers.
+        """Have KMS do one operation, in whichever Region answers.
 
         Args:
-            call: the operation, and where its requests are counted.
+            call: the operation; its requests are counted there.
             key: ARN or alias, for errors.
-            members: the request, ready for JSON; its keys by ARN of any Region, or by alias.
+            members: the request, ready for JSON; it names keys by alias, or by ARN of any Region.
 
         Raises:
-            KmsCallNotMade: neither is worth asking now; or as `KmsClient.ask`.
-            IntegrityFailure, KmsThrottled, KmsKeyUnusable, KmsUnavailable: as the Region asked last.
+            KmsCallNotMade: neither Region is worth asking now; or as `KmsClient.ask`.
+            IntegrityFailure, KmsThrottled, KmsKeyUnusable, KmsUnavailable: as the Region that was asked last.
         """
         question = _Question(call, key, members)
         if self.fallback is None or not _is_in_both(members):
@@ -153,7 +153,7 @@ class Regions:
             return await self._instead(question, self.fallback, error)
 
     async def close(self) -> None:
-        """End all connections of all Regions, for good."""
+        """Close all connections of all Regions, for good."""
         if self._hedge is not None:
             self._hedge.close()
         for region in self.all:
@@ -180,7 +180,7 @@ class Regions:
         Args:
             question: what is asked.
             fallback: the second Region.
-            error: how the first one failed; None where it was not asked.
+            error: how the first Region failed; None if it was not asked.
         """
         permit = fallback.permit()
         if permit is None:
@@ -201,7 +201,7 @@ class Regions:
 
 
 def connect_regions(settings: Settings) -> Regions:
-    """The Regions of the settings; nothing is asked until the first call."""
+    """The Regions of the settings; no I/O until the first call."""
     second = connect_fallback(settings)
     return Regions(
         Region(connect(settings)),
@@ -213,7 +213,7 @@ def connect_regions(settings: Settings) -> Regions:
 
 @contextmanager
 def _leaving_time() -> Iterator[None]:
-    """Inside, calls end early enough for another Region to be asked; not where there is no time for both."""
+    """Make calls in the block end early enough to ask another Region, if there is time for both at all."""
     left = context.time_left(_LONG_SECONDS)
     if left < 2 * ATTEMPT_SECONDS:
         yield

@@ -1,6 +1,7 @@
-"""Trials that no request makes: of a Region that may be back, and of the one that nobody needs yet.
+"""Tries Regions without waiting for requests: one that may be back, and the fallback, which nobody needs yet.
 
-A stand-in that is tried only when it is needed is found broken then. One DescribeKey a minute tells before.
+A fallback that is first tried when it is needed may turn out to be broken. One DescribeKey a minute finds
+that out before.
 """
 
 import time
@@ -13,17 +14,17 @@ from kms_service.kms.regions.region import Region
 from kms_service.kms.regions.routes import Regions
 
 WATCH_SECONDS = 1.0
-# How long real traffic has to try a Region whose pause is over.
+# How long real traffic has to try a Region after its pause.
 IDLE_SECONDS = 3.0
 TRIAL_SECONDS = 60.0
 
 
 class RegionWatch:
-    """Tries Regions by describing one key, where a second one is set.
+    """Tries Regions by describing one key, if there is a second Region.
 
     Args:
-        regions: of this process.
-        alias: of the key, the pool's first.
+        regions: those of this process.
+        alias: the key to describe, the pool's first.
         clock: seconds that only grow.
     """
 
@@ -35,7 +36,7 @@ class RegionWatch:
         self._tried_at = -TRIAL_SECONDS
 
     async def look(self) -> None:
-        """Try what is due for it; run every second."""
+        """Try the Regions that are due for a trial; run every second."""
         fallback = self._regions.fallback
         if fallback is None:
             return
