@@ -39,7 +39,7 @@ class ExportEncryption:
     """
 
     def __init__(self, recipient_public_key: bytes) -> None:
-        suite = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.CHACHA20_POLY1305)
+        suite = _suite()
         try:
             _check_form(recipient_public_key)
             recipient = suite.kem.deserialize_public_key(recipient_public_key)
