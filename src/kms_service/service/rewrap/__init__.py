@@ -1,1 +1,1 @@
-"""Jobs that move wallets and audit chains between KMS keys."""
+"""Jobs that move wallets and the keys of MACs between KMS keys."""

@@ -1,4 +1,4 @@
-"""Re-wrapping the MAC keys of audit chains, so that a retired key leaves no part of the log unverifiable."""
+"""Rewraps the MAC keys of audit chains, so that the log can still be verified after a KMS key is retired."""
 
 import secrets
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ class AuditChainRewrapper:
         self._kms = kms
 
     async def rewrap(self, sources: Sequence[str], destinations: Sequence[str]) -> int:
-        """Move every chain's key that a source wraps; answers how many. Repeating it finds nothing more.
+        """Move every chain's MAC key that a source wraps to a destination; returns how many. Safe to repeat.
 
-        A chain is opened by a process now and then, so they are few: no pace is kept.
+        Chains are few, since a process opens only a handful, so the calls are not paced.
 
         Raises:
             IntegrityFailure: a chain's row was changed.
-            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call; what was moved stays so.
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve a call; what moved stays moved.
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         moved = 0

@@ -1,4 +1,4 @@
-"""Rotations: jobs that move wallets from some keys to others, as operators start, watch and steer them."""
+"""Starts, shows and steers rotations for operators: jobs that move wallets from some keys to others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,11 +39,11 @@ class RewrapRequest:
     """What an operator asks for; exactly one of `sources` and `wrapped_before` is set.
 
     Attributes:
-        sources: keys to empty, each an ARN or an alias with or without `alias/`.
-        wrapped_before: move the wallets of any key whose DEK was wrapped before this time.
-        destinations: aliases of the pool; None for all that take new wallets.
-        dry_run: count, and change nothing.
-        rate_per_second: KMS calls a second, over all workers.
+        sources: keys to empty, each an ARN, or an alias with or without `alias/`.
+        wrapped_before: move all wallets whose DEK was wrapped before this time, whatever their key.
+        destinations: aliases of the pool; None for all keys that take new wallets.
+        dry_run: only count, and change nothing.
+        rate_per_second: KMS calls per second, over all workers.
     """
 
     sources: Sequence[str] | None
@@ -54,10 +54,10 @@ class RewrapRequest:
 
 
 class RewrapJobs:
-    """Starts, shows and steers rotations; workers do them.
+    """Starts, shows and steers rotations; workers carry them out.
 
-    Every method raises DatabaseUnavailable when PostgreSQL does not answer; those that change something raise
-    AuditUnavailable when that could not be recorded.
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer. Those that change something raise
+    AuditUnavailable when the change could not be recorded.
     """
 
     def __init__(
@@ -70,13 +70,14 @@ class RewrapJobs:
         self._region = region
 
     async def start(self, caller: Caller, request: RewrapRequest) -> RewrapJob:
-        """Store a job for the workers, or count only when it is a dry run.
+        """Store a job for the workers; for a dry run, only count the wallets.
 
         Raises:
-            InvalidRequest: a key or time is none that can be used; names the field.
+            InvalidRequest: a key or a time cannot be used; names the field.
             NoUsableKey: no key of the pool could take the wallets.
             RewrapJobRunning: another job is live.
             KmsThrottled, KmsUnavailable: an alias outside the pool could not be looked up.
+            AuditUnavailable: the start could not be recorded, so the job is cancelled.
         """
         rotation_id = uuid4()
         async with self._audit.refusals(caller, Event("rotation.start", detail=str(rotation_id))):
@@ -93,10 +94,10 @@ class RewrapJobs:
         return await self._store.newest(limit)
 
     async def find(self, rotation_id: UUID) -> RewrapJob:
-        """The job.
+        """The job with this id.
 
         Raises:
-            RewrapJobNotFound: no job has this id.
+            RewrapJobNotFound: there is none.
         """
         job = await self._store.find(rotation_id)
         if job is None:
@@ -104,11 +105,11 @@ class RewrapJobs:
         return job
 
     async def find_live(self) -> RewrapJob | None:
-        """The job that is pending, running or paused."""
+        """The job that is pending, running or paused; None if there is none."""
         return await self._store.find_live()
 
     async def failures(self, rotation_id: UUID, *, limit: int, after: str) -> list[RewrapFailure]:
-        """Up to `limit` wallets that a job could not move, in order of user id, those behind `after`.
+        """Up to `limit` wallets that a job could not move, after user `after`, in order of user id.
 
         Raises:
             RewrapJobNotFound: no job has this id.
@@ -118,10 +119,10 @@ class RewrapJobs:
         )
 
     async def key_arn(self, name: str) -> str:
-        """The ARN of a key named by its ARN, or by an alias with or without `alias/`, of the pool or not.
+        """The ARN of a key, given by ARN, or by alias with or without `alias/`; it need not be in the pool.
 
         Raises:
-            InvalidRequest: it names no key of this Region.
+            InvalidRequest: this names no key in this Region.
             KmsThrottled, KmsUnavailable: an alias outside the pool could not be looked up.
         """
         if name.startswith("arn:"):
@@ -139,7 +140,7 @@ class RewrapJobs:
             ) from None
 
     async def pause(self, caller: Caller, rotation_id: UUID) -> RewrapJob:
-        """Have the workers stop after the rounds under way; repeating it changes nothing.
+        """Have the workers stop after the rounds under way; safe to repeat.
 
         Raises:
             RewrapJobNotFound: no job has this id.
@@ -148,11 +149,11 @@ class RewrapJobs:
         return await self._steer(caller, "rotation.pause", rotation_id, RewrapStatus.PAUSED)
 
     async def resume(self, caller: Caller, rotation_id: UUID) -> RewrapJob:
-        """Have the workers go on; repeating it changes nothing. Raises as `pause`."""
+        """Have the workers go on; safe to repeat. Raises as `pause`."""
         return await self._steer(caller, "rotation.resume", rotation_id, RewrapStatus.RUNNING)
 
     async def cancel(self, caller: Caller, rotation_id: UUID) -> RewrapJob:
-        """End the job; what has moved stays moved. Raises as `pause`, for jobs not cancelled before."""
+        """End the job; wallets moved so far stay moved. Safe to repeat. Raises as `pause`."""
         return await self._steer(caller, "rotation.cancel", rotation_id, RewrapStatus.CANCELLED)
 
     async def _steer(self, caller: Caller, action: str, rotation_id: UUID, to: RewrapStatus) -> RewrapJob:

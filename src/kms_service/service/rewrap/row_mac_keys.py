@@ -1,4 +1,4 @@
-"""Re-wrapping the keys of row MACs, so that a retired KMS key leaves no wallet's address unsaid."""
+"""Rewraps the keys of row MACs, so that addresses can still be checked after a KMS key is retired."""
 
 import secrets
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from kms_service.store.row_mac_keys import RowMacKeyStore
 class RowMacKeyRewrapper:
     """Moves keys of row MACs to other KMS keys by kms:ReEncrypt (invariant 7).
 
-    Running processes keep the key that they have unwrapped: it is the same one. That new MACs are made under
-    another from then on is for them to see to (`RowMacs.tend`): a worker never holds such a key.
+    Running processes keep the keys they have unwrapped, which do not change. They also make the new key that
+    makes MACs from then on (`RowMacs.tend`), since a worker never holds such a key.
     """
 
     def __init__(self, store: RowMacKeyStore, kms: AwsKmsService) -> None:
@@ -21,11 +21,11 @@ class RowMacKeyRewrapper:
         self._kms = kms
 
     async def rewrap(self, sources: Sequence[str], destinations: Sequence[str]) -> int:
-        """Move every key that a source wraps and no destination; answers how many. Repeated, it finds none.
+        """Move every key that a source wraps and no destination does; returns how many. Safe to repeat.
 
         Raises:
             IntegrityFailure: a row was changed.
-            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call; what was moved stays so.
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve a call; what moved stays moved.
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         moved = 0
@@ -37,7 +37,7 @@ class RowMacKeyRewrapper:
             if wrapped is not None and not wrapped_by(key, region).intersection(destinations):
                 destination = secrets.choice(destinations)
                 rewrapped = await self._kms.re_encrypt(wrapped, CONTEXT, destination, CONTEXT)
-                # False when another worker has moved it meanwhile, which is as good.
+                # False if another worker has moved it meanwhile, which is just as good.
                 await self._store.add(key.number, key.next_wrapping, key.key_id, rewrapped.dek)
                 moved += 1
         return moved

@@ -1,4 +1,4 @@
-"""Re-wrapping DEKs by kms:ReEncrypt: a few wallets at a time, and what became of each (invariant 7)."""
+"""Rewraps DEKs by kms:ReEncrypt, a few wallets at a time, and sorts the outcomes (invariant 7)."""
 
 import secrets
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Delayed:
-    """A wallet that is to be tried again, and what kept it."""
+    """A wallet to be tried again, and the error that prevented its move."""
 
     wallet: DueWallet
     error: KmsError
@@ -27,22 +27,22 @@ class Delayed:
 
 @dataclass(frozen=True, slots=True)
 class Rewrapping:
-    """What a round of calls came to: what is to be written, and what is to be tried again."""
+    """The outcome of a round of calls: what to write, and which wallets to try again."""
 
     round: Round
     delayed: Sequence[Delayed]
 
     @property
     def throttled(self) -> KmsThrottled | None:
-        """KMS's request for a slower pace, if there was one."""
+        """The error by which KMS asked for a slower pace, if there was one."""
         errors = (each.error for each in self.delayed)
         return next((error for error in errors if isinstance(error, KmsThrottled)), None)
 
     @property
     def refused(self) -> KmsKeyUnusable | None:
-        """A refusal, if there was nothing else: the source or all destinations are out of order.
+        """A refusal, if the round met nothing else: the source or all destinations are unusable.
 
-        No wallet is at fault for that.
+        That is no wallet's fault.
         """
         errors = [each.error for each in self.delayed if isinstance(each.error, KmsKeyUnusable)]
         return errors[0] if errors and len(errors) == len(self.delayed) and not self.round.moved else None
@@ -54,7 +54,7 @@ class Rewrapping:
 
 
 class Rewrapper:
-    """Moves DEKs to other keys, a few at a time, so that requests beside it hardly notice."""
+    """Moves DEKs to other keys, a few at a time, so that requests hardly notice."""
 
     def __init__(self, kms: AwsKmsService, calls_at_once: int) -> None:
         self._kms = kms
@@ -76,7 +76,7 @@ class Rewrapper:
         return Rewrapping(round_, [outcome for outcome in outcomes if isinstance(outcome, Delayed)])
 
     async def answers(self, key_arn: str) -> bool:
-        """Whether KMS answers at all, asked about one key."""
+        """Whether KMS answers at all; it is asked about one key."""
         try:
             await self._kms.describe(key_arn)
         except KmsKeyUnusable:

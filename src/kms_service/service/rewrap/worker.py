@@ -1,7 +1,7 @@
-"""The worker of rotations: takes batches of the running job and re-wraps them until nothing is left.
+"""The worker of rotations: takes batches of the running job and rewraps them until none is left.
 
-Any number of workers share a job through PostgreSQL. One that dies leaves a lease that runs out; what it had
-re-encrypted and not stored is done again, and nothing else.
+Any number of workers share a job through PostgreSQL. The lease of one that dies runs out. Then only the
+wallets that it had re-encrypted and not stored are done again.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ from kms_service.telemetry.logs import get_logger
 IDLE_SECONDS = 2.0
 WAIT_SECONDS = 0.5
 MAX_WAIT_SECONDS = 15.0
-# After so many rounds in a row without a served call, KMS is asked whether it is there at all.
+# After this many rounds in a row without a served call, KMS is asked whether it answers at all.
 FRUITLESS_ROUNDS = 5
-# Wallets a call at once in one round: short enough that a pause acts within seconds, and a lease outlives it.
+# Wallets per concurrent call in one round: few enough that a pause acts within seconds, and the lease lasts.
 WALLETS_A_CALL = 10
 STOP_SECONDS = 5.0
 ACTOR = "rotation-worker"
@@ -40,7 +40,7 @@ log = get_logger()
 
 
 class RewrapWorker:
-    """One worker, in a task of its own from `start` to `stop`."""
+    """One worker, in its own task from `start` to `stop`."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class RewrapWorker:
         self._task = asyncio.create_task(self._run(), name="rotation worker")
 
     async def stop(self) -> None:
-        """Let the batch at hand go after the round under way; wait for that a few seconds, then end it."""
+        """Release the batch after the round under way; after five seconds, cancel it."""
         self._stopped.set()
         if self._task is None:
             return
@@ -82,7 +82,7 @@ class RewrapWorker:
             except KmsServiceError as error:
                 log.warning("rotation_interrupted", code=error.code)
                 seconds = IDLE_SECONDS
-            except Exception:  # the task's boundary: it has to live as long as the process
+            except Exception:  # the task's boundary: it must live as long as the process
                 log.exception("background_failed", work="rotation worker")
                 seconds = MAX_WAIT_SECONDS
             await self._wait(seconds * random.uniform(0.9, 1.1))  # noqa: S311 # jitter only
@@ -93,7 +93,7 @@ class RewrapWorker:
                 await self._stopped.wait()
 
     async def _step(self) -> float:
-        """Work through one batch, or take one step towards it; answers the seconds until the next."""
+        """Work through one batch, or take one step towards one; returns the seconds until the next."""
         job = await self._store.find_live()
         metrics.rotation_remaining.set(0 if job is None else max(0, job.total - job.processed))
         if job is None or job.status is RewrapStatus.PAUSED:
@@ -121,7 +121,7 @@ class RewrapWorker:
             for kind in self._mac_keys:
                 await kind.rewrap(job.sources, destinations)
         except (IntegrityFailure, KmsError) as error:
-            # No wallet is lost by it; what is left keeps the key from being retired, and is shown there.
+            # No wallet is affected. The keys left behind are shown by, and prevent, the KMS key's retirement.
             log.warning("mac_keys_left", rotation=str(job.rotation_id), reason=error.reason)
             await self._work.note(job, f"MAC keys: {error.code}: {error.reason}")
 
@@ -132,14 +132,14 @@ class RewrapWorker:
         except LeaseLost:
             log.info("rotation_batch_left", rotation=str(job.rotation_id))
         finally:
-            # A batch that is let go is taken by the next worker at once, by this one too.
+            # Any worker may take a released batch at once, this one included.
             await (self._work.finish_batch if finished else self._work.release)(batch)
 
     async def _rewrap_all(self, job: RewrapJob, batch: Batch) -> bool:
         """Whether every wallet of the batch was dealt with.
 
         Raises:
-            LeaseLost: someone else has the batch, or the job no longer runs.
+            LeaseLost: another worker has the batch, or the job no longer runs.
         """
         left = deque(await self._work.due_wallets(job, batch))
         fruitless = 0
@@ -186,7 +186,7 @@ class RewrapWorker:
             error = outcome.delayed[0].error
             await self._work.note(job, f"{error.code}: {error.reason}")
             if fruitless >= FRUITLESS_ROUNDS and await self._rewrapper.answers(batch.source):
-                # KMS is there, but not for these: they are listed, and the job goes on.
+                # KMS answers, but not for these wallets: list them as failed, and go on with the job.
                 failed = [FailedWallet(each.wallet, error.code, error.reason) for each in outcome.delayed]
                 await self._commit(job, batch, Round(failed=failed))
                 for _ in failed:

@@ -1,1 +1,1 @@
-"""Rows of the re-wrap jobs."""
+"""Rows of the rewrap jobs."""

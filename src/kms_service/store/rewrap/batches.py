@@ -1,4 +1,4 @@
-"""The statements of a worker's transactions: stretches of wallets under a lease, and rows wrapped anew."""
+"""The statements of a worker's transactions: stretches of wallets under a lease, and rewrapped rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _SAMPLE_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A stretch of one key's wallets, behind `after_user_id` up to `last_user_id`, leased to one worker."""
+    """A stretch of one key's wallets, after `after_user_id` up to `last_user_id`, leased to one worker."""
 
     batch_id: UUID
     lease_id: UUID
@@ -32,7 +32,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class DueWallet:
-    """What re-wrapping needs of a row. The encrypted seed is not even read (invariant 7)."""
+    """What rewrapping needs of a row; the encrypted seed is not even read (invariant 7)."""
 
     user_id: str
     wallet_address: str
@@ -41,7 +41,7 @@ class DueWallet:
 
 @dataclass(frozen=True, slots=True)
 class MovedWallet:
-    """A wallet and its DEK as KMS wrapped it anew."""
+    """A wallet, and its DEK as KMS rewrapped it."""
 
     wallet: DueWallet
     dek: WrappedDek
@@ -50,7 +50,7 @@ class MovedWallet:
 
 @dataclass(frozen=True, slots=True)
 class FailedWallet:
-    """A wallet that cannot be moved: an error code, and words of KMS or of this source."""
+    """A wallet that cannot be moved: an error code, and why, in words of KMS or of this code."""
 
     wallet: DueWallet
     code: str
@@ -59,7 +59,7 @@ class FailedWallet:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round of KMS calls came to."""
+    """The outcome of one round of KMS calls."""
 
     moved: Sequence[MovedWallet] = ()
     failed: Sequence[FailedWallet] = ()
@@ -67,14 +67,14 @@ class Round:
 
 
 class LeaseLost(Exception):  # not an error of the service: the worker goes on with another batch
-    """Another worker has the batch by now, or the job no longer runs. Nothing was written."""
+    """Another worker has the batch by now, or the job no longer runs; nothing was written."""
 
 
-# A compare-and-set for each row, while the batch's lease is held (`renew`, in the same transaction):
+# A compare-and-set of each row, while the batch's lease is held (`renew`, in the same transaction):
 # 1. `user_id` finds the row; the seed is neither read nor written (invariant 7).
-# 2. `kms_key_id` and `encrypted_dek` are still what was sent to KMS. A row that somebody moved, restored or
-#    made anew meanwhile stays as it is and is found again by the next sweep.
-# 3. DEK and key change in one statement, so that no row names a key that cannot open it.
+# 2. `kms_key_id` and `encrypted_dek` must still be what was sent to KMS. A row that somebody moved, restored
+#    or replaced meanwhile stays as it is; the next sweep finds it if it is still due.
+# 3. DEK and key change in one statement, so that no row ever names a key that cannot open it.
 _MOVE = text(
     """
     UPDATE wallets SET encrypted_dek = moved.new_dek, kms_key_id = moved.key, kms_region = moved.region,
@@ -88,7 +88,7 @@ _MOVE = text(
 
 
 def lease_end() -> ColumnElement[datetime]:
-    """Until when a lease taken or renewed now holds."""
+    """When a lease that is taken or renewed now expires."""
     return func.clock_timestamp() + text(f"interval '{LEASE_SECONDS} seconds'")
 
 
@@ -100,9 +100,9 @@ def has_failed(rotation_id: UUID) -> ColumnElement[bool]:
 
 
 async def stretch(connection: AsyncConnection, job: RewrapJob) -> tuple[str | None, int]:
-    """The next stretch behind the job's cursor, whatever is due in it: its last user and how many are due.
+    """The next stretch after the job's cursor: its last user (None at the end), and how many wallets are due.
 
-    Its length is fixed and so is its cost, however few wallets of the key a job is about.
+    Its length is fixed, and so is its cost, however few of the key's wallets are due.
     """
     is_due = (*due([], job.wrapped_before)[1:], ~has_failed(job.rotation_id))
     window = (
@@ -113,19 +113,19 @@ async def stretch(connection: AsyncConnection, job: RewrapJob) -> tuple[str | No
         .subquery()
     )
     found = func.count().filter(window.c.is_due).label("due")
-    # A second sweep passes over what the first has moved, until PostgreSQL has vacuumed it away.
+    # A longer time-out: until PostgreSQL vacuums, a second sweep passes over all rows the first has moved.
     await connection.execute(text(f"SET LOCAL statement_timeout = '{STRETCH_SECONDS}s'"))
     row = (await connection.execute(select(func.max(window.c.user_id).label("last"), found))).one()
     return row.last, row.due
 
 
 async def advance(connection: AsyncConnection, job: RewrapJob, last: str | None, found: int) -> bool:
-    """Move the cursor behind `last`, or to the next key when None; whether no other worker was faster."""
+    """Move the cursor past `last`, or to the next key if None; False if another worker was faster."""
     values = {
         "cursor_source": job.cursor_source + (last is None),
         "cursor_user_id": last or "",
         "sweep_found": rotations.c.sweep_found + found,
-        # What later sweeps find was not there, or not free, when the job was counted.
+        # What later sweeps find was not counted when the job was made.
         "total": rotations.c.total + (found if job.sweep > 1 else 0),
     }
     statement = (
@@ -143,7 +143,7 @@ async def advance(connection: AsyncConnection, job: RewrapJob, last: str | None,
 
 
 async def lease(connection: AsyncConnection, job: RewrapJob, batch: Batch, worker: str) -> None:
-    """Record a new batch as this worker's."""
+    """Record a new batch, leased to this worker."""
     values = {
         "rotation_id": job.rotation_id,
         "batch_id": batch.batch_id,
@@ -158,10 +158,10 @@ async def lease(connection: AsyncConnection, job: RewrapJob, batch: Batch, worke
 
 
 async def renew(connection: AsyncConnection, batch: Batch, *, statuses: Sequence[RewrapStatus]) -> None:
-    """Hold the batch for another while, and until this transaction ends in any case.
+    """Renew the batch's lease; its row stays locked until this transaction ends.
 
     Raises:
-        LeaseLost: another worker has it, or the job's status is none of `statuses`.
+        LeaseLost: another worker has the batch, or the job's status is none of `statuses`.
     """
     job = exists().where(
         rotations.c.rotation_id == rotation_batches.c.rotation_id, rotations.c.status.in_(statuses)
@@ -178,7 +178,7 @@ async def renew(connection: AsyncConnection, batch: Batch, *, statuses: Sequence
 
 
 async def move(connection: AsyncConnection, source: str, moved: Sequence[MovedWallet]) -> int:
-    """Store the new DEKs of those wallets that are still as they were sent to KMS; answers how many."""
+    """Store the new DEKs of the wallets whose rows have not changed since; returns how many those are."""
     if not moved:
         return 0
     values = {
@@ -196,7 +196,7 @@ async def move(connection: AsyncConnection, source: str, moved: Sequence[MovedWa
 async def list_failures(
     connection: AsyncConnection, rotation_id: UUID, failed: Sequence[FailedWallet]
 ) -> int:
-    """Put wallets on the job's list of failures; answers how many were not there yet."""
+    """Add wallets to the job's list of failures; returns how many were not on it yet."""
     if not failed:
         return 0
     rows = [
@@ -216,7 +216,7 @@ async def list_failures(
 async def count(
     connection: AsyncConnection, rotation_id: UUID, round_: Round, done: int, failed: int
 ) -> None:
-    """Add a round to the job's counts, and renew the sample its rate is told from when it is old."""
+    """Add a round to the job's counts; renew the sample from which its rate is computed, if that is old."""
     processed = rotations.c.done + rotations.c.failed + rotations.c.skipped
     skipped = len(round_.moved) - done
     now = processed + done + skipped + failed

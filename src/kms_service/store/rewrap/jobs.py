@@ -1,4 +1,4 @@
-"""The `rotations` and `rotation_failures` tables as operators see them: jobs, their states and failures."""
+"""The `rotations` and `rotation_failures` tables, as operators see them: jobs, their states and failures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -34,14 +34,14 @@ _SAMPLE_AGE = "interval '10 seconds'"
 
 @dataclass(frozen=True, slots=True)
 class NewRewrapJob:
-    """A job as it is asked for, with every alias already resolved to an ARN.
+    """A job to be stored, with every alias already resolved to an ARN.
 
     Attributes:
-        sources: keys whose wallets are moved, each swept once.
+        sources: keys whose wallets are moved; each sweep goes through them in this order.
         wrapped_before: only wallets whose DEK was wrapped before this time; None for all.
-        destinations: keys that the wallets go to, spread at random.
-        rate_per_second: KMS calls a second, over all workers.
-        total: wallets to be moved as counted now.
+        destinations: keys that the wallets are moved to, spread at random.
+        rate_per_second: KMS calls per second, over all workers.
+        total: how many wallets are due, as counted now.
     """
 
     rotation_id: UUID
@@ -60,10 +60,10 @@ class RewrapJob:
 
     Attributes:
         done: wallets moved by this job.
-        failed: wallets that could not be moved, each listed.
-        skipped: wallets that someone else changed while they were being moved.
-        kms_calls: ReEncrypt calls made, failed ones too.
-        rate: wallets a second lately; 0 unless running.
+        failed: wallets that could not be moved; each is listed.
+        skipped: wallets that somebody else changed while they were being moved.
+        kms_calls: ReEncrypt calls made, including failed ones.
+        rate: wallets per second lately; 0 unless the job is running.
     """
 
     rotation_id: UUID
@@ -95,7 +95,7 @@ class RewrapJob:
 
     @property
     def eta_seconds(self) -> int | None:
-        """Seconds until everything is dealt with at the present rate; None while nothing moves."""
+        """Seconds until all wallets are dealt with at the present rate; None while nothing moves."""
         left = max(0, self.total - self.processed)
         return round(left / self.rate) if self.rate > 0 else None
 
@@ -107,7 +107,7 @@ class RewrapJob:
 
 @dataclass(frozen=True, slots=True)
 class RewrapFailure:
-    """A wallet that could not be moved: `code` is an error code, `reason` words of KMS or of this source."""
+    """A wallet that could not be moved: an error code, and why, in words of KMS or of this code."""
 
     user_id: str
     code: str
@@ -138,7 +138,7 @@ _FAILURE = (
     rotation_failures.c.kms_key_id,
     rotation_failures.c.at,
 )
-# Jumps from key to key through the index, whatever the number of wallets.
+# Jumps from key to key in the index, however many wallets there are.
 _KEYS_IN_USE = text(
     """
     WITH RECURSIVE keys(arn) AS (
@@ -153,7 +153,7 @@ _KEYS_IN_USE = text(
 
 
 class RewrapJobStore:
-    """Statements of those who start, watch and steer jobs.
+    """The statements for starting, watching and steering jobs.
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer.
     """
@@ -167,14 +167,14 @@ class RewrapJobStore:
             return [row.arn for row in await connection.execute(_KEYS_IN_USE)]
 
     async def count_due(self, sources: Sequence[str], wrapped_before: datetime | None) -> int:
-        """Wallets that a job would move now. Reads the sources' part of the index, once."""
+        """How many wallets a job would move now. Reads the sources' part of the index once."""
         statement = select(func.count()).select_from(wallets).where(*due(sources, wrapped_before))
         async with self._database.transaction(COUNT_SECONDS + 1) as connection:
             await connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
             return int((await connection.execute(statement)).scalar_one())
 
     async def insert(self, new: NewRewrapJob) -> RewrapJob | None:
-        """Store a job, `pending`, or already `completed` when it is a dry run; None when one is live."""
+        """Store a job as `pending`, or a dry run as `completed`; None if another job is live."""
         values = {field.name: getattr(new, field.name) for field in fields(new)}
         values |= {"sources": list(new.sources), "destinations": list(new.destinations)}
         values["status"] = RewrapStatus.PENDING
@@ -202,7 +202,7 @@ class RewrapJobStore:
             return [_rotation(row) for row in await connection.execute(statement)]
 
     async def failures(self, rotation_id: UUID, *, limit: int, after: str) -> list[RewrapFailure]:
-        """Up to `limit` failures of a job in order of user id, those behind `after`."""
+        """Up to `limit` failures of a job after user `after`, in order of user id."""
         statement = (
             select(*_FAILURE)
             .where(rotation_failures.c.rotation_id == rotation_id, rotation_failures.c.user_id > after)
@@ -215,12 +215,12 @@ class RewrapJobStore:
     async def transition(
         self, rotation_id: UUID, to: RewrapStatus, *, only_from: Sequence[RewrapStatus]
     ) -> RewrapJob | None:
-        """Change a job's status in one compare-and-set; None when it was in none of `only_from`."""
+        """Change a job's status by compare-and-set; None if its status was none of `only_from`."""
         values: dict[str, Any] = {"status": to}
         if to not in LIVE:
             values["finished_at"] = func.clock_timestamp()
         elif to is RewrapStatus.RUNNING:
-            # A job that no worker has begun goes back to waiting for one.
+            # A job that no worker has begun waits for one again.
             values["status"] = case((rotations.c.started_at.is_(None), RewrapStatus.PENDING), else_=to)
             values |= _restart_sample()
         statement = (
@@ -238,7 +238,7 @@ class RewrapJobStore:
 
 
 def due(sources: Sequence[str], wrapped_before: datetime | None) -> list[ColumnElement[bool]]:
-    """What makes a wallet one that a job moves."""
+    """The conditions under which a job moves a wallet; the first is about its key."""
     conditions: list[ColumnElement[bool]] = [wallets.c.kms_key_id.in_(sources)]
     if wrapped_before is not None:
         conditions.append(func.coalesce(wallets.c.dek_wrapped_at, wallets.c.created_at) < wrapped_before)

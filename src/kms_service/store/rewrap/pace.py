@@ -1,4 +1,4 @@
-"""The token bucket of a job: one row for all workers anywhere, touched once a round, not once a wallet."""
+"""The token bucket of a job: one row for all workers, touched once per round and not once per wallet."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,11 +10,11 @@ from kms_service.store.postgres.database import Database
 
 RECOVERY_SECONDS = 60
 
-# The whole pace, or what throttling has cut it to, which grows back to the whole within a minute.
+# The full pace, or what throttling has cut it to; that grows back to the full pace within a minute.
 _PACE = f"""least(rate_per_second, coalesce(slowed_rate + rate_per_second
     * extract(epoch FROM clock_timestamp() - slowed_at)::float8 / {RECOVERY_SECONDS}, rate_per_second))"""
 
-# Refilled by the time that passed, to one second's worth at most.
+# Refilled by the time that has passed, up to one second's worth.
 _TAKE = text(
     f"""
     WITH pace AS (
@@ -32,7 +32,7 @@ _TAKE = text(
     """  # noqa: S608 # made of constants
 )
 
-# At most once a second, however many workers are throttled at the same time.
+# Applied at most once per second, however many workers are throttled at the same time.
 _SLOW_DOWN = text(
     f"""
     UPDATE rotations SET tokens = 0, slowed_rate = greatest(1, {_PACE} / 2), slowed_at = clock_timestamp(),
@@ -45,7 +45,7 @@ _SLOW_DOWN = text(
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """KMS calls that a worker may make now; 0 when it has to wait, and then for how many seconds."""
+    """How many KMS calls a worker may make now; if none, how many seconds it must wait."""
 
     calls: int
     wait_seconds: float

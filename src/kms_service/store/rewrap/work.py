@@ -1,8 +1,8 @@
-"""The rotation tables as workers see them: take a batch, pace the calls, write what was wrapped anew.
+"""The rotation tables, as workers see them: take a batch, pace the calls, write what was rewrapped.
 
-No lock outlives a statement or two, so none is held over a KMS call (invariant 2). A batch is a stretch of
-one key's wallets in order of user id. Taking one moves the job's cursor past it and leaves a lease; a lease
-that runs out is taken by whoever comes first. Every write asks for the lease, so that a row is counted once.
+No lock outlives a few statements, so none is held during a KMS call (invariant 2). A batch is a stretch of
+one key's wallets in order of user id. Taking one moves the job's cursor past it and records a lease. When a
+lease runs out, any worker may take the batch. Every write checks the lease, so each row is counted once.
 """
 
 from uuid import UUID, uuid4
@@ -22,7 +22,7 @@ SOURCE_IN_USE = "source_still_in_use"
 
 
 class RewrapWork:
-    """Statements of the workers.
+    """The statements of the workers.
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer.
     """
@@ -42,7 +42,7 @@ class RewrapWork:
         )
 
     async def take_over(self, rotation_id: UUID, worker: str) -> Batch | None:
-        """A batch whose worker has died or let go, now leased to this one; None when there is none."""
+        """A batch whose lease ran out or was released, now leased to this worker; None if there is none."""
         expired = (
             select(rotation_batches.c.batch_id)
             .where(
@@ -70,14 +70,16 @@ class RewrapWork:
         return None if row is None else Batch(**row._asdict())
 
     async def claim(self, job: RewrapJob, worker: str) -> Batch | None:
-        """The next stretch behind the job's cursor, leased to this worker.
+        """The next stretch after the job's cursor, leased to this worker.
 
         Returns:
-            None when the stretch held nothing to move or another worker was faster: look at the job again.
+            None if the stretch held nothing to move, or another worker was faster: read the job again.
         """
-        # Read before the job's row is locked, so that the lock is held for two short writes only.
+        # 1. Read the stretch before the job's row is locked, so that the lock is held for two short writes.
         async with self._database.transaction(batches.STRETCH_SECONDS + 1) as connection:
             last, found = await batches.stretch(connection, job)
+        # 2. Move the cursor only if nobody else has, and record the lease in the same transaction: no two
+        #    workers get the same stretch, and none is skipped.
         async with self._database.transaction() as connection:
             if not await batches.advance(connection, job, last, found) or last is None or not found:
                 return None
@@ -86,7 +88,7 @@ class RewrapWork:
         return batch
 
     async def due_wallets(self, job: RewrapJob, batch: Batch) -> list[DueWallet]:
-        """The batch's wallets that still have to be moved, in order of user id."""
+        """The batch's wallets that are still due, in order of user id."""
         statement = (
             select(
                 wallets.c.user_id,
@@ -115,10 +117,10 @@ class RewrapWork:
         ]
 
     async def take(self, job: RewrapJob, batch: Batch, wanted: int) -> Grant:
-        """Renew the lease, and take up to `wanted` calls from the bucket of all workers.
+        """Renew the lease, and take up to `wanted` calls from the token bucket of all workers.
 
         Raises:
-            LeaseLost: the batch or the job is no longer to be worked on.
+            LeaseLost: another worker has the batch, or the job no longer runs.
         """
         async with self._database.transaction() as connection:
             await batches.renew(connection, batch, statuses=[RewrapStatus.RUNNING])
@@ -129,11 +131,13 @@ class RewrapWork:
         await pace.slow_down(self._database, job.rotation_id, error)
 
     async def note(self, job: RewrapJob, error: str) -> None:
-        """Show an error that fails no wallet, such as KMS being away."""
+        """Store an error that fails no wallet, to be shown with the job, such as KMS being unavailable."""
         await self._update(job.rotation_id, *WORKABLE, last_error=error)
 
     async def commit(self, job: RewrapJob, batch: Batch, round_: Round) -> int:
-        """Write what a round came to, in one transaction with the job's counts; answers how many moved.
+        """Write the outcome of a round in one transaction with the job's counts; returns how many moved.
+
+        A paused or ended job is written too: what KMS has done must be stored.
 
         Raises:
             LeaseLost: another worker has the batch; nothing was written.
@@ -146,13 +150,13 @@ class RewrapWork:
         return done
 
     async def finish_batch(self, batch: Batch) -> None:
-        """The batch is worked through."""
+        """Delete a batch whose wallets were all dealt with."""
         statement = delete(rotation_batches).where(rotation_batches.c.lease_id == batch.lease_id)
         async with self._database.connection() as connection:
             await connection.execute(statement)
 
     async def release(self, batch: Batch) -> None:
-        """Let a batch go unfinished, for any worker to take at once."""
+        """Give up an unfinished batch, so that any worker may take it at once."""
         statement = (
             update(rotation_batches)
             .where(rotation_batches.c.lease_id == batch.lease_id)
@@ -162,12 +166,12 @@ class RewrapWork:
             await connection.execute(statement)
 
     async def finish_sweep(self, job: RewrapJob) -> bool:
-        """End the job if its sweep found nothing to move, else begin the next; when no batch is out.
+        """Once no batch is left, end the job if its sweep found nothing to move, else begin the next sweep.
 
-        Wallets that came under a source meanwhile, and those of batches given up, are met by the next sweep.
+        The next sweep finds wallets that were put under a source meanwhile, and those of batches given up.
 
         Returns:
-            Whether it was this call that ended the job.
+            Whether this call ended the job.
         """
         leftover = exists().where(rotation_batches.c.rotation_id == job.rotation_id)
         unfinished = rotations.c.sweep_found > 0
@@ -201,7 +205,7 @@ class RewrapWork:
         return row is not None and row.finished_at is not None
 
     async def fail(self, job: RewrapJob, error: str) -> bool:
-        """End a job that cannot go on; whether it was this call that did."""
+        """End a job that cannot go on; returns whether this call did."""
         return await self._update(
             job.rotation_id,
             RewrapStatus.RUNNING,
