@@ -1,1 +1,1 @@
-"""The use cases, one file each: they join keys, ciphertext, rows and audit, and know nothing of HTTP."""
+"""The use cases: they bring keys, ciphertext, rows and the audit log together, and know nothing of HTTP."""

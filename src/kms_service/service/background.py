@@ -1,4 +1,4 @@
-"""Work that repeats beside the requests, each in a task of its own."""
+"""Work that repeats in the background, each piece in its own task."""
 
 import asyncio
 import random
@@ -10,7 +10,14 @@ log = get_logger()
 
 
 class Repeating:
-    """Runs `work` every `seconds`, give or take a tenth so that replicas do not march in step."""
+    """Runs `work` every `seconds`, give or take a tenth, so that replicas do not all run at the same moment.
+
+    Args:
+        name: of the task, for logs.
+        seconds: between two runs.
+        work: what is run; an error is logged, and the next run comes all the same.
+        once_more: whether `stop` runs it a last time.
+    """
 
     def __init__(
         self,
@@ -31,7 +38,7 @@ class Repeating:
         self._task = asyncio.create_task(self._run(), name=self._name)
 
     async def stop(self) -> None:
-        """End it, a run under way too. `once_more` runs it a last time, if it began."""
+        """Stop, cancelling a run under way; with `once_more`, run a last time if it was started."""
         if self._task is None:
             return
         self._task.cancel()
@@ -50,5 +57,5 @@ class Repeating:
             waiting = self._work()
             if waiting is not None:
                 await waiting
-        except Exception:  # the task's boundary: it has to live as long as the process
+        except Exception:  # the task's boundary: it must live as long as the process
             log.exception("background_failed", work=self._name)

@@ -1,4 +1,4 @@
-"""Many pieces of work at once, but never more than so many."""
+"""Runs many pieces of work concurrently, up to a limit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -9,9 +9,9 @@ R = TypeVar("R")
 
 
 async def map_bounded(work: Callable[[T], Awaitable[R]], items: Iterable[T], at_once: int) -> list[R]:
-    """What `work` answers for each item, in the order of the items; at most `at_once` run at a time.
+    """What `work` returns for each item, in the order of the items; at most `at_once` run at a time.
 
-    An error, or a cancellation, ends the others too: none is still running when this returns.
+    An error or a cancellation ends the others too: none is still running when this ends.
     """
     places = asyncio.Semaphore(at_once)
 

@@ -1,7 +1,7 @@
-"""Everything an operator looks at first, from what is known now: when something is away, from what was known.
+"""Everything an operator looks at first. While something is unavailable, it shows what was last known.
 
-Reading it and showing it are two steps. `read` asks the database; `now` puts together what was read last with
-what the process knows by itself, and neither waits nor fails.
+Reading and showing are two steps. `read` asks the database. `now` combines what was read last with what the
+process itself knows, and neither waits nor fails.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[T]):
-    """One thing that is read from the database.
+    """One part of the overview that is read from the database.
 
     Attributes:
-        value: as it was at `taken_at`; None while it was never read.
-        taken_at: UTC.
-        lost_since: when it was found that it cannot be read, UTC; None while it can be.
+        value: as it was at `taken_at`; None if it was never read.
+        taken_at: UTC; None if it was never read.
+        lost_since: since when it cannot be read, UTC; None while it can be.
     """
 
     value: T | None = None
@@ -52,14 +52,14 @@ class Overview:
     """The service as one process knows it at `at` (UTC).
 
     Attributes:
-        host: which machine or container tells this.
-        keys: the pool; the wallets and last uses in it are those of `wallets`.
-        regions: where its keys are, the one that is asked first before the other.
-        wallets: what the database tells of the keys.
-        seal: the last change; a value of None is in `Part.taken_at`: nobody ever sealed.
-        rotation: the live job, or else the last one that was no dry run.
-        recent: None while too little was counted.
-        database_away_since: None while it answers.
+        host: the machine or container of this process.
+        keys: the pool as of now; its counts of wallets and its last uses are those in `wallets`.
+        regions: the Regions of the keys; the one that is asked first comes first.
+        wallets: the pool's state as read from the database.
+        seal: the last change; if it was read and is None, nobody ever sealed the service.
+        rotation: the live job, or else the last one that was not a dry run.
+        recent: None until enough was counted.
+        database_away_since: when the database last answered, UTC; None while it answers.
     """
 
     at: datetime
@@ -77,7 +77,7 @@ class Overview:
 
 
 class Overviews:
-    """Reads and remembers what an overview is made of."""
+    """Reads the parts of an overview, and remembers them."""
 
     def __init__(
         self,
@@ -103,9 +103,9 @@ class Overviews:
         self._events: Part[Sequence[StoredRow]] = Part()
 
     async def read(self) -> None:
-        """Read everything anew; what cannot be read stays as it was, and is marked.
+        """Read everything again; a part that cannot be read stays as it was, and is marked.
 
-        Whoever comes while another task reads waits for that, but not for a database that hangs.
+        If another task is reading, this waits for it, but not for a database that hangs.
         """
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
@@ -122,7 +122,7 @@ class Overviews:
             self._lock.release()
 
     def now(self) -> Overview:
-        """What is known; waits for nothing."""
+        """The overview of what is known now; waits for nothing."""
         checks = self._readiness.health().checks
         return Overview(
             at=datetime.now(UTC),
@@ -157,6 +157,6 @@ class Overviews:
 
 
 def _join(keys: Sequence[KmsKeyInfo], state: PoolState | None) -> list[PoolKey]:
-    # The states are this moment's, though the counts may be older ones.
+    # The keys' states are those of now; the counts may be older.
     counted = {} if state is None else {key.info.key_arn: key for key in state.keys}
     return [replace(counted.get(info.key_arn, PoolKey(info, 0, None)), info=info) for info in keys]

@@ -5,7 +5,7 @@ import time
 
 
 class Pace:
-    """Lets callers through at a steady rate; None lets everybody through at once."""
+    """Lets callers through at a steady rate; with None, all at once."""
 
     def __init__(self, rate_per_second: float | None) -> None:
         self._interval = 0.0 if rate_per_second is None else 1 / rate_per_second

@@ -1,4 +1,4 @@
-"""Whether this process can serve, told from what happened lately and never by a paid KMS call."""
+"""Says whether this process can serve, from recent outcomes and never by a paid KMS call."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ OK = "ok"
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The answer to a probe: `checks` maps database, kms and migrations to `ok` or what is wrong."""
+    """The answer to a probe: `checks` maps the name of each check to `ok` or what is wrong."""
 
     ready: bool
     checks: dict[str, str]
-    """Of these, `releases` tells of the seal and does not count: wallets are created all the same. Nor does
-    `regions`, which is there where a second one is set: the other one serves. Nor `writes`, of a standby."""
+    """Three of them do not count for `ready`: `releases`, since a sealed service still creates wallets;
+    `regions` (present if there is a second Region), since the other one serves; and `writes` of a standby."""
 
 
 class Readiness:
-    """Keeps the outcome of the last look at each dependency; answering costs nothing."""
+    """Keeps the outcome of the last check of each dependency; answering a probe costs nothing."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Readiness:
         self._writes = True
 
     async def probe(self) -> None:
-        """Look at the database now; run every two seconds."""
+        """Check the database now; run every two seconds."""
         self._checks = await self._look()
         self._seen = self._clock()
         if self._checks["database"] == OK:
@@ -59,7 +59,7 @@ class Readiness:
 
     @property
     def database_away_since(self) -> datetime | None:
-        """The last time the database answered a look (UTC), if it does not answer now; else None."""
+        """When the database last answered a check (UTC); None while it answers."""
         return None if self.health().checks["database"] == OK else self._answered_at
 
     @property
@@ -72,11 +72,11 @@ class Readiness:
         self._draining = True
 
     def show_seal(self, state: SharedState) -> None:
-        """Take note of the seal, for people who look; a sealed process stays ready."""
+        """Note the seal, to show it in the answer; a sealed process stays ready."""
         self._sealed = state.sealed
 
     def health(self) -> Health:
-        """What is known now; a look that hangs counts as a failed one after ten seconds."""
+        """What is known now; a check that hangs counts as failed after ten seconds."""
         checks = dict(self._checks)
         if self._clock() - self._seen > STALE_SECONDS:
             checks["database"] = "does not answer"

@@ -1,7 +1,7 @@
-"""The keyring of row MACs of one process: its keys unwrapped once, and cared for while it runs.
+"""The keyring of row MACs of one process: its keys are unwrapped once, and maintained while it runs.
 
-The keys are random, and only KMS unwraps them: whoever writes the database cannot make a MAC that passes.
-Each lies wrapped by several KMS keys, so that no single one holds up the service.
+The keys are random, and only KMS unwraps them: whoever can write the database cannot make a MAC that passes.
+Each key is wrapped by several KMS keys, so that the service does not depend on a single one.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ from kms_service.telemetry.logs import get_logger
 
 CONTEXT = {"purpose": "row-mac"}
 ROW_MAC_SECONDS = 2.0
-# Well below the minute after which a new key makes MACs: by then a process has looked several times.
+# Well below the minute after which a new key makes MACs: by then every process has learnt the key.
 TENDING_SECONDS = 10.0
-# So many KMS keys wrap each key, where the pool has them.
+# How many KMS keys wrap each key, if the pool has that many.
 WRAPPED_BY = 3
-# A key that KMS refuses is asked for again after so many looks: it may be enabled again, or be rubbish.
+# How many runs pass before a key that KMS refused is tried again: it may be enabled by then, or be forged.
 _LOOKS_PASSED_OVER = 30
 
 log = get_logger()
 
 
 class RowMacs:
-    """Holds the keyring, from its first use to the end of the process. It owns the secrets."""
+    """Holds the keyring from its first use to the end of the process, and owns the secrets."""
 
     def __init__(self, store: RowMacKeyStore, kms: AwsKmsService, pool: KmsKeyPool) -> None:
         self._store = store
@@ -46,15 +46,15 @@ class RowMacs:
 
     @property
     def loaded(self) -> bool:
-        """Whether the keys are here, so that MACs cost no KMS call any more."""
+        """Whether the keys are unwrapped, so that MACs need no KMS call any more."""
         return self._ring is not None
 
     def current(self) -> RowMacKeyring | None:
-        """The keyring as it is now; None while it is not loaded."""
+        """The keyring; None while it is not loaded."""
         return self._ring
 
     async def keyring(self) -> RowMacKeyring:
-        """The keyring; its first call asks KMS for each key, once in the life of a process.
+        """The keyring; the first call has KMS unwrap each key, once in the life of a process.
 
         Raises:
             IntegrityFailure: no stored key is what KMS wrapped.
@@ -62,19 +62,23 @@ class RowMacs:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         if self._ring is None:
-            # One at a time, or the first requests of a process would each ask KMS.
+            # One at a time: else each of a process's first requests would ask KMS.
             async with self._loading:
                 if self._ring is None:
                     self._ring = await self._load()
         return self._ring
 
     async def heal(self) -> None:
-        """Load the keyring if KMS did not serve it at start; run regularly."""
+        """Load the keyring if that failed at start, or log why not; run regularly.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
         if self._ring is None:
             await self.try_to_load()
 
     async def try_to_load(self) -> None:
-        """Load the keyring, or log why not; the process is not ready until it is there.
+        """Load the keyring, or log why not; the process is not ready until it is loaded.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
@@ -85,8 +89,8 @@ class RowMacs:
     async def tend(self) -> None:
         """Learn new keys, make one after a rotation, and have enough KMS keys wrap each; run regularly.
 
-        A rotation that moves everything away from a KMS key starts a new key: what that KMS key could unwrap
-        makes no new MACs from then on. Those it made go on to pass.
+        A rotation that empties a KMS key causes a new key of row MACs, so that what that KMS key could unwrap
+        makes no more MACs. The MACs it has made still pass.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
@@ -94,11 +98,15 @@ class RowMacs:
         if self._ring is None:
             return
         with _logged("row_mac_keys_not_tended"):
+            # 1. Keys that other processes made: their MACs pass from now on.
             stored = await self._store.read()
             self._ring = await self._learn(stored)
             held = [key for key in stored if key.key_id in self._keys]
+            # 2. The newest key that is held decides, so that a forged row behind it neither causes nor
+            #    prevents a new key. It makes no MACs before it has settled, when every process knows it.
             if await self._store.was_left(wrapped_by(held[-1], self._kms.region), held[-1].made_at):
                 await self._make([key.number for key in stored], behind=held[-1].number)
+            # 3. Enough wrappings of each key, so that the loss of one KMS key loses no key of row MACs.
             for key in held:
                 await self._wrap_by_others(key)
 
@@ -112,7 +120,7 @@ class RowMacs:
         return await self._learn(stored)
 
     async def _make(self, taken: Sequence[int], *, behind: int) -> None:
-        """Make a key; the first process wins, and the others read what that one made."""
+        """Make a key of row MACs; if several processes do, the first one's key counts for all."""
         number = next(n for n in range(behind + 1, behind + len(taken) + 2) if n not in taken)
         key = new_data_key()
         wrapped = await self._pool.wrap(key, CONTEXT)
@@ -121,7 +129,7 @@ class RowMacs:
             log.info("row_mac_key_made", number=number, key=wrapped.dek.key_arn)
 
     async def _wrap_by_others(self, key: StoredMacKey) -> None:
-        """Have more keys of the pool wrap this key, until enough of those that stay in it do."""
+        """Have more keys of the pool wrap this key, until enough keys that are not draining do."""
         if key.key_id not in self._keys:
             return
         staying = {each.key_arn for each in self._pool.described if each.mode is KeyMode.ACTIVE}
@@ -133,18 +141,18 @@ class RowMacs:
                 return
             wrapped = await self._pool.wrap(self._keys[key.key_id], CONTEXT, apart_from=holding)
             if not await self._store.add(key.number, wrapping, key.key_id, wrapped.dek):
-                return  # another process does the same
+                return  # another process is doing the same
             holding.add(arn.in_region(wrapped.dek.key_arn, self._kms.region))
 
     async def _learn(self, stored: Sequence[StoredMacKey]) -> RowMacKeyring:
-        """Unwrap the keys that are new here, and choose the one that makes MACs."""
+        """Unwrap the keys that this process does not have yet, and choose the one that makes MACs."""
         refusal: KmsError | IntegrityFailure | None = None
         for key in stored:
             if key.key_id not in self._keys and not self._is_passed_over(key):
                 try:
                     self._keys[key.key_id] = await self._unwrap(key)
                 except (KmsKeyUnusable, IntegrityFailure) as error:
-                    # Rows under it do not pass. Others do: whoever has a server's login may insert rubbish.
+                    # Rows with its MACs do not pass, but others must: a server's login can insert false keys.
                     log.error("row_mac_key_refused", number=key.number, code=error.code, reason=error.reason)
                     self._passed_over[key.key_id] = _LOOKS_PASSED_OVER
                     refusal = error
@@ -162,11 +170,11 @@ class RowMacs:
         return True
 
     async def _unwrap(self, key: StoredMacKey) -> DataKey:
-        """The key, by the first of its KMS keys that serves it; draining ones come last, and fall out of use.
+        """The key, unwrapped by the first KMS key that can; draining ones are tried last, so they fall idle.
 
         Raises:
-            KmsThrottled, KmsUnavailable: KMS did not answer; it may another time.
-            KmsKeyUnusable, IntegrityFailure: every one of them refused, or it is another key.
+            KmsThrottled, KmsUnavailable: KMS did not answer; a later attempt may succeed.
+            KmsKeyUnusable, IntegrityFailure: all of them refused, or what was unwrapped is another key.
         """
         failure: KmsError | IntegrityFailure = IntegrityFailure("not the key that its id tells of")
         region = self._kms.region
@@ -177,7 +185,7 @@ class RowMacs:
             try:
                 unwrapped = (await self._kms.decrypt(wrapped, CONTEXT)).dek
             except (KmsKeyUnusable, KmsUnavailable, IntegrityFailure) as error:
-                # What may pass another time outweighs what was refused.
+                # A failure that may pass later counts for more than a refusal.
                 if not isinstance(failure, KmsUnavailable):
                     failure = error
                 continue
@@ -187,10 +195,11 @@ class RowMacs:
 
 
 def _is_of_release_0_1(key: StoredMacKey) -> bool:
-    """Whether its id was drawn at random, which that release did for the only key that it made.
+    """Whether the key's id is random, as release 0.1 made it for its only key, instead of derived.
 
-    What tells another key from it is only that its own wrappings came first, and come first here too: one put
-    behind them counts when no KMS key serves those any more. Then MACs fail, and nothing is granted.
+    Such an id does not show whether an unwrapped key is the right one. Only the order does: its own wrappings
+    were inserted first, and come first here too. A false one after them counts only once KMS opens none of
+    those any more. Then MACs fail, and nothing is granted.
     """
     return key.number == 1 and key.key_id.version == 4  # noqa: PLR2004 - RFC 9562, random
 

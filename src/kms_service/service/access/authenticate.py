@@ -1,4 +1,4 @@
-"""From a bearer token to the caller who holds it."""
+"""Finds the caller who holds a bearer token."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -23,21 +23,21 @@ from kms_service.store.access.tokens import FoundToken, TokenRow, TokenStore
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
-# Within so many seconds a revocation or expiry acts in every process.
+# Within this many seconds a revocation or expiry takes effect in every process.
 REMEMBERED_SECONDS = 2.0
 REMEMBERED_TOKENS = 4096
-# Of more than these, those that are not known wait for their turn.
+# How many stored digests are kept in memory; if there are more, unknown tokens of the old form must wait.
 STORED_TOKENS = 100_000
-# Last use is noted once in so many seconds, whatever the traffic.
+# The time of last use is stored this often, whatever the traffic.
 LAST_USE_SECONDS = 30.0
-# Which tokens are stored is asked no more often than that.
+# The digests of stored tokens are read no more often than this.
 STORED_SECONDS = 30.0
 
-# A refusal costs about a millisecond of the one processor that a process has, so this is a tenth of it.
+# A refusal costs about a millisecond of the one core that a process has, so this is a tenth of it.
 REFUSALS_PER_SECOND = 100
-# A deployment with a wrong token is told at once.
+# So many come without waiting, so that a deployment with a wrong token learns of it at once.
 REFUSALS_AT_ONCE = 50
-# Look-ups of tokens that were not stored a moment ago: hardly any of them is good.
+# Look-ups of old-form tokens that were not stored a moment ago: hardly any of them is good.
 LOOK_UPS_PER_SECOND = 20
 
 Keyring = Callable[[], Awaitable[RowMacKeyring]]
@@ -50,18 +50,17 @@ log = get_logger()
 class Authenticator:
     """Looks tokens up by digest, and remembers each answer for two seconds.
 
-    The database's word alone says nothing: a token grants what its row says only with a right MAC, and only
-    if neither this process nor the audit log knows of a later change of it.
+    The database alone is not trusted: a token grants what its row says only if the row's MAC holds, and if
+    neither this process nor the audit log knows of a later change of it.
 
-    Who floods the service with made-up tokens takes nothing from the others: those of the form with a MAC
-    cost no look-up, those of the form before have to be stored ones or else wait for their turn, and so does
-    every refusal.
+    A flood of made-up tokens takes nothing from good callers. Tokens that carry a MAC are refused without a
+    look-up. Tokens of the old form must be stored, or wait for their turn; so must every refusal.
 
     Args:
-        store: where tokens lie.
-        ring: the keys of row MACs; None while this process has not unwrapped them.
-        clock: monotonic.
-        wall: the time of this machine, UTC.
+        store: reads tokens.
+        ring: returns the keys of row MACs; None while this process has not unwrapped them.
+        clock: monotonic seconds.
+        wall: returns this machine's time, UTC.
     """
 
     def __init__(
@@ -80,14 +79,14 @@ class Authenticator:
         self._used: set[str] = set()
         self._remembered: dict[bytes, tuple[Caller, float]] = {}
         self._refused: dict[bytes, float] = {}
-        # Digests that are stored, with a right MAC or without. They are no secret.
+        # Digests of stored tokens, whether their MAC holds or not. They are not secret.
         self._stored: frozenset[bytes] = frozenset()
         self._stored_until = clock()
-        # The highest version with a right MAC of each token that was ever used here.
+        # The highest version, with a MAC that holds, of each token that was ever used here.
         self._versions: dict[str, int] = {}
 
     def remembered(self, token: str) -> Caller | None:
-        """The caller, if this token was good within the last two seconds; never waits."""
+        """The caller, if this token was found good within the last two seconds; never waits."""
         digest = tokens.digest(token)
         caller, until = self._remembered.get(digest, (None, 0.0)) if digest else (None, 0.0)
         if caller is None or self._clock() >= until:
@@ -96,12 +95,12 @@ class Authenticator:
         return caller
 
     async def expect(self, token: str | None) -> bytes:
-        """The digest of a token that is worth a look-up; asks the database next to nothing.
+        """The digest of a token that is worth looking up; asks the database next to nothing.
 
         Raises:
-            NotAuthenticated: no token, or a made-up one.
-            KmsUnavailable: the keys of row MACs are not here yet, so that nothing can be told of it.
-        Overloaded: too many tokens that are not known to be stored wait to be looked up.
+            NotAuthenticated: there is no token, or a made-up one.
+            KmsUnavailable: the keys of row MACs are not unwrapped yet, so the token cannot be checked.
+            Overloaded: too many tokens of the old form that may not be stored are waiting to be looked up.
         """
         digest = None if token is None else tokens.digest(token)
         if token is None or digest is None:
@@ -119,13 +118,14 @@ class Authenticator:
         """The caller who holds the token with this digest.
 
         Raises:
-            NotAuthenticated: an unknown, expired or revoked one, or one whose row no operator wrote last.
+            NotAuthenticated: the token is unknown, expired or revoked, or its row is not as an operator
+                wrote it last.
             DatabaseUnavailable: the token cannot be looked up, so nobody is let in.
-            KmsUnavailable: the keys of row MACs are not here yet, so nobody is let in.
+            KmsUnavailable: the keys of row MACs are not unwrapped yet, so nobody is let in.
         """
         asked = self._clock()
         caller = await self._look_up(digest)
-        # Apart from each other, so that whoever guesses has no good token forgotten.
+        # In separate memories, so that guessing tokens does not push good ones out.
         if caller is None:
             _remember(self._refused, digest, asked + REMEMBERED_SECONDS)
             raise _refusal()
@@ -134,7 +134,7 @@ class Authenticator:
         return caller
 
     async def note_last_use(self) -> None:
-        """Store which tokens were used since the last time; run regularly, and at the end."""
+        """Store which tokens were used since the last call; run regularly, and at the end."""
         used, self._used = self._used, set()
         if not used:
             return
@@ -146,7 +146,7 @@ class Authenticator:
     async def _wait_unless_stored(self, digest: bytes) -> None:
         if digest not in self._stored and self._clock() >= self._stored_until:
             self._stored_until = self._clock() + STORED_SECONDS
-            with suppress(DatabaseUnavailable):  # the look-up will say so
+            with suppress(DatabaseUnavailable):  # the look-up will report it
                 self._stored = await self._store.digests(limit=STORED_TOKENS)
         if digest not in self._stored and not await self._look_ups.wait():
             metrics.overloaded.inc()
@@ -170,20 +170,20 @@ class Authenticator:
         except TokenIntegrityFailure as failure:
             _report(found.row.name, failure)
             return None
-        # The database's clock decides, but its owner may not turn it back: a token ends by either.
+        # A token expires by the database's clock or by ours, so that nobody can turn one back to revive it.
         return _caller(found.row) if is_good(found.row, digest, max(found.now, self._wall())) else None
 
     def _check(self, found: FoundToken, ring: RowMacKeyring) -> None:
-        # 1. Whoever wrote the row holds the key, and the log tells of no later change.
+        # 1. The row's writer holds the MAC key, and the audit log has no later change of this token.
         verify(found, ring)
-        # 2. Neither does this process know of one.
+        # 2. This process has not seen a later version either, so deleting the log's rows brings none back.
         name, version = found.row.name, found.row.version
         if version < self._versions.get(name, 0):
             raise TokenIntegrityFailure("token rolled back")
         self._versions[name] = version
 
     def _keys(self) -> RowMacKeyring:
-        # Not loaded on demand: whoever sends a made-up token would have KMS asked, and paid for.
+        # Not loaded on demand: else anybody with a made-up token could cause KMS calls.
         ring = self._ring()
         if ring is None:
             raise KmsUnavailable("row MAC keys not loaded", "row-mac")
@@ -191,7 +191,7 @@ class Authenticator:
 
 
 def _remember(memory: dict[bytes, T], digest: bytes, answer: T) -> None:
-    # Someone who guesses tokens must not fill the memory.
+    # Guessing tokens must not fill the memory.
     if len(memory) >= REMEMBERED_TOKENS:
         memory.clear()
     memory[digest] = answer

@@ -1,19 +1,19 @@
-"""How fast those who have no good token are answered: at their leisure, so that the others are in time."""
+"""Slows down the answers to callers without a good token, so that good callers are served in time."""
 
 import asyncio
 from collections.abc import Callable
 
-# Nobody waits longer, well within a request's deadline.
+# The longest wait, well within a request's deadline.
 LONGEST_SECONDS = 4.0
 
 
 class Turns:
-    """Gives turns at a bounded rate. Who waits holds a connection and nothing else: no place, no statement.
+    """Gives turns at a bounded rate. A waiting request holds its connection, but no place and no statement.
 
     Args:
-        clock: monotonic.
-        per_second: so many turns.
-        at_once: so many come without waiting after a quiet while.
+        clock: monotonic seconds.
+        per_second: how many turns per second.
+        at_once: how many come without waiting after a quiet period.
     """
 
     def __init__(self, clock: Callable[[], float], *, per_second: float, at_once: int) -> None:
@@ -23,14 +23,14 @@ class Turns:
         self._next = clock()
 
     async def wait(self) -> bool:
-        """Wait for the next turn, if there have been many of late; False when it is too far away."""
+        """Wait for the next turn; False if that is too far away: then LONGEST_SECONDS were waited instead."""
         seconds = self.take()
         if seconds > 0:
             await asyncio.sleep(min(seconds, LONGEST_SECONDS))
         return seconds <= LONGEST_SECONDS
 
     def take(self) -> float:
-        """Take the next turn; answers in how many seconds it is, which if too far away is nobody's."""
+        """Take the next turn; returns the seconds until then. If over LONGEST_SECONDS, none was taken."""
         now = self._clock()
         turn = max(self._next, now - self._at_once * self._each)
         if turn <= now + LONGEST_SECONDS:

@@ -1,4 +1,4 @@
-"""How a token is told of: in its MAC, and in the audit log."""
+"""How a token's row is represented in its MAC and in the audit log, and whether it is valid."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from kms_service.store.access.tokens import FoundToken, TokenRow
 
 
 def with_mac(row: TokenRow, ring: RowMacKeyring) -> TokenRow:
-    """The row with its MAC, as it is to be stored.
+    """The row with its MAC, to be stored.
 
     Raises:
         ValueError: a field is longer than any that the service makes.
@@ -18,7 +18,7 @@ def with_mac(row: TokenRow, ring: RowMacKeyring) -> TokenRow:
 
 
 def verify(found: FoundToken, ring: RowMacKeyring) -> None:
-    """Pass when the row is as an operator wrote it last.
+    """Pass if the row is as an operator wrote it last.
 
     Raises:
         TokenIntegrityFailure: somebody else wrote it, or put an older row in its place.
@@ -32,12 +32,12 @@ def verify(found: FoundToken, ring: RowMacKeyring) -> None:
 
 
 def is_valid(row: TokenRow, now: datetime) -> bool:
-    """Whether a token with a right MAC is neither expired nor revoked."""
+    """Whether a token is neither expired nor revoked; its MAC must have been checked."""
     return row.revoked_at is None and (row.expires_at is None or now < row.expires_at)
 
 
 def is_good(row: TokenRow, digest: bytes, now: datetime) -> bool:
-    """Whether what has this digest is the valid token, or the one before it within the overlap."""
+    """Whether the token is valid and this is its digest, or the one before it within the overlap."""
     if not is_valid(row, now):
         return False
     if row.token_sha256 == digest:
@@ -47,12 +47,12 @@ def is_good(row: TokenRow, digest: bytes, now: datetime) -> bool:
 
 
 def record(row: TokenRow, told: str = "") -> str:
-    """The detail of the audit row of a change: name, version, and what else there is to tell."""
+    """The detail of the audit row of a change: name and version, then `told`, if given."""
     return f"{row.name} {row.version}{told and ': ' + told}"
 
 
 def fields(row: TokenRow) -> list[str | bytes]:
-    """What a token's MAC covers: all but when it was last used. An absent field is empty, no other is."""
+    """What a token's MAC covers: all but the time of last use. Only an absent field is empty."""
     return [
         row.name,
         str(row.version),

@@ -1,4 +1,4 @@
-"""Making tokens that carry a MAC of themselves, and telling them from made-up ones without a look-up."""
+"""Makes tokens that carry a MAC of themselves, and tells them from made-up ones without a look-up."""
 
 import secrets
 
@@ -8,7 +8,7 @@ from kms_service.crypto.row_mac import RowLabel, RowMacKeyring
 
 
 def make_token(ring: RowMacKeyring) -> str:
-    """A fresh token, a secret of the caller's."""
+    """A fresh token. The caller owns the secret."""
     random = secrets.token_bytes(RANDOM_BYTES)
     return tokens.join(random, ring.make(RowLabel.TOKEN_FORM, (random,)).mac[:CHECK_BYTES])
 

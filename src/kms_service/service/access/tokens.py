@@ -1,6 +1,6 @@
-"""Tokens as operators handle them: create, rotate, bound, list, revoke.
+"""Creates, rotates, bounds, lists and revokes tokens for operators.
 
-Each change carries a MAC of the whole row, and goes in together with its audit row.
+Every change carries a MAC of the whole row, and is committed together with its audit row.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token just made. `secret` is shown to its owner once and is nowhere else."""
+    """A token just made. `secret` is shown to its owner once and stored nowhere."""
 
     row: TokenRow
     secret: str
@@ -47,13 +47,13 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """A valid token without a MAC, and what the audit log knows of it.
+    """A valid token without a MAC, and what the audit log says about it.
 
     Attributes:
-        created_on_record: whether an audit row tells of its creation. Where none does, somebody may have
-            planted it.
-        had_mac: whether the log tells that it had a MAC once. Then somebody took it away, and no person can
-            say what else they changed.
+        created_on_record: whether there is an audit row of its creation. If not, somebody may have planted
+            the token.
+        had_mac: whether it once had a MAC, by the log or its version. If so, somebody removed it, and nobody
+            can know what else they changed.
     """
 
     row: TokenRow
@@ -66,7 +66,8 @@ class TokenService:
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer, AuditUnavailable when a change
     could not be recorded, and the KMS errors of unwrapping the keys of row MACs. `rotate` and `set_policy`
-    raise TokenIntegrityFailure when the row is not as an operator wrote it last: a change would make it so.
+    raise TokenIntegrityFailure when the row is not as an operator wrote it last, since a change would give it
+    a MAC that holds.
     """
 
     def __init__(self, store: TokenStore, policies: PolicyStore, keyring: Keyring, audit: AuditLog) -> None:
@@ -86,12 +87,12 @@ class TokenService:
         signatures_per_minute: int | None,
         policy: str | None,
     ) -> NewToken:
-        """Make a token; the caller owns its secret.
+        """Create a token. The caller owns the secret.
 
         Raises:
-            InvalidRequest: the name has characters a name may not have.
-            TokenExists: the name is taken; names of revoked tokens stay taken, the audit log refers to them.
-            PolicyNotFound: no policy has the name given.
+            InvalidRequest: the name is not allowed.
+            TokenExists: the name is taken. Names of revoked tokens stay taken, since the audit log has them.
+            PolicyNotFound: no policy has the given name.
         """
         if not tokens.is_name(name):
             raise InvalidRequest(
@@ -104,7 +105,7 @@ class TokenService:
         secret = make_token(ring)
         row = TokenRow(
             name=name,
-            # Beyond the log's: where a row was deleted, processes still know its number.
+            # Above the log's: if a row was deleted, other processes still know its version.
             version=known.recorded + 1,
             token_sha256=tokens.digest(secret) or b"",
             previous_token_sha256=None,
@@ -128,13 +129,13 @@ class TokenService:
     async def rotate(
         self, caller: Caller, name: str, *, overlap: timedelta, expires_in: timedelta | None
     ) -> NewToken:
-        """A new secret for a valid token; the old one stays good for `overlap`, and no older one does.
+        """Give a valid token a new secret; the last one stays good for `overlap`, earlier ones do not.
 
         Args:
-            caller: who asks.
-            name: whose secret to replace; scopes and limits stay.
-            overlap: time for callers to change over.
-            expires_in: a new expiry of the token; None leaves it.
+            caller: who asks for it.
+            name: the token's name; its scopes and limits stay.
+            overlap: how long both secrets are good.
+            expires_in: when the token expires, from now; None keeps its expiry.
 
         Raises:
             TokenNotFound: no valid token has this name.
@@ -155,11 +156,11 @@ class TokenService:
         return NewToken(await self._change(caller, name, "token.rotate", "", rotated), secret)
 
     async def set_policy(self, caller: Caller, name: str, policy: str | None) -> TokenRow:
-        """Bound a token by a policy, or by none; acts everywhere within seconds.
+        """Bound a token by a policy, or by none; takes effect everywhere within seconds.
 
         Raises:
             TokenNotFound: no valid token has this name.
-            PolicyNotFound: no policy has the name given.
+            PolicyNotFound: no policy has the given name.
             TokenChangedElsewhere: somebody else changed it at the same moment.
         """
         await self._check_policy(policy)
@@ -168,11 +169,11 @@ class TokenService:
         )
 
     async def list_all(self) -> list[TokenRow]:
-        """All tokens by name, those expired or revoked too, as the database has them."""
+        """All tokens by name, including expired and revoked ones, as stored; no MAC is checked."""
         return [found.row for found in await self._store.list_all()]
 
     async def refused(self) -> Mapping[str, str]:
-        """The tokens that grant nothing because no operator wrote their rows last: name and reason."""
+        """The tokens that grant nothing since no operator wrote their rows last: names and reasons."""
         ring = await self._keyring()
         reasons: dict[str, str] = {}
         for found in await self._store.list_all():
@@ -183,7 +184,7 @@ class TokenService:
         return reasons
 
     async def unconfirmed(self) -> Sequence[Unconfirmed]:
-        """The valid tokens without a MAC, by name: those of the time before, refused until confirmed."""
+        """The valid tokens without a MAC, by name: from before there were MACs, refused until confirmed."""
         return [
             Unconfirmed(
                 row := each.found.row, each.created_on_record, bool(each.found.recorded or row.version)
@@ -193,7 +194,7 @@ class TokenService:
         ]
 
     async def confirm(self, caller: Caller, shown: Unconfirmed) -> TokenRow:
-        """Give a token its MAC as a person has seen it: what was changed since is undone.
+        """Give a token its MAC just as a person has seen it; what was changed since is undone.
 
         Raises:
             TokenIntegrityFailure: it had a MAC before.
@@ -209,7 +210,7 @@ class TokenService:
         return confirmed
 
     async def revoke(self, caller: Caller, name: str) -> TokenRow:
-        """Revoke a token for ever, whatever is in its row; acts everywhere within seconds.
+        """Revoke a token for ever, whatever its row says; takes effect everywhere within seconds.
 
         Raises:
             TokenNotFound: no token has this name.
@@ -218,7 +219,7 @@ class TokenService:
         try:
             return await self._revoke_with_mac(caller, name)
         except (KmsError, NoUsableKey, IntegrityFailure, AuditUnavailable, ValueError):
-            # Taking a right away waits neither for KMS nor for the log: without a MAC a row grants nothing.
+            # Revoking must not depend on KMS or the log. Removing the MAC is enough: the row grants nothing.
             return await self._revoke_at_once(caller, name)
 
     async def _revoke_with_mac(self, caller: Caller, name: str) -> TokenRow:

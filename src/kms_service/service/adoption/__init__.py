@@ -1,1 +1,1 @@
-"""Adoption of the wallets of the service that this one ports."""
+"""Adopts the wallets of the service that this one ports."""

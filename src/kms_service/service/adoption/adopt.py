@@ -1,7 +1,7 @@
-"""Adopting the wallets of the ported service: page by page, each opened, compared, encrypted anew and kept.
+"""Adopts the wallets of the ported service, page by page: opens, checks, and stores each encrypted anew.
 
-What is here already is passed over, so a run that ended anywhere is simply done again, and runs may go on
-side by side. The other service's table is only read.
+Wallets that are here already are skipped, so a run that was interrupted is simply repeated, and several runs
+may go on at once. The other service's table is only read.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What became of one user's wallet, and why, in words of this source or of KMS."""
+    """What became of one user's wallet, and why, in words of this code or of KMS."""
 
     user_id: str
     outcome: Outcome
@@ -52,12 +52,12 @@ class Adoption:
     """How far a run has come.
 
     Attributes:
-        total: rows to be passed in all, as counted at the start.
-        passed: rows passed.
-        counts: wallets by outcome; in a dry run what could be adopted is `LEFT`.
-        named: the first thousand wallets that are neither adopted nor here.
-        keys_used: ARNs of the other service's keys that unwrapped something.
-        cursor: the last user id passed.
+        total: rows to go through in all, as counted at the start.
+        passed: rows gone through so far.
+        counts: wallets by outcome; in a dry run, those that could be adopted are `LEFT`.
+        named: the first thousand wallets that cannot be adopted or were left.
+        keys_used: ARNs of the other service's keys that unwrapped a DEK.
+        cursor: the last user id gone through; None before the first.
         complete: whether the end was reached.
     """
 
@@ -71,7 +71,7 @@ class Adoption:
 
     @property
     def done(self) -> bool:
-        """Whether every wallet is here, whole and with its address."""
+        """Whether every wallet is here, with the right address and a MAC that holds."""
         wrong = (Outcome.OTHER_ADDRESS, Outcome.UNREADABLE, Outcome.LEFT)
         return self.complete and not any(self.counts[outcome] for outcome in wrong)
 
@@ -80,7 +80,10 @@ ShowAdoption = Callable[[Adoption, Sequence[Adopted]], None]
 
 
 class Adopter:
-    """Adopts wallets from one table. Every method raises DatabaseUnavailable when ours does not answer."""
+    """Adopts wallets from one table.
+
+    Every method raises DatabaseUnavailable when this service's database does not answer.
+    """
 
     def __init__(self, opener: SourceOpener, keeper: WalletKeeper) -> None:
         self._opener = opener
@@ -98,16 +101,16 @@ class Adopter:
         dry_run: bool,
         report: ShowAdoption,
     ) -> Adoption:
-        """Adopt every wallet behind user `after` that is not here; no secret leaves this method.
+        """Adopt every wallet after user `after` that is not here; no secret leaves this method.
 
         Args:
             caller: whose run it is.
             source: the other service's table.
             after: the cursor of an earlier run, or None.
-            at_once: wallets opened and encrypted at a time.
-            rate_per_second: wallets begun in a second, at most; None for no limit.
-            dry_run: open and check everything, and write nothing.
-            report: told after every page how far the run is, and what became of its wallets.
+            at_once: how many wallets to open and encrypt at a time.
+            rate_per_second: how many wallets to begin per second at most; None for no limit.
+            dry_run: open and check everything, but store no wallet.
+            report: called after every page with the state of the run and the outcomes of that page.
 
         Raises:
             SourceUnreadable: the other service's table cannot be read any more.
@@ -133,7 +136,7 @@ class Adopter:
         return run
 
     async def _here(self, user_ids: list[str]) -> Mapping[str, str | None]:
-        """The address of each user who has a wallet here; None where its row is not whole."""
+        """The addresses of those users who have a wallet here; None if the row's MAC does not hold."""
         return await self._wallets.addresses(user_ids)
 
     async def _outcome(self, caller: Caller, row: SourceRow, pace: Pace, *, dry_run: bool) -> Adopted:
@@ -152,19 +155,22 @@ class Adopter:
         raise AssertionError("the last attempt answers")
 
     async def _adopt(self, caller: Caller, row: SourceRow, *, dry_run: bool) -> Adopted:
+        # 1. It opens to the address in its own row; nothing else is adopted.
         opened = await self._opener.open(row)
+        # 2. Nobody else here has that address.
         owner = await self._wallets.owner_of(opened.account.address)
         if owner is not None and owner != row.user_id:
             return Adopted(row.user_id, Outcome.OTHER_ADDRESS, "another user here has this wallet")
         if dry_run:
             return Adopted(row.user_id, Outcome.LEFT, CAN_BE_ADOPTED)
+        # 3. Encrypted under a DEK of ours, and committed with its MAC and audit row.
         made_at = None if row.created_at is None else row.created_at.astimezone(UTC)
         kept = await self._keeper.keep(
             caller, ACTION, row.user_id, opened.account, opened.contents, made_at=made_at
         )
         if kept is not None:
             return Adopted(row.user_id, Outcome.ADOPTED)
-        # Another run was faster, or the user got another wallet here meanwhile.
+        # 4. Not stored: another run was faster, or the user got another wallet here meanwhile.
         here = await self._here([row.user_id])
         if row.user_id in here:
             return _compare(row, here[row.user_id])

@@ -1,8 +1,8 @@
-"""Encrypted phrases of other services: their layouts, told apart and opened. Text in, phrase out, no I/O.
+"""Reads other services' encrypted phrases: recognises their layout and decrypts. Text in, phrase out, no I/O.
 
-All are AES-256-GCM without associated data. A wrong guess does no harm: the tag does not hold then, and the
-address that must come out would differ. What has no tag is refused by name and never opened: whoever can
-write such a row can choose its contents.
+All are AES-256-GCM without associated data. A wrong guess at the layout does no harm: the tag does not hold,
+and the address would differ. A format without a tag is refused by name and never decrypted: whoever can write
+such a row can choose what it decrypts to.
 """
 
 import binascii
@@ -29,7 +29,7 @@ _WORDS = re.compile(r"[a-z]{3,8}(?: [a-z]{3,8}){11,23}", re.ASCII)
 
 
 class Unreadable(KmsServiceError):
-    """A row of another service that is not opened; `reason` says why, in words of this source."""
+    """A row of another service that cannot be opened; `reason` says why, in words of this code."""
 
     code = "unreadable"
 
@@ -51,7 +51,7 @@ class Layout(Enum):
 
 @dataclass(frozen=True, slots=True)
 class GcmParts:
-    """One reading of a text: initialisation vector of 12 or 16 bytes, tag of 16, ciphertext."""
+    """One way to read a text: initialisation vector of 12 or 16 bytes, tag of 16 bytes, ciphertext."""
 
     iv: bytes
     tag: bytes
@@ -59,11 +59,11 @@ class GcmParts:
 
     @property
     def whole(self) -> bool:
-        """Whether the lengths are those of a message in AES-GCM."""
+        """Whether the parts have the lengths of an AES-GCM message."""
         return len(self.iv) in IV_BYTES and len(self.tag) == TAG_BYTES and bool(self.ciphertext)
 
     def open(self, key: DataKey) -> bytes | None:
-        """The plaintext, a secret of the caller's; None when the tag does not hold under this key."""
+        """The plaintext, a secret that the caller owns; None if the tag does not hold under this key."""
         try:
             return AESGCM(key.reveal()).decrypt(self.iv, self.ciphertext + self.tag, None)
         except InvalidTag:
@@ -71,15 +71,15 @@ class GcmParts:
 
 
 def open_phrase(text: str, dek: DataKey, layout: Layout) -> Mnemonic:
-    """The phrase encrypted in `text`; neither its words nor its checksum are looked at. The caller owns it.
+    """The phrase encrypted in `text`. The caller owns the secret, and must check its words and checksum.
 
     Args:
-        text: the column as it is stored.
+        text: the column as stored.
         dek: the row's data key.
-        layout: how the text is to be read; AUTO tries every layout.
+        layout: the text's layout; AUTO tries every layout.
 
     Raises:
-        Unreadable: the text is in no such layout, or its tag does not hold.
+        Unreadable: the text is not in this layout, or its tag does not hold.
     """
     readings = readings_of(text, layout)
     for parts in readings:
@@ -93,7 +93,7 @@ def readings_of(text: str, layout: Layout) -> list[GcmParts]:
     """Every way to read a text in this layout.
 
     Raises:
-        Unreadable: there is none; the reason names what the text looks like.
+        Unreadable: there is none; the reason names the format if it is a known one.
     """
     _refuse_by_name(text)
     chosen = _READERS.values() if layout is Layout.AUTO else (_READERS[layout],)

@@ -1,4 +1,4 @@
-"""Opening one wallet of the ported service: unwrapped, opened, derived, and compared with its row."""
+"""Opens one wallet of the ported service: unwraps its key, decrypts, derives, and compares with the row."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from kms_service.store.adoption.source import SourceRow
 
 @dataclass(frozen=True, slots=True)
 class OpenedSource:
-    """A wallet of the other service, opened: a secret of the caller's frame."""
+    """An opened wallet of the other service. The caller owns the secrets, and keeps them in its own frame."""
 
     account: Account
     contents: WalletSecret
@@ -27,8 +27,8 @@ class SourceOpener:
 
     Args:
         keys: its KMS keys.
-        layout: how its phrases are written down.
-        master_key: its environment key, for rows of the time before KMS; None where there is none.
+        layout: the layout of its encrypted phrases.
+        master_key: its environment key, for rows from before it used KMS; None if the operator gave none.
     """
 
     def __init__(self, keys: ForeignKeys, layout: Layout, master_key: DataKey | None) -> None:
@@ -43,22 +43,24 @@ class SourceOpener:
         return sorted(self._keys.used)
 
     def take_requests(self) -> list[str]:
-        """The KMS requests that unwrapped something since this was last asked."""
+        """The KMS requests that unwrapped something since the last call of this."""
         taken, self._requests = self._requests, []
         return taken
 
     async def open(self, row: SourceRow) -> OpenedSource:
-        """The wallet in a row, if everything about the row holds together.
+        """The wallet in a row, if all checks hold.
 
         Raises:
-            Unreadable: the row is in no known layout, does not open, or opens to another wallet.
+            Unreadable: the row has no known layout, does not open, or opens to another wallet.
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
+        # 1. The row's DEK, by the key that the row names; 2. the phrase, whose tag holds under it.
         dek = await self._dek(row)
         mnemonic = open_phrase(row.encrypted_seed, dek, self._layout)
         if (fault := ethereum.fault_of_phrase(mnemonic)) is not None:
             raise Unreadable(f"the phrase {fault}")
-        # PBKDF2 runs without the interpreter lock: in a thread it leaves this one for the other wallets.
+        # 3. The account that the phrase gives must be the row's: nothing else binds this seed to this user.
+        #    In a thread, since PBKDF2 runs without the interpreter lock and other wallets go on meanwhile.
         account = await asyncio.to_thread(ethereum.derive_imported, mnemonic)
         _compare(account, row)
         return OpenedSource(account, WalletSecret(account.private_key, mnemonic))
@@ -72,13 +74,13 @@ class SourceOpener:
         try:
             unwrapped = await self._keys.decrypt(wrapped.key, wrapped.blob)
             self._requests += filter(None, [unwrapped.request_id])
-            return unwrapped.dek  # noqa: TRY300 # what follows is the failure of the call alone
+            return unwrapped.dek  # noqa: TRY300 # what follows handles the failure of the call alone
         except IntegrityFailure as error:
             raise Unreadable(f"KMS does not unwrap its data key: {error.reason}") from error
 
 
 def _compare(account: Account, row: SourceRow) -> None:
-    # Case is a checksum only, and not every service writes it.
+    # The case of letters is only a checksum, which not every service writes.
     if account.address.lower() != row.wallet_address.lower():
         raise Unreadable("it opens to another address than the row's")
     stored = row.compressed_public_key

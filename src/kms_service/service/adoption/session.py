@@ -1,4 +1,4 @@
-"""An adoption put together: with connections of its own to KMS, in the Region of the other service's keys."""
+"""Puts an adoption together, with its own connections to KMS in the Region of the other service's keys."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,11 +20,11 @@ async def adopting(
     """An adopter, for as long as the block lasts.
 
     Args:
-        settings: credentials, and the endpoint of KMS.
-        keeper: keeps the wallets here.
-        region: of the other service's KMS keys.
-        layout: how its phrases are written down.
-        master_key: its environment key, for rows of the time before KMS; a secret of the caller's.
+        settings: the credentials and the KMS endpoint.
+        keeper: stores the wallets here.
+        region: the Region of the other service's KMS keys.
+        layout: the layout of its encrypted phrases.
+        master_key: its environment key, for rows from before it used KMS, or None. The caller owns it.
     """
     keys = ForeignKeys(connect(settings.model_copy(update={"aws_region": region})), region)
     try:

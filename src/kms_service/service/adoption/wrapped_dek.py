@@ -1,4 +1,4 @@
-"""Wrapped data keys of the ported service: under KMS, or under its environment key. Text in, no I/O."""
+"""Reads the ported service's wrapped data keys: by KMS, or by its environment key. Text in, no I/O."""
 
 import binascii
 import json
@@ -26,15 +26,15 @@ class UnderKms:
 
 @dataclass(frozen=True, slots=True)
 class UnderEnvironmentKey:
-    """A data key of the time before KMS, encrypted under a key that lay in the environment (`MASTER_KEK`)."""
+    """A data key from before KMS was used, encrypted under a key from the environment (`MASTER_KEK`)."""
 
     parts: GcmParts
 
     def open(self, master: DataKey) -> DataKey:
-        """The data key, as 32 bytes or as their hex digits. The caller owns the secret.
+        """The data key; it is encrypted as 32 bytes or as their hex digits. The caller owns the secret.
 
         Raises:
-            Unreadable: this is not the key, or what comes out is no data key.
+            Unreadable: this is the wrong key, or what it decrypts is not a data key.
         """
         plaintext = self.parts.open(master)
         if plaintext is None:
@@ -55,10 +55,10 @@ def read_wrapped(text: str, kms_key_id: str | None) -> UnderKms | UnderEnvironme
     Args:
         text: the column `encrypted_dek`: JSON with the blob and its key, the blob alone in base64, or three
             parts in hex.
-        kms_key_id: the column of that name, which counts only where the text names no key.
+        kms_key_id: the column of that name, which counts only if the text names no key.
 
     Raises:
-        Unreadable: none of these.
+        Unreadable: the text is none of these, or no key is named.
     """
     for parts in hex_parts(text):
         if parts.whole:

@@ -1,1 +1,1 @@
-"""The key pool as operators see and change it."""
+"""The key pool, as operators see and change it."""

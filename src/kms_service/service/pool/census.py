@@ -1,8 +1,8 @@
-"""How many wallets lie under each key and when it was last used, over all replicas, at little cost.
+"""How many wallets are under each key and when any replica last used it, at little cost.
 
-Counting reads an index from end to end: 0.3 s a million wallets, as measured with PostgreSQL 15 on two busy
-cores. So one replica counts for all, and keeps it to a hundredth of the time. Where counting is quick, those
-who ask get a fresh count.
+Counting reads an index from end to end: 0.3 s per million wallets, as measured with PostgreSQL 15 on two busy
+cores. So one replica counts for all, for at most a hundredth of the time. If counting is quick, whoever asks
+gets a fresh count.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ _OUTSIDE = "other"
 
 
 class Census:
-    """Keeps the shared count and the shared times of last use, and reads them."""
+    """Maintains the counts and times of last use that all replicas share, and reads them."""
 
     def __init__(self, store: KeyCensusStore, health: KeyHealth, pool: KmsKeyPool) -> None:
         self._store = store
@@ -32,7 +32,7 @@ class Census:
         self._recorded: dict[str, datetime] = {}
 
     async def take(self) -> None:
-        """Share this process's last uses, count if a count is due, and report; run every half a minute."""
+        """Share this process's last uses, count if that is due, and set the gauges; run every half minute."""
         try:
             await self._share_uses()
             known, now = await self._store.read()
@@ -40,11 +40,11 @@ class Census:
                 await self._store.count()
                 known, _ = await self._store.read()
         except DatabaseUnavailable:
-            return  # logged where it happened; the next run is due soon
+            return  # logged where it happened; the next run comes soon
         self._report(self._by_key(known))
 
     async def read(self) -> dict[str, KeyCensus]:
-        """What is known of each key by ARN; counted just now if that is quick.
+        """What is known about each key, by ARN; counted just now if that is quick.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
@@ -59,7 +59,7 @@ class Census:
         return self._by_key(known)
 
     async def as_counted(self) -> dict[str, KeyCensus]:
-        """What was last counted of each key by ARN; for who may only read the database.
+        """What was last counted for each key, by ARN; for processes that may only read the database.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
@@ -68,7 +68,7 @@ class Census:
         return self._by_key(known)
 
     def _by_key(self, known: dict[str, KeyCensus]) -> dict[str, KeyCensus]:
-        """One entry a key: what rows name by ARNs of other Regions is added to the pool's."""
+        """One entry per key: what rows name by its ARN in another Region is added to that in the first."""
         together: dict[str, KeyCensus] = {}
         for name, census in known.items():
             key = arn.in_region(name, self._pool.regions[0].name)

@@ -1,4 +1,4 @@
-"""Checks everything that makes a pool usable, one by one, with advice for what is not right."""
+"""Checks everything that makes a pool usable, one by one, with advice for each fault."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from kms_service.store.access.tokens import TokenStore
 from kms_service.store.postgres import schema
 from kms_service.store.postgres.database import Database
 
-# AWS refuses signatures that are five minutes off; times in the audit log are off long before.
+# AWS refuses signatures that are five minutes off. Times in the audit log would be wrong long before.
 MOST_SKEW_SECONDS = 30.0
 
 
@@ -34,7 +34,7 @@ class CheckResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: what it was about, what it found, and for a bad one what to do."""
+    """One check: what it was about, what it found and, if that is bad, what to do."""
 
     name: str
     result: CheckResult
@@ -43,7 +43,7 @@ class Check:
 
 
 class Duty(StrEnum):
-    """What the checked credentials are for; decides what they must, and must not, be allowed to do."""
+    """What the checked credentials are for; this decides what they must and must not be allowed to do."""
 
     CREATE = "create"
     REVEAL = "reveal"
@@ -65,7 +65,7 @@ _NEVER = (Action.ENCRYPT_WITHOUT_PURPOSE, Action.GENERATE_DATA_KEY, Action.CREAT
 
 
 class Doctor:
-    """Looks at everything in turn. No check raises; one that cannot be made is bad or skipped."""
+    """Checks everything in turn. No check raises; one that cannot be made is bad or skipped."""
 
     def __init__(
         self,
@@ -84,11 +84,11 @@ class Doctor:
         self._database = database
         self._adopted_from = adopted_from
         needed = [action for duty in duties for action in NEEDS[duty]]
-        # Whoever does anything writes audit rows.
+        # Every duty writes audit rows.
         self._needed = [*dict.fromkeys(needed), Action.ENCRYPT_AUDIT_CHAIN]
 
     async def examine(self) -> AsyncIterator[Check]:
-        """All checks, each as soon as it is made."""
+        """Every check, as soon as it is made."""
         yield await self._credentials()
         yield self._proxy()
         endpoint = await self._endpoint()
@@ -134,7 +134,7 @@ class Doctor:
             )
         if proxy is None:
             return Check(name, CheckResult.GOOD, "KMS is asked directly")
-        # Its user and password are not shown.
+        # The proxy's user and password must not be shown.
         parts = urlsplit(proxy)
         where = f"{parts.hostname}:{parts.port or 80}"
         return Check(name, CheckResult.GOOD, f"KMS is asked through {where}, by HTTPS_PROXY")
@@ -253,7 +253,7 @@ def _clock(name: str, at: datetime | None) -> Check:
     if at is None:
         return Check(name, CheckResult.SKIPPED, "the endpoint tells no time")
     skew = abs((datetime.now(UTC) - at).total_seconds())
-    # An HTTP date has whole seconds.
+    # An HTTP date has whole seconds, so a smaller difference cannot be seen.
     detail = f"clocks agree within {max(1, round(skew))} s"
     if skew > MOST_SKEW_SECONDS:
         return Check(

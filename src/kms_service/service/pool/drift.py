@@ -1,7 +1,7 @@
-"""Whether the second Region would do as the first one does: each key and its replica, laid side by side.
+"""Checks whether the second Region could replace the first one: compares each key with its replica.
 
-What is compared: the alias, the key id, state, rotation, and where these credentials may read them, policy
-and tags. Without that nobody would notice until the day on which the second Region is needed.
+It compares alias, key id, state and rotation and, if these credentials may read them, policy and tags.
+Without this, nobody would notice a difference until the second Region is needed.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -20,9 +20,9 @@ class RegionComparison:
     """Compares the pool's keys with their replicas. No check raises.
 
     Args:
-        home: of AWS_REGION.
-        there: of KMS_FALLBACK_REGION.
-        inspection: asks KMS of KMS_FALLBACK_REGION for permissions.
+        home: the keys of AWS_REGION.
+        there: the keys of KMS_FALLBACK_REGION.
+        inspection: asks KMS in KMS_FALLBACK_REGION what is allowed.
         needed: what these credentials must be allowed to do there.
     """
 
@@ -39,7 +39,7 @@ class RegionComparison:
         self._needed = needed
 
     async def examine(self, aliases: Sequence[str]) -> AsyncIterator[Check]:
-        """A check of the endpoint, one for each alias, and one for each permission."""
+        """A check of the endpoint, then one for each alias and one for each permission."""
         region = self._there.region
         try:
             reply = await self._inspection.reach(aliases[0])
@@ -57,7 +57,7 @@ class RegionComparison:
             yield await self._may(action, replicas)
 
     async def _compared(self, alias: str) -> tuple[Check, str | None]:
-        """The check of one alias, and its usable replica."""
+        """The check of one alias, and the ARN of its replica, if it has one."""
         name = f"{alias.removeprefix('alias/')} in {self._there.region}"
         try:
             key = await self._home.facts(alias)
@@ -103,7 +103,7 @@ def _unread(*keys: KeyFacts) -> str:
 
 
 def _drift(key: KeyFacts, replica: KeyFacts, region: str) -> list[str]:
-    """How a replica differs from its key; empty where it does not, as far as both could be read."""
+    """How a replica differs from its key, as far as both could be read; empty if it does not."""
     if replica.key_arn != arn.in_region(key.key_arn, region):
         return [f"the alias names another key: {replica.key_arn}"]
     found = []

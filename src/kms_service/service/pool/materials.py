@@ -1,7 +1,7 @@
-"""Which versions of each key's material wallets lie under: what a rotation of a key leaves behind.
+"""Counts the wallets under each version of a key's material, as rotating a key leaves them behind.
 
-Rotating a key changes what it wraps with, and nothing that is wrapped. `kms-service rotation start
---wrapped-before` brings older wallets under the current material.
+Rotating a key in KMS changes what it wraps with, but nothing that is already wrapped. `kms-service rotation
+start --wrapped-before` moves older wallets to the current material.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ log = get_logger()
 
 
 class MaterialCensus:
-    """Keeps the counts by material that all replicas share, and reads them."""
+    """Maintains the counts by material that all replicas share, and reads them."""
 
     def __init__(self, store: KeyMaterialStore, kms: AwsKmsService, pool: KmsKeyPool) -> None:
         self._store = store
@@ -30,21 +30,21 @@ class MaterialCensus:
         self._pool = pool
 
     async def take(self) -> None:
-        """Ask KMS for the keys' rotations, count if a count is due, and report; run every ten minutes."""
+        """Ask KMS for the keys' rotations, count if that is due, set the gauges; run every ten minutes."""
         try:
             await self.count(share_of_time=_SHARE_OF_TIME)
             counts = await self._store.read()
         except DatabaseUnavailable:
-            return  # logged where it happened; the next run is due soon
+            return  # logged where it happened; the next run comes soon
         for key in self._pool.keys:
             found = counts.get(key.key_arn or "")
             if found is not None:
                 metrics.stale_wallets.labels(key.alias).set(behind(found))
 
     async def count(self, *, share_of_time: int) -> None:
-        """Count now, unless the last count lies less than so many times back as it took.
+        """Count, unless less than `share_of_time` times the duration of the last count has passed since then.
 
-        A key whose rotations KMS does not tell is left out.
+        A key is left out if KMS does not return its rotations.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
@@ -65,7 +65,7 @@ class MaterialCensus:
             await self._store.count(keys, names, share_of_time=share_of_time)
 
     async def read(self) -> dict[str, list[MaterialCount]]:
-        """The counts of each key ARN, oldest version first.
+        """The counts for each key ARN, oldest version first.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
@@ -74,5 +74,5 @@ class MaterialCensus:
 
 
 def behind(counts: Sequence[MaterialCount]) -> int:
-    """Wallets wrapped before their key's last rotation."""
+    """How many wallets were wrapped before their key's last rotation."""
     return sum(count.wallets for count in counts[:-1])

@@ -1,7 +1,7 @@
-"""Makes the pool's keys: idempotent, resumable at any step, and never changing a key that it did not make.
+"""Makes the pool's keys. It is safe to repeat after any step, and never changes a key that it did not make.
 
-The order is CreateKey with tags and policy, CreateAlias, EnableKeyRotation. A run that dies in between leaves
-a key that the next one knows by its tag and completes.
+The order is CreateKey with tags and policy, CreateAlias, EnableKeyRotation. If a run dies in between, the
+next one recognises the key by its tag and completes it.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,24 +19,24 @@ LEAST_DAYS, MOST_DAYS, DEFAULT_DAYS = 90, 2560, 365
 
 
 class Step(StrEnum):
-    """What has to be done for an alias."""
+    """What must be done for an alias."""
 
     CREATE = "create"
     """There is neither key nor alias."""
     COMPLETE = "complete"
-    """A run before this one made the key and died before it had its alias and rotation."""
+    """An earlier run made the key, but died before it had its alias or rotation."""
     ADOPT = "adopt"
-    """The alias names a key already, which is left as it is."""
+    """The alias already names a key, which is left as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How each key is to be.
+    """How each key must be.
 
     Attributes:
         aliases: `alias/…`, one for each key.
         period_in_days: of automatic rotation, 90 to 2560.
-        policy: None leaves it to KMS's default, under which IAM decides alone.
+        policy: the key policy; None for KMS's default, under which IAM alone decides.
         multi_region: whether new keys can have replicas in other Regions; KMS never changes it.
     """
 
@@ -48,7 +48,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class PlannedKey:
-    """What one alias needs. `differences` are those of an adopted key from what is wanted."""
+    """What one alias needs; `differences` says how an adopted key differs from what is wanted."""
 
     alias: str
     step: Step
@@ -65,7 +65,7 @@ class Provisioning:
         self._wanted = wanted
 
     async def plan(self, advance: Callable[[], None]) -> list[PlannedKey]:
-        """What each alias needs, changing nothing; calls `advance` after each."""
+        """What each alias needs; changes nothing, and calls `advance` after each alias."""
         named = await self._administration.aliases()
         missing = any(alias not in named for alias in self._wanted.aliases)
         orphans = await self._administration.tagged_without_alias(TAG) if missing else {}
@@ -76,7 +76,7 @@ class Provisioning:
         return planned
 
     async def carry_out(self, key: PlannedKey) -> str:
-        """Do what one alias needs; the ARN of its key."""
+        """Do what one alias needs; returns the ARN of its key."""
         if key.step is Step.ADOPT and key.key_arn is not None:
             return key.key_arn
         key_arn = key.key_arn or await self._administration.create_key(

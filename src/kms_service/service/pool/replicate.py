@@ -1,7 +1,7 @@
-"""Replicates the pool's keys to a second Region: idempotent, resumable, changing no key it finds there.
+"""Replicates the pool's keys to a second Region. It is safe to repeat, and changes no key that is there.
 
-The order is ReplicateKey with the primary's policy and tags, then CreateAlias. A run that dies in between
-leaves a replica that the next one finds by its key id, which is the primary's.
+The order is ReplicateKey with the primary's policy and tags, then CreateAlias. If a run dies in between, the
+next one finds the replica by its key id, which is the primary's.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,14 +14,14 @@ from kms_service.kms.keys import arn
 
 
 class ReplicaStep(StrEnum):
-    """What has to be done for an alias in the second Region."""
+    """What must be done for an alias in the second Region."""
 
     REPLICATE = "replicate"
     """There is no replica yet."""
     NAME = "name"
-    """There is one without the alias."""
+    """There is a replica, but not the alias."""
     KEEP = "keep"
-    """All is there."""
+    """Replica and alias are there."""
     REFUSE = "refuse"
     """It cannot be done; `reason` says why."""
 
@@ -31,11 +31,11 @@ class PlannedReplica:
     """What one key of the pool needs in the second Region.
 
     Attributes:
-        alias: `alias/…`, the same in both.
-        step: what is to be done.
-        primary_arn: the key in the first Region; None where that is still to be made.
-        replica_arn: what it is there, or will be; None where that is not known yet.
-        reason: of a refusal.
+        alias: `alias/…`, the same in both Regions.
+        step: what must be done.
+        primary_arn: the key in the first Region; None if it is still to be made.
+        replica_arn: the replica's ARN, whether it exists or not; None while it is not known.
+        reason: why it is refused; else empty.
     """
 
     alias: str
@@ -49,8 +49,8 @@ class Replication:
     """Plans and makes replicas. Every method raises AdministrationFailed when KMS does not do as asked.
 
     Args:
-        home: of the Region with the primary keys.
-        there: of the Region that gets the replicas.
+        home: the keys of the Region with the primary keys.
+        there: the keys of the Region that gets the replicas.
     """
 
     def __init__(self, home: KeyAdministration, there: KeyAdministration) -> None:
@@ -60,11 +60,11 @@ class Replication:
     async def plan(
         self, keys: Sequence[tuple[str, str | None]], advance: Callable[[], None]
     ) -> list[PlannedReplica]:
-        """What each of these aliases with its key ARN needs, changing nothing; calls `advance` after each.
+        """What each of these keys needs; changes nothing.
 
         Args:
-            keys: the ARN is None where a dry run has made no key.
-            advance: called after each.
+            keys: aliases with the ARNs of their keys; None if a dry run has made no key.
+            advance: called after each key.
         """
         named = await self._there.aliases()
         planned = []
@@ -74,7 +74,11 @@ class Replication:
         return planned
 
     async def carry_out(self, planned: PlannedReplica) -> None:
-        """Do what one key needs."""
+        """Do what one key needs.
+
+        Raises:
+            ValueError: the key itself is still to be made, or its replica is refused.
+        """
         if planned.primary_arn is None or planned.replica_arn is None:
             raise ValueError("a key is made before its replica")
         if planned.step is ReplicaStep.REPLICATE:

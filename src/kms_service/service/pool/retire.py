@@ -1,4 +1,4 @@
-"""The end of a key, and its renewal: when it may be retired, and rotating it on demand."""
+"""Says when a key may be retired, and rotates keys on demand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from kms_service.store.row_mac_keys import RowMacKeyStore
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition of retiring a key: whether it holds, what was found, and what would make it hold."""
+    """One condition for retiring a key: whether it holds, what was found, and how to make it hold."""
 
     holds: bool
     finding: str
@@ -29,7 +29,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """Whether a key may be retired: only if every condition holds."""
+    """Whether a key may be retired, by condition; all of them must hold."""
 
     key_arn: str
     alias: str | None
@@ -37,12 +37,12 @@ class Retirement:
 
     @property
     def safe(self) -> bool:
-        """Whether disabling the key would lose nothing that this service knows of."""
+        """Whether disabling the key loses nothing, as far as this service knows."""
         return all(condition.holds for condition in self.conditions)
 
 
 class KeyLifecycle:
-    """Judges when a key may go, and rotates keys; it never disables or deletes one.
+    """Judges whether a key may be retired, and rotates keys. It never disables or deletes a key.
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer.
     """
@@ -66,14 +66,14 @@ class KeyLifecycle:
         self._audit = audit
 
     async def retirement(self, name: str, *, unused_for: timedelta) -> Retirement:
-        """What stands between a key and its end; reads the key's part of an index, changes nothing.
+        """Which conditions for retiring a key hold; reads the key's part of an index, and changes nothing.
 
         Args:
             name: an alias of the pool with or without `alias/`, or the ARN of any key.
-            unused_for: the key's last use must lie so far back.
+            unused_for: how long ago the key's last use must be.
 
         Raises:
-            KeyNotFound: no key of the pool has this alias, and it is no ARN.
+            KeyNotFound: no key of the pool has this alias, and it is not an ARN.
         """
         key = next((key for key in self._pool.keys if name in {key.alias, key.name, key.key_arn}), None)
         key_arn = name if key is None and arn.is_key(name) else None if key is None else key.key_arn
@@ -91,12 +91,12 @@ class KeyLifecycle:
         return Retirement(key_arn, None if key is None else key.alias, conditions)
 
     async def rotate(self, caller: Caller, name: str) -> DescribedKey:
-        """Have KMS make new material for a key of the pool now. Stored wallets stay under the old.
+        """Have KMS rotate the material of a key of the pool now; stored wallets stay under the old material.
 
         Raises:
             KeyNotFound: no key of the pool has this alias.
             AdministrationFailed: KMS refused, as after 25 on-demand rotations of one key.
-            AuditUnavailable: it is done and not on record.
+            AuditUnavailable: the key was rotated, and that is not on record.
         """
         key = self._pool.named(name)
         if not isinstance(key, DescribedKey):
@@ -153,7 +153,7 @@ class KeyLifecycle:
         seen, source, told = await self._last_usage(key_arn)
         last = max((at for at in (own, seen) if at is not None), default=None)
         if last is None and not told:
-            # An empty census is what somebody leaves who empties it: unknown is not never.
+            # Somebody may have emptied the census: an unknown last use does not mean that there was none.
             remedy = "let this login call kms:GetKeyLastUsage, or look for the key in CloudTrail"
             return Condition(False, f"nobody can say when it was last used, {source}", remedy)
         if last is None:
@@ -165,9 +165,9 @@ class KeyLifecycle:
         return Condition(False, f"was last used on {last:%Y-%m-%d %H:%M} UTC, {source}", remedy)
 
     async def _last_usage(self, key_arn: str) -> tuple[datetime | None, str, bool]:
-        """The time that KMS knows, whose records were asked, and whether KMS told at all."""
+        """The last use by KMS's records, whose records were asked, and whether KMS answered at all."""
         try:
-            # Each Region knows of the uses there.
+            # Each Region knows only of the uses there.
             asked = self._administrations if arn.is_multi_region(key_arn) else self._administrations[:1]
             seen = [await each.last_usage(arn.in_region(key_arn, each.region)) for each in asked]
         except AdministrationFailed as error:

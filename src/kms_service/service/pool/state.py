@@ -1,4 +1,4 @@
-"""The key pool as operators see and steer it."""
+"""Shows the key pool to operators, and lets them steer it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ class PoolKey:
     """A key of the pool, the wallets under it, and when any replica last used it (UTC).
 
     Attributes:
-        materials: the wallets by version of the key's material, oldest first, as counted a while ago; empty
-            where KMS does not tell the key's rotations.
-        share: of all wallets, 0 to 1: what would be lost with this key.
+        materials: the wallets by version of the key's material, oldest first, as last counted; empty if KMS
+            does not return the key's rotations.
+        share: the share of all wallets, 0 to 1, that would be lost with this key.
     """
 
     info: KmsKeyInfo
@@ -36,7 +36,7 @@ class PoolKey:
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """The pool's keys by number, other keys that have wallets or had a use, and the Regions of all."""
+    """The pool's keys by number, other keys that have wallets or were used, and the Regions."""
 
     keys: Sequence[PoolKey]
     others: Sequence[KeyCensus]
@@ -46,8 +46,8 @@ class PoolState:
 class PoolService:
     """Shows and steers the pool.
 
-    Every method raises DatabaseUnavailable when PostgreSQL does not answer, and AuditUnavailable when a
-    change could not be recorded; it may be in force then, and repeating it records it.
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer. `set_mode` raises
+    AuditUnavailable when the change could not be recorded: it may be in force, and repeating it records it.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PoolService:
         self._audit = audit
 
     async def state(self) -> PoolState:
-        """The pool as this replica sees it, with what all replicas know of each key; asks KMS nothing."""
+        """The pool as this replica sees it, with what all replicas know of each key; KMS is not asked."""
         census = await self._census.read()
         materials = await self._materials.read()
         wallets = sum(each.wallets or 0 for each in census.values())
@@ -85,7 +85,7 @@ class PoolService:
         return await self.state()
 
     async def set_mode(self, caller: Caller, name: str, mode: KeyMode) -> PoolKey:
-        """Drain or activate the key with this alias (without `alias/`), for all replicas and restarts.
+        """Drain or activate the key with this alias (without `alias/`), on all replicas and over restarts.
 
         Raises:
             KeyNotFound: no key of the pool has this alias.

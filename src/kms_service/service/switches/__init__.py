@@ -1,1 +1,1 @@
-"""What operators switch for all replicas: the seal, canaries."""
+"""What operators switch for all replicas: the seal and the canaries."""

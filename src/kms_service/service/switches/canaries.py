@@ -1,4 +1,4 @@
-"""Canary wallets: nobody should ever open them, so that whoever does has no business here."""
+"""Marks canary wallets: nobody should ever open one, so whoever does is an intruder."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,14 @@ from kms_service.service.switches.poll import SharedStatePoll
 from kms_service.store.switches.canaries import Canary, CanaryStore
 from kms_service.store.wallets.find import WalletStore
 
-# Every replica keeps them all in memory and reads them every second.
+# Every replica keeps all of them in memory, and reads them every second.
 MOST = 1000
 
 
 class CanaryService:
-    """Marks and unmarks canaries; acts on all replicas within two seconds.
+    """Marks and unmarks canaries; a change takes effect on all replicas within two seconds.
 
-    Every method raises DatabaseUnavailable when PostgreSQL does not answer, and AuditUnavailable when a
-    change could not be recorded.
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
     """
 
     def __init__(
@@ -32,8 +31,9 @@ class CanaryService:
         """Mark this user's wallet.
 
         Raises:
-            WalletNotFound: the user has none: a canary that cannot be opened warns of nothing.
-            InvalidRequest: there are as many canaries as replicas will remember.
+            WalletNotFound: the user has none, and a canary that cannot be opened warns of nothing.
+            InvalidRequest: there are as many canaries as replicas can remember.
+            AuditUnavailable: the wallet is marked, and that is not on record.
         """
         if await self._wallets.find(user_id) is None:
             raise WalletNotFound
@@ -44,12 +44,13 @@ class CanaryService:
         await self._audit.record(caller, Event("canary.add", user_id=user_id))
 
     async def remove(self, caller: Caller, user_id: str) -> None:
-        """Take the mark away.
+        """Remove the mark from this user's wallet.
 
         Raises:
-            WalletNotFound: no canary belongs to this user.
+            WalletNotFound: the user has no canary.
+            AuditUnavailable: nothing was removed.
         """
-        # Recorded before: no alarm is switched off without a row.
+        # Recorded first: no alarm is switched off without an audit row.
         await self._audit.record(caller, Event("canary.remove", user_id=user_id))
         if not await self._store.remove(user_id):
             raise WalletNotFound

@@ -1,4 +1,4 @@
-"""Makes this process obey what operators set for all replicas, a second or so after they set it."""
+"""Makes this process obey what operators set for all replicas, within about a second."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,7 +13,7 @@ POLL_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SharedState:
-    """The state of all replicas; one member a switch. `draining` holds aliases, `canaries` user ids."""
+    """What operators have set for all replicas; `draining` holds aliases, `canaries` user ids."""
 
     draining: frozenset[str]
     sealed: bool
@@ -21,7 +21,7 @@ class SharedState:
 
 
 class SharedStatePoll:
-    """Reads the shared state with one statement and hands it to everybody who obeys a part of it."""
+    """Reads the shared state with one statement, and passes it to everything that obeys a part of it."""
 
     def __init__(
         self,
@@ -37,15 +37,15 @@ class SharedStatePoll:
         self._obeying = tuple(obeying)
 
     async def poll(self) -> None:
-        """Read and obey; while the database does not answer, what was read last stays in force."""
+        """Read the state and obey it; while the database does not answer, the last state stays in force."""
         with suppress(DatabaseUnavailable):
             await self._read()
 
     async def recent(self, seconds: float) -> SharedState:
-        """The state as it was at most `seconds` ago; the database is asked when the last look is older.
+        """The state as it was at most `seconds` ago; the database is asked only if the last read is older.
 
         Raises:
-            DatabaseUnavailable: the last look is older, and PostgreSQL does not answer.
+            DatabaseUnavailable: the last read is older, and PostgreSQL does not answer.
         """
         if self._last is not None and self._clock() - self._last[1] <= seconds:
             return self._last[0]

@@ -1,4 +1,4 @@
-"""The seal: an operator stops every release and signature on all replicas; wallets are still created."""
+"""The seal: an operator stops every release and signature on all replicas. Wallets are still created."""
 
 import asyncio
 from dataclasses import replace
@@ -25,7 +25,7 @@ from kms_service.store.switches.unsealing import unsealing
 from kms_service.telemetry.logs import get_logger
 
 REASON_CHARACTERS = 500
-# Stopping waits no longer for KMS; without a MAC the change seals all the same.
+# Sealing waits no longer than this for KMS: without a MAC the change seals too.
 MAC_SECONDS = 2.0
 FORGED = "the last change of the seal is not one that an operator made"
 _ATTEMPTS = 5
@@ -34,10 +34,9 @@ log = get_logger()
 
 
 class SealService:
-    """Seals and unseals. Acts on all replicas within two seconds.
+    """Seals and unseals; a change takes effect on all replicas within two seconds.
 
-    Every method raises DatabaseUnavailable when PostgreSQL does not answer, and AuditUnavailable when a
-    change could not be recorded.
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class SealService:
         self._audit = audit
 
     async def state(self) -> SealChange | None:
-        """The last change as it is obeyed; None when nobody ever sealed the service."""
+        """The last change, as this process obeys it; None if nobody ever sealed the service."""
         stored = await self._store.read()
         sealed = self._in_force.is_sealed(stored)
         if stored.newest is None:
@@ -66,28 +65,33 @@ class SealService:
         return change
 
     async def seal(self, caller: Caller, reason: str) -> SealChange:
-        """Stop every release and signature, even without KMS; repeating it notes another reason.
+        """Stop every release and signature, even without KMS; repeating it stores another reason.
 
         Raises:
             InvalidRequest: there is no reason, or it is too long.
+            SealChangedElsewhere: somebody else kept changing the seal at the same moment.
+            AuditUnavailable: the service is sealed, and that is not on record.
         """
         if not 1 <= len(reason.strip()) <= REASON_CHARACTERS:
             raise InvalidRequest(f"has 1 to {REASON_CHARACTERS} characters", "reason")
+        # 1. Sealed: neither KMS nor the audit log can hold it up.
         number, change = await self._close(reason, caller.name)
         log.info("sealed", actor=caller.name)
+        # 2. In force here at once, elsewhere at the next poll.
         await self._shared_state.poll()
-        # Recorded afterwards: stopping must not wait for the audit log.
+        # 3. Recorded only now: stopping must not wait for the audit log.
         await self._audit.record(caller, Event("seal.close", detail=f"{number}: {reason}"))
         return change
 
     async def unseal(self, caller: Caller) -> SealChange:
-        """Let releases and signatures go on.
+        """Allow releases and signatures again.
 
         Raises:
-            MayNotUnseal: the login of this process has no right to; that is on record.
-            SealChangedElsewhere: somebody else changed the seal at the same moment.
-            KmsThrottled, KmsUnavailable, KmsKeyUnusable, NoUsableKey, IntegrityFailure: the key of the MAC
+            MayNotUnseal: this process's login has no right to; the attempt is on record.
+            SealChangedElsewhere: somebody else kept changing the seal at the same moment.
+            KmsThrottled, KmsUnavailable, KmsKeyUnusable, NoUsableKey, IntegrityFailure: the keys of row MACs
                 cannot be unwrapped.
+            AuditUnavailable: the service is still sealed.
         """
         try:
             at = await self._open(caller)
@@ -99,7 +103,7 @@ class SealService:
         return SealChange(sealed=False, reason=None, actor=caller.name, at=at)
 
     async def _close(self, reason: str, actor: str) -> tuple[int, SealChange]:
-        # What was seen a moment ago does: if it was too old, the number is taken.
+        # The last state that was read is good enough: if it is out of date, the number is taken.
         stored = self._in_force.last or await self._store.read()
         for _ in range(_ATTEMPTS):
             number = next_number(stored)
@@ -117,7 +121,7 @@ class SealService:
             mac = ring.make(
                 RowLabel.SEAL, fields(number, SealChange(False, None, caller.name, datetime.now(UTC)))
             )
-            # Both rows or neither: nothing opens without a row.
+            # Committed together with its audit row: no unsealing without a record.
             event = Event("seal.open", detail=str(number))
             at = await self._audit.record_with(caller, event, unsealing(number, mac))
             if at is not None:

@@ -1,4 +1,4 @@
-"""Whether the service is sealed: it is, unless the newest change opens the seal and an operator made it."""
+"""Decides whether the service is sealed: it is, unless an operator's newest change opened the seal."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from kms_service.store.switches.seal import SealChange, StoredSeal, StoredSealCh
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
-# The database's functions give out no number further away than that: what tells of one is made up.
+# The database's functions never give out a number further ahead, so any row with one is forged.
 LEAP = 1_000_000
 
 Ring = Callable[[], RowMacKeyring | None]
@@ -17,38 +17,40 @@ log = get_logger()
 
 
 class SealInForce:
-    """Judges what the database tells of the seal, and goes back behind no change that it has seen.
+    """Judges what the database says about the seal, and never falls back to an older change.
 
-    Whoever writes the database but holds no row key can seal, and cannot unseal: a row without a right MAC
-    seals, and so does one older than a change that this process or the audit log knows of. While the keys of
-    row MACs are not here, nothing can be told apart, so any row seals.
+    Whoever can write the database but has no key of row MACs can seal, but cannot unseal: a row whose MAC
+    does not hold seals, and so does a row that is older than a change this process or the audit log knows
+    of. Until the keys of row MACs are unwrapped, no MAC can be checked, so any row seals.
 
     Args:
-        ring: the keys of row MACs; None while this process has not unwrapped them.
+        ring: returns the keys of row MACs; None while this process has not unwrapped them.
     """
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
-        # What was read last; of this moment or a moment ago.
+        # What was read last.
         self.last: StoredSeal | None = None
         self._seen = 0
         self._suspected: tuple[str, int | None] | None = None
         self._reported: tuple[str, int | None] | None = None
 
     def is_sealed(self, stored: StoredSeal) -> bool:
-        """Whether the service is sealed, as the database tells it now; takes note of it."""
+        """Whether the service is sealed by what was read from the database just now."""
         self.last = stored
         newest, ring = stored.newest, self._ring()
         seen = max(self._seen, _credible(stored.recorded, stored.highest))
+        # 1. No row, although a change is known of: somebody deleted it, since the service never does.
         if newest is None:
-            # The service never deletes a row.
             if seen:
                 self._suspect("seal changes missing", None)
             return bool(seen)
         number = newest.number or 0
         self._seen = max(self._seen, _credible(number, max(self._seen, stored.recorded)))
+        # 2. Without the keys no MAC can be checked.
         if ring is None:
             return True
+        # 3. The row's writer holds the key, and no later change is known of. Only then does its word count.
         reason = _wrong(newest, ring) or ("seal rolled back" if number < seen else None)
         self._suspect(reason, newest.row_id)
         return reason is not None or newest.change.sealed
@@ -56,7 +58,7 @@ class SealInForce:
     def _suspect(self, reason: str | None, row_id: int | None) -> None:
         suspected = None if reason is None else (reason, row_id)
         again = suspected == self._suspected
-        # Of two answers that overtook each other, the older one is no attack: the next look tells.
+        # Reported only if the next read finds it too: an answer overtaken by a newer one is not an attack.
         if suspected is not None and again and suspected != self._reported:
             metrics.seal_integrity_failures.inc()
             log.error("seal_integrity_failure", row=row_id, reason=reason)
@@ -65,13 +67,13 @@ class SealInForce:
 
 
 def fields(number: int, change: SealChange) -> tuple[str, ...]:
-    """What the MAC of a change covers: number, which way, why and by whom; no reason is an empty field."""
+    """What the MAC of a change covers: number, direction, reason (empty if there is none) and actor."""
     direction = "sealed" if change.sealed else "unsealed"
     return str(number), direction, "" if change.reason is None else f"={change.reason}", change.actor
 
 
 def next_number(stored: StoredSeal) -> int:
-    """The number of the next change: beyond all that anybody knows of."""
+    """The number of the next change: above all that the table and the audit log know of."""
     return max(stored.highest, _credible(stored.recorded, stored.highest)) + 1
 
 
