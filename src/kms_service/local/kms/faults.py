@@ -192,7 +192,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class When:
-    """Which requests a fault meets: all of an operation and key, the first so many, or some at random."""
+    """Which requests a fault meets: all of an operation and key, the first few, or some at random."""
 
     script: "Script"
     operations: tuple[str, ...]

@@ -96,7 +96,7 @@ class Key:
         )
 
     def require(self, *, enabled: bool) -> None:
-        """Refuse as KMS does in this key's state.
+        """Check the key's state, and refuse as KMS does.
 
         Raises:
             KmsError: KMSInvalidStateException when pending deletion; DisabledException if `enabled` is asked.
@@ -273,6 +273,6 @@ class Account:
         return self.regions[name]
 
     def related(self, key: Key) -> list[Key]:
-        """Every key that shares its id, it among them: a multi-Region key's primary and its replicas."""
+        """Every key with this key's id, itself included: a multi-Region key's primary and its replicas."""
         keys = [store.keys.get(store.arn(f"key/{key.id}")) for store in self.regions.values()]
         return [each for each in keys if each is not None]
