@@ -1,7 +1,7 @@
 """What all resources share: camelCase names, strict bodies, and the form of a user id."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer, StringConstraints
@@ -64,8 +64,3 @@ class Problem(AnswerModel):
     detail: str
     code: str
     request_id: str | None = None
-
-
-def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` for the statuses that a route answers with a problem."""
-    return {status: {"model": Problem} for status in statuses}

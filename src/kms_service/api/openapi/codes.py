@@ -72,7 +72,8 @@ _ANY: _Errors = (
     errors.AuditUnavailable,
     errors.Overloaded,
     errors.TimedOut,
-    # A process that has not unwrapped the keys of row MACs yet asks KMS for them, to check the token's MAC.
+    # Authentication answers kms_unavailable until this process has the keys of row MACs. The others come from
+    # operations that check MACs or ask KMS; they are listed for all operations rather than for too few.
     _integrity_failure,
     _throttled,
     _kms_unavailable,

@@ -18,6 +18,8 @@ from kms_service.api.security import SECURITY_SCHEMES
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _JSON = "application/json"
+# What FastAPI answers to an invalid request; this service answers a problem.
+_FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
 
 def describe(app: FastAPI) -> None:
@@ -35,8 +37,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
     components = document.setdefault("components", {})
     components["securitySchemes"] = SECURITY_SCHEMES
-    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    components.setdefault("schemas", {})["Problem"] = schema
+    schemas = components.setdefault("schemas", {})
+    schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    for unused in _FASTAPIS_OWN:
+        schemas.pop(unused, None)
     for route, operation in _operations(app, document):
         operation["operationId"] = to_camel(route.name)
         _put_into_words(route, operation)

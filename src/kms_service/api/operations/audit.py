@@ -8,18 +8,13 @@ from pydantic import Field
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.callers import caller_of
-from kms_service.api.models import AnswerModel, KmsKeyIdInQuery, Moment, Timestamp, UserId, problem_answers
+from kms_service.api.models import AnswerModel, KmsKeyIdInQuery, Moment, Timestamp, UserId
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.store.audit.trail import EventFilter, StoredRow
 
 PAGE_EVENTS = 500
 
-router = APIRouter(
-    prefix="/audit",
-    tags=["audit"],
-    route_class=AuthenticatedRoute,
-    responses=problem_answers(401, 403, 422, 503),
-)
+router = APIRouter(prefix="/audit", tags=["audit"], route_class=AuthenticatedRoute)
 
 _NAME = r"^[A-Za-z0-9._:-]+$"
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.in_flight import in_time, services
-from kms_service.api.models import AnswerModel, Timestamp, problem_answers
+from kms_service.api.models import AnswerModel, Timestamp
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.errors import InvalidRequest
 from kms_service.store.policies.versions import PolicyRow
@@ -19,12 +19,7 @@ from kms_service.store.policies.windows import WindowUse
 PAGE_WINDOWS = 500
 _CURSOR_PARTS = 4
 
-router = APIRouter(
-    prefix="/policies",
-    tags=["policies"],
-    route_class=AuthenticatedRoute,
-    responses=problem_answers(401, 403, 404, 422, 500, 503),
-)
+router = APIRouter(prefix="/policies", tags=["policies"], route_class=AuthenticatedRoute)
 PolicyName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 

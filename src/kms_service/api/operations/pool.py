@@ -8,18 +8,14 @@ from pydantic import Field
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.callers import caller_of
-from kms_service.api.models import AnswerModel, Problem, RequestModel, Timestamp, problem_answers
+from kms_service.api.models import AnswerModel, RequestModel, Timestamp
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.kms.keys.pool import DescribedKey, KeyMode, KeyStatus
 from kms_service.kms.regions.routes import RegionRole
 from kms_service.service.pool.materials import behind
 from kms_service.service.pool.state import PoolKey, PoolState
 
-_ROUTES: dict[str, Any] = {
-    "tags": ["key pool"],
-    "route_class": AuthenticatedRoute,
-    "responses": problem_answers(401, 403, 503),
-}
+_ROUTES: dict[str, Any] = {"tags": ["key pool"], "route_class": AuthenticatedRoute}
 router = APIRouter(prefix="/kms/pool", **_ROUTES)
 status_router = APIRouter(prefix="/kms", **_ROUTES)
 
@@ -128,15 +124,7 @@ async def refresh_pool(request: Request) -> PoolView:
     return pool_view(await in_time(request, services(request).pool_service.refresh))
 
 
-@router.put(
-    "/keys/{alias:path}",
-    openapi_extra=needs(Scope.POOL_ADMIN),
-    responses={
-        404: {"model": Problem, "description": "`key_not_found`"},
-        409: {"model": Problem, "description": "`last_active_key`"},
-        422: {"model": Problem},
-    },
-)
+@router.put("/keys/{alias:path}", openapi_extra=needs(Scope.POOL_ADMIN))
 async def put_key(request: Request, alias: AliasInPath, body: NewMode) -> KeyView:
     """Drain or reactivate a key; a draining key takes no new wallets and still decrypts."""
     return key_view(

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.callers import caller_of
-from kms_service.api.models import AnswerModel, Moment, Problem, RequestModel, Timestamp, problem_answers
+from kms_service.api.models import AnswerModel, Moment, RequestModel, Timestamp
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.errors import InvalidRequest
 from kms_service.kms.control_plane import pricing
@@ -19,12 +19,7 @@ from kms_service.store.rewrap.jobs import RewrapFailure, RewrapJob, RewrapStatus
 MAX_KEYS = 100
 FAILURES_SHOWN = 20
 
-router = APIRouter(
-    prefix="/rotations",
-    tags=["rotations"],
-    route_class=AuthenticatedRoute,
-    responses=problem_answers(401, 403, 422, 503),
-)
+router = APIRouter(prefix="/rotations", tags=["rotations"], route_class=AuthenticatedRoute)
 
 KeyName = Annotated[str, Field(max_length=255, pattern=r"^[A-Za-z0-9/_:-]+$")]
 KeyNames = Annotated[list[KeyName], Field(min_length=1, max_length=MAX_KEYS)]
@@ -118,12 +113,7 @@ class Failures(AnswerModel):
     next_cursor: str | None
 
 
-@router.post(
-    "",
-    status_code=202,
-    openapi_extra=needs(Scope.ROTATIONS_ADMIN),
-    responses={409: {"model": Problem, "description": "`rotation_running`"}},
-)
+@router.post("", status_code=202, openapi_extra=needs(Scope.ROTATIONS_ADMIN))
 async def start_rotation(request: Request, body: NewRotation, response: Response) -> RotationJob:
     """Start a job that moves wallets; with `dryRun`, the default, only count them. One job runs at a time."""
     asked = RewrapRequest(
@@ -148,7 +138,7 @@ async def list_rotations(request: Request, limit: Annotated[int, Query(ge=1, le=
     return RotationJobs(rotations=[job_view(job) for job in jobs])
 
 
-@router.get("/{id}", openapi_extra=needs(Scope.ROTATIONS_READ), responses=problem_answers(404))
+@router.get("/{id}", openapi_extra=needs(Scope.ROTATIONS_READ))
 async def get_rotation(request: Request, rotation_id: RotationId) -> RotationDetails:
     """Get a job, its progress, and the first wallets that it could not move."""
     service = services(request).rewrap_jobs
@@ -157,7 +147,7 @@ async def get_rotation(request: Request, rotation_id: RotationId) -> RotationDet
     return details_view(job, failures)
 
 
-@router.get("/{id}/failures", openapi_extra=needs(Scope.ROTATIONS_READ), responses=problem_answers(404))
+@router.get("/{id}/failures", openapi_extra=needs(Scope.ROTATIONS_READ))
 async def list_failures(
     request: Request,
     rotation_id: RotationId,
@@ -172,13 +162,7 @@ async def list_failures(
     return Failures(failures=shown, next_cursor=shown[-1].user_id if more else None)
 
 
-_STEERED: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem},
-    409: {"model": Problem, "description": "`rotation_finished`"},
-}
-
-
-@router.post("/{id}/pause", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
+@router.post("/{id}/pause", openapi_extra=needs(Scope.ROTATIONS_ADMIN))
 async def pause_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
     """Pause a job: its workers stop within seconds, and nothing is lost."""
     return job_view(
@@ -186,7 +170,7 @@ async def pause_rotation(request: Request, rotation_id: RotationId) -> RotationJ
     )
 
 
-@router.post("/{id}/resume", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
+@router.post("/{id}/resume", openapi_extra=needs(Scope.ROTATIONS_ADMIN))
 async def resume_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
     """Resume a paused job where it stopped."""
     return job_view(
@@ -194,7 +178,7 @@ async def resume_rotation(request: Request, rotation_id: RotationId) -> Rotation
     )
 
 
-@router.post("/{id}/cancel", openapi_extra=needs(Scope.ROTATIONS_ADMIN), responses=_STEERED)
+@router.post("/{id}/cancel", openapi_extra=needs(Scope.ROTATIONS_ADMIN))
 async def cancel_rotation(request: Request, rotation_id: RotationId) -> RotationJob:
     """Cancel a job; wallets that were moved stay moved."""
     return job_view(

@@ -8,16 +8,12 @@ from pydantic import Field, StringConstraints
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.callers import caller_of
-from kms_service.api.models import AnswerModel, RequestModel, Timestamp, problem_answers
+from kms_service.api.models import AnswerModel, RequestModel, Timestamp
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.service.switches.seal import REASON_CHARACTERS
 from kms_service.store.switches.seal import SealChange
 
-router = APIRouter(
-    tags=["seal"],
-    route_class=AuthenticatedRoute,
-    responses=problem_answers(401, 403, 503),
-)
+router = APIRouter(tags=["seal"], route_class=AuthenticatedRoute)
 
 
 class SealReason(RequestModel):
@@ -46,7 +42,7 @@ async def get_seal(request: Request) -> SealView:
     return seal_view(await in_time(request, services(request).seal.state))
 
 
-@router.post("/seal", openapi_extra=needs(Scope.POOL_ADMIN), responses=problem_answers(422))
+@router.post("/seal", openapi_extra=needs(Scope.POOL_ADMIN))
 async def close_seal(request: Request, body: SealReason) -> SealView:
     """Stop every release and signature on all replicas within two seconds; wallets are still created."""
     return seal_view(await in_time(request, services(request).seal.seal, caller_of(request), body.reason))

@@ -12,22 +12,16 @@ from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.callers import caller_of
 from kms_service.api.models import (
     AnswerModel,
-    Problem,
     RequestModel,
     Timestamp,
     UserIdInPath,
-    problem_answers,
 )
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.api.wallets.signing import strict_base64
 from kms_service.api.wallets.wallets import WalletView, wallet_view
 from kms_service.service.wallets.importing import EncryptedImport
 
-router = APIRouter(
-    tags=["wallets"],
-    route_class=AuthenticatedRoute,
-    responses=problem_answers(401, 403, 503),
-)
+router = APIRouter(tags=["wallets"], route_class=AuthenticatedRoute)
 
 Octets = Annotated[
     bytes,
@@ -68,17 +62,7 @@ async def begin_import(request: Request) -> ImportKeyView:
     )
 
 
-@router.put(
-    "/wallets/{userId}/import",
-    status_code=201,
-    openapi_extra=needs(Scope.WALLETS_IMPORT),
-    responses={
-        409: {"model": Problem, "description": "The user has a wallet, or another user has this one."},
-        410: {"model": Problem, "description": "The import was used or has expired."},
-        422: {"model": Problem},
-        500: {"model": Problem},
-    },
-)
+@router.put("/wallets/{userId}/import", status_code=201, openapi_extra=needs(Scope.WALLETS_IMPORT))
 async def complete_import(request: Request, user_id: UserIdInPath, body: ImportBody) -> WalletView:
     """Import a wallet that was encrypted to the import's key.
 

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from kms_service.access.scopes import Scope
 from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.callers import caller_of
-from kms_service.api.models import AnswerModel, RequestModel, UserIdInPath, problem_answers
+from kms_service.api.models import AnswerModel, RequestModel, UserIdInPath
 from kms_service.api.security import AuthenticatedRoute, needs, require
 from kms_service.api.wallets import answers
 from kms_service.api.wallets.answers import (
@@ -30,12 +30,7 @@ from kms_service.service.wallets.release import Use
 T = TypeVar("T")
 V = TypeVar("V")
 
-router = APIRouter(
-    prefix="/wallets/{userId}",
-    tags=["signing"],
-    route_class=AuthenticatedRoute,
-    responses=problem_answers(401, 403, 404, 422, 500, 503),
-)
+router = APIRouter(prefix="/wallets/{userId}", tags=["signing"], route_class=AuthenticatedRoute)
 
 
 def strict_base64(value: Any) -> bytes:

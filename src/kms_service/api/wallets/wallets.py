@@ -15,12 +15,10 @@ from kms_service.api.callers import caller_of
 from kms_service.api.models import (
     AnswerModel,
     KmsKeyIdInQuery,
-    Problem,
     RequestModel,
     Timestamp,
     UserId,
     UserIdInPath,
-    problem_answers,
 )
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.errors import IntegrityFailure, InvalidRequest, KmsServiceError, WalletNotFound
@@ -35,13 +33,9 @@ router = APIRouter(
     prefix="/wallets",
     tags=["wallets"],
     route_class=AuthenticatedRoute,
-    responses=problem_answers(401, 403, 422, 503),
 )
 
-_private_key: dict[str, Any] = {
-    "openapi_extra": needs(Scope.PRIVATE_KEYS_READ),
-    "responses": problem_answers(404, 500),
-}
+_private_key: dict[str, Any] = {"openapi_extra": needs(Scope.PRIVATE_KEYS_READ)}
 
 
 class NewWallet(RequestModel):
@@ -108,14 +102,12 @@ class PrivateKeyView(AnswerModel):
     private_key: str = Field(description="0x and 64 hex digits")
 
 
-@router.post(
-    "",
-    status_code=201,
-    openapi_extra=needs(Scope.WALLETS_CREATE),
-    responses={409: {"model": Problem, "description": "The user has a wallet; `walletAddress` names it."}},
-)
+@router.post("", status_code=201, openapi_extra=needs(Scope.WALLETS_CREATE))
 async def create_wallet(request: Request, body: NewWallet, response: Response) -> WalletView:
-    """Create a wallet for a user who has none."""
+    """Create a wallet for a user who has none.
+
+    Otherwise the answer is 409 with the member `walletAddress`.
+    """
     wallet = await in_time(request, services(request).wallets.create_wallet, caller_of(request), body.user_id)
     response.headers["Location"] = f"/wallets/{wallet.user_id}"
     return wallet_view(wallet)
@@ -167,11 +159,7 @@ async def put_wallet(request: Request, user_id: UserIdInPath, response: Response
     return wallet_view(ensured.wallet)
 
 
-@router.get(
-    "/{userId}",
-    openapi_extra=needs(Scope.WALLETS_READ),
-    responses=problem_answers(404),
-)
+@router.get("/{userId}", openapi_extra=needs(Scope.WALLETS_READ))
 async def get_wallet(request: Request, user_id: UserIdInPath) -> WalletView:
     """Get a wallet without its secrets; makes no KMS call."""
     return wallet_view(await in_time(request, services(request).wallets.get_wallet, user_id))
