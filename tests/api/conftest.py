@@ -21,6 +21,6 @@ def service(fresh_database: FreshDatabase) -> Iterator[Service]:
 
 @pytest.fixture
 def own_service(settings: Settings, kms_endpoint: KmsEndpoint) -> Iterator[Service]:
-    """A service that one test has for itself."""
+    """A service for one test alone."""
     with serving(settings, kms_endpoint) as service:
         yield service

@@ -50,7 +50,7 @@ def test_pages_hold_every_row_once_newest_first(own_service: Service) -> None:
     assert [event["id"] for event in seen] == sorted((event["id"] for event in seen), reverse=True)
 
 
-def test_filters(own_service: Service) -> None:
+def test_events_can_be_filtered(own_service: Service) -> None:
     for user in ("alice", "bob"):
         own_service.create(user)
     own_service.call("GET", "/wallets/alice/private-key")
@@ -80,7 +80,7 @@ def test_filters(own_service: Service) -> None:
         {"outcome": "a b"}, {"kmsKeyId": "alias/a"},
     ],
 )  # fmt: skip
-def test_a_wrong_question_is_422(service: Service, wrong: dict[str, Any]) -> None:
+def test_a_malformed_query_is_422(service: Service, wrong: dict[str, Any]) -> None:
     assert service.call("GET", "/audit/events", params=wrong).status_code == 422
 
 

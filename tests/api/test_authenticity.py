@@ -1,4 +1,4 @@
-"""Invariant 13 from the outside: a row that somebody else wrote tells its address on no route."""
+"""Invariant 13 from the outside: no route gives the address of a row that somebody else wrote."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -54,7 +54,7 @@ def changed(service: Service, request: pytest.FixtureRequest) -> Iterator[str]:
         complete(connection.exec_driver_sql("DELETE FROM wallets WHERE user_id <> 'whole'"))
 
 
-def test_no_route_tells_its_address_and_kms_is_not_asked(service: Service, changed: str) -> None:
+def test_no_route_gives_its_address_and_kms_is_not_called(service: Service, changed: str) -> None:
     before, counted = len(service.kms.requests), _counted()
     for method, tail, content in TELLING:
         answer = service.call(method, f"/wallets/{changed}{tail}", **content)
@@ -72,7 +72,7 @@ def test_no_route_tells_its_address_and_kms_is_not_asked(service: Service, chang
     assert _counted() - counted == len(TELLING) + 2
 
 
-def test_a_batch_and_a_list_name_the_row_and_go_on(service: Service, changed: str) -> None:
+def test_a_batch_and_a_list_report_the_row_and_go_on(service: Service, changed: str) -> None:
     results = service.call("POST", "/wallets/batch", json={"userIds": ["whole", changed]}).json()["results"]
     assert [each["status"] for each in results] == [200, 500]
     assert results[1]["problem"]["code"] == "integrity_failure"
@@ -94,7 +94,7 @@ def test_a_batch_and_a_list_name_the_row_and_go_on(service: Service, changed: st
         assert "0x" not in str(refused)
 
 
-def test_a_whole_page_has_no_such_member(service: Service) -> None:
+def test_a_page_of_authentic_rows_has_no_such_member(service: Service) -> None:
     service.call("PUT", "/wallets/whole")
     assert service.call("GET", "/wallets").json().keys() == {"wallets", "nextCursor"}
 

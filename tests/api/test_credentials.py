@@ -1,4 +1,4 @@
-"""The source of AWS's credentials hangs: only what needs KMS fails, readiness says why, and it heals."""
+"""The source of AWS credentials hangs: only what needs KMS fails, readiness says why, and it recovers."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def _timed(service: Service, method: str, path: str) -> tuple[int, float]:
     return status, time.monotonic() - started
 
 
-def test_a_source_of_credentials_that_hangs(
+def test_a_source_of_credentials_that_hangs_stops_only_what_needs_kms(
     program: Program, settings: Settings, kms_endpoint: KmsEndpoint
 ) -> None:
     program.hand_out(12)

@@ -1,4 +1,4 @@
-"""Every request that the documents show is answered, as it is printed."""
+"""Every request in the documents is answered, exactly as it is printed."""
 
 import re
 import shlex

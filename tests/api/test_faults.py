@@ -1,4 +1,4 @@
-"""What a caller is told when KMS, PostgreSQL or the audit log fails; and that nothing is left behind."""
+"""What a caller is answered when KMS, PostgreSQL or the audit log fails; nothing is left behind."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +89,7 @@ def _is(answer: Response, code: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_create_under_a_kms_fault(hasty: Service, name: str) -> None:
+def test_a_create_under_a_kms_fault_gives_its_documented_error(hasty: Service, name: str) -> None:
     fault, code, _ = FAULTS[name]
     user = f"create-{list(FAULTS).index(name)}"
     with hasty.kms.on("Encrypt").answer(fault):
@@ -104,7 +104,7 @@ def test_a_create_under_a_kms_fault(hasty: Service, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_private_key_read_under_a_kms_fault(hasty: Service, name: str) -> None:
+def test_a_private_key_read_under_a_kms_fault_gives_its_documented_error(hasty: Service, name: str) -> None:
     fault, _, code = FAULTS[name]
     with hasty.kms.on("Decrypt").answer(fault):
         answer = hasty.call("GET", "/wallets/reader/private-key")
@@ -131,7 +131,9 @@ def test_every_refused_read_and_create_is_on_record(hasty: Service) -> None:
     ]
 
 
-def test_what_waits_longer_than_the_deadline_is_503(settings: Settings, kms_endpoint: KmsEndpoint) -> None:
+def test_a_request_that_waits_longer_than_its_deadline_is_503(
+    settings: Settings, kms_endpoint: KmsEndpoint
+) -> None:
     settings = settings.model_copy(update={"request_deadline_seconds": 0.5})
     with serving(settings, kms_endpoint) as service:
         service.call("GET", "/wallets")
@@ -143,7 +145,9 @@ def test_what_waits_longer_than_the_deadline_is_503(settings: Settings, kms_endp
         assert service.call("GET", "/wallets").status_code == 200
 
 
-def test_more_than_may_be_in_flight_is_refused_at_once(settings: Settings, kms_endpoint: KmsEndpoint) -> None:
+def test_requests_beyond_the_limit_in_flight_are_refused_at_once(
+    settings: Settings, kms_endpoint: KmsEndpoint
+) -> None:
     changes = {"max_in_flight": 4, "kms_key_pool_size": 1}
     with serving(settings.model_copy(update=changes), kms_endpoint) as service:
         service.create("held")
@@ -162,7 +166,7 @@ def test_more_than_may_be_in_flight_is_refused_at_once(settings: Settings, kms_e
 
 
 @pytest.mark.invariant(3)
-def test_no_audit_row_no_answer(own_service: Service) -> None:
+def test_without_an_audit_row_there_is_no_answer(own_service: Service) -> None:
     own_service.create("alice")
     refuse = "ALTER TABLE audit_events ADD CONSTRAINT refused CHECK (false) NOT VALID"
     with entered(own_service.owner.connection()) as connection:
@@ -181,7 +185,7 @@ def test_no_audit_row_no_answer(own_service: Service) -> None:
 
 
 @pytest.mark.invariant(3)
-def test_without_a_key_for_its_chain_the_audit_log_lets_nothing_out(own_service: Service) -> None:
+def test_without_a_key_for_the_audit_chain_nothing_is_released(own_service: Service) -> None:
     """A replica that starts while no key wraps can open wallets, and may not hand one out."""
     own_service.create("alice")
     kms = own_service.kms
@@ -265,7 +269,7 @@ BROKEN = {
 
 @pytest.mark.invariant(4)
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_row_is_one_and_the_same_failure(hasty: Service, what: str) -> None:
+def test_every_broken_row_gives_the_same_failure(hasty: Service, what: str) -> None:
     change, asks_kms = BROKEN[what]
     user = what.replace(" ", "-")
     hasty.create(user)

@@ -1,4 +1,4 @@
-"""Every value that comes from outside, in turn, at and past its bounds: refused or taken, never a 5xx."""
+"""Every value from outside, at and past its bounds: refused or accepted, never a 5xx."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Importing a wallet over HTTP: encrypted to a one-time key, whole or refused, and never bare."""
+"""Importing a wallet over HTTP: encrypted to a one-time key, whole or refused, never in the clear."""
 
 import base64
 import hashlib
@@ -102,7 +102,7 @@ def test_the_import_is_on_record_and_the_key_lies_wrapped(service: Service) -> N
     assert private not in b"".join(bytes(each) for row in rows for each in row if isinstance(each, bytes))
 
 
-def test_a_key_is_good_once(service: Service) -> None:
+def test_an_import_key_is_good_once(service: Service) -> None:
     begun, first, second = _begin(service), _user(), _user()
     assert (
         service.call("PUT", f"/wallets/{first}/import", json=_encrypted(begun, _key(), first)).status_code
@@ -116,7 +116,7 @@ def test_a_key_is_good_once(service: Service) -> None:
     assert service.call("GET", f"/wallets/{second}").status_code == 404
 
 
-def test_a_failed_attempt_uses_the_key_up(service: Service) -> None:
+def test_a_failed_attempt_uses_up_the_import_key(service: Service) -> None:
     begun, user = _begin(service), _user()
     wrong = _encrypted(begun, _key(), "somebody-else")
     _is(service.call("PUT", f"/wallets/{user}/import", json=wrong), 422, "invalid_request")
@@ -127,7 +127,7 @@ def test_a_failed_attempt_uses_the_key_up(service: Service) -> None:
     )
 
 
-def test_a_key_is_good_for_a_quarter_of_an_hour(service: Service) -> None:
+def test_an_import_key_is_good_for_fifteen_minutes(service: Service) -> None:
     begun, user = _begin(service), _user()
     with entered(service.owner.connection()) as connection:
         left = complete(
@@ -149,7 +149,7 @@ def test_a_key_is_good_for_a_quarter_of_an_hour(service: Service) -> None:
     )
 
 
-def test_keys_that_are_long_gone_are_dropped(service: Service) -> None:
+def test_import_keys_that_expired_long_ago_are_dropped(service: Service) -> None:
     begun = _begin(service)
     with entered(service.owner.connection()) as connection:
         complete(
@@ -164,7 +164,7 @@ def test_keys_that_are_long_gone_are_dropped(service: Service) -> None:
     assert begun["importId"] not in kept
 
 
-def test_an_import_that_never_was_has_expired(service: Service) -> None:
+def test_an_unknown_import_is_answered_as_expired(service: Service) -> None:
     user = _user()
     body = {**_encrypted(_begin(service), _key(), user), "importId": "00000000-0000-4000-8000-000000000000"}
     _is(service.call("PUT", f"/wallets/{user}/import", json=body), 410, "import_expired")
@@ -208,7 +208,9 @@ ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
         (b"", "neither a private key"),
     ],
 )
-def test_what_is_no_wallet_is_refused_with_its_reason(service: Service, secret: bytes, reason: str) -> None:
+def test_anything_that_is_not_a_wallet_is_refused_with_the_reason(
+    service: Service, secret: bytes, reason: str
+) -> None:
     user = _user()
     answer = _import(service, user, secret)
     _is(answer, 422, "invalid_request")
@@ -218,7 +220,7 @@ def test_what_is_no_wallet_is_refused_with_its_reason(service: Service, secret: 
     assert service.call("GET", f"/wallets/{user}").status_code == 404
 
 
-def test_what_was_encrypted_for_another_user_or_purpose_does_not_open(service: Service) -> None:
+def test_an_import_encrypted_for_another_user_or_purpose_does_not_open(service: Service) -> None:
     user = _user()
     for body in (
         _encrypted(_begin(service), _key(), user.upper()),

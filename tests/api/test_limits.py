@@ -1,4 +1,4 @@
-"""Limits a minute: counted in PostgreSQL, for all replicas together, exact under any concurrency."""
+"""Limits per minute: counted in PostgreSQL for all replicas together, exact under any concurrency."""
 
 import base64
 from collections import Counter
@@ -43,7 +43,7 @@ def _sign(service: Service, token: str) -> int:
     return answer.status_code
 
 
-def test_forty_at_once_with_a_limit_of_ten(service: Service) -> None:
+def test_of_forty_reads_at_once_a_limit_of_ten_lets_ten_through(service: Service) -> None:
     service.create("alice")
     token = _limited(service, reads=10)
     with ThreadPoolExecutor(40) as executor:
@@ -85,7 +85,7 @@ def test_a_refusal_says_when_to_come_back_and_is_on_record(service: Service) -> 
     assert (event["outcome"], event["requestId"]) == ("rate_limited", answer.headers["X-Request-Id"])
 
 
-def test_exports_count_as_reads_and_signatures_for_themselves(service: Service) -> None:
+def test_exports_count_as_reads_and_signatures_are_counted_apart(service: Service) -> None:
     service.create("alice")
     token = _limited(service, reads=1, signatures=2)
     key = base64.b64encode(b"\x09" * 32).decode()
@@ -97,7 +97,7 @@ def test_exports_count_as_reads_and_signatures_for_themselves(service: Service) 
     assert [_sign(service, token) for _ in range(3)] == [200, 200, 429]
 
 
-def test_what_is_let_through_counts_whatever_becomes_of_it(service: Service) -> None:
+def test_a_request_let_through_counts_whatever_becomes_of_it(service: Service) -> None:
     service.create("alice")
     token = _limited(service, reads=2)
     with service.kms.on("Decrypt").answer(Error("DisabledException")):

@@ -1,4 +1,4 @@
-"""`GET /wallets`: keyset pages in byte order, which insertions and tampering do not upset."""
+"""`GET /wallets`: keyset pages in byte order, which insertions and tampering do not disturb."""
 
 import base64
 from typing import Any
@@ -57,14 +57,14 @@ def test_pages_hold_every_wallet_once_in_byte_order(service: Service, limit: int
     assert _walk(service, limit=limit) == USERS
 
 
-def test_all_fit_into_the_default_page(service: Service) -> None:
+def test_all_wallets_fit_into_the_default_page(service: Service) -> None:
     page = _page(service)
     assert [wallet["userId"] for wallet in page["wallets"]] == USERS
     assert page["nextCursor"] is None
     assert page["wallets"][0] == service.call("GET", f"/wallets/{USERS[0]}").json()
 
 
-def test_pages_of_one_key_hold_its_wallets_only(service: Service) -> None:
+def test_pages_of_one_key_hold_only_its_wallets(service: Service) -> None:
     by_key: dict[str, list[str]] = {}
     for wallet in _page(service)["wallets"]:
         by_key.setdefault(wallet["kmsKeyId"], []).append(wallet["userId"])
@@ -111,14 +111,14 @@ def test_a_wrong_query_names_the_field_and_not_the_value(service: Service, query
 
 
 @pytest.mark.parametrize("path", ["/wallets", "/wallets/alice", "/wallets/alice/private-key"])
-def test_a_misspelt_parameter_is_no_request_for_everything(service: Service, path: str) -> None:
+def test_a_misspelt_parameter_does_not_list_everything(service: Service, path: str) -> None:
     answer = service.call("GET", path, params={"kmskeyid": "canary", "c anary": "1"})
     assert answer.status_code == 422
     assert {each["field"] for each in answer.json()["errors"]} == {"query.kmskeyid", "query.(unnamed)"}
     assert "canary" not in answer.text
 
 
-def test_a_tampered_cursor_is_refused_or_another_place_and_nothing_else(service: Service) -> None:
+def test_a_tampered_cursor_is_refused_or_moves_the_page_and_does_nothing_else(service: Service) -> None:
     cursor = _page(service, limit=3)["nextCursor"]
     for position in range(len(cursor)):
         for character in "A-_z9=":

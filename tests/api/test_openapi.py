@@ -1,4 +1,4 @@
-"""The service keeps to its own OpenAPI document, whatever is thrown at it."""
+"""The service keeps to its own OpenAPI document, whatever it is sent."""
 
 from typing import Any
 

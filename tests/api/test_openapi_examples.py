@@ -1,4 +1,4 @@
-"""The OpenAPI document's names, words and examples are there for every operation, and true."""
+"""Every operation in the OpenAPI document has a name, a description and examples, and they are true."""
 
 import json
 import re
@@ -66,7 +66,7 @@ def test_every_operation_has_a_name_of_its_own(
     assert {"createWallet", "getWallet", "signTransaction", "exportPrivateKey"} <= operations.keys()
 
 
-def test_every_operation_is_told_of_in_words(operations: dict[str, Operation]) -> None:
+def test_every_operation_is_described(operations: dict[str, Operation]) -> None:
     for name, operation in operations.items():
         assert len(operation["summary"].split()) > 2, name
         assert operation["description"].startswith(operation["summary"]), name
@@ -107,7 +107,7 @@ def _check(document: dict[str, Any], name: str, shown: dict[str, Any]) -> None:
         validator.validate(value)
 
 
-def test_no_example_is_of_nothing(operations: dict[str, Operation]) -> None:
+def test_no_example_belongs_to_an_operation_that_does_not_exist(operations: dict[str, Operation]) -> None:
     assert EXAMPLES.keys() <= operations.keys()
 
 

@@ -33,7 +33,7 @@ GRANTED = {"all": "{" + ",".join(ALL) + "}"}
 
 @pytest.fixture(autouse=True)
 def _remembering_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every request look its token up."""
+    """Make every request look up its token."""
     monkeypatch.setattr(authenticate, "REMEMBERED_SECONDS", 0.0)
 
 
@@ -65,7 +65,7 @@ def _metric(service: Service, name: str) -> float:
 
 
 def _is_refused(service: Service, token: str) -> None:
-    """The token is nobody's, wherever it is shown, and each process has counted that."""
+    """The token is refused wherever it is shown, and each process has counted that."""
     before = _metric(service, "kms_service_token_integrity_failures")
     for path in ("/wallets", "/wallets/alice/private-key"):
         answer = service.call("GET", path, token=token)
@@ -115,7 +115,7 @@ def test_a_row_that_was_changed_grants_nothing(service: Service, change: str) ->
 
 @pytest.mark.parametrize("copied", ["NULL, NULL", "mac, mac_key_id"])
 def test_a_token_that_was_inserted_grants_nothing(service: Service, copied: str) -> None:
-    """As the owner would make one of his own: with no MAC, or the MAC of a token with every scope."""
+    """As the owner would make one: without a MAC, or with that of a token with every scope."""
     mine = made_up_token()
     name, _ = _token(service, *ALL)
     _as_owner(
@@ -180,8 +180,8 @@ def test_the_row_from_before_a_change_does_not_come_back(service: Service, chang
         _is_refused(restarted, token)
 
 
-def test_a_running_process_needs_no_log_for_that(own_service: Service) -> None:
-    """The audit rows are gone too: whoever saw the revocation goes by it, and the verifier names the hole."""
+def test_a_running_process_refuses_the_old_row_without_the_log(own_service: Service) -> None:
+    """The audit rows are gone too: a process that saw the revocation keeps to it; verify finds the gap."""
     name, token = _token(own_service, *ALL)
     with _owner(own_service) as connection:
         connection.execute(f"CREATE TABLE kept AS SELECT * FROM tokens WHERE name = '{name}'".encode())  # noqa: S608
@@ -209,8 +209,8 @@ def test_no_command_makes_a_changed_row_right(service: Service) -> None:
     assert service.call("GET", "/wallets", token=token).status_code == 401
 
 
-def test_a_name_that_was_deleted_starts_behind_what_the_log_tells(service: Service) -> None:
-    """Else the new token of that name would pass for a row that was put back."""
+def test_a_deleted_name_starts_at_the_version_after_the_last_in_the_log(service: Service) -> None:
+    """Otherwise the new token of that name would look like a row that was put back."""
     name, _ = _token(service, *ALL)
     _revoke(service, name)
     _as_owner(service, "DELETE FROM tokens WHERE name = %(name)s", name=name)
@@ -302,7 +302,7 @@ AGAIN = (
         "all deleted",
     ],
 )
-def test_no_row_unseals(sealed: Service, attack: str) -> None:
+def test_no_planted_row_unseals(sealed: Service, attack: str) -> None:
     """Neither a process that knows of the sealing, nor one that is started after the attack."""
     before = _metric(sealed, "kms_service_seal_integrity_failures")
     with _owner(sealed) as connection:
@@ -323,7 +323,7 @@ def test_a_running_process_needs_no_log_to_stay_sealed(sealed: Service) -> None:
     assert _look(sealed) == "sealed"
 
 
-def test_a_row_that_nobody_could_have_made_seals(own_service: Service) -> None:
+def test_a_row_that_nobody_could_have_made_seals_the_service(own_service: Service) -> None:
     """Sealing is what the owner may: to destroy and to delay."""
     own_service.create("alice")
     own_service.unseal()
@@ -335,8 +335,8 @@ def test_a_row_that_nobody_could_have_made_seals(own_service: Service) -> None:
     assert _look(own_service) == "released"
 
 
-def test_it_is_sealed_without_kms_too(own_service: Service) -> None:
-    """Without a MAC the change seals all the same, and is as hard to take away."""
+def test_the_service_can_be_sealed_without_kms(own_service: Service) -> None:
+    """A change without a MAC seals too, and is as hard to take away."""
     own_service.create("alice")
     own_service.unseal()
     with _without_kms(own_service) as operator, pytest.raises(AuditUnavailable):

@@ -37,7 +37,7 @@ def test_a_private_key_is_read_on_both_paths(service: Service) -> None:
     assert [each["action"] for each in events] == ["private_key.read", "private_key.read", "wallet.create"]
 
 
-def test_neither_answers_anybody_without_a_token(service: Service) -> None:
+def test_neither_path_answers_without_a_token(service: Service) -> None:
     for path in ("/wallets/users/a/private-key", "/wallets/platform/verifier-private-key", "/kms/status"):
         answer = service.client.get(path)
         assert answer.status_code == 401

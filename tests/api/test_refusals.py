@@ -1,4 +1,4 @@
-"""What a caller gets wrong, and the answer: always a problem, never what was sent."""
+"""Every mistake of a caller is answered with a problem, which never repeats what was sent."""
 
 import json
 import socket
@@ -63,7 +63,9 @@ BODIES: list[tuple[str, bytes, str, int, str]] = [
 
 
 @pytest.mark.parametrize(("what", "body", "field", "status", "code"), BODIES, ids=[row[0] for row in BODIES])
-def test_a_wrong_body(service: Service, what: str, body: bytes, field: str, status: int, code: str) -> None:
+def test_a_malformed_body_is_refused(
+    service: Service, what: str, body: bytes, field: str, status: int, code: str
+) -> None:
     del what
     problem = _checked(service.call("POST", "/wallets", content=body, headers=JSON), status, code)
     if field:
@@ -77,13 +79,13 @@ USERS = [
 
 
 @pytest.mark.parametrize("user", USERS, ids=ascii)
-def test_what_is_no_user_id(service: Service, user: str) -> None:
+def test_an_invalid_user_id_is_refused(service: Service, user: str) -> None:
     problem = _checked(service.call("POST", "/wallets", json={"userId": user}), 422, "invalid_request")
     assert problem["errors"][0]["field"] == "body.userId"
 
 
 @pytest.mark.parametrize("user", USERS, ids=ascii)
-def test_what_is_no_user_id_is_its_own_items_problem(service: Service, user: str) -> None:
+def test_an_invalid_user_id_in_a_batch_is_a_problem_of_its_own_item(service: Service, user: str) -> None:
     answer = service.call("POST", "/wallets/batch", json={"userIds": [user, "fine", user, "fine"]})
     assert answer.status_code == 200
     first, made, again, repeated = answer.json()["results"]
@@ -101,7 +103,7 @@ def test_what_is_no_user_id_is_its_own_items_problem(service: Service, user: str
 @pytest.mark.parametrize(
     "user", ["%2e", "%2E%2E", "a%20b", "%ff", "%00", "%C3%A9", "a" * 129, "canary-3f9a!"]
 )
-def test_what_is_no_user_id_in_a_path(service: Service, user: str) -> None:
+def test_an_invalid_user_id_in_a_path_is_refused(service: Service, user: str) -> None:
     """Sent as it stands: clients tidy such paths up before they go out."""
     for tail in ("", "/private-key"):
         status, headers, body = _raw(service, f"GET /wallets/{user}{tail} HTTP/1.1")
@@ -112,7 +114,7 @@ def test_what_is_no_user_id_in_a_path(service: Service, user: str) -> None:
 
 
 @pytest.mark.parametrize("user", ["a", "a" * 128, "A.b_c:d@e-f.0", "...", "-", "@", "batch", "true", "0"])
-def test_what_is_a_user_id(service: Service, user: str) -> None:
+def test_a_valid_user_id_is_accepted(service: Service, user: str) -> None:
     assert service.call("PUT", f"/wallets/{user}").status_code == 201
     assert service.call("GET", f"/wallets/{user}").json()["userId"] == user
 
@@ -122,7 +124,7 @@ def test_a_wrong_batch_is_refused_as_a_whole(service: Service, users: object) ->
     _checked(service.call("POST", "/wallets/batch", json={"userIds": users}), 422, "invalid_request")
 
 
-def test_many_mistakes_are_told_in_bounded_space(service: Service) -> None:
+def test_many_mistakes_are_reported_in_bounded_space(service: Service) -> None:
     body = {"userIds": [[f"{CANARY} {number}"] for number in range(100)]}
     answer = service.call("POST", "/wallets/batch", json=body)
     assert len(_checked(answer, 422, "invalid_request")["errors"]) == 20
@@ -140,7 +142,7 @@ def test_many_mistakes_are_told_in_bounded_space(service: Service) -> None:
         "json",
     ],
 )
-def test_a_body_is_json_by_its_type_too(service: Service, content_type: str | None) -> None:
+def test_a_body_must_be_declared_as_json(service: Service, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
     answer = service.call("POST", "/wallets", content=b'{"userId": "typed"}', headers=headers)
     _checked(answer, 415, "unsupported_media_type")
@@ -186,7 +188,7 @@ def test_a_declared_length_is_refused_before_the_body_comes(service: Service) ->
     ["/", "/nope", "/wallets/", "/wallets/a/b", "/wallets/alice/private-key/", "/v1/wallets", "//wallets"],
 )
 @pytest.mark.parametrize("token", [None, ""])
-def test_an_unknown_route(service: Service, path: str, token: str | None) -> None:
+def test_an_unknown_route_is_not_found(service: Service, path: str, token: str | None) -> None:
     _checked(service.call("GET", path, token=token), 404, "not_found")
 
 
@@ -200,7 +202,7 @@ def test_an_unknown_route(service: Service, path: str, token: str | None) -> Non
         ("OPTIONS", "/wallets", {"GET", "POST"}),
     ],
 )
-def test_another_method(service: Service, method: str, path: str, allowed: set[str]) -> None:
+def test_another_method_is_not_allowed(service: Service, method: str, path: str, allowed: set[str]) -> None:
     answer = service.call(method, path)
     _checked(answer, 405, "method_not_allowed")
     named = {each.strip() for each in answer.headers["allow"].split(",")}

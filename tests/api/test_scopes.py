@@ -1,4 +1,4 @@
-"""Deny by default: every route takes exactly its scope, and tells nothing to anybody else."""
+"""Deny by default: every route needs exactly its scope, and gives nothing to anybody else."""
 
 import json
 import re
@@ -141,7 +141,7 @@ def test_all_other_scopes_together_do_not_help(service: Service) -> None:
 
 
 def _nobody(service: Service) -> dict[str, dict[str, str]]:
-    """The headers of everybody who is nobody."""
+    """Headers that authenticate nobody."""
     revoked, expired = make_token(service.services, *ALL), make_token(service.services, *ALL)
     for token, ended in ((revoked, "revoked_at"), (expired, "expires_at")):
         found = complete(TokenStore(service.owner).find(tokens.digest(token) or b""))
@@ -162,7 +162,7 @@ def _nobody(service: Service) -> dict[str, dict[str, str]]:
     }
 
 
-def test_401_never_tells_why(service: Service) -> None:
+def test_401_never_says_why(service: Service) -> None:
     seen = set()
     for name in _routes(service):
         for why, headers in _nobody(service).items():
@@ -202,7 +202,9 @@ def test_authorisation_comes_before_validation(
     assert statuses(by_scope[Scope.WALLETS_CREATE]) != 403
 
 
-def test_without_the_scope_existence_does_not_show(service: Service, by_scope: dict[Scope, str]) -> None:
+def test_without_the_scope_nobody_learns_whether_a_wallet_exists(
+    service: Service, by_scope: dict[Scope, str]
+) -> None:
     service.create("somebody")
     for path in ("/wallets/{}", "/wallets/{}/private-key"):
         for token, status in (("", 401), (by_scope[Scope.AUDIT_READ], 403)):

@@ -73,7 +73,7 @@ def test_nothing_leaves_while_sealed_and_wallets_are_created(own_service: Servic
     assert {what: _release(own_service, what) for what in RELEASES} == dict.fromkeys(RELEASES, 200)
 
 
-def test_it_shows(own_service: Service) -> None:
+def test_the_seal_shows_in_its_route_readiness_and_metrics(own_service: Service) -> None:
     ready = own_service.client.get("/readyz")
     assert (ready.status_code, ready.json()["checks"]["releases"]) == (200, "ok")
     assert own_service.call("GET", "/seal").json() == {
@@ -91,7 +91,7 @@ def test_it_shows(own_service: Service) -> None:
     assert own_service.client.get("/readyz").json()["checks"]["releases"] == "ok"
 
 
-def test_it_is_on_record(own_service: Service) -> None:
+def test_sealing_and_unsealing_are_on_record(own_service: Service) -> None:
     own_service.create("alice")
     _seal(own_service, "keys may have leaked")
     _release(own_service, "read")
@@ -115,7 +115,7 @@ def test_another_replica_obeys_within_two_seconds(own_service: Service) -> None:
 
 
 def test_a_replica_that_does_not_poll_obeys_too(own_service: Service, database_url: str) -> None:
-    """What the guard knows is never older than a second and a half: it asks rather than trusts more."""
+    """What the guard knows is never older than a second and a half: after that it asks again."""
     own_service.create("alice")
     for work in own_service.services.background:
         complete(work.stop())
@@ -141,7 +141,7 @@ def test_a_seal_needs_a_reason(service: Service, reason: str | None) -> None:
     assert service.call("POST", "/seal", json={"reason": reason}).status_code == 422
 
 
-def test_only_a_pool_admin_may(service: Service) -> None:
+def test_only_a_pool_admin_may_seal(service: Service) -> None:
     token = make_token(service.services, *(scope for scope in Scope if scope is not Scope.POOL_ADMIN))
     assert service.call("POST", "/seal", token=token, json={"reason": "x"}).status_code == 403
     assert service.call("POST", "/unseal", token=token).status_code == 403

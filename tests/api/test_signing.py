@@ -1,4 +1,4 @@
-"""Signing and the encrypted export over HTTP: right signatures, one KMS call, one audit row, and no more."""
+"""Signing and the encrypted export over HTTP: correct signatures, one KMS call and one audit row each."""
 
 import base64
 import itertools
@@ -133,7 +133,7 @@ def test_an_export_opens_to_the_private_key(service: Service) -> None:
 
 @pytest.mark.invariant(3)
 @pytest.mark.parametrize("route", BODIES)
-def test_each_costs_one_kms_call_and_leaves_one_row(service: Service, route: str) -> None:
+def test_each_release_costs_one_kms_call_and_leaves_one_audit_row(service: Service, route: str) -> None:
     user, address = _wallet(service)
     before = len(service.kms.received())
     answer = _ask(service, user, route, BODIES[route])
@@ -150,7 +150,7 @@ def test_each_costs_one_kms_call_and_leaves_one_row(service: Service, route: str
 
 
 @pytest.mark.invariant(3)
-def test_without_a_row_nothing_leaves(own_service: Service) -> None:
+def test_without_an_audit_row_nothing_is_released(own_service: Service) -> None:
     user, _ = _wallet(own_service)
     with entered(own_service.owner.engine.begin()) as connection:
         complete(connection.execute(text("ALTER TABLE audit_events ADD CHECK (false) NOT VALID")))
@@ -161,7 +161,7 @@ def test_without_a_row_nothing_leaves(own_service: Service) -> None:
 
 
 @pytest.mark.parametrize("route", BODIES)
-def test_a_wallet_that_nobody_has(service: Service, route: str) -> None:
+def test_releases_for_a_user_without_a_wallet_are_not_found(service: Service, route: str) -> None:
     nobody = f"nobody-{next(_numbers)}"
     answer = _ask(service, nobody, route, BODIES[route])
     assert (answer.status_code, answer.json()["code"]) == (404, "wallet_not_found")
@@ -171,7 +171,7 @@ def test_a_wallet_that_nobody_has(service: Service, route: str) -> None:
     assert _ask(service, nobody, route, {}, token=token).status_code == 403
 
 
-def test_a_key_that_kms_refuses(own_service: Service) -> None:
+def test_a_key_that_kms_refuses_releases_nothing(own_service: Service) -> None:
     user, _ = _wallet(own_service)
     with own_service.kms.on("Decrypt").answer(Error("KMSInvalidStateException")):
         for route, body in BODIES.items():
@@ -267,7 +267,7 @@ def test_a_transaction_from_somebody_else_is_refused_and_on_record(service: Serv
     ],
     ids=lambda body: ascii(body[:20]),
 )
-def test_json_with_two_meanings_is_no_json(service: Service, body: bytes) -> None:
+def test_json_with_two_meanings_is_refused(service: Service, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     answer = service.call("POST", "/wallets/anyone/sign/message", content=body, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")

@@ -33,7 +33,7 @@ def _status(service: Service, token: str) -> int:
 
 
 def _ends(service: Service, token: str) -> bool:
-    """Whether the token is refused to whoever asks two seconds from now."""
+    """Whether a request with the token is refused two seconds from now."""
     service.clock.pass_by(2)
     return _status(service, token) == 401
 

@@ -1,4 +1,4 @@
-"""The wallet routes as the contract has them, from the outside."""
+"""The wallet routes as the contract describes them, from the outside."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -108,7 +108,7 @@ def test_a_private_key_belongs_to_the_address_and_costs_one_decrypt(service: Ser
 
 
 def test_a_known_phrase_gives_its_known_key(service: Service) -> None:
-    """The row is written as the contract says in version 1, which earlier versions wrote."""
+    """The row is in version 1 of the contract, which earlier releases wrote."""
     from kms_service.store.postgres.tables import wallets  # noqa: PLC0415 - only this test writes rows
 
     user, phrase = _user(), "test " * 11 + "junk"

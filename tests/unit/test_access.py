@@ -15,7 +15,7 @@ CONTRACT = {
 }  # fmt: skip
 
 
-def test_the_scopes_are_the_contracts() -> None:
+def test_the_scopes_are_those_of_the_contract() -> None:
     assert {scope.value for scope in Scope} == CONTRACT
 
 
@@ -38,7 +38,7 @@ NEW_FORM = tokens.join(bytes(range(32)), bytes(16))
 OLD_FORM = "kms_" + "A" * 43
 
 
-def test_a_token_has_its_random_bytes_and_their_check() -> None:
+def test_a_token_holds_random_bytes_and_a_check_of_them() -> None:
     assert (len(NEW_FORM), NEW_FORM[:4]) == (68, "kms_")
     form = tokens.split(NEW_FORM)
     assert form is not None
@@ -68,14 +68,14 @@ def test_a_digest_is_sha_256_of_the_whole(token: str) -> None:
         lambda token: token[:-1] + "=",
     ],
 )
-def test_what_is_not_shaped_like_a_token_has_no_digest(change: object, token: str) -> None:
+def test_anything_not_shaped_like_a_token_has_no_digest(change: object, token: str) -> None:
     assert callable(change)
     assert tokens.digest(change(token)) is None
     assert tokens.split(change(token)) is None
 
 
 @pytest.mark.parametrize("name", ["a", "payments", "Pay-1.eu_west", "0" * 64])
-def test_a_good_name(name: str) -> None:
+def test_a_well_formed_token_name_is_accepted(name: str) -> None:
     assert tokens.is_name(name)
 
 
@@ -83,6 +83,6 @@ def test_a_good_name(name: str) -> None:
     "name",
     ["", "-a", ".a", "a b", "a\n", "é", "0" * 65, "cli:root", "kms-service", "Rotation-Worker", "unknown"],
 )
-def test_a_bad_name(name: str) -> None:
+def test_a_malformed_or_reserved_token_name_is_refused(name: str) -> None:
     """A colon is not allowed, so that no token can pass for an operator's `cli:` in the audit log."""
     assert not tokens.is_name(name)

@@ -29,7 +29,7 @@ def test_a_field_moved_to_its_neighbour_is_another_row(row: list[str | None], da
     assert (audit_chain.link(KEY, START, row) == audit_chain.link(KEY, START, moved)) == (row == moved)
 
 
-def test_a_link_is_what_the_docstring_says() -> None:
+def test_a_link_is_computed_as_the_docstring_says() -> None:
     covered = (
         b"kms-service/audit\x01" + START + b"\x01\x00\x00\x00\x05alice" + b"\x00" + b"\x01\x00\x00\x00\x00"
     )
@@ -49,7 +49,7 @@ def test_a_link_is_what_the_docstring_says() -> None:
     ],
     ids=["key", "row before", "order", "row cut", "row longer"],
 )
-def test_anything_else_breaks_the_chain(key: DataKey, previous: bytes, row: list[str | None]) -> None:
+def test_any_change_breaks_the_chain(key: DataKey, previous: bytes, row: list[str | None]) -> None:
     mac = audit_chain.link(KEY, START, ["a", "b"])
     with pytest.raises(BrokenLink):
         audit_chain.verify(key, previous, row, mac)

@@ -1,4 +1,4 @@
-"""An audit event's fields stand once: nowhere on their way can one be forgotten."""
+"""The fields of an audit event are listed once, so that none can be forgotten on the way."""
 
 import uuid
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""Who asks is told: a first argument of every use case that releases, creates or changes (invariant 14)."""
+"""Every use case that releases, creates or changes takes its caller as first argument (invariant 14)."""
 
 import ast
 import inspect
@@ -76,14 +76,14 @@ def test_the_first_argument_is_the_caller(use_case: Any) -> None:
     assert get_type_hints(use_case)["caller"] is Caller
 
 
-def test_what_looks_is_named_here_and_is_there() -> None:
+def test_every_exempt_method_still_exists() -> None:
     for kind in _use_cases():
         missing = FOR_NOBODY.get(kind.__name__, set()) - {name for name, _ in _public(kind)}
         assert not missing, (kind.__name__, missing)
 
 
 @pytest.mark.invariant(14)
-def test_no_context_variable_tells_who_acts() -> None:
+def test_no_context_variable_holds_the_caller() -> None:
     made = {
         node.target.id if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else path.name
         for path in SOURCE.rglob("*.py")

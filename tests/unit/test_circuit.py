@@ -1,4 +1,4 @@
-"""The circuit breaker as a table of scenarios: what happens when, and the state that shows afterwards."""
+"""The circuit breaker as a table of scenarios: what happens, and the state that follows."""
 
 import pytest
 
@@ -131,7 +131,7 @@ class _Run:
 
 @pytest.mark.invariant(6)
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_scenario(name: str) -> None:
+def test_the_circuit_goes_through_the_states_of_the_scenario(name: str) -> None:
     run = _Run()
     for number, (event, state) in enumerate(SCENARIOS[name], 1):
         run.step(event)

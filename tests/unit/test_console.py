@@ -1,4 +1,4 @@
-"""What the operator page says of numbers and times, and what it takes for worth waking somebody."""
+"""How the operator page shows numbers and times, and which problems it reports."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ def _overview(*infos: DescribedKey, of_each: int = 10, **changes: Any) -> Overvi
     )
 
 
-def test_all_well_is_silence() -> None:
+def test_nothing_is_reported_while_all_is_well() -> None:
     assert notices(_overview()) == []
     imported = replace(WELL, rotation=KeyRotation(False, None, None, supported=False))
     assert notices(_overview(imported)) == []
@@ -153,7 +153,7 @@ TELLING: dict[str, tuple[Overview, Level, str]] = {
 
 
 @pytest.mark.parametrize("case", TELLING)
-def test_what_needs_somebody_is_told_alone(case: str) -> None:
+def test_each_problem_is_reported_by_itself(case: str) -> None:
     overview, level, words = TELLING[case]
     (notice,) = notices(overview)
     assert notice.level is level
@@ -165,26 +165,26 @@ def test_the_worst_comes_first() -> None:
     assert [notice.level for notice in notices(overview)] == [Level.BAD, Level.WARN]
 
 
-def test_no_key_for_new_wallets_is_told_of_itself() -> None:
+def test_a_pool_with_no_key_for_new_wallets_is_reported() -> None:
     told = [notice.what for notice in notices(_overview(replace(WELL, mode=KeyMode.DRAINING)))]
     assert told == ["No key takes new wallets."]
 
 
-def test_a_key_that_was_drained_emptied_and_disabled_is_as_it_should_be() -> None:
+def test_a_key_that_was_drained_emptied_and_disabled_is_not_reported() -> None:
     retired = replace(UNUSABLE, mode=KeyMode.DRAINING)
     assert notices(_overview(WELL, retired, of_each=0)) == []
     assert notices(_overview(WELL, retired, of_each=1)) != []
     assert notices(_overview(WELL, retired, of_each=0, wallets=Part())) != []
 
 
-def test_many_keys_are_one_notice() -> None:
+def test_many_keys_with_one_problem_make_one_notice() -> None:
     keys = [replace(DENIED, alias=f"alias/pool-{number}") for number in range(2, 8)]
     (notice,) = notices(_overview(WELL, *keys))
     assert notice.what.startswith("pool-2, pool-3, pool-4 and 3 more: Unavailable")
     assert "60 wallets (60%) are under them" in notice.what
 
 
-def test_a_few_errors_wake_nobody() -> None:
+def test_a_few_errors_are_not_reported() -> None:
     assert notices(_overview(recent=replace(QUIET, requests=Counts(9, 9)))) == []
     assert notices(_overview(recent=replace(QUIET, requests=Counts(100, 5)))) == []
 
@@ -193,11 +193,11 @@ def test_a_few_errors_wake_nobody() -> None:
     ("seconds", "words"),
     [(-3, "0 s ago"), (59, "59 s ago"), (60, "1 min ago"), (7200, "2 h ago"), (200_000, "2 d ago")],
 )
-def test_ago(seconds: int, words: str) -> None:
+def test_a_past_time_is_shown_as_how_long_ago_it_was(seconds: int, words: str) -> None:
     assert ago(NOW - timedelta(seconds=seconds), NOW) == words
 
 
-def test_never_is_a_time_too() -> None:
+def test_a_time_that_never_came_is_shown_as_never() -> None:
     assert ago(None, NOW) == "never"
 
 
@@ -214,14 +214,14 @@ def test_never_is_a_time_too() -> None:
         (90_000, "1 d 1 h"),
     ],
 )
-def test_span(seconds: float, words: str) -> None:
+def test_a_duration_is_shown_in_its_two_largest_units(seconds: float, words: str) -> None:
     assert span(seconds) == words
 
 
 @pytest.mark.parametrize(
     ("count", "words"), [(0, "0/s"), (3, "1.8/min"), (250, "2.5/s"), (123_456, "1,235/s")]
 )
-def test_rate(count: float, words: str) -> None:
+def test_a_rate_is_shown_per_second_or_per_minute(count: float, words: str) -> None:
     assert rate(count, 100) == words
 
 
@@ -238,12 +238,12 @@ def test_a_time_of_another_day_has_its_date() -> None:
     assert clock(datetime(2020, 2, 3, 4, 5, tzinfo=UTC)) == "2020-02-03 04:05"
 
 
-def test_the_most_frequent_come_first_and_few() -> None:
+def test_the_six_most_frequent_are_listed_first_to_last() -> None:
     counts = {f"code-{number}": float(number) for number in range(1, 10)}
     assert [name for name, _ in listed(counts)] == [f"code-{number}" for number in (9, 8, 7, 6, 5, 4)]
 
 
-def test_columns_are_as_high_as_the_highest_and_a_failure_always_shows() -> None:
+def test_columns_are_scaled_to_the_highest_and_a_failure_always_shows() -> None:
     minutes = [None, Minute(Counts(1000, 1), Counts()), Minute(Counts(500, 0), Counts())]
     drawing = sparks(replace(QUIET, minutes=minutes))["requests"]
     assert [(each.x, each.height, each.failed) for each in drawing.columns] == [

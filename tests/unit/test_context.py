@@ -1,4 +1,4 @@
-"""One deadline a request, found by whoever has to wait."""
+"""One deadline for each request, which everything that waits for something keeps."""
 
 import threading
 
@@ -7,12 +7,12 @@ import pytest
 from kms_service import context
 
 
-def test_without_one_a_wait_is_bounded_by_itself() -> None:
+def test_without_a_deadline_a_wait_has_its_own_limit() -> None:
     assert context.time_left(7) == 7
     assert context.has_time_for(3600)
 
 
-def test_inside_nothing_lasts_longer() -> None:
+def test_no_wait_outlasts_the_deadline() -> None:
     with context.deadline(5):
         assert 4.5 < context.time_left(60) <= 5
         assert context.time_left(1) == 1
@@ -21,7 +21,7 @@ def test_inside_nothing_lasts_longer() -> None:
     assert context.time_left(60) == 60
 
 
-def test_a_tighter_outer_one_stays_in_force() -> None:
+def test_the_tighter_of_two_nested_deadlines_is_in_force() -> None:
     with context.deadline(1), context.deadline(60):
         assert context.time_left(60) <= 1
     with context.deadline(60):
@@ -30,19 +30,19 @@ def test_a_tighter_outer_one_stays_in_force() -> None:
         assert context.time_left(60) > 59
 
 
-def test_one_that_has_passed_leaves_less_than_nothing() -> None:
+def test_a_deadline_that_has_passed_leaves_negative_time() -> None:
     with context.deadline(-1):
         assert context.time_left(5) < 0
         assert not context.has_time_for(0)
 
 
-def test_it_ends_with_an_error_too() -> None:
+def test_an_error_ends_the_deadline_too() -> None:
     with pytest.raises(KeyError), context.deadline(1):
         raise KeyError
     assert context.time_left(60) == 60
 
 
-def test_another_thread_does_not_see_it() -> None:
+def test_another_thread_does_not_see_the_deadline() -> None:
     seen: list[float] = []
     with context.deadline(1):
         thread = threading.Thread(target=lambda: seen.append(context.time_left(60)))

@@ -71,7 +71,7 @@ def test_counters_become_rates_by_purpose() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "<html>hello</html>", SCRAPE.replace("start_time", "other_time")])
-def test_what_is_no_scrape_is_said_so(text: str) -> None:
+def test_text_that_is_not_a_scrape_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="does not answer with"):
         billable_requests(text, now=1600.0)
 
@@ -103,7 +103,7 @@ def test_replicas_are_added_up(server: str) -> None:
     )
 
 
-def test_the_table_adds_up_for_people_too() -> None:
+def test_the_printed_table_adds_up() -> None:
     result = CliRunner().invoke(cost, ["--wallets", "1000000"], catch_exceptions=False)
     assert "customer managed keys" in result.output
     assert "33.53" in result.output  # 30 for the keys, 3.00 for the wallets, 0.53 for the looks
@@ -113,7 +113,7 @@ def test_the_table_adds_up_for_people_too() -> None:
     ("url", "message"),
     [("ftp://127.0.0.1/", "http(s)"), ("http://127.0.0.1:9/metrics", "does not answer")],
 )
-def test_an_address_that_does_not_answer_is_one_line(url: str, message: str) -> None:
+def test_an_address_that_does_not_answer_is_reported_in_one_line(url: str, message: str) -> None:
     result = CliRunner().invoke(cost, ["--scrape", url])
     assert result.exit_code != 0
     assert message in result.output

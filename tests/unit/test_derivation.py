@@ -85,14 +85,14 @@ def test_derives_what_eth_account_derives() -> None:
     ],
 )
 @pytest.mark.invariant(4)
-def test_refuses_what_is_no_phrase_of_twelve_words(phrase: str) -> None:
+def test_refuses_anything_but_a_phrase_of_twelve_words(phrase: str) -> None:
     with pytest.raises(IntegrityFailure) as refusal:
         ethereum.derive(Mnemonic(phrase))
     assert "test" not in str(refusal.value)
     assert refusal.value.reason == "mnemonic"
 
 
-def test_takes_the_phrases_that_the_library_takes() -> None:
+def test_accepts_the_phrases_that_the_library_accepts() -> None:
     draw = random.Random(39)
     english = Bip39("english")
     for _ in range(400):
@@ -116,7 +116,7 @@ ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
 @pytest.mark.parametrize("bits", [128, 160, 192, 224, 256])
-def test_imported_phrases_of_every_length_derive_as_eth_account_has_it(bits: int) -> None:
+def test_imported_phrases_of_every_length_derive_as_in_eth_account(bits: int) -> None:
     draw = random.Random(bits)
     for _ in range(10):
         phrase = Bip39("english").to_mnemonic(draw.randbytes(bits // 8))
@@ -130,7 +130,7 @@ def test_imported_phrases_of_every_length_derive_as_eth_account_has_it(bits: int
 
 
 @pytest.mark.parametrize("words", [0, 3, 6, 9, 11, 13, 14, 27, 48])
-def test_no_other_length_is_imported(words: int) -> None:
+def test_a_phrase_of_another_length_is_not_imported(words: int) -> None:
     with pytest.raises(IntegrityFailure) as refusal:
         ethereum.derive_imported(Mnemonic(" ".join(["abandon"] * words)))
     assert refusal.value.reason == "mnemonic"
@@ -143,7 +143,7 @@ def test_a_phrase_made_here_has_twelve_words() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, ORDER // 2, ORDER - 1])
-def test_the_account_of_a_key_is_what_eth_keys_says(number: int) -> None:
+def test_the_account_of_a_key_is_the_one_that_eth_keys_derives(number: int) -> None:
     account = ethereum.account_of(PrivateKey(number.to_bytes(32)))
     expected = keys.PrivateKey(number.to_bytes(32)).public_key
     assert account.address == expected.to_checksum_address()
@@ -151,7 +151,7 @@ def test_the_account_of_a_key_is_what_eth_keys_says(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [0, ORDER, ORDER + 1, 2**256 - 1])
-def test_a_number_out_of_range_is_no_key(number: int) -> None:
+def test_a_number_out_of_range_is_not_a_private_key(number: int) -> None:
     with pytest.raises(IntegrityFailure) as refusal:
         ethereum.account_of(PrivateKey(number.to_bytes(32)))
     assert refusal.value.reason == "private key"
@@ -169,5 +169,5 @@ def test_a_number_out_of_range_is_no_key(number: int) -> None:
         ("", "does not have 12, 15, 18, 21 or 24 words with one space between"),
     ],
 )
-def test_a_fault_of_a_phrase_is_named_without_its_words(phrase: str, fault: str | None) -> None:
+def test_a_faulty_phrase_is_reported_without_its_words(phrase: str, fault: str | None) -> None:
     assert ethereum.fault_of_phrase(Mnemonic(phrase)) == fault

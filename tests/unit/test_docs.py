@@ -1,4 +1,4 @@
-"""The documentation page: complete from the service's own addresses, and closed to everything else."""
+"""The documentation page: it loads everything from the service itself, and nothing from elsewhere."""
 
 import asyncio
 import re
@@ -108,7 +108,7 @@ def test_the_page_is_in_no_schema(get: Get) -> None:
     assert get("/openapi.json").json()["paths"] == {}
 
 
-def test_without_it_there_is_no_page() -> None:
+def test_with_docs_disabled_there_is_no_page() -> None:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     assert _get(app, "/docs").status_code == 404
     assert _get(app, "/docs/start.js").status_code == 404

@@ -34,14 +34,14 @@ def test_no_two_identities_share_their_associated_data(one: tuple[str, str], oth
 
 
 @given(user=users, other=users)
-def test_it_opens_for_its_own_user_only(user: str, other: str) -> None:
+def test_a_seed_opens_for_its_own_user_only(user: str, other: str) -> None:
     if user == other:
         return
     with pytest.raises(IntegrityFailure):
         _open(_encrypt(user), other)
 
 
-def test_it_opens_at_its_own_address_and_with_its_own_dek_only() -> None:
+def test_a_seed_opens_at_its_own_address_and_with_its_own_dek_only() -> None:
     encrypted = _encrypt()
     for arguments in ({"address": ADDRESS.lower()}, {"dek": DataKey(bytes(32))}):
         with pytest.raises(IntegrityFailure):

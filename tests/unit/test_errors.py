@@ -1,4 +1,4 @@
-"""The exception tree is the one drawn, and each of its errors has its answer."""
+"""The exception tree is the one in the docstring, and each of its errors has an answer."""
 
 import importlib
 import inspect
@@ -97,7 +97,7 @@ def test_a_problem_says_what_the_contract_says(error: KmsServiceError, members: 
     assert problem.keys() >= {"type", "title", "status", "detail", "code"}
 
 
-def test_who_may_try_again_is_told_when() -> None:
+def test_a_caller_who_may_try_again_is_told_when() -> None:
     for kind, (status, _) in problems.ANSWERS.items():
         assert (status == 503) == (kind in RETRIED), kind
     assert problems.response(errors.Overloaded()).headers["Retry-After"] == str(problems.RETRY_SECONDS)

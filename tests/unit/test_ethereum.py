@@ -1,4 +1,4 @@
-"""From a phrase to an account, against published vectors; and no phrase in an error."""
+"""From a phrase to an account, compared with published vectors; no error holds a phrase."""
 
 import json
 import traceback
@@ -25,7 +25,7 @@ def test_the_first_account_of_the_phrase_that_every_tool_ships() -> None:
 
 
 @pytest.mark.parametrize("vector", ACCEPT, ids=[vector["name"] for vector in ACCEPT])
-def test_a_vector_derives(vector: dict[str, str]) -> None:
+def test_a_published_vector_derives_to_its_account(vector: dict[str, str]) -> None:
     account = ethereum.derive(Mnemonic(vector["mnemonic"]))
     assert (account.address, account.private_key.reveal().hex()) == (
         vector["wallet_address"],

@@ -1,4 +1,4 @@
-"""The encrypted export against RFC 9180's vectors, a second reading of the RFC, and keys nobody can hold."""
+"""The encrypted export, compared with RFC 9180's vectors and a second reading; unusable keys are refused."""
 
 import base64
 import re
@@ -34,13 +34,13 @@ def test_the_suite_opens_the_vector_of_rfc9180() -> None:
     assert context.open(vector["ct"], vector["aad"]) == vector["pt"]
 
 
-def test_so_does_the_second_reading() -> None:
+def test_our_second_reading_of_the_rfc_opens_the_vector_too() -> None:
     vector = {name: bytes.fromhex(value) for name, value in RFC.items()}
     recipient = X25519PrivateKey.from_private_bytes(vector["skRm"])
     assert hpke.open_(recipient, vector["enc"], vector["ct"], vector["info"], vector["aad"]) == vector["pt"]
 
 
-def test_the_recipient_and_nobody_else_opens_it() -> None:
+def test_only_the_recipient_opens_an_export() -> None:
     recipient = X25519PrivateKey.generate()
     encrypted = _encrypted(recipient)
     assert (
@@ -57,7 +57,7 @@ def test_the_recipient_and_nobody_else_opens_it() -> None:
         )
 
 
-def test_it_opens_for_its_own_wallet_and_purpose_only() -> None:
+def test_an_export_opens_for_its_own_wallet_and_purpose_only() -> None:
     recipient = X25519PrivateKey.generate()
     encrypted = _encrypted(recipient)
     for info, aad in ((INFO, ADDRESS.lower().encode()), (INFO, b""), (b"", ADDRESS.encode())):
@@ -77,7 +77,7 @@ def test_refuses_keys_of_low_order(public_key: bytes) -> None:
             ExportEncryption(public_key[:31] + bytes([public_key[31] | high_bit]))
 
 
-def test_refuses_a_key_that_its_holder_would_write_otherwise() -> None:
+def test_refuses_a_key_that_is_not_in_canonical_form() -> None:
     unreduced = (9 + 2**255 - 19).to_bytes(32, "little")  # the base point, which X25519 itself would take
     with pytest.raises(UnusableRecipientKey):
         ExportEncryption(unreduced)

@@ -1,4 +1,4 @@
-"""Invariant 8: every way a KMS call fails is mapped; one nobody foresaw is noticed here."""
+"""Invariant 8: every way in which a KMS call can fail is mapped; a new one fails a test here."""
 
 import inspect
 
@@ -78,13 +78,13 @@ def test_every_exception_of_botocore_is_caught_by_its_two_roots(kind: type[Excep
 
 
 @pytest.mark.parametrize("code", ["SomethingNew", "503", ""])
-def test_an_unforeseen_code_is_unavailable(code: str) -> None:
+def test_an_unforeseen_code_becomes_kms_unavailable(code: str) -> None:
     assert type(faults.from_code(code, KEY, None)) is KmsUnavailable
 
 
 @pytest.mark.invariant(6)
 @pytest.mark.parametrize("code", [*THROTTLED, "429"])
-def test_what_botocore_calls_throttling_is_throttling(code: str) -> None:
+def test_every_code_that_botocore_calls_throttling_is_throttling(code: str) -> None:
     assert type(faults.from_code(code, KEY, None)) is KmsThrottled
 
 

@@ -1,4 +1,4 @@
-"""What calls teach about a key, what they are refused for, and that nobody's going away costs a place."""
+"""What calls reveal about a key, when they are refused, and that a caller who leaves costs no place."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -68,7 +68,7 @@ def test_faults_of_a_key_open_its_circuit(errors: list[Exception], fault: Fault)
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_is_no_fault_of_the_key_opens_nothing(error: BaseException) -> None:
+def test_a_fault_that_is_not_the_keys_opens_no_circuit(error: BaseException) -> None:
     health = KeyHealth(4, Clock())
 
     async def scenario() -> None:
@@ -96,7 +96,7 @@ def test_a_key_that_refuses_to_wrap_is_still_asked_to_open() -> None:
     assert list(health.last_used()) == [ARN]
 
 
-def test_a_key_that_hangs_is_asked_for_nothing_until_its_pause_is_over() -> None:
+def test_a_key_that_hangs_is_not_called_until_its_pause_is_over() -> None:
     clock = Clock()
     health = KeyHealth(4, clock)
 

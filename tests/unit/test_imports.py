@@ -1,4 +1,4 @@
-"""What a start does not load: every process pays for every import, in time and in memory."""
+"""Modules that a start must not load: every import costs every process time and memory."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What is written at once leaves at once, and nothing is kept back for longer than a turn of the loop."""
+"""Writes of one turn of the loop leave together, and nothing is kept back for longer."""
 
 import asyncio
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_nothing_is_kept_back_at_the_end(end: str, told: str) -> None:
     assert _seen_after(answer) == [b"head", told]
 
 
-def test_the_rest_is_the_transports_own() -> None:
+def test_other_calls_go_to_the_transport() -> None:
     def look(transport: JoinedWrites) -> None:
         assert transport.get_extra_info("peername") == ("127.0.0.1", 1)
 

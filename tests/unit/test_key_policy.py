@@ -70,7 +70,7 @@ def test_cryptography_is_granted_to_the_one_role_in_the_one_context(
 
 
 @pytest.mark.parametrize("action", DESTRUCTION)
-def test_no_role_may_destroy_and_the_account_may(action: str) -> None:
+def test_only_the_account_may_destroy_a_key(action: str) -> None:
     assert not any(
         allows(POLICY, role, action, {}) for role in (CREATE, REVEAL, ROTATE, AUDIT, OPERATE, STRANGER)
     )
@@ -103,7 +103,7 @@ def test_the_account_keeps_the_means_to_change_the_policy() -> None:
     assert allows(POLICY, ROOT, "kms:PutKeyPolicy", {})
 
 
-def test_differences_are_named() -> None:
+def test_differences_from_the_policy_are_reported() -> None:
     found = json.loads(json.dumps(POLICY))
     assert differences(POLICY, found) == []
     found["Statement"][1]["Action"] = "kms:Encrypt"  # AWS writes a list of one like this

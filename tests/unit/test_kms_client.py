@@ -1,4 +1,4 @@
-"""The boto3 client of the control plane: endpoint, time-outs, failures; and what an ARN of a key is."""
+"""The boto3 client of the control plane: endpoint, time-outs and failures; and the pattern of a key's ARN."""
 
 import asyncio
 from typing import Any
@@ -32,12 +32,14 @@ def _client(**changes: object) -> Any:
 
 
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS"])
-def test_another_services_endpoint_is_not_for_kms(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+def test_an_endpoint_of_another_service_is_not_used_for_kms(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
     monkeypatch.setenv(variable, "http://127.0.0.1:9")
     assert _client().meta.endpoint_url == "https://kms.eu-central-1.amazonaws.com"
 
 
-def test_our_own_endpoint_is_used() -> None:
+def test_the_endpoint_of_the_settings_is_used() -> None:
     client = _client(aws_endpoint_url_kms="http://127.0.0.1:4777")
     assert client.meta.endpoint_url == "http://127.0.0.1:4777"
 
@@ -58,7 +60,7 @@ def test_waits_and_attempts_are_bounded() -> None:
         (None, None),
     ],
 )
-def test_a_proxy_lies_only_before_a_real_endpoint(endpoint: str | None, proxies: object) -> None:
+def test_a_proxy_is_used_only_for_a_real_endpoint(endpoint: str | None, proxies: object) -> None:
     assert _client(aws_endpoint_url_kms=endpoint).meta.config.proxies == proxies
 
 
@@ -81,7 +83,7 @@ def test_a_failed_call_says_which_on_what_and_why(fault: Any, reason: str) -> No
     assert str(failure.value) == f"EnableKeyRotation for {arn}: {reason}"
 
 
-def test_a_reply_that_is_none_of_kmss_is_a_failure() -> None:
+def test_a_reply_that_is_not_from_kms_is_a_failure() -> None:
     with KmsEndpoint() as kms:
         (arn,) = kms.add_pool("Empressa-wallet-key", 1)
         administration = KeyAdministration(ControlPlane(_settings(aws_endpoint_url_kms=kms.url)))
@@ -89,7 +91,7 @@ def test_a_reply_that_is_none_of_kmss_is_a_failure() -> None:
             asyncio.run(administration.inspect(arn))
 
 
-def test_a_key_whose_rotation_cannot_be_asked_for_is_inspected_all_the_same() -> None:
+def test_a_key_without_a_rotation_status_can_be_inspected() -> None:
     with KmsEndpoint() as kms:
         (arn,) = kms.add_pool("Empressa-wallet-key", 1)
         administration = KeyAdministration(ControlPlane(_settings(aws_endpoint_url_kms=kms.url)))
@@ -99,7 +101,7 @@ def test_a_key_whose_rotation_cannot_be_asked_for_is_inspected_all_the_same() ->
     assert found.key_arn == arn
 
 
-def test_a_wrong_profile_is_a_failure_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_profile_is_a_failure_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
     with pytest.raises(AdministrationFailed, match="ProfileNotFound"):
         asyncio.run(Inspection(ControlPlane(_settings())).reach("alias/x"))
@@ -107,7 +109,7 @@ def test_a_wrong_profile_is_a_failure_and_no_traceback(monkeypatch: pytest.Monke
 
 @pytest.mark.invariant(5)
 @pytest.mark.parametrize("arn", [ARN, ARN.replace("aws", "aws-us-gov"), ARN.replace("key/", "key/mrk-")])
-def test_a_key_arn(arn: str) -> None:
+def test_the_arn_of_a_key_is_recognised(arn: str) -> None:
     assert is_key(arn)
     assert region(arn) == "eu-central-1"
 
@@ -127,5 +129,5 @@ def test_a_key_arn(arn: str) -> None:
         ARN + "a" * 200,
     ],
 )
-def test_no_key_arn(value: str) -> None:
+def test_anything_but_the_arn_of_a_key_is_refused(value: str) -> None:
     assert not is_key(value)

@@ -1,4 +1,4 @@
-"""The stand-in must deserve trust: what boto3 makes of its answers is what it makes of KMS's."""
+"""The stand-in can be trusted: boto3 treats its answers as it treats those of KMS."""
 
 import json
 import socket
@@ -93,7 +93,7 @@ def test_a_dek_comes_back_under_its_key_and_context(client: Any, pool: list[str]
     assert (opened["KeyId"], opened["Plaintext"]) == (pool[0], DEK)
 
 
-def test_the_order_of_the_context_is_nothing_and_its_case_is_all(client: Any) -> None:
+def test_the_context_may_be_in_any_order_and_is_case_sensitive(client: Any) -> None:
     blob = _wrap(client)
     turned = dict(reversed(CONTEXT.items()))
     assert client.decrypt(CiphertextBlob=blob, EncryptionContext=turned)["Plaintext"] == DEK
@@ -189,7 +189,7 @@ def test_an_unusable_key_is_described_and_not_used(
         assert _code(error) == code, operation
 
 
-def test_the_life_of_a_key(client: Any) -> None:
+def test_a_key_lives_from_its_creation_to_its_scheduled_deletion_and_back(client: Any) -> None:
     tags = [{"TagKey": "service", "TagValue": "kms-service"}]
     key = client.create_key(Description="pool", Tags=tags)["KeyMetadata"]["KeyId"]
     client.create_alias(AliasName="alias/life", TargetKeyId=key)
@@ -242,7 +242,7 @@ def test_management_refuses_an_alias_as_kms_does(client: Any) -> None:
         client.disable_key(KeyId=ALIAS)
 
 
-def test_a_dry_run_tells_yes_by_its_own_error_and_no_by_the_usual_one(
+def test_a_dry_run_says_yes_by_its_own_error_and_no_by_the_usual_one(
     endpoint: KmsEndpoint, client: Any, pool: list[str]
 ) -> None:
     ignoring = {"KeyId": pool[0], "DryRun": True, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}
@@ -303,7 +303,9 @@ def test_a_broken_body_is_an_answer_without_members(endpoint: KmsEndpoint, clien
     assert "CiphertextBlob" not in client.encrypt(KeyId=ALIAS, Plaintext=DEK)
 
 
-def test_lies_are_told_to_the_caller_alone(endpoint: KmsEndpoint, client: Any, pool: list[str]) -> None:
+def test_a_false_reply_changes_only_what_the_caller_sees(
+    endpoint: KmsEndpoint, client: Any, pool: list[str]
+) -> None:
     blob = _wrap(client)
     arguments = {"CiphertextBlob": blob, "KeyId": pool[0], "EncryptionContext": CONTEXT}
     with endpoint.on("Decrypt").answer(OtherKeyId(pool[1])):
@@ -332,7 +334,7 @@ def test_a_fault_keeps_to_its_key_and_number(endpoint: KmsEndpoint, client: Any,
     assert endpoint.count("Encrypt", key=ALIAS, outcome="ThrottlingException") == 2
 
 
-def test_random_faults_are_the_seeds(endpoint: KmsEndpoint, client: Any) -> None:
+def test_random_faults_depend_on_the_seed_alone(endpoint: KmsEndpoint, client: Any) -> None:
     def outcomes() -> list[str]:
         endpoint.requests.clear()
         with endpoint.on("DescribeKey").at_random(0.3, seed=7).answer(Error("KMSInternalException")):
@@ -357,7 +359,7 @@ def test_a_delay_comes_before_what_is_next(endpoint: KmsEndpoint, client: Any) -
     assert time.monotonic() - began >= 0.2
 
 
-def test_what_hangs_goes_on_when_the_fault_ends(endpoint: KmsEndpoint, client: Any) -> None:
+def test_a_hanging_call_goes_on_when_the_fault_ends(endpoint: KmsEndpoint, client: Any) -> None:
     rule = endpoint.on("Encrypt").answer(Hang())
     done: list[bytes] = []
     thread = threading.Thread(target=lambda: done.append(_wrap(client)))
@@ -369,7 +371,7 @@ def test_what_hangs_goes_on_when_the_fault_ends(endpoint: KmsEndpoint, client: A
     assert len(done) == 1
 
 
-def test_the_record_holds_what_was_asked(endpoint: KmsEndpoint, client: Any, pool: list[str]) -> None:
+def test_the_record_holds_every_request(endpoint: KmsEndpoint, client: Any, pool: list[str]) -> None:
     blob = _wrap(client)
     client.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT)
     asked, opened = endpoint.requests
@@ -386,7 +388,7 @@ def test_an_unsigned_request_is_refused(endpoint: KmsEndpoint) -> None:
     assert _code(error) == "MissingAuthenticationTokenException"
 
 
-def test_leaving_ends_even_what_hangs() -> None:
+def test_leaving_ends_even_a_hanging_call() -> None:
     before = set(threading.enumerate())
     with KmsEndpoint() as endpoint:
         endpoint.add_pool("p", 1)
@@ -419,7 +421,7 @@ def test_a_replica_opens_what_its_primary_wrapped() -> None:
             here.describe_key(KeyId=replica["Arn"])
 
 
-def test_only_a_primary_key_is_replicated_and_once() -> None:
+def test_only_a_primary_key_is_replicated_and_only_once() -> None:
     with KmsEndpoint() as first, KmsEndpoint(region="us-east-1", account=first.account) as second:
         here, there = _client(first), _client(second, region="us-east-1")
         single = here.create_key()["KeyMetadata"]["KeyId"]
@@ -472,7 +474,7 @@ DIGEST = {"MessageType": "DIGEST", "SigningAlgorithm": "ECDSA_SHA_256"}
     ],
     ids=str,
 )
-def test_what_kms_refuses_is_refused_with_its_code(
+def test_anything_that_kms_refuses_is_refused_with_the_same_code(
     client: Any, operation: str, arguments: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(ClientError) as error:
@@ -490,7 +492,7 @@ def test_what_kms_refuses_is_refused_with_its_code(
     ],
     ids=str,
 )
-def test_what_kms_refuses_of_a_key_is_refused_with_its_code(
+def test_anything_that_kms_refuses_for_a_key_is_refused_with_the_same_code(
     client: Any, pool: list[str], operation: str, arguments: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(ClientError) as error:
@@ -498,7 +500,7 @@ def test_what_kms_refuses_of_a_key_is_refused_with_its_code(
     assert _code(error) == code
 
 
-def test_a_key_to_sign_with_signs_and_does_nothing_else(client: Any) -> None:
+def test_a_signing_key_signs_and_does_nothing_else(client: Any) -> None:
     key = client.create_key(**SIGNING)["KeyMetadata"]["KeyId"]
     signature = client.sign(KeyId=key, Message=DEK, **DIGEST)["Signature"]
     assert client.verify(KeyId=key, Message=DEK, Signature=signature, **DIGEST)["SignatureValid"]
@@ -518,7 +520,7 @@ def test_a_key_to_sign_with_signs_and_does_nothing_else(client: Any) -> None:
         assert _code(error) == code
 
 
-def test_facts_of_a_key_are_changed(client: Any) -> None:
+def test_description_tags_and_rotation_of_a_key_can_be_changed(client: Any) -> None:
     key = client.create_key(Tags=[{"TagKey": "a", "TagValue": "1"}])["KeyMetadata"]["KeyId"]
     client.update_key_description(KeyId=key, Description="other")
     client.untag_resource(KeyId=key, TagKeys=["a"])
@@ -558,7 +560,7 @@ def test_a_body_that_boto3_would_not_send_is_refused(endpoint: KmsEndpoint, body
         assert json.loads(connection.getresponse().read())["__type"] == code
 
 
-def test_what_is_no_http_is_cut_off(endpoint: KmsEndpoint) -> None:
+def test_anything_that_is_not_http_is_cut_off(endpoint: KmsEndpoint) -> None:
     host, port = endpoint.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(b"nonsense\r\n\r\n")

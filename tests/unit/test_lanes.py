@@ -14,7 +14,7 @@ def _enter(lane: Lane) -> Coroutine[object, object, int | None]:
     return asyncio.wait_for(lane.enter(), 60)
 
 
-def test_a_lane_takes_its_width_and_no_more() -> None:
+def test_a_lane_admits_its_width_and_no_more() -> None:
     now = 0.0
     lane = Lane(2, lambda: now)
 
@@ -31,7 +31,7 @@ def test_a_lane_takes_its_width_and_no_more() -> None:
     asyncio.run(scenario())
 
 
-def test_a_place_given_back_goes_to_whoever_waits_longest() -> None:
+def test_a_place_given_back_goes_to_the_longest_waiting_call() -> None:
     lane = Lane(1)
     order: list[str] = []
 
@@ -58,7 +58,7 @@ def test_a_place_given_back_goes_to_whoever_waits_longest() -> None:
     assert not lane.full
 
 
-def test_a_hanging_lane_refuses_all_who_wait_after_half_a_second() -> None:
+def test_a_hanging_lane_refuses_every_waiting_call_after_half_a_second() -> None:
     lane = Lane(1)
 
     async def scenario() -> list[int | None]:
@@ -70,7 +70,7 @@ def test_a_hanging_lane_refuses_all_who_wait_after_half_a_second() -> None:
     assert time.monotonic() - started >= SLOW_SECONDS * 0.9
 
 
-def test_whoever_waits_looks_again_when_an_older_call_has_ended() -> None:
+def test_a_waiting_call_looks_again_when_an_older_one_has_ended() -> None:
     now = 0.0
     lane = Lane(2, lambda: now)
 

@@ -1,4 +1,4 @@
-"""What a start makes is collected neither while it is made nor ever after."""
+"""Objects made during the start are not collected, neither while they are made nor afterwards."""
 
 import gc
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def test_nothing_is_collected_in_the_block() -> None:
     assert len(made) == len(again)
 
 
-def test_what_was_made_is_walked_no_more() -> None:
+def test_objects_made_in_the_block_are_never_walked_again() -> None:
     before = gc.get_freeze_count()
     with lasting():
         made = [[number] for number in range(COLLECTED_OTHERWISE)]

@@ -97,7 +97,7 @@ def test_an_exception_is_logged_by_type_and_place(log_format: logs.LogFormat, lo
 
 @pytest.mark.invariant(8)
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
-def test_libraries_that_print_secrets_stay_shut(level: str) -> None:
+def test_libraries_that_print_secrets_stay_silent(level: str) -> None:
     stream = _configured(level)
     for name in FOREIGN:
         logging.getLogger(name).debug("Plaintext: canary")
@@ -105,13 +105,13 @@ def test_libraries_that_print_secrets_stay_shut(level: str) -> None:
     assert stream.getvalue() == ""
 
 
-def test_a_library_that_warns_is_heard_in_our_form() -> None:
+def test_a_librarys_warning_is_logged_in_our_form() -> None:
     stream = _configured()
     logging.getLogger("uvicorn.error").warning("slow %s", "client")
     assert _lines(stream)[0].items() >= {"level": "warning", "event": "slow client"}.items()
 
 
-def test_the_level_is_kept() -> None:
+def test_lines_below_the_level_are_not_written() -> None:
     stream = _configured("WARNING")
     logs.get_logger().info("quiet")
     logs.get_logger().warning("loud")
@@ -120,14 +120,14 @@ def test_the_level_is_kept() -> None:
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_evidence_is_written_past_the_level(level: str, log_format: logs.LogFormat) -> None:
+def test_evidence_is_written_at_every_level(level: str, log_format: logs.LogFormat) -> None:
     stream = _configured(level, log_format)
     logs.get_evidence_logger().info("audit_head", seq=7)
     assert "audit_head" in stream.getvalue()
     assert "evidence" not in stream.getvalue()
 
 
-def test_a_command_has_no_evidence_on_its_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_prints_no_evidence(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure_for_command("WARNING", "json")
     logs.get_evidence_logger().info("audit_head", seq=7)
     logs.get_logger().warning("loud")
@@ -136,7 +136,7 @@ def test_a_command_has_no_evidence_on_its_terminal(capsys: pytest.CaptureFixture
     assert [json.loads(line)["event"] for line in printed.err.splitlines()] == ["loud"]
 
 
-def test_text_is_for_terminals_and_json_for_the_rest() -> None:
+def test_logs_are_text_on_a_terminal_and_json_elsewhere() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

@@ -1,4 +1,4 @@
-"""Invariant 1: key material leaves its object by `reveal()` and by no other road."""
+"""Invariant 1: key material leaves its object through `reveal()` and in no other way."""
 
 import copy
 import dataclasses
@@ -56,7 +56,7 @@ def _shows(text: str) -> bool:
         lambda secret: logging.LogRecord("n", 10, "p", 1, "%s", (secret,), None).getMessage(),
     ],
 )
-def test_no_rendering_shows_it(secret: Secret, render: Callable[[object], str]) -> None:
+def test_no_rendering_shows_a_secret(secret: Secret, render: Callable[[object], str]) -> None:
     text = render(secret)
     assert not _shows(text)
     assert "secret" in text
@@ -85,20 +85,22 @@ def test_no_rendering_shows_it(secret: Secret, render: Callable[[object], str]) 
         lambda secret: setattr(secret, "note", 1),
     ],
 )
-def test_no_other_road_leads_out(secret: Secret, road: Callable[[object], object]) -> None:
+def test_a_secret_leaves_its_object_by_no_other_road(
+    secret: Secret, road: Callable[[object], object]
+) -> None:
     with pytest.raises((TypeError, AttributeError)) as error:
         road(secret)
     assert not _shows("".join(traceback.format_exception(error.value)))
 
 
-def test_reveal_gives_it() -> None:
+def test_reveal_returns_the_secret() -> None:
     assert DataKey(BYTES).reveal() == PrivateKey(BYTES).reveal() == BYTES
     assert Mnemonic(PHRASE).reveal() == PHRASE
 
 
 @pytest.mark.parametrize("kind", [DataKey, PrivateKey])
 @pytest.mark.parametrize("length", [0, 16, 31, 33, 64])
-def test_another_length_is_refused_without_a_byte_of_it(kind: type[Secret], length: int) -> None:
+def test_a_secret_of_another_length_is_refused_without_a_byte_of_it(kind: type[Secret], length: int) -> None:
     with pytest.raises(ValueError, match="has 32 bytes") as error:
         kind((BYTES * 2)[:length])  # type: ignore[arg-type] # Mnemonic is not among them
     assert not _shows(str(error.value))
@@ -115,5 +117,5 @@ def test_holders_show_no_key() -> None:
     assert not _shows(repr(Account("0xabc", "0x02", PrivateKey(BYTES))))
 
 
-def test_a_wrapped_dek_is_no_secret_and_compares() -> None:
+def test_a_wrapped_dek_is_not_secret_and_can_be_compared() -> None:
     assert WrappedDek("arn", "eu-central-1", b"blob") == WrappedDek("arn", "eu-central-1", b"blob")

@@ -26,7 +26,7 @@ def test_a_picture_is_what_the_code_says_now(drawn: Path, name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == (drawn / name).read_text(), "run: python scripts/pictures"
 
 
-def test_every_noun_is_on_the_page() -> None:
+def test_every_folder_of_services_is_on_the_page() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
     for folder in (ROOT / "src/kms_service/service").glob("*/__init__.py"):
         assert f"| {folder.parent.name} |" in page, folder.parent.name

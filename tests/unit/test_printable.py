@@ -1,4 +1,4 @@
-"""What comes from elsewhere is shown, and obeyed by no terminal: one function, wherever people read it."""
+"""Text from elsewhere is shown without being obeyed by a terminal: one function, wherever people read it."""
 
 import ast
 import io
@@ -42,14 +42,14 @@ def obeyed(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_whatever_a_terminal_obeys_is_escaped(kind: str) -> None:
+def test_everything_that_a_terminal_obeys_is_escaped(kind: str) -> None:
     shown = printable(HOSTILE[kind])
     assert not obeyed(shown)
     assert json.loads(f'"{shown}"') == HOSTILE[kind], "nothing is lost"
 
 
 @given(st.text())
-def test_nothing_is_lost_and_nothing_obeyed(text: str) -> None:
+def test_escaping_loses_nothing_and_leaves_nothing_to_obey(text: str) -> None:
     text = text.replace("\\", "").replace('"', "")
     shown = printable(text)
     assert not obeyed(shown)
@@ -58,14 +58,14 @@ def test_nothing_is_lost_and_nothing_obeyed(text: str) -> None:
     assert json.loads(printable(line)) == {"reason": text}, "a line of JSON stays what it was"
 
 
-def test_what_people_write_stays_as_it_is() -> None:
+def test_ordinary_text_stays_as_it_is() -> None:
     for text in ("Zürich, 東京 — ₿ 1.5 ✔", "", 'a "quoted" \\ back slash'):
         assert printable(text) == text
     assert printable_lines("a\nb\x1b") == "a\nb\\u001b"
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_command_prints_a_line_a_line(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_printed_value_stays_on_one_line(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     tell(f"reason {HOSTILE[kind]}", "end")
     warn(f"reason {HOSTILE[kind]}")
     screen().print(drawn(f"reason [red]{HOSTILE[kind]}"), soft_wrap=True)
@@ -77,7 +77,7 @@ def test_a_command_prints_a_line_a_line(kind: str, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_a_log_prints_a_line_an_event(kind: str, log_format: logs.LogFormat) -> None:
+def test_a_logged_event_stays_on_one_line(kind: str, log_format: logs.LogFormat) -> None:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
@@ -92,8 +92,8 @@ def test_a_log_prints_a_line_an_event(kind: str, log_format: logs.LogFormat) -> 
     assert stream.getvalue().count("\n") == 2
 
 
-def test_no_command_prints_past_it() -> None:
-    """Whatever draws by itself is told of here: progress bars hold numbers and words of this source."""
+def test_no_command_prints_without_it() -> None:
+    """Modules that print by themselves are listed here: none of them prints text from elsewhere."""
     past = set()
     for path in CLI.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

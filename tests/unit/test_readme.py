@@ -1,4 +1,4 @@
-"""The documents name every setting, error code and command there is, and no other; their links hold."""
+"""The documents name every setting, error code and command, and no others; their links work."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Rates of the last minutes, from counters that are read now and then."""
+"""Rates of the last minutes, calculated from counters that are read now and then."""
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -40,11 +40,11 @@ def server() -> _Server:
     return server
 
 
-def test_nothing_is_told_before_there_are_two_readings(server: _Server) -> None:
+def test_nothing_is_reported_before_there_are_two_readings(server: _Server) -> None:
     assert server.history.recent() is None
 
 
-def test_only_what_happened_since_is_counted_and_how_long_that_is(server: _Server) -> None:
+def test_only_what_happened_since_the_first_reading_is_counted(server: _Server) -> None:
     server.answer("200", 30)
     server.answer("503", 10)
     server.problems.labels("kms_unavailable").inc(10)
@@ -79,7 +79,7 @@ def test_a_stretch_without_readings_is_unknown_and_not_zero(server: _Server) -> 
     assert known == [False] * 7 + [True, True] + [False] * 5 + [True]
 
 
-def test_probes_and_pages_are_no_traffic(server: _Server) -> None:
+def test_probes_and_pages_are_not_counted_as_traffic(server: _Server) -> None:
     for route in ("/livez", "/readyz", "/metrics", "/console", "/docs/{asset}"):
         server.answer("503", 9, route)
     server.answer("200", 1, "/wallets/{userId}")
@@ -89,7 +89,7 @@ def test_probes_and_pages_are_no_traffic(server: _Server) -> None:
     assert recent.requests == Counts(1, 0)
 
 
-def test_calls_to_kms_are_told_by_key_and_by_outcome(server: _Server) -> None:
+def test_calls_to_kms_are_counted_by_key_and_by_outcome(server: _Server) -> None:
     server.calls.labels("Encrypt", "alias/pool-1", "ok").inc(8)
     server.calls.labels("Decrypt", "alias/pool-1", "kms_throttled").inc(2)
     server.calls.labels("Decrypt", "alias/pool-2", "kms_key_unusable").inc(3)
@@ -104,7 +104,7 @@ def test_calls_to_kms_are_told_by_key_and_by_outcome(server: _Server) -> None:
     assert recent.open_circuits == {"alias/pool-2"}
 
 
-def test_two_looks_at_once_are_one_reading(server: _Server) -> None:
+def test_two_looks_in_quick_succession_are_one_reading(server: _Server) -> None:
     server.now += 1
     server.history.sample()
     assert server.history.recent() is None

@@ -20,7 +20,7 @@ ROW = wallet_fields("alice", "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", "0x02
 fields = st.lists(st.text(max_size=8), max_size=5)
 
 
-def test_a_mac_is_what_the_docstring_says() -> None:
+def test_a_mac_is_computed_as_the_docstring_says() -> None:
     covered = b"kms-service/wallet\x01" + b"\x00\x05alice" + b"\x00\x02\x00\xff" + b"\x00\x00"
     expected = hmac.new(NEW.reveal(), covered, hashlib.sha256).digest()
     assert RING.make(RowLabel.WALLET, ["alice", b"\x00\xff", ""]) == RowMac(key_id(NEW), expected)
@@ -45,7 +45,7 @@ def test_labels_differ_and_none_begins_another() -> None:
     assert not [one for one in values for other in values if one is not other and one.startswith(other)]
 
 
-def test_what_any_key_of_the_ring_made_passes() -> None:
+def test_a_mac_made_by_any_key_of_the_ring_passes() -> None:
     RING.verify(RowLabel.WALLET, ROW, RING.make(RowLabel.WALLET, ROW))
     RING.verify(
         RowLabel.WALLET, ROW, RowMacKeyring(key_id(OLD), {key_id(OLD): OLD}).make(RowLabel.WALLET, ROW)
@@ -80,7 +80,7 @@ MADE = RING.make(RowLabel.WALLET, ROW)
         "longer", "order", "mac cut", "mac empty", "mac longer", "field too long",
     ],
 )  # fmt: skip
-def test_anything_else_is_refused(
+def test_any_other_mac_is_refused(
     label: RowLabel, row: tuple[str, ...], mac: RowMac | None, reason: str
 ) -> None:
     with pytest.raises(IntegrityFailure) as refusal:
@@ -88,14 +88,14 @@ def test_anything_else_is_refused(
     assert refusal.value.reason == reason
 
 
-def test_a_field_that_its_length_cannot_tell_is_not_covered_half() -> None:
+def test_a_field_longer_than_its_length_prefix_can_say_is_refused() -> None:
     assert row_mac.LONGEST_FIELD == 65535
     RING.make(RowLabel.POLICY, ["a" * 65535])
     with pytest.raises(ValueError, match="65535"):
         RING.make(RowLabel.POLICY, ["a" * 65536])
 
 
-def test_the_id_of_a_key_is_what_the_docstring_says() -> None:
+def test_the_id_of_a_key_is_computed_as_the_docstring_says() -> None:
     expected = hmac.digest(OLD.reveal(), b"kms-service/row-mac-key\x01", hashlib.sha256)
     assert key_id(OLD) == uuid.UUID(bytes=expected[:16])
     assert key_id(OLD) != key_id(NEW)

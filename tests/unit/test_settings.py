@@ -1,4 +1,4 @@
-"""Settings: read once, checked as a whole, explained by variable name and never by value."""
+"""Settings: read once, checked as a whole; problems are named by variable and never show a value."""
 
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def test_a_wrong_value_is_named_and_not_repeated(
     assert "canary" not in problem
 
 
-def test_an_error_leads_to_no_value_by_any_road(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_does_not_carry_the_exception_with_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "canary")
     with pytest.raises(SettingsError) as error:
         load_settings(None)
@@ -133,13 +133,15 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     assert (settings.port, settings.workers, settings.host) == (5000, 2, "10.1.2.3")
 
 
-def test_the_file_is_where_the_process_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_looked_for_where_the_process_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / ".env").write_text("PORT=4000\n")
     monkeypatch.chdir(tmp_path)
     assert load_settings().port == 4000
 
 
-def test_a_file_that_is_no_text_is_a_problem_too(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_a_problem_too(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_bytes(b"DATABASE_URL=\xffcanary\n")
     with pytest.raises(SettingsError, match=r"\.env: is not UTF-8") as error:
@@ -174,7 +176,7 @@ def test_credentials_may_come_from_a_profile(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.invariant(10)
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "localhost", "[::1]"])
-def test_plain_http_is_for_loopback(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_plain_http_is_allowed_to_loopback(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", f"http://{host}:4777")
     assert load_settings(None).aws_endpoint_url_kms == f"http://{host}:4777"
 
@@ -183,7 +185,7 @@ def test_plain_http_is_for_loopback(monkeypatch: pytest.MonkeyPatch, host: str) 
 @pytest.mark.parametrize(
     "host", ["kms-stand-in", "10.0.0.1", "[fd00::1]", "localhost.example", "127.1.example"]
 )
-def test_plain_http_elsewhere_needs_a_yes(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_plain_http_elsewhere_must_be_allowed_explicitly(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", f"http://{host}:4777")
     assert _names() == ["KMS_ENDPOINT_ALLOW_HTTP"]
     monkeypatch.setenv("KMS_ENDPOINT_ALLOW_HTTP", "true")
@@ -243,12 +245,12 @@ def test_plaintext_to_a_database_elsewhere_needs_a_reason(monkeypatch: pytest.Mo
         "h1:1,h2:2/wallets?sslmode=verify-ca&target_session_attrs=read-write",
     ],
 )
-def test_a_database_here_or_verified_needs_none(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
+def test_a_local_or_verified_database_needs_no_reason(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://app:canary@{rest}")
     assert load_settings(None).database_allow_plaintext is None
 
 
-def test_libpqs_own_variables_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variables_of_libpq_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://app@/wallets")
     monkeypatch.setenv("PGHOST", "db.internal")
     assert _names() == ["DATABASE_ALLOW_PLAINTEXT"]
@@ -256,7 +258,7 @@ def test_libpqs_own_variables_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings(None).database_allow_plaintext is None
 
 
-def test_one_source_of_the_databases_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_database_password_has_one_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_IAM_AUTH", "true")
     assert load_settings(None).database_iam_auth
     monkeypatch.setenv("DATABASE_SECRET_ID", "rds!db-1")
@@ -277,7 +279,7 @@ def test_one_source_of_the_databases_password(monkeypatch: pytest.MonkeyPatch) -
         ("AWS_STS_REGIONAL_ENDPOINTS", "canary", "InvalidSTSRegionalEndpointsConfig"),
     ],
 )
-def test_what_botocore_cannot_use_is_one_line(
+def test_a_value_that_botocore_cannot_use_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -288,7 +290,7 @@ def test_what_botocore_cannot_use_is_one_line(
 
 
 @pytest.mark.parametrize("text", ["canary", "[profile canary", "[default]\ndefaults_mode = canary\n"])
-def test_a_malformed_config_file_is_one_line(
+def test_a_malformed_config_file_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
 ) -> None:
     file = tmp_path / "config"
@@ -299,7 +301,7 @@ def test_a_malformed_config_file_is_one_line(
     assert "canary" not in problem
 
 
-def test_a_good_config_file_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_well_formed_config_file_is_not_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "config"
     file.write_text("[profile custody]\nregion = eu-central-1\ndefaults_mode = standard\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
@@ -315,7 +317,9 @@ def test_a_second_region_is_off_unless_it_is_named(monkeypatch: pytest.MonkeyPat
     assert (settings.kms_fallback_region, settings.kms_hedging) == ("eu-west-1", False)
 
 
-def test_a_second_region_is_another_one_and_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_region_differs_from_the_first_and_fits_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("KMS_FALLBACK_REGION", "eu-central-1")
     assert _names() == ["KMS_FALLBACK_REGION"]
     monkeypatch.setenv("KMS_FALLBACK_REGION", "eu-west-1")
@@ -326,6 +330,6 @@ def test_a_second_region_is_another_one_and_has_time(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("name", ["KMS_HEDGING", "KMS_FALLBACK_WHEN_THROTTLED"])
-def test_what_is_about_a_second_region_needs_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_settings_about_a_second_region_need_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "true")
     assert _names() == [name]

@@ -1,4 +1,4 @@
-"""The stop by SIGTERM, whatever it interrupts."""
+"""SIGTERM stops the server, whatever it interrupts."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ asyncio.run(serve())
 """
 
 
-def test_a_signal_amid_a_log_line_stops_the_server_all_the_same() -> None:
+def test_a_signal_during_a_log_line_stops_the_server_too() -> None:
     env = {
         "PYTHONPATH": ":".join(filter(None, sys.path)),
         "AWS_REGION": "eu-central-1",

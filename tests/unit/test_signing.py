@@ -283,7 +283,7 @@ def test_refuses_a_value_that_is_not_exactly_of_its_type(kind: str, value: Any) 
         "uint8[999999]", "mapping(uint8=>uint8)",
     ],
 )  # fmt: skip
-def test_refuses_a_type_that_eip712_does_not_have(kind: str) -> None:
+def test_refuses_a_type_that_is_not_in_eip712(kind: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         _typed(_one(kind, 1))
     assert refusal.value.field.startswith("types")
@@ -334,7 +334,7 @@ def _mail(**changes: Any) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_refuses_typed_data_that_is_not_what_its_types_say(changes: dict[str, Any], field: str) -> None:
+def test_refuses_typed_data_that_does_not_match_its_types(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         _typed(_mail(**changes))
     assert refusal.value.field == field
@@ -395,12 +395,12 @@ def test_refuses_a_message_whose_encoding_would_take_seconds() -> None:
         {"message": "a", "more": 1},
     ],
 )
-def test_refuses_what_is_not_one_message(body: dict[str, Any]) -> None:
+def test_refuses_anything_but_exactly_one_message(body: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Message.model_validate(body)
 
 
-def test_text_and_its_bytes_are_one_message() -> None:
+def test_text_and_its_bytes_are_the_same_message() -> None:
     assert Message.model_validate({"message": "é"}).octets() == b"\xc3\xa9"
     assert Message.model_validate({"messageHex": "0xC3a9"}).octets() == b"\xc3\xa9"
     assert Message.model_validate({"message": ""}).octets() == b""

@@ -1,4 +1,4 @@
-"""Rules about the source itself: names that say nothing, and work at import."""
+"""Rules about the source itself: names, lengths, promised errors, and no work at import."""
 
 import ast
 import re
@@ -48,7 +48,7 @@ def test_a_file_is_named_after_what_belongs_in_it(path: Path) -> None:
 
 @pytest.mark.invariant(9)
 def test_importing_does_no_work() -> None:
-    """In a process of its own, without a setting in sight."""
+    """In a separate process without any setting."""
     done = subprocess.run(  # noqa: S603 - this interpreter, this file's own text
         [sys.executable, "-B", "-c", PROBE],
         env={"PYTHONPATH": ":".join(filter(None, sys.path)), "HOME": "/nonexistent"},
@@ -90,7 +90,7 @@ def test_most_functions_are_short() -> None:
 
 
 def test_an_error_that_a_docstring_promises_is_raised_somewhere() -> None:
-    """Names under `Raises:`, with or without their module: a class that nothing raises is no promise."""
+    """Names under `Raises:`, with or without their module: something must raise each of these classes."""
     texts = {path: path.read_text() for path in _tracked("src")}
     promised = {
         name.strip().rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""A token says by itself whether the service made it; and those who send others wait for their turn."""
+"""A token shows by itself whether the service made it; callers who send another form wait for a turn."""
 
 import base64
 
@@ -30,26 +30,26 @@ def _was_made(token: str, ring: RowMacKeyring = RING) -> bool:
     return form is not None and was_made(form, ring)
 
 
-def test_no_two_are_the_same_and_each_is_known() -> None:
+def test_no_two_tokens_are_the_same_and_each_is_recognised() -> None:
     made = {make_token(RING) for _ in range(1000)}
     assert len(made) == 1000
     assert all(_was_made(token) for token in made)
 
 
-def test_those_made_under_an_older_key_go_on() -> None:
+def test_tokens_made_under_an_older_key_stay_good() -> None:
     assert _was_made(make_token(_ring(OLD)))
     assert not _was_made(make_token(_ring(OTHER)))
 
 
 @given(place=st.integers(0, 47), bit=st.integers(0, 7))
-def test_no_bit_of_it_can_be_changed(place: int, bit: int) -> None:
+def test_no_bit_of_a_token_can_be_changed(place: int, bit: int) -> None:
     parts = bytearray(base64.urlsafe_b64decode(make_token(RING)[4:]))
     parts[place] ^= 1 << bit
     assert not _was_made("kms_" + base64.urlsafe_b64encode(parts).decode())
 
 
 @pytest.mark.parametrize("label", [label for label in RowLabel if label is not RowLabel.TOKEN_FORM])
-def test_no_mac_of_a_row_makes_a_token(label: RowLabel) -> None:
+def test_the_mac_of_a_row_is_never_the_check_of_a_token(label: RowLabel) -> None:
     """Whoever reads the database sees MACs of rows; none of them is a check of bytes of their choice."""
     random = bytes(32)
     assert not _was_made(tokens.join(random, RING.make(label, (random,)).mac[:CHECK_BYTES]))
@@ -63,7 +63,7 @@ class _Clock:
         return self.now
 
 
-def test_a_few_come_at_once_after_a_quiet_while() -> None:
+def test_after_a_quiet_while_a_few_turns_come_at_once() -> None:
     clock = _Clock()
     turns = Turns(clock, per_second=100, at_once=50)
     assert [turns.take() for _ in range(2)] == pytest.approx([0.0, 0.01])
@@ -73,7 +73,7 @@ def test_a_few_come_at_once_after_a_quiet_while() -> None:
     assert waits[150] == pytest.approx(1.0)
 
 
-def test_a_turn_that_is_too_far_away_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_that_is_too_far_away_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "LONGEST_SECONDS", 0.1)
     clock = _Clock()
     turns = Turns(clock, per_second=100, at_once=0)

@@ -1,4 +1,4 @@
-"""The encrypted import opens what a second reading of RFC 9180 encrypts, for its own user, and no more."""
+"""The encrypted import opens what a second reading of RFC 9180 encrypts, for its own user only."""
 
 import traceback
 
@@ -29,28 +29,28 @@ def test_the_second_reading_opens_what_it_encrypts() -> None:
     assert hpke.open_(recipient, encapsulated, ciphertext, b"i", b"a") == b"text"
 
 
-def test_the_public_half_is_x25519s() -> None:
+def test_the_public_half_is_that_of_x25519() -> None:
     private = DataKey(bytes.fromhex(hpke.RFC["skRm"]))
     expected = X25519PrivateKey.from_private_bytes(private.reveal()).public_key().public_bytes_raw()
     assert wallet_import.public_key_of(private) == expected
 
 
 @pytest.mark.parametrize("key", [bytes(range(32)), b"\xff" * 32, b"0123456789abcdef" * 2])
-def test_32_bytes_are_a_private_key_whatever_they_say(key: bytes) -> None:
+def test_32_bytes_are_a_private_key_whatever_they_spell(key: bytes) -> None:
     opened = _open(key)
     assert isinstance(opened, PrivateKey)
     assert opened.reveal() == key
 
 
 @pytest.mark.parametrize("phrase", [PHRASE, "a" * 33, "abstract " * 23 + "abstract"])
-def test_a_text_as_long_as_a_phrase_is_one(phrase: str) -> None:
+def test_a_text_as_long_as_a_phrase_is_read_as_one(phrase: str) -> None:
     opened = _open(phrase.encode())
     assert isinstance(opened, Mnemonic)
     assert opened.reveal() == phrase
 
 
 @pytest.mark.parametrize("length", [0, 1, 16, 31, 216, 4096])
-def test_what_is_neither_is_refused(length: int) -> None:
+def test_anything_that_is_neither_key_nor_phrase_is_refused(length: int) -> None:
     with pytest.raises(UnopenedImport, match="neither"):
         _open(b"a" * length)
 
@@ -60,12 +60,12 @@ def test_what_is_neither_is_refused(length: int) -> None:
     [{"user": "bob"}, {"user": "Alice"}, {"user": ""}, {"aad": b""}, {"info": b""},
      {"info": INFO[:-1] + b"2"}, {"info": b"kms-service/private-key-export/v1"}],
 )  # fmt: skip
-def test_it_opens_for_its_own_user_and_purpose_only(changed: dict[str, str | bytes]) -> None:
+def test_an_import_opens_for_its_own_user_and_purpose_only(changed: dict[str, str | bytes]) -> None:
     with pytest.raises(UnopenedImport, match="not encrypted to"):
         _open(PHRASE.encode(), **changed)  # type: ignore[arg-type] # one of the keywords above
 
 
-def test_it_opens_with_its_own_key_only() -> None:
+def test_an_import_opens_with_its_own_key_only() -> None:
     encapsulated, ciphertext = hpke.seal(PUBLIC, PHRASE.encode(), INFO, b"alice")
     with pytest.raises(UnopenedImport):
         open_import(
