@@ -166,7 +166,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_row_that_does_not_hold_together_is_named_and_left(
+def test_an_inconsistent_row_is_reported_and_left_out(
     adopt: Adopt, ported: Ported, services: Services, what: str
 ) -> None:
     change, reason = WRONG[what]
@@ -227,7 +227,7 @@ def _phrase_of(row: dict[str, Any]) -> bytes:
     )
 
 
-def test_a_user_or_a_wallet_that_is_here_otherwise_is_named(
+def test_a_user_or_wallet_that_differs_here_is_reported(
     adopt: Adopt, ported: Ported, services: Services
 ) -> None:
     complete(services.wallets.create_wallet(TESTER, FIRST["userId"]))
@@ -312,7 +312,7 @@ def test_runs_side_by_side_adopt_each_wallet_once(
     assert report.intact
 
 
-def test_a_run_that_was_killed_is_simply_done_again(
+def test_a_killed_run_can_simply_be_repeated(
     adopt: Adopt, ported: Ported, services: Services, settings: Settings, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "kms_service", "adopt", "--from", ported.url, "--schema", "theirs"]
@@ -337,7 +337,7 @@ def test_a_run_that_was_killed_is_simply_done_again(
     assert _ours(services, matching) == [(6,)]
 
 
-def test_a_user_id_that_none_may_have_here_is_named(adopt: Adopt, ported: Ported) -> None:
+def test_a_user_id_that_is_invalid_here_is_reported(adopt: Adopt, ported: Ported) -> None:
     ported.change('ALTER TABLE theirs."Wallet" ALTER user_id TYPE text')
     ported.change(
         f"""UPDATE theirs."Wallet" SET user_id = 'a user with spaces' WHERE user_id = '{FIRST["userId"]}'"""  # noqa: S608 # as above
@@ -354,7 +354,7 @@ def test_a_user_id_that_none_may_have_here_is_named(adopt: Adopt, ported: Ported
         ('ALTER TABLE theirs."Wallet" DROP encrypted_dek', "has no column encrypted_dek"),
     ],
 )
-def test_a_table_that_is_not_theirs_is_told(
+def test_a_table_of_another_shape_is_reported(
     adopt: Adopt, ported: Ported, statement: str, message: str
 ) -> None:
     ported.change(statement)
@@ -375,7 +375,7 @@ def test_columns_that_other_services_lack_are_not_needed(
     assert adopt("--no-dry-run").exit_code == 0
 
 
-def test_a_database_that_is_not_there_is_told_without_its_password(adopt: Adopt) -> None:
+def test_an_unreachable_database_is_reported_without_its_password(adopt: Adopt) -> None:
     result = adopt("--from", "postgresql://user:canary@127.0.0.1:1/none")
     assert "cannot be reached" in str(result.exception)
     assert "canary" not in result.output + repr(result.exception)

@@ -1,4 +1,4 @@
-"""What other services encrypted opens, in every layout told or guessed; what has no tag never does."""
+"""Rows of other services open in every layout, given or guessed; a row without a tag never opens."""
 
 import traceback
 
@@ -37,7 +37,7 @@ def test_a_row_of_the_ported_service_gives_the_key_that_it_gave_there(
     assert account.compressed_public_key == row["compressedPublicKey"]
 
 
-def test_there_are_six_of_them() -> None:
+def test_there_are_six_rows_of_the_ported_service() -> None:
     assert len({row["walletAddress"] for row in ORIGINALS}) == 6
 
 
@@ -73,14 +73,14 @@ def _bytes(text: str) -> set[tuple[bytes, bytes, bytes]]:
 
 
 @layouts
-def test_a_layout_that_is_told_is_the_only_one_tried(layout: str, text: str) -> None:
+def test_a_layout_that_is_given_is_the_only_one_tried(layout: str, text: str) -> None:
     for told in set(Layout) - {Layout.AUTO, Layout(layout)}:
         with pytest.raises(Unreadable):
             open_phrase(text, DataKey(DEK), told)
 
 
 @pytest.mark.parametrize(("word", "text"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_no_aes_gcm_is_refused_by_name(word: str, text: str) -> None:
+def test_anything_but_aes_gcm_is_refused_by_name(word: str, text: str) -> None:
     with pytest.raises(Unreadable, match=word) as refusal:
         open_phrase(text, DataKey(DEK), Layout.AUTO)
     assert "test" not in refusal.value.reason
@@ -96,13 +96,13 @@ def test_a_refusal_holds_nothing_of_what_was_opened() -> None:
 
 @pytest.mark.parametrize("key", [KEY_ID, ARN, MULTI_REGION])
 @pytest.mark.parametrize("column", [None, KEY_ID, "another"])
-def test_the_key_that_the_text_names_counts(key: str, column: str | None) -> None:
+def test_the_key_named_in_the_text_is_used(key: str, column: str | None) -> None:
     text = f'{{"encryptedData": "{b64(b"blob")}", "kmsKeyId": "{key}", "encryptionVersion": "v2"}}'
     assert read_wrapped(text, column) == UnderKms(key, b"blob")
 
 
 @pytest.mark.parametrize("text", [b64(b"blob"), f'{{"encryptedData": "{b64(b"blob")}"}}'])
-def test_the_column_counts_where_the_text_names_no_key(text: str) -> None:
+def test_the_key_of_the_column_is_used_where_the_text_names_none(text: str) -> None:
     assert read_wrapped(text, ARN) == UnderKms(ARN, b"blob")
     with pytest.raises(Unreadable, match="names no KMS key"):
         read_wrapped(text, None)
@@ -111,7 +111,7 @@ def test_the_column_counts_where_the_text_names_no_key(text: str) -> None:
 @pytest.mark.parametrize(
     "key", ["alias/wallets", "", "arn:aws:s3:::bucket", KEY_ID + "\n", KEY_ID.upper(), "../" + KEY_ID]
 )
-def test_a_name_that_no_key_has_is_none(key: str) -> None:
+def test_a_malformed_key_name_is_refused(key: str) -> None:
     with pytest.raises(Unreadable):
         read_wrapped(b64(b"blob"), key)
 
@@ -136,7 +136,7 @@ def test_a_row_under_the_environment_key_opens_with_that_key_alone(form: bytes) 
 
 
 @pytest.mark.parametrize("form", [b"", DEK[:-1], DEK + b"\x00", b"zz" * 32])
-def test_what_is_no_data_key_is_none(form: bytes) -> None:
+def test_anything_but_a_data_key_is_refused(form: bytes) -> None:
     text = foreign.layouts(form or b"\x00", MASTER)["hex"][1]
     wrapped = read_wrapped(text, None)
     assert isinstance(wrapped, UnderEnvironmentKey)

@@ -73,7 +73,7 @@ def _verify(services: Services, **kwargs: Any) -> AuditReport:
 
 
 @pytest.mark.usefixtures("log")
-def test_what_nobody_touched_is_intact(services: Services) -> None:
+def test_an_untouched_log_is_intact(services: Services) -> None:
     report = _verify(services)
     assert (report.intact, report.chains, report.rows, report.unclosed) == (True, 1, ROWS, 0)
 
@@ -288,7 +288,7 @@ def test_a_head_that_the_table_does_not_bear_out_is_named(services: Services, da
 
 
 @pytest.mark.usefixtures("log")
-def test_since_walks_only_what_is_newer(services: Services, database_url: str) -> None:
+def test_since_checks_only_newer_rows(services: Services, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         (since,) = connection.execute("SELECT at FROM audit_events WHERE seq = 6").fetchone() or ()
     with owning(database_url) as owner:
@@ -310,7 +310,7 @@ def test_a_row_that_pretends_to_be_old_does_not_hide_from_since(
     assert [finding.seq for finding in _verify(services, since=since).findings] == [8]
 
 
-def test_a_chain_longer_than_a_page(services: Services, database_url: str) -> None:
+def test_a_chain_longer_than_a_page_is_checked_whole(services: Services, database_url: str) -> None:
     for _ in range(PAGE_ROWS + 5):
         complete(services.audit.record(TESTER, Event("test.event")))
     assert _verify(services).intact
@@ -327,7 +327,7 @@ def test_a_chain_under_a_lost_key_counts_as_a_finding(services: Services, kms_en
 
 
 @pytest.mark.usefixtures("log")
-def test_kms_out_of_reach_is_no_verdict(services: Services, kms_endpoint: KmsEndpoint) -> None:
+def test_with_kms_out_of_reach_there_is_no_verdict(services: Services, kms_endpoint: KmsEndpoint) -> None:
     with kms_endpoint.on("Decrypt").answer(Error("KMSInternalException")), pytest.raises(KmsUnavailable):
         _verify(services)
 
@@ -347,7 +347,7 @@ def test_a_chain_whose_outcome_is_unknown_ends_and_is_no_tampering(
 
 
 @pytest.mark.usefixtures("log")
-def test_nobody_but_the_owner_gets_that_far(database_url: str) -> None:
+def test_nobody_but_the_owner_can_change_the_log(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         for statement in (
             "UPDATE audit_events SET actor = 'x'",

@@ -1,4 +1,4 @@
-"""The benchmarks run, and say no when what they measure is not what they name."""
+"""The benchmarks run, and fail when what they measure is not what they name."""
 
 import math
 import socket
@@ -56,7 +56,7 @@ def test_a_scenario_gets_the_status_it_names(name: str, aim: Target) -> None:
     assert answer.startswith(f"HTTP/1.1 {call.status} ".encode())
 
 
-def test_a_run_tells_rate_latency_cpu_and_memory(machine: Rig, service: Service, aim: Target) -> None:
+def test_a_run_reports_rate_latency_cpu_and_memory(machine: Rig, service: Service, aim: Target) -> None:
     found = measure(machine, service, Load("mixed", aim, connections=2, seconds=0.5, warm_up=0.3))
     assert found["requests"] > 0
     assert 0 < found["p50_ms"] <= found["p90_ms"] <= found["p99_ms"] <= found["max_ms"]

@@ -1,4 +1,4 @@
-"""Every command's tests run it the same way."""
+"""Runs commands for all tests in the same way."""
 
 import pytest
 

@@ -31,7 +31,7 @@ def test_a_token_is_made_shown_once_and_works(run: Run, services: Services) -> N
         assert made["token"] not in listed
 
 
-def test_for_people_the_token_stands_alone_on_the_first_line(run: Run) -> None:
+def test_in_plain_output_the_token_is_alone_on_the_first_line(run: Run) -> None:
     first, *rest = run("token", "create", "app", "--scope", "wallets:read").out.splitlines()
     assert tokens.digest(first) is not None
     assert "only time" in " ".join(rest)
@@ -114,7 +114,9 @@ def test_every_change_of_a_token_is_on_record_under_the_operators_name(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_a_mistake_is_told_in_few_words(run: Run, arguments: tuple[str, ...], code: int, words: str) -> None:
+def test_a_mistake_is_reported_in_few_words(
+    run: Run, arguments: tuple[str, ...], code: int, words: str
+) -> None:
     done = run(*arguments)
     assert (done.code, done.out) == (code, "")
     assert words in done.err
@@ -140,7 +142,7 @@ def test_every_command_has_help_that_says_what_it_does(run: Run) -> None:
         assert "..." not in done.out.partition("Commands:")[2], "a line of the list that is cut off"
 
 
-def test_the_scopes_on_offer_are_those_there_are(run: Run) -> None:
+def test_the_scopes_in_the_help_are_those_that_exist(run: Run) -> None:
     shown = run("token", "create", "--help").out
     assert all(scope.value in shown for scope in Scope)
 
@@ -150,7 +152,7 @@ def test_migrating_twice_is_fine(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("services")  # which made the key of row MACs
-def test_what_caused_an_error_is_told_once(run: Run, kms_endpoint: KmsEndpoint) -> None:
+def test_the_cause_of_an_error_is_printed_once(run: Run, kms_endpoint: KmsEndpoint) -> None:
     kms_endpoint.on("DescribeKey").answer(Error("AccessDeniedException"))
     done = run("pool", "drain", "Empressa-wallet-key-1")
     assert (done.code, done.out) == (75, "")
@@ -161,7 +163,7 @@ def test_what_caused_an_error_is_told_once(run: Run, kms_endpoint: KmsEndpoint) 
 
 
 @pytest.mark.parametrize("command", [("serve",), ("migrate",), ("token", "list")])
-def test_an_unreachable_database_is_told_without_its_password(
+def test_an_unreachable_database_is_reported_without_its_password(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:c4n4ry@127.0.0.1:1/none")
@@ -171,7 +173,7 @@ def test_an_unreachable_database_is_told_without_its_password(
 
 
 @pytest.mark.parametrize("command", [("serve",), ("token", "list")])
-def test_a_schema_behind_names_the_command_that_mends_it(
+def test_an_old_schema_is_reported_with_the_command_that_migrates_it(
     run: Run, services: Services, command: tuple[str, ...]
 ) -> None:
     with entered(services.database.connection()) as connection:

@@ -1,4 +1,4 @@
-"""Tokens of the version before MACs: refused, shown to a person, and confirmed one by one."""
+"""Tokens older than MACs: refused, shown to a person, and confirmed one by one."""
 
 import io
 import json
@@ -41,7 +41,9 @@ def _is_good(services: Services, token: str) -> bool:
     return True
 
 
-def test_it_is_refused_until_a_person_confirms_it(run: Run, services: Services, old: str) -> None:
+def test_a_token_without_a_mac_is_refused_until_a_person_confirms_it(
+    run: Run, services: Services, old: str
+) -> None:
     assert run("token", "list", "--json").facts[0]["refused"] == "row without a MAC"
     listed = run("token", "confirm")
     assert (listed.code, listed.err) == (0, "")
@@ -56,13 +58,13 @@ def test_it_is_refused_until_a_person_confirms_it(run: Run, services: Services, 
     assert json.loads(log)["detail"] == "app 1: wallets:read"
 
 
-def test_before_that_it_opens_nothing(services: Services, old: str) -> None:
+def test_an_unconfirmed_token_opens_nothing(services: Services, old: str) -> None:
     assert not _is_good(services, old)
     with pytest.raises(TokenIntegrityFailure, match="kms-service token confirm"):
         complete(services.tokens.set_policy(TESTER, "app", None))
 
 
-def test_it_is_asked_for_one_by_one_on_a_terminal(
+def test_on_a_terminal_each_token_is_confirmed_by_itself(
     run: Run, services: Services, old: str, owner: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner.execute("INSERT INTO tokens (name, token_sha256, scopes) VALUES ('planted', 'x', '{wallets:sign}')")
@@ -76,8 +78,8 @@ def test_it_is_asked_for_one_by_one_on_a_terminal(
     assert [(each["name"], each["createdOnRecord"]) for each in waiting] == [("planted", False)]
 
 
-def test_one_that_the_log_knows_nothing_of_is_told(run: Run, owner: psycopg.Connection[Any]) -> None:
-    """With a name that would steer a terminal, as whoever owns the database may choose one."""
+def test_a_token_that_is_not_in_the_log_is_reported(run: Run, owner: psycopg.Connection[Any]) -> None:
+    """With a name that would steer a terminal, as the owner of the database may choose one."""
     owner.execute(
         "INSERT INTO tokens (name, token_sha256, scopes) VALUES (%s, 'x', '{wallets:sign}')",
         ("app\x1b[2Kfine",),
@@ -87,10 +89,10 @@ def test_one_that_the_log_knows_nothing_of_is_told(run: Run, owner: psycopg.Conn
     assert "\x1b" not in out
 
 
-def test_one_that_had_a_mac_is_not_confirmed(
+def test_a_token_that_once_had_a_mac_is_not_confirmed(
     run: Run, services: Services, owner: psycopg.Connection[Any]
 ) -> None:
-    """Whoever widens a token and takes its MAC away makes no old token of it: the log knows its version."""
+    """A token that was widened and stripped of its MAC does not pass for an old one: the log knows it."""
     token = run("token", "create", "app", "--scope", "wallets:read", "--json").facts["token"]
     owner.execute("UPDATE tokens SET version = NULL, mac = NULL, scopes = '{private-keys:read}'")
     assert "it had a MAC before" in run("token", "confirm").out
@@ -102,10 +104,10 @@ def test_one_that_had_a_mac_is_not_confirmed(
     assert not _is_good(services, token)
 
 
-def test_what_was_seen_is_confirmed_and_nothing_else(
+def test_only_the_row_that_was_shown_is_confirmed(
     services: Services, old: str, owner: psycopg.Connection[Any]
 ) -> None:
-    """The row is widened between the look and the word."""
+    """The row is widened between the look and the confirmation."""
     (waiting,) = complete(services.tokens.unconfirmed())
     owner.execute("UPDATE tokens SET scopes = '{wallets:read,private-keys:read}'")
     complete(services.tokens.confirm(TESTER, waiting))
@@ -113,7 +115,7 @@ def test_what_was_seen_is_confirmed_and_nothing_else(
 
 
 @pytest.mark.usefixtures("old")
-def test_only_what_waits_is_confirmed(run: Run) -> None:
+def test_only_a_token_that_waits_is_confirmed(run: Run) -> None:
     done = run("token", "confirm", "--yes", "nobody")
     assert (done.code, done.out) == (1, "")
     assert "no token that waits for confirmation is named nobody" in done.err
@@ -122,7 +124,7 @@ def test_only_what_waits_is_confirmed(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("old")
-def test_without_kms_the_list_still_lists(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_works_without_kms(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:1")
     done = run("token", "list")
     assert done.code == 0

@@ -36,7 +36,7 @@ def _tamper(database_url: str, statement: bytes) -> None:
 
 
 @pytest.mark.usefixtures("wallets")
-def test_verify_says_so_when_nothing_was_touched(run: Run) -> None:
+def test_verify_reports_an_untouched_log_as_intact(run: Run) -> None:
     done = run("audit", "verify", "--no-heads")
     assert (done.code, done.err) == (0, "")
     assert done.out == (
@@ -52,7 +52,7 @@ def test_verify_says_so_when_nothing_was_touched(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("wallets")
-def test_verify_without_heads_is_not_content(run: Run) -> None:
+def test_verify_without_heads_does_not_pass(run: Run) -> None:
     done = run("audit", "verify")
     assert (done.code, done.err) == (1, "")
     assert "3 rows in 1 chains: as they were written" in done.out
@@ -62,7 +62,7 @@ def test_verify_without_heads_is_not_content(run: Run) -> None:
     assert (done.code, done.facts["intact"], done.facts["heads"]) == (1, True, 0)
 
 
-def test_heads_and_none_exclude_each_other(run: Run, tmp_path: Path) -> None:
+def test_heads_and_no_heads_exclude_each_other(run: Run, tmp_path: Path) -> None:
     (tmp_path / "log").touch()
     done = run("audit", "verify", "--no-heads", "--heads", str(tmp_path / "log"))
     assert (done.code, "exclude each other" in done.err) == (2, True)
@@ -145,7 +145,7 @@ def test_other_times_are_a_usage_error(run: Run, since: str) -> None:
 
 
 @pytest.mark.usefixtures("wallets")
-def test_list_by_filter_newest_first(run: Run) -> None:
+def test_events_are_listed_by_filter_newest_first(run: Run) -> None:
     lines = run("audit", "list").out.splitlines()
     assert [re.split(r"  +", line.strip())[3:] for line in lines] == [
         ["wallet.create", "ok", "bob"],
@@ -157,7 +157,9 @@ def test_list_by_filter_newest_first(run: Run) -> None:
     assert len(run("audit", "list", "--limit", "1").out.splitlines()) == 1
 
 
-def test_list_by_outcome_and_key(run: Run, services: Services, kms_endpoint: KmsEndpoint) -> None:
+def test_events_are_listed_by_outcome_and_key(
+    run: Run, services: Services, kms_endpoint: KmsEndpoint
+) -> None:
     wallets = {
         user: complete(services.wallets.ensure_wallet(TESTER, user)).wallet for user in ("alice", "bob")
     }
@@ -201,7 +203,7 @@ def test_wallets_are_listed_in_pieces(run: Run, services: Services) -> None:
 
 
 @pytest.mark.usefixtures("wallets")
-def test_seal_and_unseal(run: Run, services: Services) -> None:
+def test_seal_needs_a_reason_and_unseal_lifts_it(run: Run, services: Services) -> None:
     done = run("seal", "--reason", "a drill")
     assert (done.code, done.err) == (0, "")
     assert re.fullmatch(
@@ -216,7 +218,7 @@ def test_seal_and_unseal(run: Run, services: Services) -> None:
 
 
 @pytest.mark.usefixtures("wallets")
-def test_canaries(run: Run) -> None:
+def test_canaries_are_marked_listed_and_unmarked(run: Run) -> None:
     assert run("canary", "add", "alice").out == "The wallet of alice is a canary.\n"
     assert [each["userId"] for each in run("canary", "list", "--json").facts] == ["alice"]
     assert run("canary", "list").out.startswith("alice ")

@@ -1,4 +1,4 @@
-"""How a process that serves ends when a signal comes, be it late."""
+"""How a serving process ends when a signal comes, even a late one."""
 
 import subprocess
 import sys
@@ -17,14 +17,14 @@ with exiting_well_on_signals():
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize(("ending", "status"), [("sys.exit(69)", 69), ("pass", 0)])
-def test_a_signal_amid_the_exit_changes_nothing(signal: str, ending: str, status: int) -> None:
+def test_a_signal_during_the_exit_changes_nothing(signal: str, ending: str, status: int) -> None:
     """As a supervisor sends one to a worker that goes by itself."""
     done = _run(_AMID.format(signal=signal, ending=ending))
     assert (done.returncode, done.stderr) == (status, "")
 
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
-def test_a_signal_ends_it_well(signal: str) -> None:
+def test_a_signal_ends_the_process_cleanly(signal: str) -> None:
     done = _run(_AMID.format(signal=signal, ending=f"signal.raise_signal(signal.{signal}); sys.exit(1)"))
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -1,4 +1,4 @@
-"""Whatever lies in the tables or is typed: no terminal obeys it, and no reader takes it for another line."""
+"""Hostile text in the tables or in arguments: no terminal obeys it, and it never looks like another line."""
 
 import json
 import unicodedata

@@ -1,4 +1,4 @@
-"""Every option and argument of every command, at and past its bounds: a line says what is wrong with it."""
+"""Every option and argument of every command, at and past its bounds: one line says what is wrong."""
 
 import io
 import os
@@ -98,7 +98,7 @@ def test_spans_end_before_the_calendar_does() -> None:
 def test_no_file_takes_the_place_of_a_device(
     run: Run, words: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """As /dev/null is one, and its folder root's."""
+    """As /dev/null is a device in a folder of root's."""
     pipe = tmp_path_factory.mktemp("devices") / "pipe"
     os.mkfifo(pipe)
     done = run("audit", *words, "--out", str(pipe))

@@ -12,7 +12,7 @@ SHIPPED = Path(__file__).parents[2] / "deploy" / "policies"
 CHECKOUT = str(SHIPPED / "checkout.json")
 
 
-def test_check_tells_every_problem_with_its_place(run: Run, tmp_path: Path) -> None:
+def test_check_reports_every_problem_with_its_place(run: Run, tmp_path: Path) -> None:
     good = run("policy", "check", CHECKOUT)
     assert (good.code, good.out) == (0, f"{CHECKOUT} is a policy of 4 rules.\n")
     rule = {"id": "a", "action": "sign.message", "wallets": "any", "prefixes": [], "extra": 1}
@@ -58,7 +58,7 @@ def test_check_needs_neither_settings_nor_database(run: Run, monkeypatch: pytest
         (("token", "policy", "none-such", "--none"), 1, "no valid token is named none-such"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line(
+def test_a_command_that_cannot_be_done_is_refused_in_one_line(
     run: Run, arguments: tuple[str, ...], code: int, told: str
 ) -> None:
     done = run(*arguments)

@@ -8,7 +8,7 @@ import pytest
 from kms_service.cli.process import command as process
 
 
-def test_a_uid_without_an_account_has_a_name_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operator_without_an_account_is_named_by_uid(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container whose passwd file does not know the uid it runs under."""
 
     def unknown(uid: int) -> pwd.struct_passwd:

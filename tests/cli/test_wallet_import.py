@@ -38,7 +38,7 @@ def command(
     "typed",
     [PHRASE, f"  {PHRASE.upper()}\n", PHRASE.replace(" ", "\n "), KEY, f"0x{KEY}\n", f"0X{KEY.upper()}"],
 )
-def test_a_wallet_is_taken_in(command: Command, services: Services, typed: str) -> None:
+def test_a_wallet_is_imported(command: Command, services: Services, typed: str) -> None:
     result = command("import", "alice", "--json", typed=typed)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout.splitlines()[-1])["walletAddress"] == ADDRESS
@@ -49,7 +49,7 @@ def test_a_wallet_is_taken_in(command: Command, services: Services, typed: str) 
     assert "junk" not in result.output.lower()
 
 
-def test_it_is_on_record_with_who_did_it(command: Command, services: Services) -> None:
+def test_the_import_is_on_record_with_its_operator(command: Command, services: Services) -> None:
     command("import", "alice", typed=KEY)
     with psycopg.connect(services.settings.database_url.get_secret_value()) as connection:
         rows = connection.execute(
@@ -70,7 +70,7 @@ def test_it_is_on_record_with_who_did_it(command: Command, services: Services) -
         (KEY[:-1], "does not have 12"),
     ],
 )
-def test_what_is_no_wallet_is_refused_without_a_letter_of_it(
+def test_anything_that_is_not_a_wallet_is_refused_without_repeating_it(
     command: Command, services: Services, typed: str, reason: str
 ) -> None:
     result = command("import", "alice", typed=typed)
@@ -81,19 +81,19 @@ def test_what_is_no_wallet_is_refused_without_a_letter_of_it(
         complete(services.wallets.get_wallet("alice"))
 
 
-def test_a_user_and_an_address_are_taken_once(command: Command) -> None:
+def test_a_user_and_an_address_are_imported_once(command: Command) -> None:
     assert command("import", "alice", typed=KEY).exit_code == 0
     assert "already has a wallet" in str(command("import", "alice", typed="1" * 64).exception)
     assert "Another user has this wallet" in str(command("import", "bob", typed=PHRASE).exception)
 
 
 @pytest.mark.parametrize("user", ["", "a b", "a" * 129, "..", "a\n"])
-def test_a_user_id_that_none_may_have_is_refused(command: Command, user: str) -> None:
+def test_an_invalid_user_id_is_refused(command: Command, user: str) -> None:
     assert command("import", user, typed=KEY).exit_code == 1
 
 
 @pytest.mark.invariant(13)
-def test_a_list_tells_no_address_of_a_row_that_somebody_changed(command: Command, services: Services) -> None:
+def test_a_list_shows_no_address_of_a_changed_row(command: Command, services: Services) -> None:
     for user in ("alice", "bob", "carol"):
         complete(services.wallets.create_wallet(TESTER, user))
     planted = "0x" + "ab" * 20

@@ -1,4 +1,4 @@
-"""The ported service's callers go on, from real Node, with nothing but a header added."""
+"""The callers of the ported service keep working, from real Node, with only a header added."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def platform(fresh_database: FreshDatabase) -> Iterator[Service]:
             yield service
 
 
-def test_sign_up_and_job_worker_go_on(platform: Service, tmp_path: Path) -> None:
+def test_sign_up_and_job_worker_keep_working(platform: Service, tmp_path: Path) -> None:
     packages = npm_packages()
     verifier = platform.create(VERIFIER).json()
     (tmp_path / "node_modules").symlink_to(packages)

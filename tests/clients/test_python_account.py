@@ -1,4 +1,4 @@
-"""RemoteAccount signs as the account with the same key in process would."""
+"""RemoteAccount signs exactly as a local account with the same key would."""
 
 from typing import Any
 
@@ -55,25 +55,25 @@ def local(client: KmsServiceClient) -> LocalAccount:
     return account
 
 
-def test_it_has_the_wallets_address(remote: RemoteAccount, local: LocalAccount) -> None:
+def test_the_account_has_the_address_of_the_wallet(remote: RemoteAccount, local: LocalAccount) -> None:
     assert remote.address == local.address
 
 
 @pytest.mark.parametrize("primitive", [b"", b"\x00\xff", "grüße".encode()])
-def test_it_signs_messages(remote: RemoteAccount, local: LocalAccount, primitive: bytes) -> None:
+def test_the_account_signs_messages(remote: RemoteAccount, local: LocalAccount, primitive: bytes) -> None:
     message = encode_defunct(primitive)
     assert remote.sign_message(message) == local.sign_message(message)
 
 
 @pytest.mark.parametrize("transaction", TRANSACTIONS.values(), ids=TRANSACTIONS)
-def test_it_signs_transactions(
+def test_the_account_signs_transactions(
     remote: RemoteAccount, local: LocalAccount, transaction: dict[str, Any]
 ) -> None:
     given = {**transaction, "from": remote.address}
     assert remote.sign_transaction(given) == local.sign_transaction(given)
 
 
-def test_it_signs_typed_data_in_both_forms(remote: RemoteAccount, local: LocalAccount) -> None:
+def test_the_account_signs_typed_data_in_both_forms(remote: RemoteAccount, local: LocalAccount) -> None:
     expected = local.sign_typed_data(DOMAIN, TYPES, MESSAGE)
     assert remote.sign_typed_data(DOMAIN, TYPES, MESSAGE) == expected
     domain_type = [{"name": name, "type": "string"} for name in ("name", "version")]
@@ -87,7 +87,7 @@ def test_it_signs_typed_data_in_both_forms(remote: RemoteAccount, local: LocalAc
     assert remote.sign_typed_data(full_message=whole) == expected
 
 
-def test_it_signs_authorizations_and_transactions_with_them(
+def test_the_account_signs_authorizations_and_transactions_with_them(
     remote: RemoteAccount, local: LocalAccount
 ) -> None:
     consent = {"chainId": 1, "address": TO, "nonce": 1}
@@ -110,7 +110,7 @@ def test_typed_data_needs_three_parts_or_the_whole(remote: RemoteAccount) -> Non
             remote.sign_typed_data(*arguments)
 
 
-def test_it_signs_nothing_that_the_service_cannot_read(remote: RemoteAccount) -> None:
+def test_the_account_signs_nothing_that_the_service_cannot_read(remote: RemoteAccount) -> None:
     with pytest.raises(TypeError, match="sign_typed_data"):
         remote.sign_message(encode_typed_data(DOMAIN, TYPES, MESSAGE))
     with pytest.raises(TypeError, match="encode_defunct"):
@@ -121,7 +121,7 @@ def test_it_signs_nothing_that_the_service_cannot_read(remote: RemoteAccount) ->
         remote.sign_transaction(TRANSACTIONS["fees"], blobs=[b"\x00"])
 
 
-def test_it_does_not_sign_for_another_sender(remote: RemoteAccount) -> None:
+def test_the_account_does_not_sign_for_another_sender(remote: RemoteAccount) -> None:
     with pytest.raises(InvalidRequest):
         remote.sign_transaction({**TRANSACTIONS["legacy"], "from": TO})
 
@@ -131,7 +131,7 @@ def test_a_user_without_a_wallet_has_no_account(client: KmsServiceClient) -> Non
         _ = RemoteAccount(client, "account-nobody").address
 
 
-def test_it_counts_as_a_local_account_and_holds_no_key(
+def test_the_account_is_a_local_account_for_web3_and_holds_no_key(
     remote: RemoteAccount, client: KmsServiceClient
 ) -> None:
     held: object = remote
@@ -143,7 +143,7 @@ def test_it_counts_as_a_local_account_and_holds_no_key(
 
 
 class Counted(httpx.BaseTransport):
-    """The network, with a note of what goes over it and over which connection."""
+    """The network; it records what is sent, and over which connection."""
 
     def __init__(self) -> None:
         self.network = httpx.HTTPTransport()

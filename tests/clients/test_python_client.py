@@ -40,7 +40,7 @@ def another(service: Service, token: str, **options: Any) -> KmsServiceClient:
     return KmsServiceClient(str(service.client.base_url), token, **options)
 
 
-def test_a_wallet_is_made_found_and_made_sure_of(client: KmsServiceClient) -> None:
+def test_a_wallet_is_created_found_and_ensured(client: KmsServiceClient) -> None:
     made = client.create_wallet("py-alice")
     assert made.user_id == "py-alice"
     assert made.created_at.utcoffset() == timedelta(0)
@@ -99,7 +99,7 @@ def test_an_impossible_user_is_a_problem_of_one_item(client: KmsServiceClient) -
     assert isinstance(bad.problem, InvalidRequest)
 
 
-def test_without_a_verifier_there_is_no_key_of_one(client: KmsServiceClient) -> None:
+def test_without_a_platform_verifier_its_key_is_not_found(client: KmsServiceClient) -> None:
     with pytest.raises(WalletNotFound):
         client.get_verifier_private_key()
 
@@ -114,7 +114,7 @@ def test_an_export_opens_to_the_private_key(client: KmsServiceClient) -> None:
 @pytest.mark.parametrize(
     "secret", [b"\x09" * 32, "legal winner thank year wave sausage worth useful legal winner thank yellow"]
 )
-def test_a_key_or_phrase_is_moved_in(client: KmsServiceClient, secret: bytes | str) -> None:
+def test_a_key_or_phrase_is_imported(client: KmsServiceClient, secret: bytes | str) -> None:
     user = f"py-import-{type(secret).__name__}"
     Account.enable_unaudited_hdwallet_features()
     account = Account.from_key(secret) if isinstance(secret, bytes) else Account.from_mnemonic(secret)
@@ -124,7 +124,7 @@ def test_a_key_or_phrase_is_moved_in(client: KmsServiceClient, secret: bytes | s
         client.import_wallet(user, secret)
 
 
-def test_what_is_no_key_is_not_moved_in(client: KmsServiceClient) -> None:
+def test_anything_that_is_not_a_key_is_not_imported(client: KmsServiceClient) -> None:
     with pytest.raises(InvalidRequest):
         client.import_wallet("py-import-none", "abandon " * 11 + "abandon")
 
@@ -151,7 +151,9 @@ def test_problems_are_exceptions_of_their_own(client: KmsServiceClient, service:
         reader.sign_message("py-nobody", "hello")
 
 
-def test_a_code_without_a_class_is_a_problem_all_the_same(client: KmsServiceClient, service: Service) -> None:
+def test_a_code_without_a_class_of_its_own_is_a_general_problem(
+    client: KmsServiceClient, service: Service
+) -> None:
     with another(service, service.token) as lost:
         lost._http.base_url = httpx.URL(f"{service.client.base_url}/nowhere")
         with pytest.raises(Problem) as caught:
@@ -181,7 +183,7 @@ def test_a_stranger_who_answers_is_not_taken_for_the_service() -> None:
             assert "secret" not in str(caught.value)
 
 
-def test_members_that_it_does_not_know_are_passed_over() -> None:
+def test_unknown_members_are_ignored() -> None:
     answer = {
         "userId": "alice",
         "walletAddress": "0x" + "00" * 20,
@@ -196,7 +198,7 @@ def test_members_that_it_does_not_know_are_passed_over() -> None:
         assert client.get_wallet("alice").created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def test_integers_and_bytes_of_python_arrive_whole(client: KmsServiceClient) -> None:
+def test_python_integers_and_bytes_arrive_unchanged(client: KmsServiceClient) -> None:
     client.ensure_wallet("py-values")
     assert client.sign_message("py-values", b"\xff\x00") == client.sign_message("py-values", b"\xff\x00")
     as_text = {**TYPED_DATA, "message": {"id": str(2**200), "note": "0x0102"}}
@@ -205,7 +207,7 @@ def test_integers_and_bytes_of_python_arrive_whole(client: KmsServiceClient) -> 
     assert client.sign_transaction("py-values", TRANSACTION) == client.sign_transaction("py-values", written)
 
 
-def test_what_a_policy_would_say_can_be_asked(client: KmsServiceClient) -> None:
+def test_a_policy_can_be_asked_without_signing(client: KmsServiceClient) -> None:
     client.ensure_wallet("py-policy")
     assert client.foresee_message("py-policy", "hello").allowed
     assert client.foresee_typed_data("py-policy", TYPED_DATA).policy is None
@@ -250,7 +252,7 @@ def test_both_clients_have_the_same_methods() -> None:
     assert methods(KmsServiceClient) == methods(AsyncKmsServiceClient)
 
 
-def test_its_public_names_are_there() -> None:
+def test_every_public_name_exists() -> None:
     assert all(hasattr(kms_service_client, name) for name in kms_service_client.__all__)
     with pytest.raises(AttributeError):
         _ = kms_service_client.Nothing

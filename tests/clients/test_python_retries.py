@@ -79,7 +79,7 @@ def sign(client: KmsServiceClient) -> Any:
     return client.sign_message("alice", "hello")
 
 
-def test_it_waits_as_long_as_the_service_says(waits: list[float]) -> None:
+def test_the_client_waits_as_long_as_the_service_says(waits: list[float]) -> None:
     network = Network(
         refusal(503, "overloaded", "3"),
         refusal(429, "rate_limited", "7"),
@@ -89,7 +89,7 @@ def test_it_waits_as_long_as_the_service_says(waits: list[float]) -> None:
     assert waits == [3, 7]
 
 
-def test_it_does_not_wait_longer_than_its_patience(waits: list[float]) -> None:
+def test_the_client_waits_no_longer_than_its_limit(waits: list[float]) -> None:
     network = Network(refusal(429, "rate_limited", "59"))
     error = attempt(network, sign)
     assert isinstance(error, RateLimited)
@@ -97,13 +97,13 @@ def test_it_does_not_wait_longer_than_its_patience(waits: list[float]) -> None:
     assert (network.requests, waits) == (1, [])
 
 
-def test_it_gives_up_after_its_attempts(waits: list[float]) -> None:
+def test_the_client_gives_up_after_its_last_attempt(waits: list[float]) -> None:
     network = Network(*[refusal(503, "kms_throttled", "1")] * 9)
     assert isinstance(attempt(network, sign, retries=Retries(attempts=3)), ServiceUnavailable)
     assert (network.requests, waits) == (3, [1, 1])
 
 
-def test_without_a_word_it_waits_longer_each_time(waits: list[float]) -> None:
+def test_without_a_retry_after_the_client_waits_longer_each_time(waits: list[float]) -> None:
     network = Network(*[refusal(503, "kms_unavailable", None)] * 9)
     attempt(network, sign, retries=Retries(attempts=5))
     assert [low <= wait <= 2 * low for low, wait in zip([0.1, 0.2, 0.4, 0.8], waits, strict=True)] == [
@@ -112,7 +112,7 @@ def test_without_a_word_it_waits_longer_each_time(waits: list[float]) -> None:
 
 
 @pytest.mark.parametrize("code", ["kms_key_unusable", "no_usable_key", "sealed"])
-def test_what_an_operator_has_to_mend_is_not_asked_again(code: str, waits: list[float]) -> None:
+def test_a_fault_that_an_operator_must_fix_is_not_retried(code: str, waits: list[float]) -> None:
     network = Network(refusal(503, code))
     assert attempt(network, sign).code == code
     assert (network.requests, waits) == (1, [])
@@ -121,9 +121,7 @@ def test_what_an_operator_has_to_mend_is_not_asked_again(code: str, waits: list[
 @pytest.mark.parametrize(
     ("status", "code"), [(404, "wallet_not_found"), (422, "invalid_request"), (500, "integrity_failure")]
 )
-def test_an_answer_that_will_not_change_is_not_asked_again(
-    status: int, code: str, waits: list[float]
-) -> None:
+def test_an_answer_that_will_not_change_is_not_retried(status: int, code: str, waits: list[float]) -> None:
     network = Network(refusal(status, code, None))
     assert attempt(network, sign).code == code
     assert (network.requests, waits) == (1, [])
@@ -149,7 +147,9 @@ def test_a_create_that_did_not_take_place_is_repeated(code: str, waits: list[flo
 @pytest.mark.parametrize(
     "lost", [httpx.ReadTimeout("x"), httpx.ReadError("x"), httpx.RemoteProtocolError("x")]
 )
-def test_a_lost_answer_is_asked_for_again_unless_it_is_a_create(lost: Exception, waits: list[float]) -> None:
+def test_a_request_whose_answer_was_lost_is_repeated_unless_it_is_a_create(
+    lost: Exception, waits: list[float]
+) -> None:
     network = Network(lost, httpx.Response(200, json=SIGNATURE))
     assert attempt(network, sign).signature == "0x"
     assert len(waits) == 1
@@ -158,7 +158,7 @@ def test_a_lost_answer_is_asked_for_again_unless_it_is_a_create(lost: Exception,
     assert network.requests == 1
 
 
-def test_what_was_never_sent_is_sent_again(waits: list[float]) -> None:
+def test_a_request_that_was_never_sent_is_repeated(waits: list[float]) -> None:
     network = Network(httpx.ConnectError("refused"), httpx.Response(201, json=WALLET))
     assert attempt(network, create).user_id == "alice"
     assert len(waits) == 1

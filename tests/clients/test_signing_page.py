@@ -1,4 +1,4 @@
-"""What docs/signing.md shows runs as it is printed."""
+"""The code in docs/signing.md runs as it is printed."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def shown(section: str, language: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in which the clients and what the page takes for given can be found."""
+    """A folder with the clients and with what the page presupposes."""
     packages = npm_packages()
     folder = tmp_path_factory.mktemp("page")
     (folder / "node_modules/@kms-service").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What the page shows, with all well and with things away, and what it never shows."""
+"""What the page shows when all is well and when parts are unavailable, and what it never shows."""
 
 import base64
 import hashlib
@@ -52,7 +52,7 @@ class Look:
         return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
 
 
-def test_all_is_well(console: Service, look: Look) -> None:
+def test_the_page_says_when_all_is_well(console: Service, look: Look) -> None:
     for key in console.kms.store.keys.values():
         key.rotation_period, key.rotation_enabled_at = 365, key.created
     complete(console.services.pool.refresh())
@@ -103,12 +103,12 @@ def test_the_page_is_one_small_answer_that_loads_nothing(look: Look) -> None:
     assert [address.partition(":")[0] for address in loaded] == ["data"]
 
 
-def test_it_asks_again_unless_it_is_paused(look: Look) -> None:
+def test_the_page_refreshes_unless_it_is_paused(look: Look) -> None:
     assert look.answer().headers["refresh"] == "15"
     assert "refresh" not in look.answer("/console?paused=1").headers
 
 
-def test_no_user_address_token_or_secret_is_on_it(console: Service, look: Look, token: str) -> None:
+def test_the_page_shows_no_user_address_token_or_secret(console: Service, look: Look, token: str) -> None:
     address = console.create("secret-user").json()["walletAddress"]
     private_key = console.call("GET", "/wallets/secret-user/private-key").json()["privateKey"]
     text = look.answer().text
@@ -117,7 +117,7 @@ def test_no_user_address_token_or_secret_is_on_it(console: Service, look: Look, 
         assert secret not in text
 
 
-def test_what_was_not_ok_does_not_scroll_away(console: Service, look: Look) -> None:
+def test_failures_do_not_scroll_away(console: Service, look: Look) -> None:
     complete(console.services.audit.record(TESTER, Event("private_key.read", outcome="integrity_failure")))
     for _ in range(20):
         complete(console.services.audit.record(TESTER, Event("wallet.create")))
@@ -133,7 +133,7 @@ def _sealed(console: Service, reason: str) -> Iterator[None]:
     console.unseal()
 
 
-def test_callers_words_are_escaped(console: Service, look: Look) -> None:
+def test_text_from_callers_is_escaped(console: Service, look: Look) -> None:
     stranger = Caller.without_bounds(HOSTILE[:60])
     complete(console.services.audit.record(stranger, Event("<i>strange</i>", outcome="<b>odd</b>")))
     with _sealed(console, HOSTILE):
@@ -143,7 +143,7 @@ def test_callers_words_are_escaped(console: Service, look: Look) -> None:
         assert raw not in text
 
 
-def test_a_seal_is_the_first_thing_told(console: Service, look: Look) -> None:
+def test_a_seal_is_the_first_thing_on_the_page(console: Service, look: Look) -> None:
     with _sealed(console, "a drill"):
         text = look.text()
     assert re.search(r"1 thing to act on ■ Sealed since \d\d:\d\d:\d\d by caller-\d+: a drill\.", text)
@@ -173,7 +173,7 @@ def test_broken_and_draining_keys_stand_out(console: Service, look: Look) -> Non
         complete(console.services.pool.refresh())
 
 
-def test_a_rotation_shows_how_far_it_is(console: Service, look: Look) -> None:
+def test_a_rotation_shows_its_progress(console: Service, look: Look) -> None:
     assert "None yet." in look.text()
     request = RewrapRequest(["Empressa-wallet-key-1"], None, None, dry_run=False, rate_per_second=10.0)
     job = complete(console.services.rewrap_jobs.start(TESTER, request))
@@ -194,7 +194,7 @@ def test_a_rotation_shows_how_far_it_is(console: Service, look: Look) -> None:
     assert re.search(r"cancelled 240 wallets moved, ended \d s ago", look.text())
 
 
-def test_kms_that_does_not_tell_is_told_of(console: Service, look: Look) -> None:
+def test_kms_that_does_not_describe_a_key_is_reported(console: Service, look: Look) -> None:
     with console.kms.on("DescribeKey").answer(Reset()):
         complete(console.services.pool.refresh())
         text = look.text()
@@ -206,7 +206,7 @@ def test_kms_that_does_not_tell_is_told_of(console: Service, look: Look) -> None
     assert "KMS has not told" not in look.text()
 
 
-def test_what_alone_cannot_be_read_is_named(console: Service, look: Look) -> None:
+def test_a_single_part_that_cannot_be_read_is_reported(console: Service, look: Look) -> None:
     look.text()
     with entered(console.owner.connection()) as connection:
         complete(connection.exec_driver_sql("REVOKE SELECT ON audit_events FROM kms_serve"))
@@ -220,7 +220,7 @@ def test_what_alone_cannot_be_read_is_named(console: Service, look: Look) -> Non
     assert "cannot be read" not in look.text()
 
 
-def test_a_token_that_cannot_be_looked_up_goes_on_for_a_while(console: Service, look: Look) -> None:
+def test_a_token_that_cannot_be_looked_up_stays_good_for_a_while(console: Service, look: Look) -> None:
     look.text()
     stranger = make_token(console.services, Scope.POOL_READ)
     with entered(console.owner.connection()) as connection:
@@ -249,7 +249,7 @@ def _database_away(console: Service, server: PostgresServer) -> Iterator[None]:
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
-def test_without_the_database_who_was_let_in_goes_on_looking(
+def test_without_the_database_a_signed_in_visitor_still_sees_the_page(
     console: Service, look: Look, postgres_server: PostgresServer
 ) -> None:
     stranger = make_token(console.services, Scope.POOL_READ)

@@ -1,4 +1,4 @@
-"""The page about policies: what is in force, how full it is, what was refused by which rule."""
+"""The page about policies: what is in force, how full each window is, and which rule refused what."""
 
 import re
 
@@ -43,7 +43,7 @@ def test_the_page_shows_policies_windows_and_refusals(console: Service) -> None:
     assert re.search(r"checkout 1 pay-merchants 2 \S+ \S+ till not met: to", text)
 
 
-def test_the_page_is_for_who_may_look(console: Service) -> None:
+def test_the_page_needs_the_scope_to_look(console: Service) -> None:
     door = console.call("GET", "/console/policies", token="")
     assert (door.status_code, 'action="../console"' in door.text) == (401, True)
     other = make_token(console.services, Scope.AUDIT_READ)

@@ -1,4 +1,4 @@
-"""Who may see the page, how a browser signs in, and what its cookie is good for."""
+"""Who may see the page, how a browser signs in, and what its cookie can do."""
 
 from dataclasses import replace
 from http.cookies import Morsel, SimpleCookie
@@ -47,7 +47,7 @@ def _with_settings(services: Services, **changes: object) -> Services:
     return replace(services, settings=services.settings.model_copy(update=changes))
 
 
-def test_it_does_not_exist_unless_it_is_switched_on(console: Service) -> None:
+def test_the_page_does_not_exist_unless_it_is_switched_on(console: Service) -> None:
     app = create_app(_with_settings(console.services, console_enabled=False), owns_process=False)
     client = AsgiClient(app, console.token)
     assert client.get("/console").status_code == 404
@@ -55,7 +55,7 @@ def test_it_does_not_exist_unless_it_is_switched_on(console: Service) -> None:
     assert client.post("/console/sign-out").status_code == 404
 
 
-def test_it_takes_pool_read_and_no_other_scope(console: Service) -> None:
+def test_the_page_needs_pool_read_and_no_other_scope_will_do(console: Service) -> None:
     for scope in Scope:
         answer = console.call("GET", "/console", token=make_token(console.services, scope))
         assert answer.status_code == (200 if scope is Scope.POOL_READ else 403), scope
@@ -74,7 +74,7 @@ def test_a_refusal_is_on_record(console: Service) -> None:
     assert event["detail"] == "GET /console needs pool:read"
 
 
-def test_without_a_token_there_is_the_form_and_no_failure(console: Service) -> None:
+def test_without_a_token_the_form_is_shown_and_no_failure_counted(console: Service) -> None:
     before = _counted(console, "kms_service_authentication_failures_total")
     answer = console.call("GET", "/console", token="")
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
@@ -117,12 +117,12 @@ def test_over_https_the_cookie_is_secure(console: Service, token: str) -> None:
         assert _cookie(answer)["secure"] is True, address
 
 
-def test_looking_renews_the_cookie_and_a_bearer_gets_none(console: Service, token: str) -> None:
+def test_viewing_renews_the_cookie_and_a_bearer_token_gets_none(console: Service, token: str) -> None:
     assert _cookie(_with_cookie(console, token))["max-age"] == "900"
     assert "set-cookie" not in console.call("GET", "/console", token=token).headers
 
 
-def test_signing_out_ends_it(console: Service, token: str) -> None:
+def test_signing_out_ends_the_session(console: Service, token: str) -> None:
     answer = _with_cookie(console, token, "/console/sign-out", "POST")
     assert (answer.status_code, answer.headers["location"]) == (303, "../console")
     cookie = _cookie(answer)
@@ -166,13 +166,13 @@ def test_no_other_site_signs_a_visitor_in_or_out(
         assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
 
 
-def test_the_page_itself_does(console: Service, token: str) -> None:
+def test_the_page_itself_can_sign_a_visitor_in(console: Service, token: str) -> None:
     host = console.client.base_url.netloc.decode()
     for headers in ({"Sec-Fetch-Site": "same-origin", "Origin": "null"}, {"Origin": f"http://{host}"}):
         assert _sign_in(console, token, **headers).status_code == 303
 
 
-def test_a_link_from_elsewhere_is_asked_for_again_by_the_page(console: Service) -> None:
+def test_after_a_link_from_elsewhere_the_page_asks_for_itself_again(console: Service) -> None:
     for site, refresh in (("cross-site", "0"), ("same-origin", None), ("none", None)):
         answer = console.call("GET", "/console", token="", headers={"Sec-Fetch-Site": site})
         assert answer.headers.get("refresh") == refresh, site
@@ -198,7 +198,7 @@ def test_visitors_do_not_fill_the_memory() -> None:
         assert len(visitors._known) <= KNOWN_VISITORS
 
 
-def test_a_form_with_too_many_fields_is_no_form(console: Service) -> None:
+def test_a_form_with_too_many_fields_is_refused(console: Service) -> None:
     body = "&".join(f"token={number}" for number in range(50))
     answer = console.call("POST", "/console", token="", content=body)
     assert answer.status_code == 401
