@@ -1,1 +1,1 @@
-"""Evidence for people outside: signed bundles, the reconciliation with CloudTrail, the monthly report."""
+"""Evidence for auditors: signed bundles, the reconciliation with CloudTrail, and the monthly report."""

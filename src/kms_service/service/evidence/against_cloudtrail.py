@@ -1,4 +1,4 @@
-"""Reconciling the stored log with CloudTrail: the log verified, both sides read into a ledger, judged."""
+"""Reconciles the stored log with CloudTrail: verifies the log, reads both into a ledger, and judges."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ from kms_service.service.evidence.rows import AuditChainReader, all_chains
 from kms_service.service.evidence.told import told_by
 from kms_service.store.audit.trail import AuditTrailStore, StoredRow
 
-# A row is written after its call, and may be written so much before the end of a long request.
+# How far before the window rows are read: a row about one of its calls may have an earlier time.
 _ROWS_BEFORE = timedelta(hours=1)
 _AT_ONCE = 1000
 _END = datetime(9999, 1, 1, tzinfo=UTC)
@@ -29,12 +29,12 @@ class Compared:
 
     Attributes:
         files: CloudTrail's files, or folders of them.
-        since: calls from this time on; None for the first one that the files tell of.
+        since: calls from this time on; None for the time of the first call in the files.
         until: calls before this time; None for all.
-        delivery: how long CloudTrail may take: younger rows are not missed in it.
-        principals: patterns of the ARNs of the service's roles; empty for those whose calls the rows tell of.
-        administrators: patterns of the ARNs of who may change key policies and grants.
-        keys: ARNs of keys that are or were ours, beside those that the rows name.
+        delivery: how long CloudTrail may take; rows younger than that need not be in it yet.
+        principals: patterns for the ARNs of the service's roles; if empty, those whose calls our rows name.
+        administrators: patterns for the ARNs of those who may change key policies and grants.
+        keys: ARNs of keys that are or were ours, in addition to those that the rows name.
         heads: heads that were kept outside the database, by chain.
     """
 
@@ -50,11 +50,11 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The verification of the log, and what the reconciliation came to.
+    """The results of verifying the log and of the reconciliation.
 
     Attributes:
         files: how many files were read.
-        recorded: calls to KMS in them, of anybody, each counted once.
+        recorded: how many calls to KMS they hold, by anybody, each counted once.
     """
 
     verification: AuditReport
@@ -64,12 +64,12 @@ class Outcome:
 
     @property
     def explained(self) -> bool:
-        """Whether nothing is left to explain, by a log that is as it was written."""
+        """Whether the log is as it was written, and leaves nothing unexplained."""
         return self.verification.intact and not self.reconciliation.found
 
 
 class CloudTrailReconciler:
-    """Compares the log with CloudTrail. Both lie in a temporary file: memory does not grow with them."""
+    """Compares the log with CloudTrail, in a temporary file, so that memory does not grow with them."""
 
     def __init__(self, store: AuditTrailStore, verifier: AuditVerifier) -> None:
         self._store = store
@@ -79,15 +79,15 @@ class CloudTrailReconciler:
         """Judge every call and every row.
 
         Args:
-            compared: what and how.
-            on_done: told how many calls or rows were gone through just now.
+            compared: what to compare, and how.
+            on_done: called with the number of calls or rows just handled.
 
         Raises:
-            InvalidRequest: a file is damaged, or the files tell of no call and no time was told.
-            KmsThrottled, KmsUnavailable, DatabaseUnavailable: not everything could be looked at.
+            InvalidRequest: a file is damaged, or the files hold no call and `since` is None.
+            KmsThrottled, KmsUnavailable, DatabaseUnavailable: not everything could be checked.
         """
         with Ledger() as ledger:
-            # 1. CloudTrail's side.
+            # 1. Read CloudTrail's side.
             files = files_in(compared.files)
             recorded = 0
             for file in files:
@@ -99,11 +99,11 @@ class CloudTrailReconciler:
                 raise InvalidRequest(
                     "tells of no call to KMS; say --since if there should be none", "cloudtrail"
                 )
-            # 2. Ours, as far as it is as it was written.
+            # 2. Read ours, as far as it is as it was written: nothing else explains a call.
             begin = since - _ROWS_BEFORE
             report = await self._verifier.verify(begin, compared.heads, on_done)
             keys = await self._read_rows(ledger, begin, _broken(report), on_done)
-            # 3. Judged.
+            # 3. Judge every call and every row.
             await asyncio.to_thread(ledger.index)
             until = compared.until or _END
             window = Window(since, until, min(until, datetime.now(UTC) - compared.delivery))
@@ -125,7 +125,7 @@ class CloudTrailReconciler:
         broken: Callable[[UUID], int | None],
         on_done: Callable[[int], None],
     ) -> set[str]:
-        """Put what rows tell of into the ledger; the keys that they name."""
+        """Put the requests that rows name into the ledger; returns the keys that they name."""
         keys, waiting = set(), _Waiting(ledger)
         async for chain in all_chains(self._store):
             keys.add(chain.mac_key.key_arn)
@@ -134,7 +134,7 @@ class CloudTrailReconciler:
             await rows.skip()
             async for stored in rows.read(on_done):
                 if end is not None and stored.row.seq >= end:
-                    break  # what is not as it was written explains nothing
+                    break  # a row that is not as it was written explains nothing
                 if stored.row.event.kms_key_id is not None:
                     keys.add(stored.row.event.kms_key_id)
                 waiting.add(stored)
@@ -143,7 +143,7 @@ class CloudTrailReconciler:
 
 
 class _Waiting:
-    """Rows on their way into the ledger, a thousand at once."""
+    """Rows on their way into the ledger, a thousand at a time."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -166,9 +166,9 @@ class _Waiting:
 
 
 def _broken(report: AuditReport) -> Callable[[UUID], int | None]:
-    """Answers the first place of a chain that is not as it was written; 0 where that is the whole chain."""
+    """A function that gives a chain's first place that is not as it was written; 0 for the whole chain."""
     if report.found > len(report.findings):
-        return lambda _: 0  # not all are known, so none is believed
+        return lambda _: 0  # not all findings were kept, so no chain is trusted
     return {
         each.audit_chain_id: each.seq or 0 for each in report.findings if each.audit_chain_id is not None
     }.get

@@ -1,7 +1,7 @@
-"""The evidence bundle: one zip archive that `verify.py`, a member of it, checks without us.
+"""Writes the evidence bundle: a zip archive whose member `verify.py` checks it without this service.
 
-Events go straight into the archive, so that memory does not grow with the log; of each chain a few lines are
-kept until the end. What the members mean is written in docs/evidence.md.
+Events are written straight into the archive, so that memory does not grow with the log; only one line per
+chain is kept until the end. docs/evidence.md says what the members mean.
 """
 
 import base64
@@ -22,7 +22,7 @@ from kms_service.store.audit.trail import StoredRow
 
 FORMAT = "kms-service-evidence/1"
 MEMBERS = ("events.jsonl", "chains.jsonl", "heads.jsonl", "keys.json", "verify.py")
-# Deflate's quickest level: half of a line is hashes, which no level makes smaller.
+# Deflate's quickest level: half of each line is hashes, which no level can compress.
 _LEVEL = 1
 _NAMES = (
     "chain",
@@ -49,7 +49,7 @@ class SigningKey:
 
     @property
     def fingerprint(self) -> str:
-        """What an auditor pins: `SHA256:` and 64 hex digits, over the DER."""
+        """What an auditor pins: `SHA256:` and the SHA-256 of the DER in 64 hex digits."""
         return f"SHA256:{hashlib.sha256(self.der).hexdigest()}"
 
     @property
@@ -62,17 +62,17 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What the manifest tells beside its members.
+    """What the manifest says in addition to its list of members.
 
     Attributes:
         made_at: when the bundle was made, UTC, by this machine's clock.
         made_by: the actor who asked for it.
-        since: events from this time on are in the bundle; None for all.
-        until: events before this time are.
-        rows_verified: rows that the service walked just before.
+        since: the bundle holds events from this time on; None for all.
+        until: the bundle holds events before this time.
+        rows_verified: how many rows the service verified just before.
         findings: what it found wrong with them, one sentence each.
-        heads_from: where the heads outside the database were read from; None where there are none.
-        key: who signs the manifest; None where nobody does.
+        heads_from: where the heads outside the database were read from; None if there are none.
+        key: the key that signs the manifest; None if it is not signed.
     """
 
     made_at: datetime
@@ -88,7 +88,7 @@ class Statement:
 
 @dataclass(slots=True)
 class _Part:
-    """A chain under way: the hash and the head of what was written of it."""
+    """A chain that is being written: the hash and the head of its events so far."""
 
     chain: AuditChainRow
     wrapped: WrappedDek
@@ -142,12 +142,12 @@ class BundleWriter:
         self._stream = _Member(self._archive, "events.jsonl")
 
     def begin_chain(self, chain: AuditChainRow, wrapped: WrappedDek, before: Head) -> None:
-        """Let the events that follow be of this chain.
+        """Begin a chain: the events that are added next belong to it.
 
         Args:
             chain: its row in `audit_chains`.
             wrapped: its MAC key as it is wrapped now.
-            before: the event before the first that follows; place 0 and `START` where that is the first.
+            before: the head before the first event to be added; place 0 and `START` if there is none.
         """
         self._part = _Part(chain, wrapped, before, before.seq, mac=before.mac)
 
@@ -159,7 +159,7 @@ class BundleWriter:
         self._events += 1
 
     def end_chain(self, *, continues: bool) -> None:
-        """Conclude the chain; `continues` where it has events that are too new for this bundle."""
+        """End the chain; `continues` says whether it has events that are too new for this bundle."""
         if self._part is None:
             raise AssertionError
         self._chains.append(self._part.facts(continues=continues))
@@ -168,11 +168,11 @@ class BundleWriter:
     def manifest(
         self, statement: Statement, heads: Mapping[str, Head], keys: Iterable[Mapping[str, Any]]
     ) -> bytes:
-        """Write all members but the manifest, and answer its bytes, which are to be signed as they are.
+        """Write all members but the manifest; returns the manifest's bytes, to be signed as they are.
 
         Args:
-            statement: what it tells beside the members.
-            heads: by chain id, as they were kept outside the database.
+            statement: what the manifest says in addition to its list of members.
+            heads: the heads that were kept outside the database, by chain id.
             keys: the pool's keys, as `GET /kms/pool` shows them.
         """
         self._close(self._stream)
@@ -191,7 +191,7 @@ class BundleWriter:
         return json.dumps(facts, indent=1).encode()
 
     def finish(self, manifest: bytes, key: SigningKey | None, signature: bytes | None) -> None:
-        """Write the manifest, with its signature (ECDSA in DER) where there is one, and end the archive."""
+        """Write the manifest and its signature (ECDSA in DER), if there is one, and close the archive."""
         self._archive.writestr("manifest.json", manifest)
         if key is not None and signature is not None:
             self._archive.writestr("signing-key.pem", key.pem)
@@ -214,7 +214,7 @@ class BundleWriter:
 
 
 class _Member:
-    """A member under way, and the digest of what was written."""
+    """A member that is being written, and the digest of what was written so far."""
 
     def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
         self.name = name
@@ -236,7 +236,7 @@ class _Member:
 
 
 def hash_link(previous: bytes, fields: Iterable[str | None]) -> bytes:
-    """An event's hash: SHA-256 over the hash of the event before it and its fields, as the MAC takes them."""
+    """An event's hash: SHA-256 over the previous event's hash and the fields, encoded as for the MAC."""
     digest = hashlib.sha256(previous)
     for field in fields:
         data = None if field is None else field.encode()
@@ -245,7 +245,7 @@ def hash_link(previous: bytes, fields: Iterable[str | None]) -> bytes:
 
 
 def verifier() -> bytes:
-    """The program that checks bundles, as it lies in each of them."""
+    """The program that checks bundles, as it is put into each of them."""
     return resources.files("kms_service.service.evidence").joinpath("verify.py").read_bytes()
 
 

@@ -1,6 +1,6 @@
-"""CloudTrail's files as S3 holds them, read one record at a time: who asked KMS for what.
+"""Reads CloudTrail's files, as they are in S3, one record at a time: who asked KMS for what.
 
-A file is `{"Records": […]}`, plain or gzipped. Records come in no order, and some of them twice.
+A file is `{"Records": […]}`, plain or gzipped. Records are in no order, and some occur twice.
 https://docs.aws.amazon.com/kms/latest/developerguide/understanding-kms-entries.html
 """
 
@@ -22,21 +22,21 @@ _GZIP = b"\x1f\x8b"
 _BLOCK = 1 << 20
 _SESSION = re.compile(r"arn:([a-z-]+):sts::(\d+):assumed-role/([^/]+)/.+")
 _BLANK = " \t\r\n"
-# Files that CloudTrail lays beside its logs, to prove that none was changed.
+# Marks the files that CloudTrail puts beside its logs, to prove that none was changed.
 _DIGEST = '"digestStartTime"'
 
 
 @dataclass(frozen=True, slots=True)
 class KmsCall:
-    """One request to KMS as CloudTrail tells of it.
+    """One request to KMS, as CloudTrail recorded it.
 
     Attributes:
-        event_id: of the record; the same in all copies of it.
+        event_id: the record's id, the same in all copies of it.
         principal: the role, user or service whose credentials were used.
-        session: the assumed role's session; the principal again where there is none.
-        keys: the KMS key that it used, by ARN if CloudTrail tells it; for ReEncrypt source and destination.
-        contexts: the encryption contexts in the order of the keys, empty where it had none.
-        error: why KMS did not do it; None when it did. A dry run is never done.
+        session: the assumed role's session; if there is none, the principal.
+        keys: the KMS key that was used, by ARN if CloudTrail gives it; for ReEncrypt, source and destination.
+        contexts: the encryption contexts in the order of the keys; empty if there was none.
+        error: why KMS did not do it; None if it did. A dry run has an error too.
     """
 
     event_id: str
@@ -55,7 +55,7 @@ class KmsCall:
 
 
 def files_in(paths: Sequence[Path]) -> list[Path]:
-    """The files that are named, and all of CloudTrail's in the folders that are named, in order.
+    """The given files, and all of CloudTrail's files in the given folders, in order.
 
     Raises:
         InvalidRequest: a path does not exist, or a folder holds no such file.
@@ -64,7 +64,7 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         try:
             inside = _inside(path)
-        except OSError:  # no folder may hold such a name, or this one may not be read
+        except OSError:  # not a possible name, or not readable
             inside = []
         if not inside:
             raise InvalidRequest(f"{path} holds no file of CloudTrail", "cloudtrail")
@@ -79,10 +79,10 @@ def _inside(path: Path) -> list[Path]:
 
 
 def read_calls(path: Path) -> Iterator[KmsCall]:
-    """Every call to KMS in one file; records of other services are passed over.
+    """Every call to KMS in one file; records of other services are skipped.
 
     Raises:
-        InvalidRequest: the file is cut off or damaged, or is none of CloudTrail's: it would prove nothing.
+        InvalidRequest: the file is cut off, damaged or not CloudTrail's, so it would prove nothing.
     """
     try:
         with _open(path) as file:
@@ -113,7 +113,7 @@ def _records(file: IO[str]) -> Iterator[dict[str, Any]]:
         try:
             record, start = decoder.raw_decode(text, start)
         except ValueError:
-            # Cut amid a record, or at its end: see whether there is more.
+            # The block ends inside a record: read more.
             more = file.read(_BLOCK)
             if not more:
                 raise ValueError("it ends amid its records") from None
@@ -129,7 +129,7 @@ def _call(record: Mapping[str, Any]) -> KmsCall:
     moved = record["eventName"] == "ReEncrypt"
     principal = _principal(identity)
     return KmsCall(
-        # A call to another account's key is told to both, under one shared id.
+        # Both accounts get a record of a call to another account's key, with a shared id.
         event_id=record.get("sharedEventID") or record["eventID"],
         request_id=record.get("requestID") or "",
         at=datetime.fromisoformat(record["eventTime"]).astimezone(UTC),
@@ -153,14 +153,14 @@ def _principal(identity: Mapping[str, Any]) -> str:
     session = _SESSION.fullmatch(told)
     if session is None:
         return told
-    # A record that does not tell the role behind a session: all its sessions are one principal.
+    # The record does not name the role behind a session: derive it, so that all sessions are one principal.
     partition, account, role = session.groups()
     return f"arn:{partition}:iam::{account}:role/{role}"
 
 
 def _keys(record: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, ...]:
     used = [each["ARN"] for each in record.get("resources") or () if ":key/" in each.get("ARN", "")]
-    # A refused call may tell of no resource, but of the key that it asked for.
+    # The record of a refused call may name no resource, but the key that was asked for.
     first = used[0] if used else str(asked.get("keyId") or asked.get("sourceKeyId") or "")
     if record["eventName"] != "ReEncrypt":
         return (first,)

@@ -1,4 +1,4 @@
-"""Exporting evidence: the log verified, written, signed; and MAC keys released to an auditor, on record."""
+"""Exports evidence: verifies the log, writes and signs a bundle; and releases MAC keys, on record."""
 
 import hashlib
 import json
@@ -30,9 +30,9 @@ class Wanted:
         since: events from this time on; None for all.
         until: events before this time.
         heads: heads that were kept outside the database, by chain.
-        heads_from: where those were read; None where there are none.
+        heads_from: where those were read; None if there are none.
         keys: the pool's keys, as JSON objects.
-        made_by: the actor who asks.
+        made_by: the actor who asks for it.
     """
 
     since: datetime | None
@@ -48,9 +48,9 @@ class Exported:
     """What was written.
 
     Attributes:
-        findings: what the verification found just before, one sentence each; they are in the manifest.
-        fingerprint: of the key that signed; None where nobody did.
-        verifier_sha256: of the `verify.py` in the bundle, for who wants to compare it.
+        findings: what the verification found just before, one sentence each; they are in the manifest too.
+        fingerprint: that of the signing key; None if the bundle is not signed.
+        verifier_sha256: that of the `verify.py` in the bundle, for whoever wants to compare it.
     """
 
     events: int
@@ -78,23 +78,24 @@ class EvidenceExport:
         self._signer = signer
 
     async def export(self, wanted: Wanted, file: IO[bytes], on_rows: Callable[[int], None]) -> Exported:
-        """Verify the log, write a bundle into `file`, and sign its manifest where there is a key for it.
+        """Verify the log, write a bundle into `file`, and sign its manifest if there is a key for that.
 
         Args:
             wanted: what goes into it.
             file: open for writing bytes.
-            on_rows: told how many rows were read just now; each row is read twice.
+            on_rows: called with the number of rows just read; each row is read twice.
 
         Raises:
-            AdministrationFailed: the key does not sign.
-            KmsThrottled, KmsUnavailable, DatabaseUnavailable: not everything could be looked at.
+            AdministrationFailed: KMS does not sign with the key.
+            IntegrityFailure: the signature that KMS returned does not verify.
+            KmsThrottled, KmsUnavailable, DatabaseUnavailable: not everything could be read.
         """
-        # 1. The key, so that nothing is read for a bundle that nobody would sign.
+        # 1. The signing key, so that the log is not read for a bundle that cannot be signed.
         key = await self._key()
-        # 2. Verified, and what was found becomes part of what is signed.
+        # 2. Verify the log; what is found becomes part of what is signed.
         report = await self._verifier.verify(wanted.since, wanted.heads, on_rows)
         findings = [finding.says for finding in report.findings]
-        # 3. Written.
+        # 3. Write the members.
         writer = BundleWriter(file)
         events, chains = await self._write(writer, wanted, on_rows)
         statement = Statement(
@@ -110,16 +111,16 @@ class EvidenceExport:
         )
         heads = {str(chain): head for chain, head in wanted.heads.items()}
         manifest = writer.manifest(statement, heads, wanted.keys)
-        # 4. Signed.
+        # 4. Sign the manifest, which covers them all.
         signature = None if key is None else await self._signature(manifest, key)
         writer.finish(manifest, key, signature)
         digest = json.loads(manifest)["members"]["verify.py"]["sha256"]
         return Exported(events, chains, findings, None if key is None else key.fingerprint, digest)
 
     async def mac_keys(self, caller: Caller, reason: str) -> dict[str, str]:
-        """The MAC keys of all chains by chain id, in hex: secrets of the caller, released on record.
+        """The MAC keys of all chains by chain id, in hex, released on record. The caller owns the secrets.
 
-        Whoever holds them and can write to the database can forge rows of chains that are still open.
+        Whoever has them and can write to the database can forge rows of chains that are still open.
 
         Args:
             caller: who releases them.
@@ -128,7 +129,7 @@ class EvidenceExport:
         Raises:
             AuditUnavailable: the release could not be put on record, so there is none.
             IntegrityFailure: a chain's wrapped key does not open.
-            KmsThrottled, KmsKeyUnusable, KmsUnavailable, DatabaseUnavailable: not all can be had.
+            KmsThrottled, KmsKeyUnusable, KmsUnavailable, DatabaseUnavailable: not all are available.
         """
         await self._audit.record(caller, Event("audit.release_mac_keys", detail=reason))
         return {
@@ -166,7 +167,7 @@ class EvidenceExport:
 
 
 def _check(manifest: bytes, signature: bytes, key: SigningKey) -> None:
-    # A reply of KMS is distrusted: a bundle that does not verify is worse than none.
+    # KMS's reply is not trusted: a bundle that does not verify is worse than none.
     try:
         _, point = verifier.public_key(key.pem)
         genuine = verifier.is_signed(manifest, signature, point)

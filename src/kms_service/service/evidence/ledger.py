@@ -1,4 +1,4 @@
-"""The two sides of a reconciliation, laid beside each other on disk: memory does not grow with them."""
+"""Holds the two sides of a reconciliation on disk, so that memory does not grow with them."""
 
 import sqlite3
 import tempfile
@@ -31,11 +31,11 @@ CREATE INDEX calls_address ON calls (address, at);
 
 @dataclass(frozen=True, slots=True)
 class ToldRequest:
-    """A KMS request that an audit row tells of.
+    """A KMS request that an audit row names.
 
     Attributes:
         id: `audit_events.id` of the row.
-        listed: whether the row lists many requests of one run, without telling of each what it was about.
+        listed: whether the row lists many requests of one run, and does not say what each was about.
     """
 
     request_id: str
@@ -52,7 +52,7 @@ class ToldRequest:
 
 @dataclass(frozen=True, slots=True)
 class LostAnswer:
-    """An audit row of an opening that failed without an answer: KMS may have done it, or not."""
+    """An audit row of an opening that failed without an answer: KMS may or may not have decrypted."""
 
     id: int
     at: datetime
@@ -62,7 +62,7 @@ class LostAnswer:
 
 @dataclass(frozen=True, slots=True)
 class LedgerCall:
-    """A call as the ledger keeps it: `KmsCall` without what no rule looks at."""
+    """A call as the ledger holds it: `KmsCall` without what no rule needs."""
 
     event_id: str
     request_id: str
@@ -88,7 +88,7 @@ class Ledger:
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="kms-service-")
         self._db = sqlite3.connect(Path(self._folder.name) / "ledger", check_same_thread=False)
-        # Nothing here has to outlive a crash.
+        # Nothing here needs to survive a crash.
         self._db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _TABLES)
         return self
 
@@ -99,7 +99,7 @@ class Ledger:
         self._folder.cleanup()
 
     def add_calls(self, calls: Iterable[KmsCall]) -> int:
-        """Keep calls; one that is there already is not kept twice. Answers how many were new."""
+        """Add calls, each only once; returns how many were new."""
         before = self._db.total_changes
         self._db.executemany(
             f"INSERT OR IGNORE INTO calls VALUES ({_marks(17)})",  # noqa: S608 - question marks only
@@ -108,7 +108,7 @@ class Ledger:
         return self._db.total_changes - before
 
     def add_told(self, requests: Iterable[ToldRequest]) -> None:
-        """Keep what rows tell of."""
+        """Add requests that rows name."""
         values = (
             (
                 each.request_id,
@@ -127,40 +127,40 @@ class Ledger:
         self._db.executemany(f"INSERT INTO told VALUES ({_marks(10)})", values)  # noqa: S608
 
     def add_lost(self, answers: Iterable[LostAnswer]) -> None:
-        """Keep rows of openings whose answer never came."""
+        """Add rows of openings whose answer never came."""
         values = (
             (each.id, each.at.timestamp(), each.wallet_address, key_name(each.kms_key_id)) for each in answers
         )
         self._db.executemany("INSERT INTO lost VALUES (?, ?, ?, ?)", values)
 
     def index(self) -> None:
-        """Make the join quick, once everything is here."""
+        """Make the queries fast, once everything was added."""
         self._db.executescript(_INDEXES)
 
     def first_call(self) -> datetime | None:
-        """When the oldest call was; None without any."""
+        """The time of the oldest call, UTC; None if there is none."""
         (at,) = self._db.execute("SELECT min(at) FROM calls").fetchone()
         return None if at is None else datetime.fromtimestamp(at, UTC)
 
     def told_principals(self) -> set[str]:
-        """Who made the calls that rows tell of: the service."""
+        """Who made the calls that rows name: the service's own principals."""
         rows = self._db.execute("SELECT DISTINCT principal FROM calls JOIN told USING (request_id)")
         return {principal for (principal,) in rows}
 
     def pairs(self, since: datetime, until: datetime) -> Iterator[tuple[LedgerCall, ToldRequest | None]]:
-        """Every call of the window in order of time, with the first row that tells of it."""
+        """Every call of the window in order of time, with the first row that names it."""
         query = (
             f"SELECT calls.*, {_TOLD} FROM calls LEFT JOIN told USING (request_id) "  # noqa: S608 - names only
             "WHERE calls.at >= ? AND calls.at < ? ORDER BY calls.at, event_id, told.id"
         )
         last = ""
         for row in self._db.execute(query, (since.timestamp(), until.timestamp())):
-            if row[0] != last:  # of several rows about one request the first counts
+            if row[0] != last:  # of several rows about one request, only the first counts
                 last = row[0]
                 yield _ledger_call(row[:16]), None if row[17] is None else _read_request(row[17:])
 
     def unanswered(self, since: datetime, until: datetime) -> Iterator[ToldRequest]:
-        """Rows of the window whose request no call has, in order of time."""
+        """Rows of the window whose request is not in CloudTrail, in order of time."""
         query = (
             f"SELECT {_TOLD} FROM told LEFT JOIN calls USING (request_id) "  # noqa: S608 - names only
             "WHERE event_id IS NULL AND told.at >= ? AND told.at < ? ORDER BY told.at"
@@ -169,7 +169,7 @@ class Ledger:
             yield _read_request(row)
 
     def repeated(self) -> Iterator[ToldRequest]:
-        """Rows that tell of a request that an earlier row tells of as well."""
+        """Rows that name a request which an earlier row names too."""
         query = (
             f"SELECT {_TOLD} FROM told WHERE listed = 0 AND action <> 'audit.open' AND EXISTS (SELECT 1 "  # noqa: S608
             "FROM told AS other WHERE other.request_id = told.request_id AND other.id < told.id) ORDER BY id"
@@ -178,18 +178,18 @@ class Ledger:
             yield _read_request(row)
 
     def answered_later(self, call: LedgerCall, within: float, beside: float) -> Iterator[tuple[str, str]]:
-        """This client's calls about the same wallet and key that rows tell of, and that may stand for `call`.
+        """The same client's calls about the same wallet and key that have a row, and may explain `call`.
 
-        Those in its Region came later. Those in another Region came later too, or shortly before where both
-        were asked at once; there credentials and address may differ, but not both session and address.
+        Those in the same Region came later. Those in another Region came later, or shortly before if both
+        were asked at once; there credentials may differ, and session or address may, but not both of them.
 
         Args:
-            call: one that no row tells of.
-            within: seconds later, at most.
-            beside: seconds earlier, at most, in another Region.
+            call: a call that no row names.
+            within: how many seconds later they came at most.
+            beside: how many seconds earlier they came at most, in another Region.
 
         Returns:
-            Event id and Region of each.
+            The event id and Region of each.
         """
         start = call.at.timestamp()
         values = {
@@ -209,7 +209,7 @@ class Ledger:
         yield from self._db.execute(_ANSWERED, values)
 
     def lost_later(self, call: LedgerCall, within: float) -> Iterator[str]:
-        """Ids of later rows of openings of the same wallet whose answer never came."""
+        """Ids of later rows about openings of the same wallet whose answer never came."""
         query = "SELECT id FROM lost WHERE address = ? AND at BETWEEN ? AND ? AND key = ? ORDER BY at"
         start = call.at.timestamp()
         found = self._db.execute(query, (call.wallet_address, start - 1, start + within, key_name(call.key)))
@@ -233,7 +233,7 @@ ORDER BY calls.at
 
 
 def key_name(key: str) -> str:
-    """What a key is called in every Region: its id, if it is a multi-Region key; its ARN else."""
+    """A name for a key that is the same in every Region: the id of a multi-Region key, else the ARN."""
     key_id = key.rpartition("/")[2]
     return key_id if key_id.startswith("mrk-") else key
 

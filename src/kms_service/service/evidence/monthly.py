@@ -1,4 +1,4 @@
-"""Collecting what the report of a month tells, from the audit log's sums and the pool."""
+"""Collects a month's report from the sums over the audit log, and from the pool."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ _CREATIONS = ("wallet.create", "wallet.import", "wallet.adopt")
 
 
 class MonthlyReports:
-    """Collects reports; reads the month's rows a few times, in the database."""
+    """Collects reports. The database reads the month's rows a few times."""
 
     def __init__(self, store: AuditSummaryStore, pool: KmsKeyPool, census: Census) -> None:
         self._store = store
@@ -27,9 +27,9 @@ class MonthlyReports:
         """The report of a month.
 
         Args:
-            month: which.
-            checks: what was verified for it, and what was not.
-            made_by: the actor who asks.
+            month: the month to report on.
+            checks: what was verified for the report, and what was not.
+            made_by: the actor who asks for it.
 
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
@@ -93,7 +93,7 @@ def _is_release(use: UseCount) -> bool:
 
 
 def _is_run(use: UseCount) -> bool:
-    # A verification that found failures refused nothing to anybody.
+    # A verification that found failures is not a refusal.
     return use.action == "wallets.verify"
 
 

@@ -1,15 +1,15 @@
-"""Whether each use of our KMS keys that CloudTrail tells of is explained by our audit log, and the reverse.
+"""Checks that our audit log explains every use of our KMS keys in CloudTrail, and the other way round.
 
-CloudTrail is AWS's record, out of reach of the service's own role: who steals that role and decrypts past the
-service leaves a record there and no row here. What explains a call:
+CloudTrail is AWS's record, out of reach of the service's own role: whoever steals that role and decrypts
+without the service leaves a record there and no row here. A call is explained by one of these:
 
- 1. A row that names its request id, is about the same wallet and key, and was written where it should be.
- 2. A row that lists the requests of a run that releases nothing (`wallets.verify`).
- 3. Its purpose, where it opens no wallet: keys of audit chains and row MACs, an Encrypt, a ReEncrypt that
-    leaves the context as it was and stays among our keys.
- 4. That KMS refused it, or that it was a dry run: nothing was done.
- 5. That it was sent again: the same client's later request for the same wallet has a row, within seconds; or
-    its request to another Region about the same multi-Region key has.
+ 1. A row that names its request id, is about the same wallet and key, and is of the right kind.
+ 2. A row that lists the requests of a run that releases nothing (such as `wallets.verify`).
+ 3. Its purpose, if it opens no wallet: keys of audit chains and row MACs, an Encrypt, or a ReEncrypt that
+    keeps the context and stays among our keys.
+ 4. KMS refused it, or it was a dry run: nothing was done.
+ 5. It was sent again: within seconds, a later request of the same client for the same wallet has a row; or
+    its request to another Region with the same multi-Region key has.
 
 Anything else is a finding.
 """
@@ -25,13 +25,13 @@ from kms_service.service.evidence.ledger import Ledger, LedgerCall, ToldRequest,
 
 ATTEMPTS = 3
 RETRY_SECONDS = 30.0
-# How much later than the first Region the second may be asked of the same: no attempt takes longer.
+# How long after the first Region the second may be asked the same: no attempt takes longer.
 BESIDE_SECONDS = 5.0
 FINDINGS_KEPT = 1000
 _OPENING = "Decrypt"
 _WALLET = "wallet-dek"
 _PURPOSES = frozenset({"audit-chain", "row-mac", "wallet-import", _WALLET})
-# What uses a key, and what lets somebody else use it.
+# Operations that use a key, and those that let somebody else use it.
 _USES = frozenset(
     {
         "Decrypt",
@@ -49,7 +49,7 @@ _MADE_BY_ENCRYPT = frozenset({"wallet.create", "wallet.import", "wallet.adopt", 
 
 
 class Explained(StrEnum):
-    """Why a call is as it should be."""
+    """What explains a call."""
 
     ROW = "audit rows"
     LISTED = "rows of runs that release nothing"
@@ -72,7 +72,7 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unexplained:
-    """Something that nothing explains: a call, a row, or both.
+    """A call, a row, or both, that nothing explains.
 
     Attributes:
         says: one sentence for people.
@@ -88,7 +88,7 @@ class Unexplained:
 class Window:
     """What is compared: calls and rows from `since` on, calls before `until`, rows before `rows_until`.
 
-    Rows that are younger than CloudTrail's delivery takes are not held against it.
+    Newer rows are left out, since CloudTrail may not have delivered their calls yet.
     """
 
     since: datetime
@@ -98,12 +98,12 @@ class Window:
 
 @dataclass(slots=True)
 class Reconciliation:
-    """What a reconciliation came to.
+    """The result of a reconciliation.
 
     Attributes:
-        calls: calls about our keys that were looked at.
-        explained: how many of them were explained by what.
-        findings: the first thousand; `found` counts all.
+        calls: how many calls about our keys were judged.
+        explained: how many of them each kind of explanation covers.
+        findings: the first thousand findings; `found` counts all.
         principals: whose calls count as the service's own.
     """
 
@@ -134,14 +134,14 @@ def reconcile(
     """Judge every call and every row of the window.
 
     Args:
-        ledger: with both sides in it, and its index.
+        ledger: holds both sides, and is indexed.
         window: what is compared.
         keys: ARNs of all KMS keys that are or were ours.
-        principals: ARNs, with `*` for anything, of the roles that the service and its commands run under;
-            where there are none, those are taken whose calls our rows tell of. Where the rows tell of no
-            call either, nobody is taken for a stranger, and a Decrypt still needs its row.
-        administrators: who may change the keys' policies and grants, likewise.
-        on_call: told of every call.
+        principals: ARNs, with `*` for anything, of the roles that the service and its commands run under; if
+            empty, those whose calls our rows name. If the rows name no call either, nobody counts as a
+            stranger, but a Decrypt still needs its row.
+        administrators: ARNs, with `*` for anything, of those who may change the keys' policies and grants.
+        on_call: called after every call that was read.
     """
     own = frozenset(principals) or frozenset(ledger.told_principals())
     done = Reconciliation(window, own)
@@ -174,7 +174,7 @@ def _rows_alone(ledger: Ledger, window: Window) -> Iterator[Unexplained]:
 
 
 class _Judge:
-    """Judges one call after the other; remembers which answers it has used to explain lost ones."""
+    """Judges one call after another; remembers which answers it has used to explain lost ones."""
 
     def __init__(
         self, ledger: Ledger, keys: frozenset[str], own: frozenset[str], administrators: frozenset[str]
@@ -187,12 +187,12 @@ class _Judge:
         self._used: Counter[tuple[str, str]] = Counter()
 
     def concerns(self, call: LedgerCall) -> bool:
-        """Whether a call is about a key of ours, or says that it is about what is ours."""
+        """Whether a call uses or changes a key of ours, or has one of our purposes in its context."""
         ours = self._is_ours(call.key) or self._is_ours(call.destination) or call.purpose in _PURPOSES
         return ours and call.operation in _LOOKED_AT
 
     def judge(self, call: LedgerCall, told: ToldRequest | None) -> Explained | Unexplained:
-        """What explains this call, or what is to be said of it."""
+        """What explains this call, or the finding about it."""
         if call.operation in _GRANTS:
             return self._granted(call)
         if self._own and not _matches(call.principal, self._own):
@@ -229,7 +229,7 @@ class _Judge:
         return _finding(Trouble.MOVED_AWAY, call, f"{where}, or into another context", None)
 
     def _sent_again(self, call: LedgerCall) -> bool:
-        # In the Region of the answer one attempt was that answer.
+        # In the answer's own Region, one of the attempts was the answer itself.
         for answer, region in self._ledger.answered_later(call, RETRY_SECONDS, BESIDE_SECONDS):
             if self._takes(answer, call, ATTEMPTS - (region == call.region)):
                 return True
@@ -238,7 +238,7 @@ class _Judge:
         )
 
     def _takes(self, answer: str, call: LedgerCall, attempts: int) -> bool:
-        """Whether this answer explains one more lost attempt in the call's Region, of so many."""
+        """Whether this answer explains one more lost attempt in the call's Region, up to `attempts`."""
         if self._used[answer, call.region] >= attempts:
             return False
         self._used[answer, call.region] += 1

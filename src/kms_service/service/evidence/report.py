@@ -1,4 +1,4 @@
-"""A month of the audit log as one page for people: HTML without script or address, made to be printed."""
+"""Renders a month of the audit log as one page for people: HTML without scripts or links, for printing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A calendar month in UTC: from `since` on, before `until`."""
+    """A calendar month in UTC, from `since` (inclusive) to `until` (exclusive)."""
 
     since: datetime
     until: datetime
 
     @property
     def name(self) -> str:
-        """Such as `November 2026`."""
+        """The month's name, such as `November 2026`."""
         return f"{self.since:%B %Y}"
 
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """How often somebody did something with one outcome, and to how many users' wallets."""
+    """How often an actor did one action with one outcome, and to how many users' wallets."""
 
     actor: str
     action: str
@@ -39,7 +39,7 @@ class Uses:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A day of the month, the releases on it, and the refusals."""
+    """A day of the month, with its number of releases and of refusals."""
 
     date: datetime
     released: int
@@ -59,7 +59,7 @@ class KeyLine:
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """Something that an operator or the service did once: a rotation, a seal change, a canary, a token."""
+    """A single event of a rotation, of the seal, of a canary or of a token."""
 
     at: datetime
     actor: str
@@ -70,14 +70,14 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check that was made for this report, or that was not.
+    """A check for this report, whether it was made or not.
 
     Attributes:
-        name: what was checked.
-        passed: None where it was not made.
-        says: the outcome in a sentence, or why it was not made.
+        name: what is checked.
+        passed: None if the check was not made.
+        says: the outcome in a sentence, or why the check was not made.
         findings: what it found, one sentence each.
-        found: how many findings there are, of which `findings` may be the first only.
+        found: how many findings there are; `findings` may hold only the first of them.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class MonthlyReport:
-    """Everything that the page tells."""
+    """Everything that is on the page."""
 
     month: Month
     made_at: datetime
@@ -123,15 +123,15 @@ class MonthlyReport:
 
     @property
     def busiest(self) -> int:
-        """The most that any day has; at least 1."""
+        """The highest number of releases and refusals on any day; at least 1."""
         return max([1, *(day.released + day.refused for day in self.days)])
 
 
 def month_of(text: str) -> Month:
-    """The month of a text such as `2026-11`.
+    """The month in a text such as `2026-11`.
 
     Raises:
-        InvalidRequest: it is none.
+        InvalidRequest: the text has another form.
     """
     try:
         since = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)
@@ -141,13 +141,13 @@ def month_of(text: str) -> Month:
 
 
 def html(report: MonthlyReport) -> str:
-    """The page; every value in it is escaped."""
+    """The page as HTML, with every value escaped."""
     return _templates().get_template("report.html").render(report=report)
 
 
 @cache
 def _templates() -> "Environment":
-    # Loaded when a report is made: no other command needs it.
+    # Loaded only when a report is made: no other command needs it.
     from jinja2 import Environment, FunctionLoader, StrictUndefined  # noqa: PLC0415
 
     def load(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The rows of the audit log as evidence reads them: chain after chain, in pages, within a time."""
+"""Reads the rows of the audit log for evidence: chain after chain, in pages, within a period."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
@@ -13,7 +13,7 @@ _PAGE_ROWS = 1000
 
 
 async def all_chains(store: AuditTrailStore) -> AsyncIterator[AuditChainRow]:
-    """Every chain that has a row in `audit_chains`: by number, then those of the version before numbers."""
+    """Every chain with a row in `audit_chains`: by number, then those from before there were numbers."""
     number = 0
     while page := await store.chains(after=number, limit=_PAGE_CHAINS):
         for chain in page:
@@ -28,10 +28,10 @@ async def all_chains(store: AuditTrailStore) -> AsyncIterator[AuditChainRow]:
 
 
 class AuditChainReader:
-    """The rows of one chain from `since` on and before `until`.
+    """Reads the rows of one chain, from `since` (inclusive) to `until` (exclusive).
 
     Attributes:
-        continues: once all were read, whether the chain has younger ones.
+        continues: whether the chain has newer rows; known once all were read.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class AuditChainReader:
         self.continues = False
 
     async def skip(self) -> Head:
-        """Pass over the rows before `since`, and answer the last of them; place 0 where there is none."""
+        """Skip the rows before `since`; returns the last of them, with place 0 if there is none."""
         place = 0 if self._since is None else await self._store.last_before(self._audit_chain_id, self._since)
         found = await self._store.rows(self._audit_chain_id, after=place - 1, limit=1) if place else ()
         if found:
@@ -53,7 +53,7 @@ class AuditChainReader:
         return self._before
 
     async def read(self, on_rows: Callable[[int], None]) -> AsyncIterator[StoredRow]:
-        """The rows in order of their place; `on_rows` is told how many were read just now."""
+        """The rows in order of their place; `on_rows` is called with the number of rows just read."""
         after = self._before.seq
         while page := await self._store.rows(self._audit_chain_id, after=after, limit=_PAGE_ROWS):
             on_rows(len(page))

@@ -1,4 +1,4 @@
-"""What audit rows say of KMS requests, in the form that a reconciliation lays beside CloudTrail."""
+"""Finds the KMS requests that audit rows name, for a reconciliation with CloudTrail."""
 
 from collections.abc import Iterator
 
@@ -7,15 +7,15 @@ from kms_service.service.evidence.ledger import LostAnswer, ToldRequest
 from kms_service.service.wallets.guard import CANARY_OPENED
 from kms_service.store.audit.trail import StoredRow
 
-# Outcomes after which nobody knows whether KMS did what it was asked for.
+# Outcomes after which it is unknown whether KMS did what it was asked.
 _UNKNOWN = frozenset({"kms_unavailable", "deadline_exceeded"})
 
 
 def told_by(stored: StoredRow) -> Iterator[ToldRequest | LostAnswer]:
-    """The KMS requests of one row: its own, those that it lists, or one whose answer never came."""
+    """The KMS requests of one row: its own, those it lists, or one whose answer never came."""
     row, event = stored.row, stored.row.event
     if event.action == CANARY_OPENED:
-        return  # the release beside it has a row of its own about the same request
+        return  # the release itself has its own row about the same request
     if event.kms_request_id is not None:
         yield ToldRequest(
             request_id=event.kms_request_id,

@@ -1,4 +1,4 @@
-"""Signing policies: documents that say what a token may do with wallets' keys, and the judging by them.
+"""Signing policies: documents that say what a token may do with wallets' keys, and how they are applied.
 
-Nothing in here waits or asks: a document, an operation and a user's id go in, a judgement comes out.
+The judging itself does no I/O: a document, an operation and a user's id go in, a judgement comes out.
 """

@@ -1,4 +1,4 @@
-"""Whether an operation meets a rule: which criteria do not hold, and what it takes of windows."""
+"""Compares an operation with a rule: which criteria fail, and how much of the windows it uses."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,13 +34,13 @@ from kms_service.service.policies.operations import (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an operation stands to a rule.
+    """The result of comparing an operation with a rule.
 
     Attributes:
-        failed: the criteria that do not hold, by name; empty when all do.
-        unseen: how many more were not looked at, since one that failed gives them no meaning.
-        taken: how much of each measure the operation is, for the rule's windows.
-        asset: the chain and contract whose amounts are counted apart; empty without a call.
+        failed: the criteria that do not hold, by name; empty if all do.
+        unseen: how many more were not checked, since one that failed makes them meaningless.
+        taken: how much of each measure the operation uses, for the rule's windows.
+        asset: the chain and contract whose amounts are counted separately; empty without a transaction.
     """
 
     failed: tuple[str, ...]
@@ -50,7 +50,7 @@ class Outcome:
 
     @property
     def distance(self) -> int:
-        """How far the operation is from the rule."""
+        """How many criteria failed or were not checked."""
         return len(self.failed) + self.unseen
 
 
@@ -58,7 +58,7 @@ _ONCE = {COUNT: 1}
 
 
 def compare(rule: Rule, user_id: str, operation: Operation) -> Outcome | None:
-    """How the operation stands to the rule; None when the rule is about other actions."""
+    """Compare an operation with a rule; None if the rule is about another action."""
     if rule.action != operation.action:
         return None
     wallet = [] if _wallet(rule.wallets, user_id) else ["wallets"]
@@ -85,7 +85,7 @@ def _wallet(wallets: Anything | Wallets, user_id: str) -> bool:
 
 
 def _allows(allowed: Anything | frozenset[Any], value: Any) -> bool:
-    # A string is "any"; a value that is not there is in no list.
+    # The only string is "any". A missing value is in no list.
     return isinstance(allowed, str) or value in allowed
 
 
@@ -105,7 +105,7 @@ def _typed(rule: TypedDataRule, typed: TypedData, failed: list[str]) -> Outcome:
         failed.append("primaryTypes")
     where = rule.where if isinstance(rule.where, dict) else {}
     if failed:
-        # Members of other typed data than the rule's say nothing, and looking at many of them takes time.
+        # Members of other typed data than the rule is about mean nothing, and checking many takes time.
         return _count(tuple(failed), unseen=len(where))
     return _count(tuple(_where(where, typed.structs, primary, typed.message, "message.")))
 
@@ -135,7 +135,7 @@ def _where(
 ) -> Iterable[str]:
     for path, constraint in where.items():
         found = members.values(structs, root, value, path)
-        # A tuple of a call may be anything as a whole; the document's check allows that for no other path.
+        # A tuple among a call's arguments may be "any" as a whole. No other path may be missing.
         if found is None and root == ARGUMENTS and constraint == ANY:
             continue
         if found is None or not all(constraints.meets(constraint, found[0], item) for item in found[1]):
@@ -184,7 +184,7 @@ def _function(call: FunctionCall, asked: Transaction) -> Outcome:
     structs = call.function.structs
     where = call.where if isinstance(call.where, dict) else {}
     try:
-        # What creates a contract calls nothing, whatever its code begins with.
+        # A contract creation calls no function, whatever its code begins with.
         arguments = call.function.arguments(asked.data if asked.recipient is not None else b"")
     except CallMismatch:
         return Outcome(("call.function",), len(where), {}, "")
@@ -193,7 +193,7 @@ def _function(call: FunctionCall, asked: Transaction) -> Outcome:
 
 
 def _amounts(structs: Structs, arguments: Mapping[str, Any]) -> dict[str, int]:
-    """Every unsigned argument of a call; of an array, the sum."""
+    """Every unsigned argument of a call, by path; for an array, the sum of its elements."""
     taken = {}
     for path, type_name in members.leaves(structs, ARGUMENTS):
         found = members.values(structs, ARGUMENTS, arguments, path)

@@ -1,4 +1,4 @@
-"""What stands before every release of a token with a policy: its rules, then its windows."""
+"""What a token with a policy must pass before every release: the policy's rules, then its windows."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from kms_service.telemetry import metrics
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A policy's word on one operation: some rule's criteria all hold; its windows are still to be asked."""
+    """A policy's judgement of one operation: some rule matches; its windows are still to be checked."""
 
     policy: Policy
     judgement: Judgement
@@ -21,12 +21,12 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """What would become of an operation.
+    """Whether an operation would be allowed.
 
     Attributes:
-        policy, version: of the caller's policy; None without one.
-        rule: the rule that would allow it, or that came nearest; None when there is none.
-        reason: why not; None when it would be allowed.
+        policy, version: those of the caller's policy; None if the caller has none.
+        rule: the rule that would allow it, or else came nearest; None if there is none.
+        reason: why it would be refused; None if it would be allowed.
     """
 
     allowed: bool
@@ -37,20 +37,21 @@ class Foreseen:
 
 
 class PolicyGuard:
-    """Asked twice before KMS is: by the rules alone, and at the last moment by the windows too."""
+    """Asked twice before KMS is: first for the rules, and at the last moment for the windows."""
 
     def __init__(self, policies: PoliciesInForce, windows: PolicyWindowStore) -> None:
         self._policies = policies
         self._windows = windows
 
     async def judge(self, caller: Caller, user_id: str, operation: Operation) -> Judged | None:
-        """Pass when the caller has no policy (None) or some rule's criteria all hold; takes nothing.
+        """Pass if the caller has no policy (returns None) or some rule matches; uses up no window.
 
         Raises:
-            PolicyDenied: no rule's criteria all hold.
+            PolicyDenied: no rule matches.
             PolicyIntegrityFailure: the policy is missing, or not as an operator wrote it.
-            DatabaseUnavailable: it cannot be read.
-            KmsThrottled, KmsUnavailable, KmsKeyUnusable: its MAC cannot be checked.
+            DatabaseUnavailable: the policy cannot be read.
+            KmsThrottled, KmsUnavailable, KmsKeyUnusable, NoUsableKey, IntegrityFailure: its MAC cannot be
+                checked.
         """
         if caller.policy is None:
             return None
@@ -61,11 +62,11 @@ class PolicyGuard:
         return Judged(policy, judgement)
 
     async def take(self, judged: Judged | None, operation: Operation) -> None:
-        """Take the operation of the windows of the first rule that has room; exact over all replicas.
+        """Count the operation in the windows of the first matching rule with room; exact over all replicas.
 
         Raises:
-            PolicyDenied: no matching rule's windows have room; nothing was taken.
-            DatabaseUnavailable: what was taken is unknown, so nothing may be released.
+            PolicyDenied: no matching rule's windows have room; nothing was counted.
+            DatabaseUnavailable: what was counted is unknown, so nothing may be released.
         """
         if judged is None:
             return
@@ -79,11 +80,10 @@ class PolicyGuard:
         raise _deny(judged.policy, full[0], _no_room(full[1]), operation)
 
     async def foresee(self, caller: Caller, user_id: str, operation: Operation) -> Foreseen:
-        """What would become of the operation now; takes nothing and counts nothing.
+        """Whether the operation would be allowed now; uses up no window.
 
         Raises:
-            PolicyIntegrityFailure, DatabaseUnavailable, KmsThrottled, KmsUnavailable, KmsKeyUnusable: as
-                `judge`.
+            What `judge` raises, except PolicyDenied.
         """
         if caller.policy is None:
             return Foreseen(True, None, None, None, None)

@@ -1,4 +1,4 @@
-"""Which version of a policy is in force: the newest, with a right MAC, none older than one seen before."""
+"""Finds the version of a policy in force: the newest, with a MAC that holds, never older than one seen."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,9 +12,9 @@ from kms_service.store.policies.versions import PolicyRow, PolicyStore
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
-# Within so many seconds a new version acts in every process.
+# Within this many seconds a new version takes effect in every process.
 REMEMBERED_SECONDS = 2.0
-# A version is on record before it is in its table, for so long at most.
+# A version is in the audit log before it is in its table, for at most this long.
 SETTING_SECONDS = 10.0
 
 Keyring = Callable[[], Awaitable[RowMacKeyring]]
@@ -23,11 +23,11 @@ log = get_logger()
 
 
 class PoliciesInForce:
-    """Reads policies for the rules to be judged by, and remembers each for two seconds.
+    """Reads the policies in force, and remembers each for two seconds.
 
-    The database's word alone says nothing: every version carries a MAC under a key that only KMS unwraps. An
-    older version, whose MAC is right too, does not come back when newer rows are deleted: a process never
-    goes back behind a version that it has seen, and asks the audit log before it takes its first.
+    The database alone is not trusted: every version carries a MAC under a key that only KMS unwraps. The MAC
+    of an older version holds too, but deleting newer rows does not bring it back: a process never accepts a
+    version older than one it has seen, and checks its first one against the audit log.
     """
 
     def __init__(self, store: PolicyStore, keyring: Keyring, clock: Callable[[], float]) -> None:
@@ -40,9 +40,10 @@ class PoliciesInForce:
         """The policy as of at most two seconds ago.
 
         Raises:
-            PolicyIntegrityFailure: there is none, or its row is not one that an operator wrote last.
+            PolicyIntegrityFailure: there is none, or its row is not as an operator wrote it last.
             DatabaseUnavailable: it cannot be read, so it allows nothing.
-            KmsThrottled, KmsUnavailable, KmsKeyUnusable: the key of the MACs cannot be unwrapped.
+            KmsThrottled, KmsUnavailable, KmsKeyUnusable, NoUsableKey, IntegrityFailure: the keys of row MACs
+                cannot be unwrapped.
         """
         known = self._remembered.get(name)
         if known is not None and self._clock() < known[1]:
@@ -61,16 +62,16 @@ class PoliciesInForce:
         row = await self._store.newest(name)
         if row is None:
             raise PolicyIntegrityFailure("policy missing")
-        # 1. Whoever wrote the row holds the key.
+        # 1. The row's writer holds the MAC key.
         verify(row, await self._keyring())
-        # 2. No newer version was taken away.
+        # 2. No newer version was removed.
         if seen is None:
             await self._check_record(row)
         elif row.version < seen.version:
             raise PolicyIntegrityFailure("policy rolled back")
         elif row.version == seen.version:
             return seen
-        # 3. Only now is it read; in a thread, since a long list of addresses takes its time.
+        # 3. Only now is the document parsed; in a thread, since a long list of addresses takes a while.
         return await asyncio.to_thread(policy_of, row)
 
     async def _check_record(self, row: PolicyRow) -> None:
@@ -82,7 +83,7 @@ class PoliciesInForce:
 
 
 def verify(row: PolicyRow, keyring: RowMacKeyring) -> None:
-    """Pass when the row is as an operator wrote it.
+    """Pass if the row is as an operator wrote it.
 
     Raises:
         PolicyIntegrityFailure: it is not.
@@ -95,10 +96,10 @@ def verify(row: PolicyRow, keyring: RowMacKeyring) -> None:
 
 
 def policy_of(row: PolicyRow) -> Policy:
-    """The policy that a row with a right MAC holds.
+    """The policy in a row whose MAC was checked.
 
     Raises:
-        PolicyIntegrityFailure: the document is none that this version of the service reads.
+        PolicyIntegrityFailure: this version of the service cannot read the document.
     """
     try:
         return Policy(row.name, row.version, parse(row.document.encode()))

@@ -1,4 +1,4 @@
-"""Judges one operation by one policy: which rules allow it, or which came nearest and why it does not."""
+"""Judges one operation by one policy: which rules match, or which one came nearest and why it fails."""
 
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ DELEGATIONS = "authorizationList"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy in force: its name, which version of it, and what that says."""
+    """A policy in force: its name, the version, and the document of that version."""
 
     name: str
     version: int
@@ -23,7 +23,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A rule whose criteria all hold, and what the operation takes of its windows."""
+    """A rule whose criteria all hold, and what the operation needs of its windows."""
 
     rule: str
     needs: tuple[Need, ...]
@@ -31,12 +31,12 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a policy says, but for the windows.
+    """What a policy's rules say about an operation, without the windows.
 
     Attributes:
-        matches: the rules whose criteria all hold, in the document's order; the first with room allows.
-        nearest: without matches, the rule of which the fewest criteria fail; None without a rule for it.
-        reason: without matches, which criteria of the nearest rule fail. No word of it is the caller's.
+        matches: the rules whose criteria all hold, in the document's order; the first with room allows it.
+        nearest: if none matches, the rule with the fewest failed criteria; None if no rule is for the action.
+        reason: if none matches, which criteria of the nearest rule fail; it holds no words of the caller's.
     """
 
     matches: tuple[Match, ...]
@@ -45,7 +45,7 @@ class Judgement:
 
 
 def judge(policy: Policy, user_id: str, token: str, operation: Operation) -> Judgement:
-    """What the policy says of an operation with the key of `user_id`, asked for with `token` (its name)."""
+    """Judge an operation with the key of `user_id`, asked for by the token named `token`."""
     compared = [
         (rule, outcome)
         for rule in policy.document.rules
@@ -67,7 +67,7 @@ def _compare(policy: Policy, rule: Rule, user_id: str, operation: Operation) -> 
     outcome = compare(rule, user_id, operation)
     if outcome is None or not isinstance(operation, TransactionSigning):
         return outcome
-    # A set-code transaction carries delegations out, so a rule must allow each of them too.
+    # A set-code transaction carries delegations, so the policy must allow each of them too.
     carried = (AuthorizationSigning(*each) for each in operation.transaction.delegations)
     if all(_is_allowed(policy, user_id, each) for each in carried):
         return outcome

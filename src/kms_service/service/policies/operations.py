@@ -1,4 +1,4 @@
-"""What a policy judges: everything that can be done with a wallet's key, as it is about to be done."""
+"""What a policy judges: the operations that can be done with a wallet's key."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -33,7 +33,7 @@ class TransactionSigning:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationSigning:
-    """An EIP-7702 authorisation: `delegate`'s code becomes the wallet's; on all chains if `chain_id` is 0."""
+    """An EIP-7702 authorisation: the wallet runs `delegate`'s code; on all chains if `chain_id` is 0."""
 
     chain_id: int
     delegate: str

@@ -1,4 +1,4 @@
-"""Policies as operators handle them: set, show, list; each version is on record before it acts."""
+"""Sets, shows and lists policies for operators; each version is on record before it takes effect."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,17 +19,18 @@ MAX_HISTORY = 1000
 
 @dataclass(frozen=True, slots=True)
 class SetPolicy:
-    """A version of a policy, and whether this call made it: the same document again makes none."""
+    """A version of a policy, and whether this call made it; setting the same document again makes none."""
 
     row: PolicyRow
     created: bool
 
 
 class PolicyService:
-    """Sets and shows policies. What it shows has a right MAC.
+    """Sets and shows policies; it shows only rows whose MAC holds.
 
-    Every method raises DatabaseUnavailable when PostgreSQL does not answer, PolicyIntegrityFailure for a
-    row that no operator wrote, and the KMS errors of unwrapping the key of the MACs.
+    Every method raises DatabaseUnavailable when PostgreSQL does not answer. Those that show a row raise
+    PolicyIntegrityFailure if no operator wrote it, and all but `usage` the KMS errors of unwrapping the keys
+    of row MACs.
     """
 
     def __init__(
@@ -41,11 +42,11 @@ class PolicyService:
         self._audit = audit
 
     async def set(self, caller: Caller, name: str, document: bytes) -> SetPolicy:
-        """Store a document as the newest version of a policy; it acts everywhere within two seconds.
+        """Store a document as the newest version of a policy; it takes effect everywhere within two seconds.
 
         Raises:
-            InvalidRequest: the name has characters a name may not have.
-            InvalidPolicy: the document is no policy.
+            InvalidRequest: the name is not allowed.
+            InvalidPolicy: the document is not a policy.
             PolicySetElsewhere: somebody else set a version at the same moment.
             AuditUnavailable: the version could not be put on record, so it was not stored.
         """
@@ -59,7 +60,7 @@ class PolicyService:
             return SetPolicy(newest, created=False)
         version = await self._next_version(name, newest)
         mac = keyring.make(RowLabel.POLICY, fields(name, version, text))
-        # On record first: a policy may grant, and nothing is granted without a row that tells of it.
+        # On record first: a policy may grant something, and nothing is granted without an audit row.
         await self._audit.record(caller, Event(POLICY_SET, detail=record(name, version, text)))
         row = await self._store.insert(
             name=name,
@@ -74,14 +75,14 @@ class PolicyService:
         return SetPolicy(row, created=True)
 
     async def _next_version(self, name: str, newest: PolicyRow | None) -> int:
-        # Beyond the log's too: where newer rows were deleted, processes still know their numbers. What stands
-        # in the newest row matters for its number only, so a rewritten one is replaced like any other.
+        # Above the log's version too: if newer rows were deleted, other processes still know their versions.
+        # Of the newest row only the version matters: one that somebody rewrote is replaced like any other.
         recorded = await self._store.last_recorded(name)
         known = 0 if recorded is None else recorded_version(recorded.detail)
         return max(known, 0 if newest is None else newest.version) + 1
 
     async def show(self, name: str, version: int | None) -> PolicyRow:
-        """A version of a policy; the newest when no number is given.
+        """A version of a policy; the newest if `version` is None.
 
         Raises:
             PolicyNotFound: there is none.
@@ -110,7 +111,7 @@ class PolicyService:
     async def usage(
         self, name: str, *, limit: int, after: tuple[str, str, str, str] | None
     ) -> list[WindowUse]:
-        """How much of the policy's windows is used, by rule, window, subject and asset.
+        """How much of the policy's windows is used up, by rule, window, subject and asset.
 
         Raises:
             PolicyNotFound: there is no such policy.

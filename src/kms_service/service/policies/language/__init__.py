@@ -1,1 +1,1 @@
-"""The language that policies are written in: what a document may hold, read strictly, once."""
+"""The language of policies: what a document may hold; it is parsed once, and strictly."""

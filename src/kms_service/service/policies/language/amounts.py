@@ -6,7 +6,7 @@ from typing import Any
 _AMOUNT = re.compile(r"(-?)(0|[1-9][0-9]{0,77})(?:\.([0-9]{1,18}))?(?: (wei|gwei|ether))?", re.ASCII)
 _DECIMALS = {None: 0, "wei": 0, "gwei": 9, "ether": 18}
 PATTERN = r"^(0|[1-9][0-9]{0,77})(\.[0-9]{1,18})?( (wei|gwei|ether))?$"
-"""How an amount from zero on looks, for a JSON Schema."""
+"""The pattern of an unsigned amount, for a JSON Schema."""
 
 
 def amount(value: Any) -> int:
@@ -28,7 +28,7 @@ def amount(value: Any) -> int:
 
 
 def unsigned_amount(value: Any) -> int:
-    """An amount from zero on.
+    """An amount of zero or more, in the smallest unit, in the forms of `amount`.
 
     Raises:
         ValueError: anything else.

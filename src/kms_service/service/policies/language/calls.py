@@ -45,7 +45,7 @@ ConstraintField = Annotated[Constraint, PlainValidator(constraints.read), WithJs
 
 
 class Criteria(BaseModel):
-    """What all parts of a document share: unknown members are errors, nothing is changed once read."""
+    """The base of all parts of a document: frozen, and unknown members are errors."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True
@@ -75,7 +75,7 @@ Where = Annotated[
 
 
 class FunctionCall(Criteria):
-    """A call of one function, every parameter of which is named in `where`."""
+    """A call of one function; `where` names every parameter of it, or is "any"."""
 
     function: Annotated[
         Function, PlainValidator(parse_function), WithJsonSchema({"type": "string", "maxLength": 2000})
@@ -96,7 +96,7 @@ class FunctionCall(Criteria):
 
 
 class SelectorCall(Criteria):
-    """A call of functions known by selector alone, or of any, by the length of its data."""
+    """A call of a function known only by its selector, or of any function, with a maximum length of data."""
 
     selectors: Selectors
     max_bytes: MaxBytes
@@ -108,13 +108,13 @@ def _check_argument(path: str, constraint: Constraint, types: dict[str, str]) ->
             constraints.check_type(constraint, types[path])
         except ValueError as error:
             raise ValueError(f"where: {path} {error}") from None
-    # A tuple as a whole may be anything, but has no value of its own to compare.
+    # A tuple as a whole may be "any", but has no value of its own to compare.
     elif constraint != ANY or not any(leaf.startswith(f"{path}.") for leaf in types):
         raise ValueError(f"where: {path} is no parameter of this function")
 
 
 def _above(path: str) -> Iterable[str]:
-    """The path itself, and those of the tuples that it lies in."""
+    """The path itself, and the paths of the tuples that contain it."""
     parts = path.split(".")
     return (".".join(parts[:length]) for length in range(len(parts), 0, -1))
 
@@ -141,7 +141,7 @@ _Items = Annotated[tuple[_Item, ...], Field(max_length=MAX_FUNCTIONS)]
 
 
 def _schema_of_call(schema: dict[str, Any]) -> None:
-    """Say that one call need not stand in a list."""
+    """Say in the JSON Schema that a single call need not be in a list."""
     listed = next(choice for choice in schema["oneOf"] if choice.get("type") == "array")
     schema["anyOf"] = [*schema.pop("oneOf"), listed["items"]]
 

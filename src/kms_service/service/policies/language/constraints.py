@@ -1,7 +1,7 @@
-"""What a single value must be: one of some, within bounds, or anything. Read once, compared by type.
+"""What a single value must be: one of a list, within bounds, or anything. Parsed once, compared by type.
 
-An allowed value's type is that of what it is compared with: `"1"` may be a number or a text. A value that
-has no meaning in that type allows nothing.
+An allowed value has the type of whatever it is compared with: `"1"` may be a number or a text. A value that
+is not valid in that type allows nothing.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ MAX_VALUES = 1000
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """Allowed values, under every type in which they have a meaning."""
+    """Allowed values, in every type in which they are valid."""
 
     count: int
     addresses: frozenset[str]
@@ -40,13 +40,13 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """An integer's smallest and largest allowed value, both included; None is no bound, and not both are."""
+    """An integer's minimum and maximum, both inclusive; None is no bound, and at most one is None."""
 
     minimum: int | None
     maximum: int | None
 
     def hold(self, number: int) -> bool:
-        """Whether the number lies within."""
+        """Whether the number is within the bounds."""
         return (self.minimum is None or number >= self.minimum) and (
             self.maximum is None or number <= self.maximum
         )
@@ -59,7 +59,7 @@ def read(value: Any) -> Constraint:
     """A constraint from JSON: a list of values, `{"min", "max"}`, or `"any"`.
 
     Raises:
-        ValueError: anything else, an empty list or bounds that nothing meets among it.
+        ValueError: anything else, including an empty list, and bounds that no value meets.
     """
     if value == ANY:
         return ANY
@@ -71,17 +71,17 @@ def read(value: Any) -> Constraint:
 
 
 def meets(constraint: Constraint, type_name: str, value: Any) -> bool:
-    """Whether a value of an atomic type, as its strict reader made it, meets the constraint."""
+    """Whether a value of an atomic type, as the strict readers return it, meets the constraint."""
     if isinstance(constraint, Bounds):
         return is_integer(type_name) and constraint.hold(value)
     return constraint == ANY or value in constraint.allowed(type_name)
 
 
 def check_type(constraint: Constraint, type_name: str) -> None:
-    """Pass when the constraint has a meaning in this atomic type.
+    """Pass if the constraint makes sense for this atomic type.
 
     Raises:
-        ValueError: bounds on what is no integer, or a value that this type does not have.
+        ValueError: there are bounds but the type is not an integer, or a value is not valid in this type.
     """
     if isinstance(constraint, Bounds) and not is_integer(type_name):
         raise ValueError(f"{type_name} has no min and max")

@@ -1,4 +1,4 @@
-"""A policy's document: strict JSON of at most 64 KiB with one meaning, and the JSON Schema of it."""
+"""Parses a policy's document, strict and unambiguous JSON of at most 64 KiB, and gives its JSON Schema."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ MAX_BYTES = 64 * 1024
 MAX_RULES = 200
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _MISSING = 'is missing; to restrict nothing it says "any"'
-# Names that pydantic puts into a place to tell alternatives apart, and that no document holds there.
+# Names that pydantic adds to an error's location to tell alternatives apart; they are not in the document.
 _TAGS = frozenset(
     {
         "sign.message", "sign.typed-data", "sign.transaction", "sign.authorization", "private_key.read",
@@ -34,7 +34,7 @@ class InvalidPolicy(CallerError):
 
 
 class Document(Criteria):
-    """What a policy allows: the first rule whose criteria all hold; without any rule, nothing."""
+    """What a policy allows: whatever matches a rule whose windows have room; without a rule, nothing."""
 
     rules: Annotated[tuple[Rule, ...], Field(max_length=MAX_RULES)]
 
@@ -46,10 +46,10 @@ class Document(Criteria):
 
 
 def parse(text: bytes) -> Document:
-    """The document that these bytes hold.
+    """The document in these bytes.
 
     Raises:
-        InvalidPolicy: too long, not JSON with one meaning, or not a policy; lists every problem by its place.
+        InvalidPolicy: it is too long, ambiguous, not JSON or not a policy; lists every problem's place.
     """
     if len(text) > MAX_BYTES:
         raise InvalidPolicy([f"has more than {MAX_BYTES} bytes"])
@@ -67,7 +67,7 @@ def parse(text: bytes) -> Document:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a policy's document, as far as a schema can say what `parse` checks."""
+    """The JSON Schema (2020-12) of a policy's document, as far as one can express what `parse` checks."""
     return {"$schema": SCHEMA_DIALECT, "title": "kms-service policy", **Document.model_json_schema()}
 
 

@@ -1,4 +1,4 @@
-"""Criteria that are lists: of addresses, chains, names, users. Each is read into a set, or is `"any"`."""
+"""Criteria that are lists of addresses, chains, names or users. Each is parsed into a set, or is `"any"`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from kms_service.service.policies.language.constraints import ANY, MAX_VALUES, A
 
 T = TypeVar("T")
 CREATION = "creation"
-"""Among recipients: a transaction without one, which creates a contract."""
+"""A recipient that stands for none: the transaction creates a contract."""
 
 MAX_USER_ID = 128
 MAX_TEXT = 1000
@@ -26,7 +26,7 @@ _CHAIN = {
 
 @dataclass(frozen=True, slots=True)
 class Wallets:
-    """Whose wallets a rule is about: some users by id, or all whose ids begin with one of the prefixes."""
+    """Whose wallets a rule is about: users by id, or users whose ids begin with one of the prefixes."""
 
     user_ids: frozenset[str]
     prefixes: tuple[str, ...]
@@ -73,7 +73,7 @@ def _text(value: Any) -> str:
 
 
 def _prefix(value: Any) -> str:
-    # The empty prefix would be "any" by accident.
+    # An empty prefix would mean "any" by accident.
     if not (text := _text(value)):
         raise ValueError("must not be empty")
     return text
@@ -151,7 +151,7 @@ Selectors = Annotated[
 
 
 def _length(value: Any) -> Any:
-    # pydantic takes true for 1.
+    # pydantic would read true as 1.
     if value != ANY and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
         raise ValueError('must be a number of bytes, or "any"')
     return value

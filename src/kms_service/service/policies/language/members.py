@@ -1,4 +1,4 @@
-"""Members of nested values by dotted path: the arguments of a call and the fields of typed data alike."""
+"""Members of nested values by dotted path, for a call's arguments as for the fields of typed data."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from kms_service.ethereum.typed_types import Structs, element, is_atomic
 
 
 def leaves(structs: Structs, root: str) -> Iterator[tuple[str, str]]:
-    """Every path below a struct that leads to an atomic type, and that type; arrays add nothing to a path."""
+    """Every path in a struct that leads to an atomic type, with that type; arrays add nothing to a path."""
     for member, type_name in structs[root].items():
         base = _base(type_name)
         if is_atomic(base):
@@ -17,10 +17,10 @@ def leaves(structs: Structs, root: str) -> Iterator[tuple[str, str]]:
 
 
 def values(structs: Structs, root: str, value: Mapping[str, Any], path: str) -> tuple[str, list[Any]] | None:
-    """The atomic type at a path, and all values there: of an array, of every element.
+    """The atomic type at a path, and all values there; an array gives those of all its elements.
 
     Returns:
-        None when there is no such member, or it is a struct.
+        None if there is no such member, or it is a struct.
     """
     found: list[Any] = [value]
     type_name = root

@@ -1,4 +1,4 @@
-"""The rules of a policy, one model an action: every criterion that the action knows must be there."""
+"""The rules of a policy, one model for each action: every criterion that the action has must be given."""
 
 from typing import Annotated, Literal, Self
 
@@ -44,7 +44,7 @@ class _CountingRule(_Rule):
 
 
 class MessageRule(_CountingRule):
-    """Messages that begin with one of the prefixes, in UTF-8, and have at most so many bytes."""
+    """Messages that begin with one of the prefixes (UTF-8) and have at most `max_bytes` bytes."""
 
     action: Literal["sign.message"]
     prefixes: MessagePrefixes
@@ -52,7 +52,7 @@ class MessageRule(_CountingRule):
 
 
 class Domain(Criteria):
-    """EIP-712's domain. What is listed must be there; `version` may be left out, `salt` is not looked at."""
+    """EIP-712's domain. A member with a list must be there; `version` is optional, `salt` not checked."""
 
     name: Texts
     version: Texts = ANY
@@ -61,7 +61,7 @@ class Domain(Criteria):
 
 
 class TypedDataRule(_CountingRule):
-    """Typed data of some primary types under some domains, whose members meet constraints."""
+    """Typed data of certain primary types and domains whose members meet the constraints."""
 
     action: Literal["sign.typed-data"]
     domain: Domain
@@ -76,7 +76,7 @@ class TypedDataRule(_CountingRule):
 
 
 class TransactionRule(_Rule):
-    """Transactions on some chains to some recipients, with bounds on value, fee and what is called."""
+    """Transactions on certain chains to certain recipients, with bounds on value, fee and the call."""
 
     action: Literal["sign.transaction"]
     chain_ids: ChainIds
@@ -101,7 +101,7 @@ class TransactionRule(_Rule):
 
 
 class AuthorizationRule(_CountingRule):
-    """EIP-7702 authorisations of some delegates on some chains; chain 0 is all chains at once."""
+    """EIP-7702 authorisations of certain delegates on certain chains; chain 0 means all chains at once."""
 
     action: Literal["sign.authorization"]
     chain_ids: ChainIds
@@ -109,7 +109,7 @@ class AuthorizationRule(_CountingRule):
 
 
 class KeyRule(_CountingRule):
-    """Private keys that leave, bare or encrypted to a recipient."""
+    """Releases of private keys, bare or encrypted to a recipient."""
 
     action: Literal["private_key.read", "private_key.export"]
 

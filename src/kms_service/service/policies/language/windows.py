@@ -1,4 +1,4 @@
-"""Windows: how much or how often within a minute, an hour or a day that slides, and what a release takes."""
+"""Windows: how much or how often within a sliding minute, hour or day, and what a release needs of them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -10,7 +10,7 @@ from kms_service.store.policies.windows import Need, Period
 
 COUNT = "count"
 CALL = "call."
-"""What a measure begins with that is an argument of the call."""
+"""The prefix of measures that are arguments of the call."""
 
 NATIVE = ("value", "fee", "value+fee")
 
@@ -43,12 +43,12 @@ class Window(BaseModel):
 
     @property
     def maximum(self) -> int:
-        """The most that it may come to, in the measure's smallest unit."""
+        """The maximum sum or count within the period, in the measure's smallest unit."""
         return self.count if self.count is not None else self.max or 0
 
     @property
     def name(self) -> str:
-        """The window among those of its rule: what stays when its maximum is changed."""
+        """Identifies the window within its rule; it does not change when the maximum does."""
         return f"{self.measure} per {self.per} and {self.of}"
 
 
@@ -60,14 +60,14 @@ def needs(
     taken: Mapping[str, int],
     asset: str,
 ) -> tuple[Need, ...]:
-    """What a release takes of a rule's windows.
+    """What a release needs of a rule's windows.
 
     Args:
-        windows: the rule's.
-        policy: its name.
+        windows: the rule's windows.
+        policy: the policy's name.
         rule: the rule's id.
-        subjects: the `wallet`'s user id and the `token`'s name.
-        taken: the amount of each measure.
+        subjects: the user id by `wallet`, and the token's name by `token`.
+        taken: the release's amount of each measure.
         asset: chain and contract, for the measures that are arguments of a call.
     """
     return tuple(
@@ -86,5 +86,5 @@ def needs(
 
 
 def schema_of_alternatives(schema: dict[str, Any]) -> None:
-    """Say in a window's JSON Schema what `_is_one` checks."""
+    """Express in a window's JSON Schema what `_is_one` checks."""
     schema["oneOf"] = [{"required": ["sum", "max"]}, {"required": ["count"]}]
