@@ -1,4 +1,4 @@
-"""The `row_mac_keys` table: keys of row MACs, each wrapped by several KMS keys. Only ever inserted."""
+"""The `row_mac_keys` table: keys of row MACs, each wrapped by several KMS keys. Rows are only inserted."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import rotations, row_mac_keys
 from kms_service.store.rewrap.jobs import RewrapStatus
 
-# A new key makes MACs only when it is this old: by then every process has it, and can check them.
+# A new key makes MACs only once it is this old: by then every process has it, and can check its MACs.
 SETTLING_SECONDS = 60
-# Somebody who may insert must not fill the memory, nor have KMS asked without end.
+# Whoever may insert rows must not be able to fill the memory, or to cause endless KMS calls.
 MOST_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMacKey:
-    """A key of row MACs as it lies at rest.
+    """A key of row MACs as stored.
 
     Attributes:
-        number: its place among all; the last one makes new MACs.
-        key_id: what rows name it by.
-        wrappings: the key under one KMS key each, in the order of their coming; any of them will do.
-        next_wrapping: a number that is free for one more.
-        made_at: when it was wrapped first.
+        number: its place among all; the last settled one makes new MACs.
+        key_id: the id by which rows name it.
+        wrappings: the key as wrapped by one KMS key each, in order of insertion; any of them will do.
+        next_wrapping: a number that is free for another wrapping.
+        made_at: when it was first wrapped, UTC.
         settled: whether it is so old that every process knows it.
     """
 
@@ -45,7 +45,7 @@ _settled = row_mac_keys.c.wrapped_at <= func.clock_timestamp() - text(
 )
 _ALL = (
     select(row_mac_keys, _settled.label("settled"))
-    # The first come first: what somebody puts behind them, past the limit, is not looked at.
+    # Oldest first, so that rows which somebody adds beyond the limit are not read.
     .order_by(row_mac_keys.c.wrapped_at, row_mac_keys.c.number, row_mac_keys.c.wrapping)
     .limit(MOST_ROWS)
 )
@@ -63,14 +63,14 @@ class RowMacKeyStore:
         self._database = database
 
     async def read(self) -> Sequence[StoredMacKey]:
-        """Every key, in the order of their numbers."""
+        """Every key, in order of number."""
         async with self._database.connection() as connection:
             rows = (await connection.execute(_ALL)).all()
         numbers = sorted({row.number for row in rows})
         return [_key([row for row in rows if row.number == number]) for number in numbers]
 
     async def add(self, number: int, wrapping: int, key_id: UUID, wrapped: WrappedDek) -> bool:
-        """Insert a key, or a wrapping of one; False when another process was faster: nothing is written."""
+        """Insert a key, or another wrapping of one; False, writing nothing, if another process was faster."""
         statement = (
             insert(row_mac_keys)
             .values(
@@ -88,7 +88,7 @@ class RowMacKeyStore:
             return (await connection.execute(statement)).one_or_none() is not None
 
     async def was_left(self, kms_keys: Collection[str], since: datetime) -> bool:
-        """Whether a rotation has since then moved everything away from one of these KMS keys."""
+        """Whether a rotation that ended after `since` was to empty one of these KMS keys."""
         left = (
             (rotations.c.status.in_(_ENDED))
             & ~rotations.c.dry_run
@@ -101,9 +101,9 @@ class RowMacKeyStore:
 
 
 def _key(rows: Sequence[Row[tuple[object, ...]]]) -> StoredMacKey:
-    """One key of its rows, in the order of their coming."""
+    """The key in these rows, which are in order of insertion."""
     first = rows[0]
-    # A row of another id under this number is not this key's.
+    # A row with another id under the same number does not belong to this key.
     ours = [row for row in rows if row.key_id == first.key_id]
     wrappings = tuple(
         WrappedDek(key_arn=row.kms_key_id, region=row.kms_region, blob=row.wrapped_key) for row in ours

@@ -1,1 +1,1 @@
-"""Rows of tokens and their uses."""
+"""Rows of tokens, and of their uses."""

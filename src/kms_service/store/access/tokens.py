@@ -28,21 +28,21 @@ from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import audit_events, tokens
 
 TOKEN_CREATED = "token.create"  # noqa: S105 # an action
-"""The action of the audit rows that tell of a new token."""
+"""The action of the audit rows that record a new token."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A token as it lies in the table; times are UTC and the database's.
+    """A token as stored; times are UTC, by the database's clock.
 
     Attributes:
-        version: one more with every change; 0 in rows of the time before versions.
-        token_sha256: of the token.
-        previous_token_sha256: of the token before the last rotation; None when never rotated.
-        previous_expires_at: until when that one is good.
-        policy: the name of what bounds it; None is unbounded.
-        last_used_at: to within half a minute; None when never used. The only thing that no MAC covers.
-        mac: None in rows of the time before MACs.
+        version: grows by one with every change; 0 in rows from before there were versions.
+        token_sha256: the token's digest.
+        previous_token_sha256: the digest of the token before the last rotation; None if it was never rotated.
+        previous_expires_at: until when that token is good.
+        policy: the name of the policy that bounds it; None if it is unbounded.
+        last_used_at: to within half a minute; None if never used. The only field that the MAC does not cover.
+        mac: None in rows from before there were MACs.
     """
 
     name: str
@@ -66,7 +66,7 @@ class FoundToken:
     """A token, and what else is needed to judge it.
 
     Attributes:
-        recorded: the highest version of it that the audit log tells of; 0 when it tells of none.
+        recorded: its highest version in the audit log; 0 if there is none.
         now: the database's time, UTC.
     """
 
@@ -77,7 +77,7 @@ class FoundToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenName:
-    """What is known of a name: its token, if there is one, and the rest as in `FoundToken`."""
+    """What is known about a name: its token, if there is one, and the rest as in `FoundToken`."""
 
     row: TokenRow | None
     recorded: int
@@ -89,7 +89,7 @@ class UnprovenToken:
     """A token without a MAC.
 
     Attributes:
-        created_on_record: whether the audit log has a row of its creation.
+        created_on_record: whether the audit log has a row about its creation.
     """
 
     found: FoundToken
@@ -113,7 +113,7 @@ _COLUMNS = (
     tokens.c.mac_key_id,
     tokens.c.mac,
 )
-# As `ix_audit_events_tokens` has them: names hold no spaces, and the version comes next.
+# As in the index `ix_audit_events_tokens`: names hold no spaces, and the version comes next.
 _OF_TOKENS = text("starts_with(audit_events.action, 'token.')")
 _RECORDED_NAME = func.split_part(audit_events.c.detail, text("' '"), text("1"))
 _VERSION = cast(func.substring(audit_events.c.detail, r"^\S+ (\d{1,15})(?:[ :]|$)"), BigInteger)
@@ -174,30 +174,30 @@ class TokenStore:
         self._database = database
 
     async def find(self, digest: bytes) -> FoundToken | None:
-        """The token with this SHA-256 digest now or before its last rotation, good or not."""
+        """The token that has this SHA-256 digest, or had it before its last rotation, valid or not."""
         async with self._database.connection() as connection:
             row = (await connection.execute(_FIND, {"digest": digest})).one_or_none()
         return None if row is None else _found(row)
 
     async def named(self, name: str) -> TokenName:
-        """What is known of a name."""
+        """What is known about a name."""
         async with self._database.connection() as connection:
             row = (await connection.execute(_FIND_NAME, {"name": name})).one()
         return TokenName(None if row.name is None else _token(row), row[-2], row[-1])
 
     async def list_all(self) -> list[FoundToken]:
-        """All tokens by name, those expired or revoked too."""
+        """All tokens by name, including expired and revoked ones."""
         async with self._database.connection() as connection:
             return [_found(row) for row in await connection.execute(_ALL)]
 
     async def unproven(self) -> list[UnprovenToken]:
-        """All tokens without a MAC by name, those expired or revoked too."""
+        """All tokens without a MAC by name, including expired and revoked ones."""
         async with self._database.connection() as connection:
             rows = (await connection.execute(_FIND_UNPROVEN)).all()
         return [UnprovenToken(FoundToken(_token(row), row[-3], row[-2]), row[-1]) for row in rows]
 
     async def digests(self, *, limit: int) -> frozenset[bytes]:
-        """The digests of up to `limit` tokens that are not revoked, those before their rotations too."""
+        """The digests of up to `limit` tokens that are not revoked, with those before their last rotation."""
         statement = (
             select(tokens.c.token_sha256, tokens.c.previous_token_sha256)
             .where(tokens.c.revoked_at.is_(None))
@@ -208,7 +208,7 @@ class TokenStore:
             return frozenset(digest for row in rows for digest in row if digest is not None)
 
     async def mark_used(self, names: Sequence[str]) -> None:
-        """Note that these tokens were used about now."""
+        """Set these tokens' time of last use to now."""
         statement = (
             update(tokens).where(tokens.c.name.in_(sorted(names))).values(last_used_at=func.clock_timestamp())
         )
@@ -216,10 +216,10 @@ class TokenStore:
             await connection.execute(statement)
 
     async def revoke(self, name: str) -> int | None:
-        """Revoke a token for ever without a MAC: it grants nothing from now on, whatever is done to its row.
+        """Revoke a token for ever, and remove its MAC, so that its row grants nothing from now on.
 
         Returns:
-            Its version; None when no token has this name.
+            Its version; None if no token has this name.
         """
         async with self._database.connection() as connection:
             version: int | None = (await connection.execute(select(func.revoke_token(name)))).scalar_one()

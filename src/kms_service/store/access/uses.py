@@ -1,7 +1,7 @@
-"""The `token_uses` table: how often a token was used in each of the last seconds, by all replicas together.
+"""The `token_uses` table: how often a token was used in each of the last seconds, over all replicas.
 
-A minute slides in steps of a second: 61 counters cover any 60 seconds, so a limit is never exceeded, and a
-use counts against it for a minute and at most a second more.
+The minute slides in steps of a second: 61 counters cover any 60 seconds, so a limit is never exceeded, and a
+use counts against it for at most a minute and a second.
 """
 
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ class TokenUseStore:
         self._database = database
 
     async def take(self, token_name: str, use: str, limit: int) -> int | None:
-        """Count one use if that keeps to `limit` uses a minute; exact under any concurrency.
+        """Count one use, unless that would exceed `limit` uses a minute; exact under any concurrency.
 
         Returns:
-            None when it was counted; else the seconds until one would be.
+            None if it was counted; else the seconds until one would be.
         """
         uses = {"token_name": token_name, "kind": use}
         async with self._database.connection() as connection:
@@ -45,7 +45,7 @@ def _take() -> ReturningInsert[Any]:
     )
     counts = _age(first.excluded.second)
     used = select(func.sum(column("used"))).select_from(func.unnest(counts).alias("used")).scalar_subquery()
-    # The row is locked and read as its last writer left it, so the sum leaves out nobody.
+    # The row is locked and read as its last writer left it, so the sum includes every use.
     return first.on_conflict_do_update(
         index_elements=[token_uses.c.token_name, token_uses.c.kind],
         set_={
@@ -57,7 +57,7 @@ def _take() -> ReturningInsert[Any]:
 
 
 def _age(now: ColumnElement[int]) -> ColumnElement[Sequence[int]]:
-    """The counters as of second `now`: a zero for each second that passed, then the younger ones."""
+    """The counters as of second `now`: a zero for each second that has passed, then older ones."""
     passed = cast(func.least(func.greatest(now - token_uses.c.second, 0), SECONDS), INTEGER)
     return func.array_cat(
         func.array_fill(0, array([passed])), token_uses.c.counts[1 : SECONDS - passed], type_=ARRAY(INTEGER)
@@ -65,7 +65,7 @@ def _age(now: ColumnElement[int]) -> ColumnElement[Sequence[int]]:
 
 
 def _seconds_to_wait(counts: Sequence[int], passed: int, limit: int) -> int:
-    """Seconds until fewer than `limit` uses lie within the minute; `counts[0]` is `passed` seconds old."""
+    """Seconds until fewer than `limit` uses are within the minute; `counts[0]` is `passed` seconds old."""
     used = 0
     for age, count in enumerate(counts, passed):
         used += count

@@ -1,1 +1,1 @@
-"""The table of the ported service, read and never changed."""
+"""The table of the ported service, which is only read."""

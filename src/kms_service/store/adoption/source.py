@@ -1,4 +1,4 @@
-"""Reads a table of the ported service in pages; the session is read only, so nothing there is changed."""
+"""Reads a table of the ported service in pages, in a read-only session, so that nothing there can change."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -26,7 +26,7 @@ class SourceUnreadable(KmsServiceError):
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A wallet as the other service keeps it; texts as stored, `created_at` UTC. Nothing of it is trusted."""
+    """A wallet as the other service stores it; `created_at` is UTC. None of it is to be trusted."""
 
     user_id: str
     wallet_address: str
@@ -48,13 +48,13 @@ class SourceTable:
         self._types = columns
 
     async def count(self, after: str | None) -> int:
-        """How many rows there are behind user `after`."""
+        """How many rows there are after user `after`."""
         statement = sql.SQL("SELECT count(*) FROM {}{}").format(self._name, self._behind(after))
         rows = await _rows(self._connection, statement, {"after": after})
         return int(rows[0][0])
 
     async def page(self, after: str | None) -> Sequence[SourceRow]:
-        """Up to 500 rows in order of the user's id, those behind `after`; any page costs the same."""
+        """Up to 500 rows after user `after`, in order of the user's id; every page costs the same."""
         statement = sql.SQL("SELECT {} FROM {}{} ORDER BY user_id LIMIT {}").format(
             sql.SQL(", ").join(self._column(name) for name in (*_REQUIRED, *_OPTIONAL)),
             self._name,
@@ -66,7 +66,7 @@ class SourceTable:
     def _behind(self, after: str | None) -> sql.Composable:
         if after is None:
             return sql.SQL("")
-        # Compared in the column's own type, so that the primary key's index answers.
+        # Compared in the column's own type, so that the primary key's index is used.
         return sql.SQL(" WHERE user_id > CAST(%(after)s AS {})").format(sql.SQL(self._types["user_id"]))
 
     def _column(self, name: str) -> sql.Composable:
@@ -81,14 +81,14 @@ async def source_table(url: str, schema: str, table: str) -> AsyncIterator[Sourc
     """The table, for as long as the block lasts.
 
     Args:
-        url: of the other service's database; a secret.
+        url: the other service's database; a secret that the caller owns.
         schema: the table's schema.
         table: the table's name.
 
     Raises:
-        SourceUnreadable: there is no such table, or it lacks a column.
+        SourceUnreadable: the database cannot be reached, has no such table, or the table lacks a column.
     """
-    # A time without a zone is UTC there, and so is this session.
+    # Times without a zone are UTC there, so this session's zone is UTC too.
     options = f"-c default_transaction_read_only=on -c timezone=UTC -c statement_timeout={STATEMENT_SECONDS}s"
     try:
         connection = await AsyncConnection.connect(

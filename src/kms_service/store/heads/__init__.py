@@ -1,1 +1,1 @@
-"""Heads of audit chains outside the database, where its owner cannot take them back."""
+"""Heads of audit chains outside the database, where its owner cannot remove them."""

@@ -1,7 +1,7 @@
-"""Heads as objects of an S3 bucket with object lock, where nobody can take them back while the lock lasts.
+"""Heads as objects of an S3 bucket with object lock, where nobody can remove them while the lock lasts.
 
-Keys are `prefix/<chain>/<name>`, and a chain's newest head sorts first, so that reading lists one object a
-chain. All versions are listed: a delete marker hides an object from who looks for the latest only.
+Keys are `prefix/<chain>/<name>`, and a chain's newest head sorts first, so that reading lists one object per
+chain. All versions are listed, since a delete marker hides an object from a list of the latest ones.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +15,11 @@ _LISTED = 100
 
 
 class BucketOfHeads:
-    """Heads in S3, by one boto3 client. The role that serves needs s3:PutObject there, and nothing else.
+    """Heads in S3, over one boto3 client. The serving role needs s3:PutObject there, and nothing else.
 
     Args:
-        client: of S3, made when it is first needed.
-        bucket: its name.
+        client: makes the S3 client, when it is first needed.
+        bucket: the bucket's name.
         prefix: of all keys, without slashes at its ends; may be empty.
     """
 
@@ -42,7 +42,7 @@ class BucketOfHeads:
     def _newest(self, chain: str) -> KeptHead:
         head = newest_of(chain, self._first_names(chain))
         if head is None:
-            # Somebody put other names before the heads: to pass over them would be to lose the heads.
+            # Somebody put other names before the heads. Ignoring that would make the chain's heads vanish.
             raise HeadsUnavailable(f"{self._bucket}: what lies first under {chain!r} is no head")
         return head
 

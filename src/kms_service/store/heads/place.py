@@ -1,4 +1,4 @@
-"""Where heads are kept outside the database: a folder or a bucket, named by AUDIT_HEADS_URL."""
+"""The places where heads are kept outside the database: a folder or a bucket, as AUDIT_HEADS_URL says."""
 
 import json
 import re
@@ -17,7 +17,7 @@ _MOST = 10**19 - 1
 
 
 class HeadsUnavailable(KmsServiceError):
-    """Heads outside the database could not be kept or read; the reason names no secret."""
+    """Heads outside the database could not be kept or read; the message holds no secret."""
 
     code = "audit_heads_unavailable"
 
@@ -32,12 +32,12 @@ class KeptHead:
 
     @property
     def name(self) -> str:
-        """What it is kept under: it tells everything, and of a chain's heads the newest sorts first."""
+        """The name it is kept under, which holds place and MAC; a chain's newest head sorts first."""
         return f"{_MOST - self.seq:019d}-{self.seq}-{self.mac.hex()}.json"
 
     @property
     def body(self) -> bytes:
-        """The same as JSON, for people."""
+        """The same in JSON, for people."""
         told = {
             "event": "audit_head",
             "chain": str(self.audit_chain_id),
@@ -50,7 +50,7 @@ class KeptHead:
 class HeadsPlace(Protocol):
     """Keeps heads, each as a new object that replaces none; reads the newest of each chain.
 
-    Both methods wait for a disk or a network: call them in a thread.
+    Both methods block on a disk or a network: call them in a thread.
     """
 
     def keep(self, heads: Sequence[KeptHead]) -> None:
@@ -69,7 +69,7 @@ class HeadsPlace(Protocol):
 
 
 class FolderOfHeads:
-    """Heads as files of a folder on this machine or a mounted one: as safe as who may write there.
+    """Heads as files in a folder, which may be mounted: they are as safe as the folder is from writers.
 
     Raises:
         ValueError: the path is not absolute.
@@ -102,7 +102,7 @@ class FolderOfHeads:
 
 
 def newest_of(chain: str, names: Iterable[str]) -> KeptHead | None:
-    """The newest of a chain's heads, by their names; None where no name is a head's."""
+    """The newest of a chain's heads, by name; None if none is the name of a head."""
     matches = [match for match in (_NAME.fullmatch(name) for name in names) if match is not None]
     try:
         heads = [KeptHead(UUID(chain), int(match["seq"]), bytes.fromhex(match["mac"])) for match in matches]
@@ -112,10 +112,10 @@ def newest_of(chain: str, names: Iterable[str]) -> KeptHead | None:
 
 
 def bucket_and_prefix(url: str) -> tuple[str, str] | None:
-    """Bucket and prefix of `s3://bucket/prefix`; None where it is another kind of URL, or a path.
+    """Bucket and prefix of `s3://bucket/prefix`; None if it is another kind of URL, or a path.
 
     Raises:
-        ValueError: the bucket's name is none.
+        ValueError: the bucket's name is not valid.
     """
     parts = urlsplit(url)
     if parts.scheme != "s3":

@@ -1,1 +1,1 @@
-"""The tables of policies: their versions, and what was taken of their windows."""
+"""The tables of policies: their versions, and how much of their windows is used up."""

@@ -1,4 +1,4 @@
-"""The `policies` table: every version of every policy, as it was set, with its MAC."""
+"""The `policies` table: every version of every policy as it was set, with its MAC."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import audit_events, policies
 
 POLICY_SET = "policy.set"
-"""The action of the audit rows that tell of a version."""
+"""The action of the audit rows that record a version."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyRow:
-    """A version of a policy as it lies in the table; nothing in it counts before its MAC is checked.
+    """A version of a policy as stored; not to be trusted before its MAC is checked.
 
     Attributes:
         document: the JSON text as the operator wrote it.
         set_by: the operator, as in the audit log.
         set_at: by the database's clock, UTC.
-        mac: over name, version and document, by the key `mac_key_id`.
+        mac: the MAC of name, version and document, under the key `mac_key_id`.
     """
 
     name: str
@@ -37,7 +37,7 @@ class PolicyRow:
 
 @dataclass(frozen=True, slots=True)
 class RecordedVersion:
-    """What the audit log tells of a version being set, and how long ago that is."""
+    """The detail of an audit row that records a version, and how many seconds ago it was written."""
 
     seconds_ago: float
     detail: str
@@ -80,7 +80,7 @@ class PolicyStore:
         self._database = database
 
     async def newest(self, name: str) -> PolicyRow | None:
-        """The newest version of a policy; None when there is none of this name."""
+        """The newest version of a policy; None if no policy has this name."""
         found = await self.history(name, limit=1)
         return found[0] if found else None
 
@@ -91,7 +91,7 @@ class PolicyStore:
             return [PolicyRow(**row._asdict()) for row in rows]
 
     async def find(self, name: str, version: int) -> PolicyRow | None:
-        """One version of a policy."""
+        """One version of a policy, or None."""
         statement = select(*_COLUMNS).where(policies.c.name == name, policies.c.version == version)
         async with self._database.connection() as connection:
             row = (await connection.execute(statement)).one_or_none()
@@ -110,7 +110,7 @@ class PolicyStore:
     async def insert(
         self, *, name: str, version: int, document: str, set_by: str, mac: bytes, mac_key_id: UUID
     ) -> PolicyRow | None:
-        """Store a version; None when somebody else stored it first."""
+        """Store a version; None if somebody else stored this version first."""
         statement = (
             insert(policies)
             .values(
@@ -129,7 +129,7 @@ class PolicyStore:
         return None if row is None else PolicyRow(**row._asdict())
 
     async def last_recorded(self, name: str) -> RecordedVersion | None:
-        """The last audit row of a version of this policy being set."""
+        """The last audit row that records a version of this policy, or None."""
         async with self._database.connection() as connection:
             row = (await connection.execute(_RECORDED, {"name": name})).one_or_none()
         return None if row is None else RecordedVersion(float(row.seconds_ago), row.detail)

@@ -1,7 +1,7 @@
-"""The `policy_windows` table: what was taken of each window lately, by all replicas together.
+"""The `policy_windows` table: how much of each window was used up lately, over all replicas.
 
 A window slides in steps, its slots: a minute in seconds, an hour in minutes, a day in quarters of an hour.
-One slot more than fills the period covers any such period, so a maximum is never exceeded, and what was taken
+One slot more than the period has covers any such period, so a maximum is never exceeded, and what was used
 counts for the period and at most one slot more.
 """
 
@@ -17,24 +17,24 @@ from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import policy_windows
 
 Period = Literal["minute", "hour", "day"]
-# Per period: the seconds of a slot, and how many slots are kept.
+# For each period: the seconds of a slot, and how many slots are kept.
 _SLOTS: Mapping[Period, tuple[int, int]] = {"minute": (1, 61), "hour": (60, 61), "day": (900, 97)}
 _KEY = ("policy", "rule", "window_name", "subject", "asset")
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one release takes of one window.
+    """What one release needs of one window.
 
     Attributes:
         policy: the policy's name; all its versions count together.
         rule: the rule's id.
-        window: the window's name among its rule's: what stays when its maximum is changed.
+        window: the window's name within its rule; it does not change when the maximum does.
         subject: the user's id or the token's name.
-        asset: what is counted apart, chain and contract of a token; empty for counts and the native value.
-        per: how long the window is.
-        amount: how much this release takes.
-        maximum: how much it may come to.
+        asset: the chain and contract whose amounts are counted separately; empty for counts and native value.
+        per: the window's length.
+        amount: how much this release needs.
+        maximum: the window's maximum.
     """
 
     policy: str
@@ -48,7 +48,7 @@ class Need:
 
     @property
     def key(self) -> tuple[str, str, str, str, str]:
-        """What tells it from all other windows, and the order in which they are locked."""
+        """What identifies the window, and the order in which windows are locked."""
         return self.policy, self.rule, self.window, self.subject, self.asset
 
 
@@ -58,8 +58,8 @@ class WindowUse:
 
     Attributes:
         rule, window, subject, asset: as in `Need`.
-        used: what was taken within the period.
-        maximum: what it may come to, as of the last release that asked.
+        used: how much was used up within the period.
+        maximum: the window's maximum, as of the last release that asked.
     """
 
     rule: str
@@ -76,27 +76,27 @@ class WindowUse:
 
     @property
     def measure(self) -> str:
-        """What is added up."""
+        """What is added up: `count`, or the measure of the sum."""
         return self.window.split(" ")[0]
 
     @property
     def per(self) -> str:
-        """Within which period."""
+        """The period: `minute`, `hour` or `day`."""
         return self.window.split(" ")[2]
 
     @property
     def of(self) -> str:
-        """Whose it is: a `wallet`'s or a `token`'s."""
+        """Whose use is added up: a `wallet`'s or a `token`'s."""
         return self.window.split(" ")[4]
 
     @property
     def chain_id(self) -> str | None:
-        """Of a token's amounts, the chain."""
+        """The chain of the asset; None for counts and native value."""
         return self.asset.partition(":")[0] or None
 
     @property
     def contract(self) -> str | None:
-        """Of a token's amounts, the contract."""
+        """The contract of the asset; None for counts and native value."""
         return self.asset.partition(":")[2] or None
 
 
@@ -110,14 +110,14 @@ class PolicyWindowStore:
         self._database = database
 
     async def take(self, needs: Sequence[Need]) -> Need | None:
-        """Take of all these windows, or of none; exact under any concurrency.
+        """Use up the needed amounts of all these windows, or of none; exact under any concurrency.
 
         Returns:
-            None when all was taken; else the first window that has no room.
+            None if all had room; else the need of the first window that has none.
         """
         if not needs:
             return None
-        # In one order everywhere, or two releases could wait for each other.
+        # Always in the same order, or two releases could wait for each other's locks.
         ordered = sorted(needs, key=lambda need: need.key)
         async with self._database.transaction() as connection:
             rows = (await connection.execute(_TAKE, _columns(ordered))).all()
@@ -128,7 +128,7 @@ class PolicyWindowStore:
         return full
 
     async def without_room(self, needs: Sequence[Need]) -> Need | None:
-        """The first of these windows that has no room now, or None; takes nothing."""
+        """The need of the first of these windows that has no room now, or None; uses up nothing."""
         if not needs:
             return None
         statement = select(policy_windows, _NOW).where(
@@ -142,12 +142,12 @@ class PolicyWindowStore:
     async def uses(
         self, policy: str, *, limit: int, after: tuple[str, str, str, str] | None
     ) -> list[WindowUse]:
-        """The windows of a policy that something was taken of, by rule, window, subject and asset.
+        """The windows of a policy that were ever used, by rule, window, subject and asset.
 
         Args:
-            policy: its name.
-            limit: how many at most.
-            after: continue behind this rule, window, subject and asset.
+            policy: the policy's name.
+            limit: how many windows to return at most.
+            after: continue after this rule, window, subject and asset; None to begin.
         """
         order = [policy_windows.c[name] for name in _KEY[1:]]
         statement = select(policy_windows, _NOW).where(policy_windows.c.policy == policy)
@@ -184,18 +184,18 @@ def _columns(needs: Sequence[Need]) -> dict[str, list[Any]]:
 
 
 def _sum_used(row: Mapping[Any, Any]) -> int:
-    """What was taken within the window as of now."""
+    """How much was used within the window as of now."""
     passed = max(0, row["now"] // row["slot_seconds"] - row["slot"])
-    # As ints: decimals are added up to 28 digits only.
+    # As integers: sums of decimals are exact to 28 digits only.
     return sum(int(amount) for amount in row["amounts"][: max(0, row["slots"] - passed)])
 
 
 _NOW = sql_cast(func.floor(func.extract("epoch", func.statement_timestamp())), BigInteger).label("now")
 
-# The amounts as of this statement: a zero for each slot that passed since, then the younger ones.
+# The amounts as of this statement: a zero for each slot that has passed, then the newest of the old ones.
 _PASSED = "least(greatest(excluded.slot - used.slot, 0), used.slots)::int"
 _AGED = f"(array_fill(0::numeric, ARRAY[{_PASSED}]) || used.amounts[1:used.slots - {_PASSED}])"
-# Each row is locked and read as its last writer left it, so the sum leaves out nobody.
+# Each row is locked and read as its last writer left it, so the sum includes every release.
 _TAKE = text(
     f"""
     INSERT INTO policy_windows AS used

@@ -1,1 +1,1 @@
-"""Rows about the keys of the pool."""
+"""Rows about the pool's keys."""

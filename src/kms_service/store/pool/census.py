@@ -1,4 +1,4 @@
-"""The `key_census` table: what replicas know of each key together, written at a low rate."""
+"""The `key_census` table: what all replicas together know about each key, written at a low rate."""
 
 import time
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ _ONE_AT_A_TIME = 0x6B6D735F636E7473  # "kms_cnts": the key of an advisory lock
 
 @dataclass(frozen=True, slots=True)
 class KeyCensus:
-    """What is known of one key ARN.
+    """What is known about one key ARN.
 
     Attributes:
-        wallets: under this key when last counted; None before the first count.
+        wallets: how many were under this key when last counted; None before the first count.
         counted_at: by the database's clock, UTC.
         counted_in_seconds: how long that count of all keys took.
         last_used_at: UTC, by the clock of the replica that used it.
@@ -50,7 +50,7 @@ class KeyCensusStore:
         return {row.kms_key_id: _census(row) for row in rows}, now
 
     async def record_use(self, last_used: Mapping[str, datetime]) -> None:
-        """Note when keys were last used; an older time never replaces a newer one."""
+        """Store when keys were last used; an older time never replaces a newer one."""
         statement = insert(key_census).values(
             [{"kms_key_id": arn, "last_used_at": at} for arn, at in sorted(last_used.items())]
         )
@@ -63,9 +63,9 @@ class KeyCensusStore:
             )
 
     async def count(self) -> bool:
-        """Count the wallets under each key; False when another replica is doing so.
+        """Count the wallets under each key; False if another replica is doing so.
 
-        Reads the index on `kms_key_id` from end to end, so how often is up to the caller.
+        It reads the index on `kms_key_id` from end to end, so the caller decides how often.
         """
         async with self._database.transaction(COUNT_SECONDS + 1) as connection:
             if not (

@@ -1,4 +1,4 @@
-"""The `key_materials` table: wallets under each version of each key's material, counted by one for all."""
+"""The `key_materials` table: wallets by version of each key's material; one replica counts for all."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from kms_service.store.postgres.tables import key_materials
 COUNT_SECONDS = 300
 _ONE_AT_A_TIME = 0x6B6D735F6D617473  # "kms_mats": the key of an advisory lock
 
-# A row that was re-wrapped says which material wraps it. Of others KMS does not tell, and the time does.
+# A rewrapped row says which material wraps it. For others KMS does not say, so the time decides.
 _BY_TIME = text(
     """
     SELECT kms_key_material_id AS material_id,
@@ -24,7 +24,7 @@ _BY_TIME = text(
     FROM wallets WHERE kms_key_id = ANY(:arns) GROUP BY 1, 2
     """
 )
-# Of a key that was never rotated, the index tells all.
+# For a key that was never rotated, the index is enough.
 _ALL = text(
     "SELECT NULL AS material_id, 0 AS version, count(*) AS wallets FROM wallets WHERE kms_key_id = ANY(:arns)"
 )
@@ -32,7 +32,7 @@ _ALL = text(
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of a key's material: its id where KMS tells it, and since when it was current (UTC)."""
+    """A version of a key's material: its id, if KMS gives it, and since when it was current (UTC)."""
 
     material_id: str | None
     current_since: datetime | None
@@ -59,7 +59,7 @@ class KeyMaterialStore:
         self._database = database
 
     async def read(self) -> dict[str, list[MaterialCount]]:
-        """The counts of each key ARN, oldest version first."""
+        """The counts for each key ARN, oldest version first."""
         columns = [
             key_materials.c[name]
             for name in ("kms_key_id", "version", "key_material_id", "current_since", "wallets")
@@ -79,12 +79,12 @@ class KeyMaterialStore:
     ) -> bool:
         """Count the wallets under each version of these keys, unless that was done lately or is being done.
 
-        Reads the rows of rotated keys once, and only the index for others.
+        It reads the rows of rotated keys once, and only the index for others. Returns whether it counted.
 
         Args:
             keys: the versions of each key ARN, oldest first, at least one.
             names: the ARNs by which rows name each of these keys.
-            share_of_time: the last count must lie so many times back as it took.
+            share_of_time: how many times its own duration ago the last count must be.
         """
         async with self._database.transaction(COUNT_SECONDS * (len(keys) + 1)) as connection:
             if not (

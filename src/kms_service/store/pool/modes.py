@@ -1,4 +1,4 @@
-"""The `pool_keys` table: the modes that operators gave to keys, for all replicas and over restarts."""
+"""The `pool_keys` table: the modes that operators set for keys, for all replicas and over restarts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,14 +15,14 @@ _DRAINING = select(pool_keys.c.alias).where(pool_keys.c.mode == "draining")
 
 
 class ModeChange:
-    """The modes as they are until the change commits; nobody else changes any meanwhile."""
+    """A change of modes under way; nobody else can change any until it commits."""
 
     def __init__(self, connection: AsyncConnection, draining: frozenset[str]) -> None:
         self._connection = connection
         self.draining = draining
 
     async def set(self, alias: str, mode: str) -> None:
-        """Give the key this mode."""
+        """Set the key's mode."""
         statement = insert(pool_keys).values(alias=alias, mode=mode, changed_at=func.now())
         await self._connection.execute(
             statement.on_conflict_do_update(
@@ -40,7 +40,7 @@ class PoolKeyStore:
 
     @asynccontextmanager
     async def change(self) -> AsyncIterator[ModeChange]:
-        """A change that sees all others and is committed at the end; two never interleave."""
+        """A change that sees all earlier ones and is committed at the end; changes never interleave."""
         async with self._database.transaction() as connection:
             await connection.execute(select(func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
             yield ModeChange(connection, frozenset((await connection.execute(_DRAINING)).scalars()))

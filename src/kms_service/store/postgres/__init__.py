@@ -1,1 +1,1 @@
-"""PostgreSQL itself: connections, statements, schema."""
+"""PostgreSQL itself: connections, statements and the schema."""

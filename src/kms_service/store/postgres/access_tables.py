@@ -1,4 +1,4 @@
-"""The tables of what operators allow: tokens and their uses, the seal, canaries; `tables` holds all."""
+"""The tables of tokens and their uses, of the seal and of canaries; `tables` has the others."""
 
 from sqlalchemy import (
     BigInteger,
@@ -29,14 +29,14 @@ tokens = Table(
     Column("expires_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
     Column("signatures_per_minute", Integer),
-    # A rotated token's former digest, good until the overlap ends.
+    # The digest before the last rotation, good until the overlap ends.
     Column("previous_token_sha256", LargeBinary, unique=True),
     Column("previous_expires_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
-    # Its newest version bounds the token; null is unbounded.
+    # The name of the policy whose newest version bounds the token; null is unbounded.
     Column("policy", String(64, collation="C")),
-    # One more with every change; the audit log tells the last one. Null, as the MAC, in rows of the version
-    # before them: these say nothing until a person has confirmed them.
+    # Grows by one with every change; the audit log has the last one. Null, like the MAC, in rows from before
+    # these columns: such a row grants nothing until a person has confirmed it.
     Column("version", BigInteger),
     Column("mac", LargeBinary),
     Column("mac_key_id", Uuid),
@@ -47,13 +47,13 @@ token_uses = Table(
     metadata,
     Column("token_name", String(64, collation="C"), ForeignKey("tokens.name"), primary_key=True),
     Column("kind", String(32), primary_key=True),
-    # `counts[1]` are the uses in this second of the Unix epoch, `counts[2]` those in the one before, …
+    # `counts[1]` is the number of uses in this second of Unix time, `counts[2]` in the one before, …
     Column("second", BigInteger, nullable=False),
     Column("counts", ARRAY(Integer), nullable=False),
 )
 
-# Only ever inserted: the newest row tells whether the service is sealed, the others when it was, and why.
-# Without a right MAC it says that it is sealed.
+# Rows are only inserted: the newest says whether the service is sealed, the others when it was, and why. If
+# the newest row's MAC does not hold, the service is sealed.
 seal_changes = Table(
     "seal_changes",
     metadata,

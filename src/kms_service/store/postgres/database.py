@@ -25,7 +25,7 @@ from kms_service.store.postgres.prepared import PreparedStatement
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
-# A server that is frozen keeps no time-out of its own: then the connection is cut from this side.
+# A frozen server does not apply its own time-outs, so the connection is cut from this side.
 ROW_SECONDS = STATEMENT_SECONDS + 0.5
 HOLD_SECONDS = 3 * STATEMENT_SECONDS
 USAGE_SECONDS = 5.0
@@ -37,29 +37,32 @@ log = get_logger()
 class Database:
     """A pool of autocommit connections: every statement is its own transaction, outside `transaction()`.
 
-    No connection is held between statements of a use case, so none waits on KMS (invariant 2). A connection
-    on which a task was cancelled is closed, never given to the next (invariant 15).
+    No connection is held between the statements of a use case, so none is held during a KMS call (invariant
+    2). A connection on which a task was cancelled is closed, and never given to another (invariant 15).
 
     Args:
         engine: opens the connections.
-        standby: whether a server that takes no writes is one to keep.
+        standby: whether a server that takes no writes will do.
     """
 
     def __init__(self, engine: AsyncEngine, *, standby: bool) -> None:
         self._standby = standby
         self._closed = False
         self._lines = Lines(engine)
-        # Counts up when all connections so far lead to a server that is not the right one any more.
+        # Grows when all connections so far turn out to lead to the wrong server.
         self._generation = 0
         statements.observe(engine.sync_engine)
 
     @asynccontextmanager
     async def connection(self, hold_seconds: float = HOLD_SECONDS) -> AsyncIterator[AsyncConnection]:
-        """A connection for one statement, or a few that need not hold together; cut off when held longer.
+        """A connection for one statement, or for a few that need no transaction.
+
+        It is cut off if it is held for longer than `hold_seconds`.
 
         Raises:
             DatabaseUnavailable: no connection, a lost one, or a refused statement. Whether a write took
                 place is unknown.
+            IntegrityFailure: a stored value cannot be read, so this service did not write it.
         """
         with _failures():
             generation = self._generation
@@ -79,10 +82,10 @@ class Database:
                     await self._part_with(connection, generation)
 
     async def row(self, statement: PreparedStatement, parameters: Mapping[str, Any]) -> Any:
-        """The row that a statement answers, its columns by name, or None.
+        """The row that a statement returns, with its columns by name, or None.
 
         Raises:
-            DatabaseUnavailable: as `connection`.
+            DatabaseUnavailable, IntegrityFailure: as `connection`.
         """
         _refuse_late()
         try:
@@ -92,7 +95,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, hold_seconds: float = HOLD_SECONDS) -> AsyncIterator[AsyncConnection]:
-        """A connection whose statements are committed together at the end, or none of them.
+        """A connection whose statements are all committed at the end, or none of them.
 
         Raises:
             DatabaseUnavailable: as `connection`.
@@ -103,11 +106,11 @@ class Database:
                 yield connection
 
     async def check_writable(self) -> bool:
-        """Whether the server that connections lead to takes writes; where it must, they are else all ended.
+        """Whether the server takes writes. If it must and does not, all connections to it are closed.
 
         Raises:
             DatabaseUnavailable: it takes none, such as a primary that became a standby, and DATABASE_STANDBY
-                does not say that this will do; or as `connection`.
+                is not set; or as `connection`.
         """
         async with self.connection() as connection:
             reads_only = bool(await connection.scalar(_READS_ONLY))
@@ -122,12 +125,12 @@ class Database:
 
     @property
     def engine(self) -> AsyncEngine:
-        """SQLAlchemy's, for what is no statement of a use case."""
+        """SQLAlchemy's engine, for what is not a statement of a use case."""
         return self._lines.engine
 
     @property
     def in_use(self) -> int:
-        """How many connections somebody holds now."""
+        """How many connections are in use now."""
         return self._lines.in_use
 
     async def now(self) -> datetime:
@@ -141,11 +144,11 @@ class Database:
         return at
 
     async def hang_up(self) -> None:
-        """Close all connections that nobody holds now; the next statement opens new ones."""
+        """Close all idle connections; the next statement opens a new one."""
         await self._lines.hang_up()
 
     async def close(self) -> None:
-        """Close all idle connections now, and each that is in use when its statement is done."""
+        """Close all idle connections now, and each of the others when its statement is done."""
         self._closed = True
         await self.hang_up()
 
@@ -159,14 +162,14 @@ class Database:
             raise
 
     async def _leave(self, generation: int) -> None:
-        # After a restart or a failover one request fails, not as many as there are connections.
+        # Close all of them, so that after a restart or failover one request fails and not one per connection.
         if generation == self._generation:
             self._generation += 1
             await self.hang_up()
 
-    # Written out, without the context managers that `connection` is made of: every request comes here twice.
+    # Written out, without the context managers of `connection`, since every request comes here twice.
     async def _row(self, statement: PreparedStatement, parameters: Mapping[str, Any]) -> Any:
-        """A row by the driver's own connection, which goes back to the pool only when it is whole."""
+        """A row over the driver's own connection, which is given back only if it can be used again."""
         generation = self._generation
         line = await self._take(generation)
         driver = line.cursor.connection
@@ -180,7 +183,7 @@ class Database:
                 await self._leave(generation)
             raise
         except BaseException:
-            # Cancelled amid a statement: what the server still does there is nobody's.
+            # Cancelled during a statement: the server may still be working on it.
             whole = False
             raise
         finally:
@@ -199,7 +202,7 @@ class Database:
             raise
 
     async def _part_with(self, connection: AsyncConnection, generation: int) -> None:
-        # A pool that was disposed of takes connections back and never closes them.
+        # Invalidated here, since a disposed pool takes connections back without closing them.
         if not connection.invalidated and (
             self._is_over(generation)
             or _is_amid_something((await connection.get_raw_connection()).driver_connection)
@@ -211,7 +214,7 @@ class Database:
 
 
 def open_database(settings: DatabaseSettings, *, connections: int) -> Database:
-    """A database with at most `connections` connections, opened when first needed."""
+    """A database with at most `connections` connections, which are opened when needed."""
     return Database(
         create_async_engine(
             "postgresql+psycopg://",
@@ -220,7 +223,7 @@ def open_database(settings: DatabaseSettings, *, connections: int) -> Database:
             pool_size=connections,
             max_overflow=0,
             pool_timeout=CHECKOUT_SECONDS,
-            pool_reset_on_return=None,  # `Database` looks itself, and gives back none that is amid something
+            pool_reset_on_return=None,  # `Database` checks itself that no connection is given back mid-work
             hide_parameters=True,
         ),
         standby=settings.database_standby,
@@ -246,7 +249,7 @@ def _refuse_late() -> None:
 
 
 def _told(error: SQLAlchemyError | psycopg.Error) -> KmsServiceError:
-    """What is raised in its place; it is counted and logged."""
+    """Count and log an error; returns the error of this service to raise instead."""
     kind, reason = failures.kind(error), failures.reason(error)
     metrics.database_errors.labels(kind).inc()
     log.error("database_failed", errorType=kind, sqlstate=failures.sqlstate(error), reason=reason)

@@ -1,10 +1,10 @@
-"""The tables of what was before; see `tables`, which holds all."""
+"""The table of wrapped DEKs that were replaced; `tables` has the others."""
 
 from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, LargeBinary, String, Table, func
 
 from kms_service.store.postgres.naming import metadata
 
-# Wrapped DEKs as they were before they were replaced; a trigger writes it, and no row goes within 30 days.
+# Wrapped DEKs that were replaced. A trigger writes it, and no row can be deleted within 30 days.
 wallet_dek_history = Table(
     "wallet_dek_history",
     metadata,

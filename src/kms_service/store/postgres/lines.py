@@ -1,8 +1,8 @@
-"""Who has which of an engine's connections: rows in the order of arrival, and past SQLAlchemy's hand-over.
+"""Hands out an engine's connections in order of arrival, without SQLAlchemy's own check-out for single rows.
 
-Between two rows a connection stays checked out, at hand for the next: the pool's own hand-over, in a
-greenlet, costs as much again as the statement. The pool gives what is free to whoever comes, also before
-those who wait, so all wait here, where what is given back goes to whoever has waited longest.
+Between two rows a connection stays checked out, ready for the next: the pool's own check-out, in a greenlet,
+costs as much as the statement itself. The pool also gives a free connection to whoever comes, even before
+those who wait. So everybody waits here, and a connection that is given back goes to whoever waits longest.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ CHECKOUT_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A connection that is checked out, and the cursor on it that every row comes by."""
+    """A connection that is checked out, and the cursor on it that rows are read with."""
 
     proxied: PoolProxiedConnection
     cursor: psycopg.AsyncCursor[Any]
 
 
 class Lines:
-    """The connections of one engine. Belongs to one event loop."""
+    """The connections of one engine. They belong to one event loop."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
@@ -39,16 +39,16 @@ class Lines:
 
     @property
     def in_use(self) -> int:
-        """How many connections somebody holds now."""
+        """How many connections are in use now."""
         return self._pool.checkedout() - len(self._at_hand)
 
     @property
     def idle(self) -> int:
-        """How many are open, and nobody holds them."""
+        """How many connections are open and not in use."""
         return self._pool.checkedin() + len(self._at_hand)
 
     async def take(self) -> Line:
-        """A connection for a row, to be given back or ended.
+        """A connection for a row; the caller must give it back or end it.
 
         Raises:
             NoConnectionFree: all were in use for CHECKOUT_SECONDS.
@@ -64,12 +64,12 @@ class Lines:
         return self._at_hand.pop()
 
     def give_back(self, line: Line) -> None:
-        """Let the next have a connection that is whole."""
+        """Give back a connection that can be used again; whoever waits longest gets it."""
         if not self._call_next(line):
             self._at_hand.append(line)
 
     async def end(self, line: Line) -> None:
-        """Close a connection that nobody may have any more."""
+        """Close a connection that must not be used again."""
         try:
             await greenlet_spawn(line.proxied.invalidate)
         finally:
@@ -95,11 +95,11 @@ class Lines:
         try:
             yield connection
         finally:
-            await connection.__aexit__(None, None, None)  # unlike `close`, it ends also when cancelled
+            await connection.__aexit__(None, None, None)  # unlike `close`, it finishes even if cancelled
             self._call_next(None)
 
     async def hang_up(self) -> None:
-        """Close all connections that nobody holds now; whoever comes next opens new ones."""
+        """Close all idle connections; new ones are opened when needed."""
         while self._at_hand:
             self._at_hand.pop().proxied.close()
         await self.engine.dispose()
@@ -114,7 +114,7 @@ class Lines:
         return Line(proxied, driver.cursor(binary=True))
 
     async def _turn(self, until: float) -> Line | None:
-        """Wait for the next connection; None when there may be another way to one."""
+        """Wait for a connection; None if the caller should look for one again."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[Line | None] = loop.create_future()
         self._waiting.append(turn)
@@ -122,7 +122,7 @@ class Lines:
         try:
             return await turn
         except asyncio.CancelledError:
-            # Whoever got its turn and goes away all the same passes it on.
+            # Cancelled after it got its turn: pass the turn on.
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._pass_on(turn.result())
             raise
@@ -136,7 +136,7 @@ class Lines:
             self.give_back(line)
 
     def _call_next(self, line: Line | None) -> bool:
-        """Whether somebody was waiting; with None, to look for a connection once more."""
+        """Pass a connection, or with None a hint to look again, to whoever waits longest; False if nobody."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -146,7 +146,7 @@ class Lines:
 
     @property
     def _has_room(self) -> bool:
-        """Whether the pool gives a connection, idle or new, without waiting for another's."""
+        """Whether the pool has a connection, idle or new, without waiting for one in use."""
         return self._pool.checkedout() < self._pool.size()
 
     @property

@@ -1,4 +1,4 @@
-"""Bringing a database to a schema, by Alembic."""
+"""Migrates a database with Alembic."""
 
 from collections.abc import Mapping
 
@@ -18,10 +18,10 @@ from kms_service.store.postgres.schema import MIGRATIONS
 
 
 async def login_for_migrations(settings: DatabaseSettings) -> dict[str, str]:
-    """Who logs in to migrate, where that is not said by DATABASE_URL: libpq's parameters, a secret.
+    """The libpq parameters of the login for migrations that do not come from DATABASE_URL; they are secret.
 
     Raises:
-        MigrationFailed: it cannot be had.
+        MigrationFailed: the login is unavailable.
     """
     parameters = address(settings.database_url.get_secret_value())
     try:
@@ -32,15 +32,15 @@ async def login_for_migrations(settings: DatabaseSettings) -> dict[str, str]:
 
 
 def migrate(database_url: str, revision: str = "head", login: Mapping[str, str] | None = None) -> None:
-    """Bring a database to `revision`; safe to repeat, and to run from several places at once.
+    """Migrate a database to `revision`; safe to repeat, and to run from several places at once.
 
     Args:
-        database_url: where it is.
-        revision: where to stop.
-        login: what `login_for_migrations` answered, if somebody else than the URL's user logs in.
+        database_url: the value of DATABASE_URL.
+        revision: the revision to stop at.
+        login: what `login_for_migrations` returned, if the login does not come from the URL.
 
     Raises:
-        MigrationFailed: PostgreSQL could not be reached or refused; nothing of the failed step is left.
+        MigrationFailed: PostgreSQL could not be reached, or refused; nothing of the failed step is left.
     """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
@@ -60,5 +60,5 @@ def _reason(error: SQLAlchemyError | CommandError) -> str:
             "nothing of this step is left: end it or wait, and migrate again"
         )
     if isinstance(cause, psycopg.Error) and cause.sqlstate is None:
-        return failures.reason(cause)  # of the connection: it has several lines for several hosts
+        return failures.reason(cause)  # about the connection; libpq has a line for each of several hosts
     return str(cause).strip().splitlines()[0]

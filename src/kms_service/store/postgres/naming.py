@@ -1,4 +1,4 @@
-"""How constraints and indexes are named: the same here as in `migrations/`."""
+"""The names of constraints and indexes, the same here as in `migrations/`."""
 
 from sqlalchemy import MetaData
 

@@ -1,4 +1,4 @@
-"""The tables of policies; see `tables`, which holds all."""
+"""The tables of policies; `tables` has the others."""
 
 from sqlalchemy import (
     BigInteger,
@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from kms_service.store.postgres.naming import metadata
 
-# Only ever inserted: the newest version is in force, and only with a right MAC.
+# Rows are only inserted: the newest version is in force, and only if its MAC holds.
 policies = Table(
     "policies",
     metadata,
@@ -40,7 +40,7 @@ policy_windows = Table(
     Column("asset", String(128, collation="C"), primary_key=True),
     Column("slot_seconds", Integer, nullable=False),
     Column("slots", Integer, nullable=False),
-    # `amounts[1]` was taken in this slot of the Unix epoch, `amounts[2]` in the one before, …
+    # `amounts[1]` was used in this slot of Unix time, `amounts[2]` in the one before, …
     Column("slot", BigInteger, nullable=False),
     Column("amounts", ARRAY(Numeric), nullable=False),
     Column("maximum", Numeric, nullable=False),

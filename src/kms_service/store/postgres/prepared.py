@@ -1,8 +1,8 @@
-"""Statements that every request waits for: compiled once, then handed to psycopg as text.
+"""Statements that every request waits for: compiled once, then passed to psycopg as text.
 
-SQLAlchemy writes the statement and keeps the connections; what it does besides at each execution costs as
-much again as the statement itself (`benchmarks/`), so these few go past it. psycopg prepares them on the
-server after five executions.
+SQLAlchemy writes these statements and keeps the connections. But what else it does at each execution costs
+as much as the statement itself (`benchmarks/`), so these few bypass it. psycopg prepares them on the server
+after five executions.
 """
 
 import re
@@ -20,7 +20,7 @@ from kms_service.store.postgres.connection.failures import NotTheStatements
 
 
 class PreparedStatement:
-    """A statement with named parameters that answers one row, or none."""
+    """A statement with named parameters that returns one row, or none."""
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
@@ -28,10 +28,10 @@ class PreparedStatement:
         self._row: Any = None
 
     async def row(self, cursor: AsyncCursor[Any], parameters: Mapping[str, Any]) -> Any:
-        """The statement's row, its columns by name; None when it has none.
+        """The statement's row, with its columns by name; None if it returns none.
 
         Raises:
-            psycopg.Error: as psycopg raises it; `Database.row` makes an error of ours of it.
+            psycopg.Error: as psycopg raises it; `Database.row` maps it to an error of ours.
             NotTheStatements: the row is another statement's.
         """
         with statements.Observed(self._text):
@@ -40,7 +40,7 @@ class PreparedStatement:
         return None if row is None else self._name(row, cursor.pgresult)
 
     def _name(self, row: Sequence[Any], result: Any) -> Any:
-        # `cursor.description` would make an object of each column, and costs a quarter of the statement.
+        # `cursor.description` would make an object for each column, at a quarter of the statement's cost.
         names = [result.fname(place).decode() for place in range(result.nfields)]
         if names != self._names:
             self._learn(names)
@@ -50,7 +50,7 @@ class PreparedStatement:
         return self._row(*row)
 
     def _learn(self, names: list[str]) -> None:
-        # SQLAlchemy numbers what has no name of its own. Of a text, nothing is known before its first row.
+        # SQLAlchemy numbers columns without a name. The columns of a text are not known before its first row.
         if self._names is not None and (self._row is not None or not _are(names, self._names)):
             raise NotTheStatements(f"a row of other columns was answered: {', '.join(names)}")
         self._names = names

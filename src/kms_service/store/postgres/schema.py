@@ -1,6 +1,7 @@
-"""The schema's version: what the code needs and what the database has.
+"""The schema's version: which one the code needs, and which one the database has.
 
-Serving asks this of every start and probe, so it needs no Alembic: that is `store.postgres.migrations`.
+A serving process checks it at the start and at every probe, so this needs no Alembic
+(`store.postgres.migrations` does).
 """
 
 from functools import cache
@@ -17,7 +18,7 @@ MIGRATIONS = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 
 
 async def check(database: Database) -> None:
-    """Pass when the database is at this code's schema or past it.
+    """Pass if the database is at this code's schema, or at a newer one.
 
     Raises:
         SchemaBehind: a migration is missing; the message names the command.
@@ -25,7 +26,7 @@ async def check(database: Database) -> None:
     """
     current = await _current(database)
     *older, head = revisions()
-    # A revision that this code does not know comes from a newer one, and migrations stay usable for the old.
+    # A revision that this code does not know is from newer code; migrations keep the schema usable for older.
     if current is None or current in older:
         raise SchemaBehind(
             f"the database is at revision {current or 'none'}, this code needs {head}; "
@@ -35,7 +36,7 @@ async def check(database: Database) -> None:
 
 @cache
 def revisions() -> tuple[str, ...]:
-    """The migrations of this code, oldest first; each is named as its file, which begins with its time."""
+    """The migrations of this code, oldest first, by file name; the name begins with a time."""
     return tuple(sorted(script.stem for script in (MIGRATIONS / "versions").glob("*.py")))
 
 

@@ -1,6 +1,6 @@
-"""Every statement, timed and traced where it is handed to the driver.
+"""Times and traces every statement, where it is passed to the driver.
 
-A span holds the statement's text, which has placeholders for the values, and never the values.
+A span holds the statement's text, which has placeholders, and never the values.
 """
 
 import time
@@ -22,10 +22,10 @@ class Observed:
         self._running = time.perf_counter(), tracing.begin_statement(statement)
 
     def __enter__(self) -> None:
-        """Nothing more: it has begun."""
+        """Do nothing: the statement was begun when this was made."""
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """It has ended, well or not."""
+        """Note that the statement has ended, and whether it failed."""
         _finish(self._running, failure=None if kind is None else kind.__name__)
 
 
@@ -47,7 +47,7 @@ def _end(connection: Connection, *_: Any) -> None:
 def _fail(context: ExceptionContext) -> None:
     connection = context.connection
     if connection is None or _RUNNING not in connection.info:
-        return  # it failed before any statement
+        return  # it failed before the statement began
     _finish(connection.info.pop(_RUNNING), failure=type(context.original_exception).__name__)
 
 

@@ -1,4 +1,4 @@
-"""The tables as the code sees them; `migrations/` is what makes them, and a test compares the two."""
+"""The tables as the code sees them; `migrations/` creates them, and a test compares the two."""
 
 from sqlalchemy import (
     BigInteger,
@@ -45,21 +45,21 @@ wallets = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("kms_key_id", String(255, collation="C"), nullable=False),
     Column("kms_region", String(50), nullable=False),
-    # Both null until a DEK is wrapped anew: then `created_at` is when it was wrapped.
+    # Both null until the DEK is rewrapped; until then `created_at` says when it was wrapped.
     Column("dek_wrapped_at", DateTime(timezone=True)),
     Column("kms_key_material_id", String(64)),
-    # Null in rows of the version before them: these say nothing until they were opened and given a MAC.
+    # Null in rows from before these columns: their addresses are not given out before they get a MAC.
     Column("compressed_public_key", String(68, collation="C"), unique=True),
     Column("wallet_mac", LargeBinary),
     Column("wallet_mac_key_id", Uuid),
     Index("ix_wallets_kms_key_id_user_id", "kms_key_id", "user_id"),
 )
 
-# Keys of row MACs as KMS wrapped them, only ever inserted: of each key the newest wrapping counts.
+# Keys of row MACs as KMS wrapped them; rows are only inserted. Any wrapping of a key will do.
 row_mac_keys = Table(
     "row_mac_keys",
     metadata,
-    # The first key is number 1, whichever process makes it; the last one makes new MACs.
+    # The first key is number 1, whichever process makes it. The last one makes new MACs, once it has settled.
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("wrapping", Integer, primary_key=True, autoincrement=False),
     Column("key_id", Uuid, nullable=False),
@@ -69,7 +69,7 @@ row_mac_keys = Table(
     Column("wrapped_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )
 
-# One-time keys to which callers encrypt what they import; each is good once and for a quarter of an hour.
+# One-time keys to which callers encrypt what they import; each is good once, within 15 minutes.
 wallet_imports = Table(
     "wallet_imports",
     metadata,
@@ -92,13 +92,13 @@ audit_chains = Table(
     Column("wrapped_mac_key", LargeBinary, nullable=False),
     Column("kms_key_id", String(255), nullable=False),
     Column("kms_region", String(50), nullable=False),
-    # Without a gap, so that a whole chain cannot vanish; null for chains of the version before.
+    # Without a gap, so that a whole chain cannot vanish; null for chains from before this column.
     Column("number", BigInteger, unique=True),
-    # Of the secret that its writer has to show; null for chains of the version before.
+    # The digest of the secret that the chain's writer must show; null for chains from before this column.
     Column("writer_sha256", LargeBinary),
 )
 
-# The last number given out, in one row that only `open_audit_chain` moves.
+# The last number that was given out, in one row that only `open_audit_chain` changes.
 audit_chain_numbers = Table(
     "audit_chain_numbers",
     metadata,
@@ -142,7 +142,7 @@ audit_events = Table(
     Index("ix_audit_events_seal", "id", postgresql_where=text("starts_with(action, 'seal.')")),
 )
 
-# What operators want of a key. A key that is not here is active.
+# The modes that operators set for keys. A key without a row is active.
 pool_keys = Table(
     "pool_keys",
     metadata,
@@ -152,7 +152,7 @@ pool_keys = Table(
     CheckConstraint("mode IN ('active', 'draining')", name="mode"),
 )
 
-# What replicas know of each key ARN together, written at a low rate; also of keys that left the pool.
+# What all replicas together know about each key ARN, written at a low rate; even for keys that left the pool.
 key_census = Table(
     "key_census",
     metadata,
@@ -183,7 +183,7 @@ rotations = Table(
     Column("skipped", BigInteger, nullable=False, server_default="0"),
     Column("kms_calls", BigInteger, nullable=False, server_default="0"),
     Column("last_error", String(200)),
-    # Where the sweep over the sources has come to, and what it has found.
+    # How far the sweep over the sources has come, and how many wallets it has found.
     Column("sweep", Integer, nullable=False, server_default="1"),
     Column("sweep_found", BigInteger, nullable=False, server_default="0"),
     Column("cursor_source", Integer, nullable=False, server_default="0"),

@@ -1,1 +1,1 @@
-"""Rows of what operators switch for all replicas."""
+"""Rows that hold what operators switch for all replicas."""

@@ -13,7 +13,7 @@ from kms_service.store.postgres.tables import canary_wallets
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A canary: whose wallet, marked by whom, and when (UTC)."""
+    """A canary: whose wallet it is, who marked it, and when (UTC)."""
 
     user_id: str
     added_by: str
@@ -33,13 +33,13 @@ class CanaryStore:
         self._database = database
 
     async def add(self, user_id: str, added_by: str) -> None:
-        """Mark a wallet; a marked one stays as it is."""
+        """Mark a user's wallet; one that is marked already stays as it is."""
         statement = insert(canary_wallets).values(user_id=user_id, added_by=added_by)
         async with self._database.connection() as connection:
             await connection.execute(statement.on_conflict_do_nothing())
 
     async def remove(self, user_id: str) -> bool:
-        """Take a mark away; False when there was none."""
+        """Remove a mark; False if there was none."""
         statement = delete(canary_wallets).where(canary_wallets.c.user_id == user_id)
         async with self._database.connection() as connection:
             return (

@@ -1,6 +1,6 @@
-"""The `seal_changes` table: inserted and read.
+"""The `seal_changes` table, into which rows are only inserted.
 
-Its newest row says that the service is sealed, unless it opens the seal and has a right MAC.
+The newest row means that the service is sealed, unless it opens the seal and its MAC holds.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from kms_service.crypto.material import RowMac
 from kms_service.store.postgres.database import Database
 from kms_service.store.postgres.tables import audit_events, seal_changes
 
-# Only so many of the log's last rows about the seal are looked at, every second by every process.
+# How many of the log's last rows about the seal are read; every process does so every second.
 _LAST = 100
 
 
 @dataclass(frozen=True, slots=True)
 class SealChange:
-    """One change of the seal: which way, why, by whom, and when by the database's clock (UTC)."""
+    """One change of the seal: its direction, reason, actor, and time by the database's clock (UTC)."""
 
     sealed: bool
     reason: str | None
@@ -29,12 +29,12 @@ class SealChange:
 
 @dataclass(frozen=True, slots=True)
 class StoredSealChange:
-    """A change of the seal as it lies in the table: nobody's word before its MAC is checked.
+    """A change of the seal as stored: not to be trusted before its MAC is checked.
 
     Attributes:
-        row_id: which row it is.
-        number: one more with every change; None in rows of the time before numbers.
-        mac: None in rows of the time before MACs, and where the seal was closed while KMS did not answer.
+        row_id: the row's id.
+        number: grows by one with every change; None in rows from before there were numbers.
+        mac: None in rows from before there were MACs, and if the seal was closed while KMS did not answer.
     """
 
     row_id: int
@@ -45,12 +45,12 @@ class StoredSealChange:
 
 @dataclass(frozen=True, slots=True)
 class StoredSeal:
-    """All that the database tells of the seal.
+    """All that the database says about the seal.
 
     Attributes:
-        newest: the newest row; None when there is none.
-        highest: the highest number of any row; 0 when there is none.
-        recorded: the highest number of a change that the audit log tells of; 0 when it tells of none.
+        newest: the newest row; None if there is none.
+        highest: the highest number of any row; 0 if there is none.
+        recorded: the highest number of a change in the audit log's last rows about the seal; 0 if none.
     """
 
     newest: StoredSealChange | None
@@ -63,7 +63,7 @@ def _newest() -> Subquery:
 
 
 def _recorded() -> Any:
-    # As `ix_audit_events_seal` has them.
+    # As in the index `ix_audit_events_seal`.
     last = (
         select(audit_events.c.detail)
         .where(text("starts_with(audit_events.action, 'seal.')"), audit_events.c.outcome == "ok")
@@ -76,7 +76,7 @@ def _recorded() -> Any:
 
 
 def with_seal(*columns: Any) -> Select[Any]:
-    """A statement that answers these columns, and behind them what `seal_of` reads; one row."""
+    """A statement that returns one row: these columns, and after them what `seal_of` reads."""
     newest = _newest()
     highest = func.coalesce(select(func.max(seal_changes.c.number)).scalar_subquery(), 0)
     one = select(literal(1).label("one")).subquery()
@@ -96,7 +96,7 @@ def with_seal(*columns: Any) -> Select[Any]:
 
 
 def seal_of(row: Row[*tuple[Any, ...]]) -> StoredSeal:
-    """What a row of such a statement tells of the seal."""
+    """What a row of such a statement says about the seal."""
     newest = None
     if row.seal_id is not None:
         change = SealChange(row.sealed, row.seal_reason, row.seal_actor, row.seal_at)
@@ -131,6 +131,6 @@ class SealStore:
         return None if at is None else SealChange(sealed=True, reason=reason, actor=actor, at=at)
 
     async def read(self) -> StoredSeal:
-        """What the database tells of the seal now."""
+        """What the database says about the seal now."""
         async with self._database.connection() as connection:
             return seal_of((await connection.execute(_READ)).one())

@@ -1,4 +1,4 @@
-"""What operators set for all replicas, in one row of one statement: cheap enough to ask every second."""
+"""Reads what operators set for all replicas by one statement, cheap enough to run every second."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from kms_service.store.switches.seal import StoredSeal, seal_of, with_seal
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """The state of all replicas as it is stored; one member a switch.
+    """What operators set for all replicas, as stored.
 
-    `draining` holds aliases, `canaries` user ids; `seal` says nothing before its MAC is checked.
+    `draining` holds aliases, `canaries` user ids; `seal` is not to be trusted before its MAC is checked.
     """
 
     draining: frozenset[str]

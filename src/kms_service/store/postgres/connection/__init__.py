@@ -1,1 +1,1 @@
-"""One connection to PostgreSQL: where it goes, who logs in, what its session is, what its failures mean."""
+"""A connection to PostgreSQL: its address, login and session, and what its failures mean."""

@@ -1,9 +1,9 @@
-"""Where PostgreSQL is and how it is dialled: what DATABASE_URL says, with ours beside it."""
+"""Where PostgreSQL is and how to connect: DATABASE_URL's parameters, with ours where it has none."""
 
 from kms_service.database_settings import libpq_parameters
 
 CONNECT_SECONDS = 2
-# Of what a dead network does to a connection; the statement's own time-out is the session's.
+# These end a connection whose network is dead; the session has its own time-out for statements.
 _KEPT_ALIVE = {
     "keepalives_idle": "10",
     "keepalives_interval": "3",
@@ -13,11 +13,11 @@ _KEPT_ALIVE = {
 
 
 def address(database_url: str, *, standby: bool = False) -> dict[str, str]:
-    """All of libpq's parameters for a connection; the password is among them.
+    """All of libpq's parameters for a connection, including the password.
 
-    What DATABASE_URL says goes before what is ours, but for the encoding, on which the code relies. Nothing
-    goes to the server at startup that PgBouncer refuses. Of several hosts, one that
-    takes writes is meant; with `standby` the first that answers, so that a standby may serve.
+    DATABASE_URL's parameters take precedence over ours, except for the encoding, on which the code relies.
+    The server is sent no startup parameter that PgBouncer refuses. Of several hosts, the first that takes
+    writes is used; with `standby`, the first that answers, so that a standby may serve.
     """
     given = libpq_parameters(database_url)
     ours = {"application_name": "kms-service", "connect_timeout": str(CONNECT_SECONDS), **_KEPT_ALIVE}

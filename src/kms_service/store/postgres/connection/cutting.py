@@ -1,6 +1,6 @@
-"""Ending a connection on which something takes too long.
+"""Cuts off connections on which something takes too long.
 
-A server that is frozen keeps no time-out of its own: then the connection is cut from this side.
+A frozen server does not apply its own time-outs, so the connection must be cut from this side.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ log = get_logger()
 
 @contextmanager
 def cut_off_after(seconds: float, driver: Any) -> Iterator[None]:
-    """End the connection when what is done inside takes longer: whoever waits there then meets a lost one."""
+    """Cut the connection off if the block takes longer; whoever waits for it sees a lost connection then."""
     cut = asyncio.get_running_loop().call_later(seconds, cut_off, driver)
     try:
         yield
@@ -28,7 +28,7 @@ def cut_off_after(seconds: float, driver: Any) -> Iterator[None]:
 
 
 def cut_off(driver: psycopg.AsyncConnection[Any]) -> None:
-    """End the connection now, from this side."""
+    """Cut the connection off now, from this side."""
     log.error("database_cut_off")
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(driver.pgconn.socket)) as waiting:
         waiting.shutdown(socket.SHUT_RDWR)

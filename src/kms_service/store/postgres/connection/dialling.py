@@ -1,4 +1,4 @@
-"""Opens connections of which everything that the code relies on is known."""
+"""Opens connections, and makes sure of every setting that the code relies on."""
 
 import asyncio
 import secrets
@@ -21,17 +21,17 @@ _PREPARED_AFTER = 5
 
 
 class Dialler:
-    """Opens one connection after the other to the database of these settings."""
+    """Opens connections to the database of these settings."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self._settings = settings
         self._login = login_of(settings)
 
     async def connect(self) -> AsyncConnection[Any]:
-        """A new connection with a pinned session, for statements of their own transactions.
+        """A new connection with a pinned session, on which each statement is its own transaction.
 
         Raises:
-            psycopg.OperationalError: nobody there, refused, or not a server to work with.
+            psycopg.OperationalError: no answer, refused, or not a suitable server.
         """
         parameters = address(
             self._settings.database_url.get_secret_value(), standby=self._settings.database_standby
@@ -41,7 +41,7 @@ class Dialler:
         except session.SessionRefused:
             raise
         except psycopg.OperationalError:
-            # A password that was changed since: libpq tells no code of a refused start.
+            # Perhaps the password was changed: libpq gives no error code for a refused login.
             if not await self._login.renew():
                 raise
         return await self._open(await self._login.merge(parameters))
@@ -66,7 +66,7 @@ class Dialler:
         except BaseException:
             await driver.close()
             raise
-        driver._prepared = _OwnNames()  # noqa: SLF001 # it has no public seam; see the class
+        driver._prepared = _OwnNames()  # noqa: SLF001 # psycopg has no public way to set it; see the class
         driver.prepare_threshold = self._prepared_after(pooled=looked.pooled)
         return driver
 
@@ -76,11 +76,11 @@ class Dialler:
 
 
 def connect_for_migrations(database_url: str, login: Mapping[str, str]) -> Connection[Any]:
-    """A blocking connection with a pinned session and no time-outs, in no transaction.
+    """A blocking connection with a pinned session, no time-outs, and no transaction begun.
 
     Args:
-        database_url: what DATABASE_URL says.
-        login: of libpq's parameters, those that another source than the URL has; a secret.
+        database_url: the value of DATABASE_URL.
+        login: libpq's parameters that do not come from the URL; a secret that the caller owns.
 
     Raises:
         psycopg.OperationalError: as `Dialler.connect`.
@@ -101,11 +101,11 @@ def connect_for_migrations(database_url: str, login: Mapping[str, str]) -> Conne
 
 
 class _OwnNames(PrepareManager):
-    """Names prepared statements as nobody else does.
+    """Gives prepared statements names that no other client uses.
 
-    psycopg counts them from 0 in each connection. Where a pooler gives a server's session to another client
-    between two transactions, the same name would run that client's statement; a name of one's own is
-    unknown there, which is an error and never another statement's row.
+    psycopg numbers them from 0 in each connection. If a pooler gives a server's session to another client
+    between two transactions, the same name would run that client's statement. A unique name is unknown there,
+    which is an error, and never returns another statement's row.
     """
 
     def __init__(self) -> None:

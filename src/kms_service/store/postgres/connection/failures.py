@@ -1,4 +1,4 @@
-"""What an error of PostgreSQL means: for the connection, for people, and without its values."""
+"""What an error of PostgreSQL means for the connection and, without any of its values, for people."""
 
 import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -10,23 +10,23 @@ from kms_service.store.postgres.connection.session import SessionRefused
 _MOST_CHARACTERS = 500
 _NO_RIGHT = "42501"
 _READS_ONLY = "25006"
-# 'This is not the server that I want': it only reads, it stops or starts, it knows the login or database no
-# more, it is a pooler that mixed up sessions. Class 08 besides: the connection itself.
+# The connection leads to the wrong server: it is read-only, starting or stopping, no longer knows the login
+# or the database, or is a pooler that mixed up sessions. Class 08 means that the connection itself failed.
 _ANOTHER_SERVER = frozenset(
     {_READS_ONLY, "57P01", "57P02", "57P03", "57P04", "57P05", "28000", "28P01", "3D000", "26000", "42P05"}
 )
 
 
 class NotTheStatements(psycopg.InternalError):
-    """The row has other columns than the statement: a pooler mixed up sessions."""
+    """A row has other columns than its statement: a pooler mixed up sessions."""
 
 
 def is_of_another_server(error: SQLAlchemyError | psycopg.Error, *, standby: bool = False) -> bool:
-    """Whether this connection, and those opened with it, must not be used again.
+    """Whether neither this connection nor those opened before must be used again.
 
     Args:
-        error: of a statement.
-        standby: whether a server that takes no writes is one that is wanted.
+        error: the error of a statement.
+        standby: whether a server that takes no writes will do.
     """
     state = sqlstate(error) or ""
     if standby and state == _READS_ONLY:
@@ -38,9 +38,9 @@ def is_of_another_server(error: SQLAlchemyError | psycopg.Error, *, standby: boo
 def ours(
     error: SQLAlchemyError | psycopg.Error, reason: str
 ) -> DatabaseUnavailable | DatabaseRefused | IntegrityFailure:
-    """The error of this service that it is: the database's, this login's, or a stored row's.
+    """The error of this service for it: the database, this login or a stored row is at fault.
 
-    A value that psycopg cannot read, such as a time in the year 294000, came from somebody who wrote the row.
+    A value that psycopg cannot read, such as a time in the year 294000, was not written by this service.
     """
     cause = _cause(error)
     if isinstance(cause, psycopg.DataError) and cause.sqlstate is None:
@@ -51,21 +51,22 @@ def ours(
 
 
 def kind(error: SQLAlchemyError | psycopg.Error) -> str:
-    """The DBAPI's name for it, for metrics: psycopg has a class for every SQLSTATE besides."""
+    """The DBAPI's name for it, for metrics: psycopg's own classes, one per SQLSTATE, would be too many."""
     bases = (cls.__name__ for cls in type(error).__mro__ if cls.__module__ == psycopg.__name__)
     return next(bases, type(error).__name__)
 
 
 def sqlstate(error: SQLAlchemyError | psycopg.Error) -> str | None:
-    """PostgreSQL's own code of it, if it has said one."""
+    """PostgreSQL's error code, if it gave one."""
     state: str | None = getattr(_cause(error), "sqlstate", None)
     return state
 
 
 def reason(error: SQLAlchemyError | psycopg.Error) -> str:
-    """Why, in one line for operators, without any value of a statement and without a password.
+    """The reason, in one line for operators, without a statement's values and without a password.
 
-    libpq's words on a connection name hosts, users and databases; those of a statement can hold anything.
+    libpq's text about a connection names hosts, users and databases; that about a statement can hold
+    anything, so it is left out.
     """
     cause = _cause(error)
     if isinstance(error, PoolTimeout):

@@ -14,44 +14,44 @@ from pydantic import SecretStr
 
 from kms_service.database_settings import DatabaseSettings
 
-# Between two looks at a secret: while PostgreSQL is away, every connection is refused.
+# Between two reads of a secret: while PostgreSQL is unavailable, every connection is refused.
 RENEW_SECONDS = 2.0
 _PORT = "5432"
 
 
 class Login(Protocol):
-    """Adds to libpq's parameters who logs in."""
+    """Adds user and password to libpq's parameters."""
 
     async def merge(self, parameters: dict[str, str]) -> dict[str, str]:
-        """The parameters with a user and a password, a secret.
+        """The parameters with a user and a password, which is a secret.
 
         Raises:
-            psycopg.OperationalError: there is none to be had; the message says why, in one line.
+            psycopg.OperationalError: there are none; the message says why, in one line.
         """
         ...
 
     async def renew(self) -> bool:
-        """Look again, after a connection was refused; whether another try is worth it."""
+        """Look for another password after a login was refused; returns whether to try again."""
         ...
 
 
 class UrlLogin:
-    """As DATABASE_URL says."""
+    """Logs in as DATABASE_URL says."""
 
     async def merge(self, parameters: dict[str, str]) -> dict[str, str]:
-        """As `Login.merged`."""
+        """As `Login.merge`."""
         return parameters
 
     async def renew(self) -> bool:
-        """As `Login.renewed`: nothing else is known."""
+        """As `Login.renew`: there is no other password."""
         return False
 
 
 class SecretLogin:
-    """As a secret of AWS Secrets Manager says, in the form in which RDS writes it.
+    """Logs in as a secret of AWS Secrets Manager says, in the form that RDS uses.
 
     Args:
-        read: answers the secret's JSON text; blocks.
+        read: returns the secret's JSON text; blocks.
     """
 
     def __init__(self, read: Callable[[], str]) -> None:
@@ -61,18 +61,18 @@ class SecretLogin:
         self._reading = asyncio.Lock()
 
     async def merge(self, parameters: dict[str, str]) -> dict[str, str]:
-        """As `Login.merged`."""
+        """As `Login.merge`."""
         async with self._reading:
             if self._known is None:
                 await self._look()
         known = dict(self._known or {})
         if parameters.get("host") or parameters.get("hostaddr"):
-            # A secret of RDS names its own server, but DATABASE_URL may mean a proxy before it.
+            # A secret of RDS names its own server, but DATABASE_URL may name a proxy in front of it.
             known = {name: known[name] for name in ("user", "password")}
         return {**parameters, **known}
 
     async def renew(self) -> bool:
-        """As `Login.renewed`: whether the secret is another now."""
+        """As `Login.renew`: whether the secret has changed."""
         before = self._known
         async with self._reading:
             if self._known == before and time.monotonic() - self._read_at >= RENEW_SECONDS:
@@ -85,23 +85,23 @@ class SecretLogin:
 
 
 class IamLogin:
-    """By tokens that AWS credentials sign: valid for 15 minutes, so each connection has its own.
+    """Logs in by tokens signed with AWS credentials, valid for 15 minutes: each connection gets its own.
 
     Args:
-        sign: answers a token for a host, a port and a user; may block while credentials are renewed.
+        sign: returns a token for a host, a port and a user; may block while credentials are renewed.
     """
 
     def __init__(self, sign: Callable[[str, int, str], str]) -> None:
         self._sign = sign
 
     async def merge(self, parameters: dict[str, str]) -> dict[str, str]:
-        """As `Login.merged`."""
+        """As `Login.merge`."""
         where = parameters["host"], int(parameters.get("port") or _PORT), parameters["user"]
         token = await asyncio.to_thread(_ask, lambda: self._sign(*where))
         return {**parameters, "password": token}
 
     async def renew(self) -> bool:
-        """As `Login.renewed`: the refused token was new."""
+        """As `Login.renew`: a new token would be refused too."""
         return False
 
 
@@ -129,7 +129,7 @@ def _signer(settings: DatabaseSettings) -> Callable[[str, int, str], str]:
 
 
 def _client(settings: DatabaseSettings, service: str) -> Any:
-    import boto3  # noqa: PLC0415 # 20 MB that a process does without unless it logs in so
+    import boto3  # noqa: PLC0415 # 20 MB, only for processes that log in this way
     from botocore.config import Config  # noqa: PLC0415 # as boto3
 
     session = boto3.Session(

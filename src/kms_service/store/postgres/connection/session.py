@@ -1,8 +1,9 @@
-"""What the code relies on in a session, whatever the server, the database and the role say.
+"""The session settings that the code relies on, whatever server, database and role have by default.
 
-It is asked and set by plain statements after the start: PgBouncer passes few startup parameters. Behind a
-pooler that gives each transaction another server's session, only what the pooler itself carries along can
-be set (DateStyle, TimeZone and their like); the rest must be right by default, or the connection is refused.
+They are read and set by plain statements after the start, since PgBouncer passes few startup parameters. A
+pooler may give each transaction another session. Then only the settings that the pooler itself carries along
+can be set (DateStyle, TimeZone and the like); the others must be right by default, or the connection is
+refused.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from psycopg import OperationalError
 
 _SEARCH_PATH = "search_path"
-# Reported by the server to its client, so that poolers know them and set them again.
+# The server reports these to its client, so that poolers know them and set them again.
 _REPORTED = {
     "DateStyle": "ISO, MDY",
     "TimeZone": "UTC",
@@ -24,7 +25,7 @@ _KEPT = {
     "default_transaction_isolation": "read committed",
     _SEARCH_PATH: "public",
 }
-# Of these, what DATABASE_URL's own `options` say is meant so.
+# For these, the `options` in DATABASE_URL take precedence.
 _THEIRS = frozenset({_SEARCH_PATH, "statement_timeout", "lock_timeout"})
 _FROM_STARTUP = "client"
 _DEFAULT_PATHS = ('"$user", public', "public")
@@ -35,23 +36,23 @@ SELECT pg_catalog.pg_backend_pid(),
        ARRAY(SELECT ARRAY[name, setting, source, reset_val] FROM pg_catalog.pg_settings
              WHERE name = ANY (%s))
 """
-"""Asks, with the names of settings, for the row that `Session` is made of."""
+"""Takes the names of settings; returns the row from which `found` makes a `Session`."""
 
 PIN = """
 SELECT pg_catalog.array_agg(pg_catalog.set_config(name, value, false) ORDER BY place)
 FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[]))
      WITH ORDINALITY AS pins(name, value, place)
 """
-"""Sets settings by names and values, and answers the values that hold now."""
+"""Takes the names and values of settings, and sets them; returns the values that are in force then."""
 
 
 class SessionRefused(OperationalError):
-    """The connection stands, but is not to be used: the message is one line of this source's words."""
+    """The connection was made, but must not be used; the message says why, in one line of our words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting of the session: how it stands, where from, and what a new transaction may find instead."""
+    """One setting of the session: its value, where that comes from, and the default in another session."""
 
     name: str
     value: str
@@ -64,8 +65,8 @@ class Session:
     """What was found in a new session.
 
     Attributes:
-        pooled: somebody stands between: the server's process is not the one that answered the start.
-        read_only: this server takes no writes.
+        pooled: whether there is a pooler: the server's process is not the one that answered the start.
+        read_only: whether this server takes no writes.
     """
 
     pooled: bool
@@ -73,11 +74,11 @@ class Session:
     settings: Mapping[str, Setting]
 
     def to_pin(self, timeouts: Mapping[str, str], *, standby: bool) -> dict[str, str]:
-        """The settings that have to be set, with their values.
+        """The settings that must be set, with their values.
 
         Args:
-            timeouts: by name, as PostgreSQL writes them.
-            standby: whether a server will do that takes no writes.
+            timeouts: time-outs by name, as PostgreSQL writes them.
+            standby: whether a server that takes no writes will do.
 
         Raises:
             SessionRefused: the server takes no writes, or a setting cannot be pinned behind the pooler.
@@ -111,12 +112,12 @@ class Session:
 
 
 def names(timeouts: Mapping[str, str]) -> list[str]:
-    """The settings to ask for."""
+    """The names of the settings to read."""
     return [*_REPORTED, *_KEPT, *timeouts]
 
 
 def found(row: tuple[int, bool, list[list[str]]], answered_pid: int) -> Session:
-    """The session that the row of `LOOK` tells of; `answered_pid` is whose the start was."""
+    """The session in a row of `LOOK`; `answered_pid` is the process that answered the start."""
     pid, read_only, settings = row
     return Session(
         pooled=pid != answered_pid,
@@ -126,10 +127,10 @@ def found(row: tuple[int, bool, list[list[str]]], answered_pid: int) -> Session:
 
 
 def check_pinned(wanted: Mapping[str, str], now: list[str]) -> None:
-    """Pass when the server took each value.
+    """Pass if the server took each value.
 
     Raises:
-        SessionRefused: it holds another.
+        SessionRefused: it kept another value.
     """
     for (name, value), holds in zip(wanted.items(), now, strict=True):
         if holds != value:
