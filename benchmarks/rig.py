@@ -7,7 +7,6 @@ order, and the kernel stops them if this process is killed.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from kms_service.local import tether
 from kms_service.local.files import write_private
 from kms_service.local.kms import state
 from kms_service.local.postgres import PostgresServer, postgres
+from kms_service.loopback import free_port
 from kms_service.store.postgres.migrations import migrate
 
 ROOT = Path(__file__).parents[1]
@@ -201,13 +201,6 @@ def kms_call(url: str, operation: str, parameters: dict[str, Any]) -> None:
         "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}",
     }
     urllib.request.urlopen(urllib.request.Request(url, json.dumps(parameters).encode(), headers)).read()
-
-
-def free_port() -> int:
-    """A port of loopback that nothing listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _becomes_ready(url: str, process: Process) -> bool:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -86,14 +85,6 @@ def set_policy(env: dict[str, str], name: str, document: bytes) -> None:
     fields = {name.lower(): value for name, value in env.items() if name.lower() in Settings.model_fields}
     with running_services(load_settings(None, **fields)) as services:
         complete(services.policies.set(TESTER, name, document))
-
-
-def free_port() -> int:
-    """A port that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -15,8 +15,9 @@ from botocore.exceptions import EndpointConnectionError
 
 from event_loop import complete
 from kms_service.local.iam import allows
+from kms_service.loopback import free_port
 from kms_service.settings import Settings
-from server_process import START_SECONDS, free_port
+from server_process import START_SECONDS
 from waiting import wait_until
 from wiring import TESTER, running_services
 from workloads import OBJECTS

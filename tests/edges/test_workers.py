@@ -20,8 +20,9 @@ from kms_endpoint import Delay, KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.cli.process.doors import BEAT_SECONDS
 from kms_service.cli.process.supervision.worker_handle import FRESH_SECONDS
+from kms_service.loopback import free_port
 from raw_http import PROBE, answered, asked, connected, statuses
-from server_process import START_SECONDS, ServerProcess, environment, free_port, make_token, run, serve
+from server_process import START_SECONDS, ServerProcess, environment, make_token, run, serve
 from waiting import pause, wait_until
 from wiring import FreshDatabase
 
@@ -192,7 +193,14 @@ def test_connections_are_spread_evenly(server: ServerProcess, count: int) -> Non
 def test_a_killed_worker_takes_with_it_only_what_it_was_serving(server: ServerProcess) -> None:
     with load(server) as running:
         victim = workers(server)[0]
-        served = of_worker(victim, list(running.connections.values()))
+        served = 0
+
+        def serves_some() -> bool:
+            nonlocal served
+            served = of_worker(victim, list(running.connections.values()))
+            return served > 0
+
+        wait_until(serves_some)
         victim.kill()
         server.wait_for("worker_died")
         settle(server)

@@ -15,6 +15,7 @@ from commands import Run, runner
 from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
+from kms_service.loopback import free_port
 from kms_service.service.audit.log import Event
 from kms_service.settings import Settings
 from kms_service.store.heads.bucket import BucketOfHeads
@@ -27,7 +28,7 @@ from kms_service.store.heads.place import (
     folder_of,
 )
 from kms_service.telemetry import metrics
-from server_process import environment, free_port, serve
+from server_process import environment, serve
 from wiring import TESTER, running_services, settings_for
 
 ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)

@@ -20,11 +20,11 @@ from event_loop import complete, entered
 from kms_endpoint import KmsEndpoint
 from kms_service.errors import DatabaseUnavailable
 from kms_service.local import tether
+from kms_service.loopback import free_port
 from kms_service.settings import Settings
 from kms_service.store.postgres.database import Database, open_database
 from kms_service.store.postgres.migrations import migrate
 from kms_service.store.postgres.prepared import PreparedStatement
-from server_process import free_port
 from waiting import wait_until
 from wiring import TESTER, running_services, settings_for
 

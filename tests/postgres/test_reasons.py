@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from kms_endpoint import KmsEndpoint
-from server_process import environment, free_port, run
+from kms_service.loopback import free_port
+from server_process import environment, run
 
 _PASSWORD = "canary-of-a-password"
 

@@ -11,8 +11,9 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from kms_endpoint import KmsEndpoint
+from kms_service.loopback import free_port
 from kms_service.telemetry.emf import NAMESPACE, EmbeddedMetrics, representatives
-from server_process import environment, free_port, make_token, serve
+from server_process import environment, make_token, serve
 
 UNITS = {"Seconds", "Count"}
 

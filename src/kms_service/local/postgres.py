@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,6 +26,7 @@ from psycopg import sql
 from kms_service.local import tether
 from kms_service.local.errors import LocalError
 from kms_service.local.files import exclusive, write_private
+from kms_service.loopback import free_port
 
 _HOST = "127.0.0.1"
 _SUPERUSER = "postgres"
@@ -183,7 +183,7 @@ def _end(orphan: psutil.Process, data: Path) -> None:
 def _start(data: Path, log: Path, settings: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
     deadline = time.monotonic() + _START_SECONDS
     while True:
-        port = _free_port()
+        port = free_port()
         process = _launch(data, log, {**settings, "port": str(port)})
         try:
             if _becomes_ready(process, data / "postmaster.pid", deadline):
@@ -235,13 +235,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
             return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _environ() -> dict[str, str]:
