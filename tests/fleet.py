@@ -69,7 +69,7 @@ class Fleet:
 
     def moves(self) -> list[Received]:
         """The ReEncrypt calls for wallets, without those for the keys of audit chains."""
-        asked = self.kms.received("ReEncrypt")
+        asked = self.kms.find_requests("ReEncrypt")
         return [each for each in asked if each.context["purpose"] == "wallet-dek"]
 
     def drain_source(self) -> None:

@@ -39,7 +39,7 @@ def change_token(operator: Services, name: str, **changes: Any) -> None:
 
     If the value of a column is a function, it is called with the database's time.
     """
-    known = complete(TokenStore(operator.database).named(name))
+    known = complete(TokenStore(operator.database).look_up(name))
     assert known.row is not None
     new = {column: to(known.now) if callable(to) else to for column, to in changes.items()}
     changed = replace(known.row, version=known.row.version + 1, **new)

@@ -208,7 +208,7 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
         SettingsError: lists every missing or wrong variable by name and how to mend it, never a value.
     """
     env_file = _read_here(env_file)
-    with _explain([*_outdated(env_file), *problems_of_botocore()]):
+    with _explain([*_find_outdated(env_file), *problems_of_botocore()]):
         return Settings(_env_file=env_file, **overrides)
 
 
@@ -247,7 +247,7 @@ _REPLACED = {
 }
 
 
-def _outdated(env_file: Path | None) -> list[str]:
+def _find_outdated(env_file: Path | None) -> list[str]:
     try:
         written = {} if env_file is None else dotenv_values(env_file)
     except UnicodeDecodeError:

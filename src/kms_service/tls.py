@@ -18,14 +18,14 @@ def server_context(cert_file: Path, key_file: Path, client_ca_file: Path | None)
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert_file, key_file, password=_no_passphrase)
+    context.load_cert_chain(cert_file, key_file, password=_refuse_passphrase)
     if client_ca_file is not None:
         context.load_verify_locations(client_ca_file)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
-def _no_passphrase() -> str:
+def _refuse_passphrase() -> str:
     # Without this, OpenSSL would prompt on the terminal and the start would hang.
     raise ValueError("the key is encrypted")
 

@@ -96,9 +96,11 @@ def test_every_wallet_opens_here_to_the_key_that_it_gave_there(
 
 def test_the_old_keys_are_named_and_asked_without_a_context(adopt: Adopt, ported: Ported) -> None:
     adopt("--no-dry-run")
-    asked = [each for each in ported.kms.received("Decrypt") if not each.context]
+    asked = [each for each in ported.kms.find_requests("Decrypt") if not each.context]
     assert sorted(each.params["KeyId"] for each in asked) == sorted(row["kmsKeyId"] for row in ORIGINALS)
-    wrapped = [each for each in ported.kms.received("Encrypt") if each.context.get("purpose") == "wallet-dek"]
+    wrapped = [
+        each for each in ported.kms.find_requests("Encrypt") if each.context.get("purpose") == "wallet-dek"
+    ]
     assert len(wrapped) == 6
     assert {row["kmsKeyId"] for row in ORIGINALS}.isdisjoint(
         each.params["KeyId"].rpartition("/")[2] for each in wrapped
@@ -112,10 +114,10 @@ def test_another_run_does_what_is_left_and_asks_kms_nothing_for_the_rest(
     ported.change(f"""DELETE FROM theirs."Wallet" WHERE user_id = '{user}'""")  # noqa: S608 # a test's own row
     assert adopt("--no-dry-run").exit_code == 0
     ported.insert(ported.wrapped(FIRST))
-    decrypted = len([each for each in ported.kms.received("Decrypt") if not each.context])
+    decrypted = len([each for each in ported.kms.find_requests("Decrypt") if not each.context])
     result = adopt("--no-dry-run", "--json")
     assert (result.exit_code, _facts(result)["adopted"], _facts(result)["alreadyHere"]) == (0, 1, 5)
-    assert len([each for each in ported.kms.received("Decrypt") if not each.context]) - decrypted == 1
+    assert len([each for each in ported.kms.find_requests("Decrypt") if not each.context]) - decrypted == 1
     assert _key(services, user) == FIRST["privateKey"]
     assert adopt().exit_code == 0  # a dry run with nothing left
 
@@ -387,6 +389,6 @@ def test_each_opening_is_listed_for_the_reconciliation_with_cloudtrail(
     adopt("--no-dry-run")
     details = _ours(services, "SELECT detail FROM audit_events WHERE action = 'kms.requests'")
     listed = [request for (detail,) in details for request in listed_requests(LISTED, detail)]
-    opened = [each.call.request_id for each in ported.kms.received("Decrypt") if not each.context]
+    opened = [each.call.request_id for each in ported.kms.find_requests("Decrypt") if not each.context]
     assert sorted(listed) == sorted(opened)
     assert len(opened) == 6

@@ -135,10 +135,10 @@ def test_an_export_opens_to_the_private_key(service: Service) -> None:
 @pytest.mark.parametrize("route", BODIES)
 def test_each_release_costs_one_kms_call_and_leaves_one_audit_row(service: Service, route: str) -> None:
     user, address = _wallet(service)
-    before = len(service.kms.received())
+    before = len(service.kms.find_requests())
     answer = _ask(service, user, route, BODIES[route])
     assert answer.status_code == 200
-    asked = service.kms.received()[before:]
+    asked = service.kms.find_requests()[before:]
     assert [each.operation for each in asked if each.operation != "DescribeKey"] == ["Decrypt"]
     (row,) = _rows(service, user)
     assert (row.action, row.outcome, row.wallet_address) == (ACTIONS[route], "ok", address)

@@ -98,7 +98,7 @@ def test_a_token_that_once_had_a_mac_is_not_confirmed(
     assert "it had a MAC before" in run("token", "confirm").out
     refused = run("token", "confirm", "--yes", "app")
     assert (refused.code, "revoke it" in refused.err) == (1, True)
-    (waiting,) = complete(services.tokens.unconfirmed())
+    (waiting,) = complete(services.tokens.list_unconfirmed())
     with pytest.raises(TokenIntegrityFailure):
         complete(services.tokens.confirm(TESTER, waiting))
     assert not _is_good(services, token)
@@ -108,7 +108,7 @@ def test_only_the_row_that_was_shown_is_confirmed(
     services: Services, old: str, owner: psycopg.Connection[Any]
 ) -> None:
     """The row is widened between the look and the confirmation."""
-    (waiting,) = complete(services.tokens.unconfirmed())
+    (waiting,) = complete(services.tokens.list_unconfirmed())
     owner.execute("UPDATE tokens SET scopes = '{wallets:read,private-keys:read}'")
     complete(services.tokens.confirm(TESTER, waiting))
     assert holder(services, old).scopes == {"wallets:read"}

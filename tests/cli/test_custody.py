@@ -183,11 +183,11 @@ def test_wallets_are_listed_by_key_with_the_key_of_row_macs_alone(
 ) -> None:
     made = [complete(services.wallets.ensure_wallet(TESTER, f"user-{number}")).wallet for number in range(12)]
     key = made[0].kms_key_id
-    before = len(kms_endpoint.received())
+    before = len(kms_endpoint.find_requests())
     listed = _objects(run("wallet", "list", "--key", key, "--json"))
     under_it = sorted((wallet.user_id, wallet.wallet_address) for wallet in made if wallet.kms_key_id == key)
     assert [(wallet["userId"], wallet["walletAddress"]) for wallet in listed] == under_it
-    asked = [(each.operation, each.context["purpose"]) for each in kms_endpoint.received()[before:]]
+    asked = [(each.operation, each.context["purpose"]) for each in kms_endpoint.find_requests()[before:]]
     assert asked == [("Decrypt", "row-mac")]
 
 

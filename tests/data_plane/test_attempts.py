@@ -137,8 +137,8 @@ def test_a_region_that_fails_is_not_asked_three_times_as_often() -> None:
         asked = [theirs.acquire_retry_quota(_context(1, code, status, None, None)) for _ in range(120)]
         assert taken == asked
         for _ in range(40):
-            ours.went_well(None)
+            ours.note_success(None)
             theirs.release_retry_quota({}, _Response(200, None))
-        ours.went_well(failure)
+        ours.note_success(failure)
         theirs.release_retry_quota({"retry_quota_capacity": 14 if status == 500 else 5}, _Response(200, None))
     assert ours._left == bucket.available_capacity

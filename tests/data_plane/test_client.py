@@ -115,7 +115,7 @@ def test_a_dek_goes_there_and_back(setting: Setting) -> None:
         return opened.dek.reveal()
 
     assert setting.run(act) == DEK
-    assert [each.key_id for each in setting.kms.received("Decrypt")] == [setting.other]
+    assert [each.key_id for each in setting.kms.find_requests("Decrypt")] == [setting.other]
     assert all(each.signed for each in setting.kms.requests)
 
 

@@ -16,7 +16,7 @@ import pytest
 from clock import Clock
 from kms_service import context
 from kms_service.kms.data_plane import credentials, provider_chain
-from kms_service.kms.data_plane.credentials import HANGS, Credentials, fixed
+from kms_service.kms.data_plane.credentials import HANGS, Credentials, fixed_walk
 from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.signer import AccessKeys
 from waiting import wait_until_async
@@ -97,7 +97,7 @@ def test_settings_credentials_are_never_asked_for_again() -> None:
         made.distrust()
         return first
 
-    assert _with(fixed(AccessKeys("AKID", "secret", None)), act).access_key_id == "AKID"
+    assert _with(fixed_walk(AccessKeys("AKID", "secret", None)), act).access_key_id == "AKID"
 
 
 @pytest.mark.usefixtures("quick")

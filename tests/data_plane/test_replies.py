@@ -41,7 +41,7 @@ def test_an_error_code_is_botocores(status: int, kind: str) -> None:
 )
 def test_an_error_that_is_not_kmss_is_named_by_its_status(status: int, body: bytes) -> None:
     answer = _answer(status, body)
-    assert replies.failed(answer)
+    assert replies.is_error(answer)
     assert replies.error_code(answer) == str(status)
 
 

@@ -49,7 +49,7 @@ def _hang_up(load: Load, token: str) -> None:
 
 
 def _trail(folder: Path, kms_endpoint: KmsEndpoint, *last: Identity) -> Path:
-    received = kms_endpoint.received()
+    received = kms_endpoint.find_requests()
     callers = [SERVICE] * (len(received) - len(last)) + list(last)
     told = [record_of(each, caller) for each, caller in zip(received, callers, strict=True)]
     write_trail(folder, [record for record in told if record is not None])

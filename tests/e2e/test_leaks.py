@@ -366,7 +366,7 @@ def _tamper(database_url: str) -> None:
 
 def _secrets(database_url: str, endpoint: KmsEndpoint) -> set[str]:
     """Every DEK, mnemonic and private key there is, in the forms in which they could be told."""
-    deks = [base64.b64decode(call.params["Plaintext"]) for call in endpoint.received("Encrypt")]
+    deks = [base64.b64decode(call.params["Plaintext"]) for call in endpoint.find_requests("Encrypt")]
     found = {form for dek in deks for form in (dek.hex(), base64.b64encode(dek).decode(), repr(dek))}
     with psycopg.connect(database_url) as connection:
         rows = connection.execute("SELECT user_id, wallet_address, encrypted_seed FROM wallets").fetchall()

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from kms_service.crypto import audit_chain
 from kms_service.crypto.material import DataKey, WrappedDek
-from kms_service.service.audit.chains import Head, covered
+from kms_service.service.audit.chains import Head, covered_fields
 from kms_service.service.evidence.bundle import BundleWriter, SigningKey, Statement
 from kms_service.store.audit.events import AuditRow, Event
 from kms_service.store.audit.rows import AuditChainRow
@@ -69,7 +69,7 @@ def make_chain(number: int, rows: int) -> MadeChain:
             ),
             mac=b"",
         )
-        mac = audit_chain.link(key, mac, covered(row))
+        mac = audit_chain.link(key, mac, covered_fields(row))
         made.append(StoredRow(number * 1000 + seq, replace(row, mac=mac)))
     return MadeChain(chain, key, made)
 

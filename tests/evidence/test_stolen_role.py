@@ -41,7 +41,7 @@ def trail(tmp_path: Path, kms_endpoint: KmsEndpoint) -> Trail:
     """Writes CloudTrail's files of all requests until now, the last of them by somebody else."""
 
     def write(*others: Identity) -> Path:
-        received = kms_endpoint.received()
+        received = kms_endpoint.find_requests()
         callers = [SERVICE] * (len(received) - len(others)) + list(others)
         records = [record_of(each, caller) for each, caller in zip(received, callers, strict=True)]
         folder = tmp_path / f"trail-{len(received)}"
@@ -123,7 +123,7 @@ def test_a_row_planted_by_the_databases_owner_explains_nothing(
     database_url: str,
 ) -> None:
     address = _steal(services, kms_endpoint, kms_client, USERS[4])
-    stolen = kms_endpoint.received("Decrypt")[-1].call.request_id
+    stolen = kms_endpoint.find_requests("Decrypt")[-1].call.request_id
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute(
             "INSERT INTO audit_events (chain_id, seq, at, actor, action, outcome, user_id, wallet_address, "

@@ -12,7 +12,7 @@ from typing import Any
 from kms_service.local.cloudtrail import Identity, record_of
 from kms_service.local.kms.protocol import Call, Received
 from kms_service.service.evidence.cloudtrail import files_in, read_calls
-from kms_service.service.evidence.ledger import Ledger, LostAnswer, ToldRequest
+from kms_service.service.evidence.ledger import Ledger, LostAnswer, RecordedRequest
 from kms_service.service.evidence.reconcile import Reconciliation, Window, reconcile
 
 KEY = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -53,9 +53,9 @@ def record(
     return made
 
 
-def row(of: Mapping[str, Any], action: str = "private_key.read", **changes: Any) -> ToldRequest:
+def row(of: Mapping[str, Any], action: str = "private_key.read", **changes: Any) -> RecordedRequest:
     """The audit row about a record's request."""
-    told = ToldRequest(
+    told = RecordedRequest(
         request_id=of["requestID"],
         id=int(uuid.uuid4()) % 10**9,
         at=datetime.fromisoformat(of["eventTime"]) + timedelta(milliseconds=20),
@@ -73,7 +73,7 @@ def row(of: Mapping[str, Any], action: str = "private_key.read", **changes: Any)
 def reconciled(
     folder: Path,
     records: Iterable[Mapping[str, Any]],
-    rows: Iterable[ToldRequest] = (),
+    rows: Iterable[RecordedRequest] = (),
     lost: Iterable[LostAnswer] = (),
     **changes: Any,
 ) -> Reconciliation:
@@ -83,7 +83,7 @@ def reconciled(
     with Ledger() as ledger:
         for file in files_in([path]):
             ledger.add_calls(read_calls(file))
-        ledger.add_told(rows)
+        ledger.add_requests(rows)
         ledger.add_lost(lost)
         ledger.index()
         window = Window(AT - timedelta(hours=1), AT + timedelta(hours=1), AT + timedelta(hours=1))

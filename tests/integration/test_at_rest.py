@@ -84,7 +84,7 @@ def test_a_wallet_keeps_its_key_when_every_alias_moves_to_another(
     for key in services.pool.keys:
         kms_endpoint.store.set_alias(key.alias, kms_endpoint.store.create("another"))
     assert complete(services.wallets.get_private_key_for_user(TESTER, "alice")).user_id == "alice"
-    asked = [*kms_endpoint.received("Encrypt"), *kms_endpoint.received("Decrypt")]
+    asked = [*kms_endpoint.find_requests("Encrypt"), *kms_endpoint.find_requests("Decrypt")]
     with entered(services.database.connection()) as connection:
         stored = complete(connection.execute(wallets.select())).one().kms_key_id
     assert all(is_key(name) for name in [stored, *(each.params["KeyId"] for each in asked)])

@@ -93,7 +93,7 @@ def test_many_made_up_ones_have_no_good_one_forgotten(
         with pytest.raises(NotAuthenticated):
             holder(services, made_up_token())
     before = _statements()
-    assert services.authenticator.remembered(good) is not None
+    assert services.authenticator.recall(good) is not None
     assert _statements() == before
 
 

@@ -111,6 +111,6 @@ def test_a_phrase_that_is_not_the_keys_is_found_when_verified(
 
 def test_decrypt_names_the_key_and_the_context(services: Services, endpoint: KmsEndpoint) -> None:
     _private_key(services, endpoint, ACCEPT[0])
-    asked = endpoint.received("Decrypt")[-1]
+    asked = endpoint.find_requests("Decrypt")[-1]
     assert asked.key_id == endpoint.key("alias/Empressa-wallet-key-1").arn
     assert asked.context == {"purpose": CONTEXT_PURPOSE, "wallet_address": ACCEPT[0]["wallet_address"]}

@@ -140,7 +140,7 @@ def test_throttling_moves_to_no_sibling_and_opens_nothing(three: Pool) -> None:
     for _ in range(3):
         with context.deadline(3.5), pytest.raises(KmsThrottled):
             three.wrap()
-    asked = [each.key_id for each in three.kms.received("Encrypt")]
+    asked = [each.key_id for each in three.kms.find_requests("Encrypt")]
     assert all(key.circuit is CircuitState.CLOSED and key.wraps for key in three.pool.keys)
     assert len(set(asked)) <= 3
 
@@ -358,10 +358,10 @@ def test_one_key_that_fails_has_the_others_left_alone(three: Pool) -> None:
 
 def test_a_key_is_found_by_its_alias_or_its_name(three: Pool) -> None:
     for name in (FIRST, "Empressa-wallet-key-1"):
-        found = three.pool.named(name)
+        found = three.pool.find(name)
         assert found is not None
         assert found.alias == FIRST
-    assert three.pool.named("Empressa-wallet-key") is None
+    assert three.pool.find("Empressa-wallet-key") is None
 
 
 def test_a_draining_key_wraps_nothing_and_still_opens(three: Pool) -> None:

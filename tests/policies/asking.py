@@ -49,7 +49,7 @@ def asked(action: str, body: Any) -> Operation:
             return TransactionSigning(transactions.read(given.fields()))
         case "sign.authorization":
             return AuthorizationSigning(
-                json_values.unsigned(body["chainId"]), json_values.address(body["address"])
+                json_values.unsigned_integer(body["chainId"]), json_values.address(body["address"])
             )
         case "private_key.read" | "private_key.export":
             return KeyRelease(action)

@@ -51,11 +51,9 @@ def test_all_is_taken_or_nothing(windows: PolicyWindowStore) -> None:
 def test_what_has_no_room_is_told_without_taking(windows: PolicyWindowStore) -> None:
     complete(windows.take([need("value", 6, 10)]))
     for _ in range(3):
-        assert complete(windows.without_room([need("value", 4, 10)])) is None
-        assert complete(windows.without_room([need("fee", 1, 1), need("value", 5, 10)])) == need(
-            "value", 5, 10
-        )
-        assert complete(windows.without_room([need("fee", 2, 1)])) == need("fee", 2, 1)
+        assert complete(windows.find_full([need("value", 4, 10)])) is None
+        assert complete(windows.find_full([need("fee", 1, 1), need("value", 5, 10)])) == need("value", 5, 10)
+        assert complete(windows.find_full([need("fee", 2, 1)])) == need("fee", 2, 1)
     assert used(windows) == {"value": 6}
 
 
@@ -116,7 +114,7 @@ def test_what_was_taken_counts_for_its_period_and_at_most_a_slot_more(
     assert complete(windows.take([need("value", 1, 10, per)])) is not None
     later(2)
     assert used(windows) == {"value": 0}
-    assert complete(windows.without_room([need("value", 10, 10, per)])) is None
+    assert complete(windows.find_full([need("value", 10, 10, per)])) is None
     assert complete(windows.take([need("value", 10, 10, per)])) is None
     later(10**6)
     assert complete(windows.take([need("value", 4, 10, per)])) is None

@@ -119,16 +119,18 @@ def _session(*, pooled: bool, **defaults: str) -> session.Session:
 
 
 def test_behind_a_pooler_only_what_it_carries_along_is_set() -> None:
-    assert set(_session(pooled=True).to_pin({"lock_timeout": "1s"}, standby=False)) == set(session._REPORTED)
+    assert set(_session(pooled=True).settings_to_pin({"lock_timeout": "1s"}, standby=False)) == set(
+        session._REPORTED
+    )
 
 
 @pytest.mark.parametrize("name", session._KEPT)
 def test_what_cannot_be_pinned_behind_a_pooler_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(session.SessionRefused) as refused:
-        _session(pooled=True, **{name: "odd"}).to_pin({}, standby=False)
+        _session(pooled=True, **{name: "odd"}).settings_to_pin({}, standby=False)
     assert f"behind a pooler {name} cannot be pinned" in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert name in _session(pooled=False, **{name: "odd"}).to_pin({}, standby=False)
+    assert name in _session(pooled=False, **{name: "odd"}).settings_to_pin({}, standby=False)
 
 
 def test_a_server_that_keeps_another_value_is_refused() -> None:
@@ -139,7 +141,7 @@ def test_a_server_that_keeps_another_value_is_refused() -> None:
 
 def test_a_server_without_a_setting_is_refused() -> None:
     with pytest.raises(session.SessionRefused, match="knows no"):
-        session.Session(pooled=False, read_only=False, settings={}).to_pin({}, standby=False)
+        session.Session(pooled=False, read_only=False, settings={}).settings_to_pin({}, standby=False)
 
 
 def test_a_read_only_default_is_refused_with_its_reason(settings: Settings, database_url: str) -> None:

@@ -14,7 +14,7 @@ from kms_service.crypto.material import DataKey, WrappedDek
 from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, KmsThrottled, KmsUnavailable
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.data_plane.client import KmsClient
-from kms_service.kms.data_plane.credentials import Credentials, fixed
+from kms_service.kms.data_plane.credentials import Credentials, fixed_walk
 from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.signer import AccessKeys
 from kms_service.kms.errors import KmsCallNotMade
@@ -30,7 +30,7 @@ T = TypeVar("T")
 HOME, FALLBACK = "eu-central-1", "eu-west-1"
 CONTEXT = {"purpose": "wallet-dek", "wallet_address": "0x0"}
 DEK = bytes(range(200, 232))
-KEYS = fixed(AccessKeys("test", "test", None))
+KEYS = fixed_walk(AccessKeys("test", "test", None))
 Act = Callable[[AwsKmsService], Awaitable[T]]
 
 

@@ -55,7 +55,7 @@ def test_a_wallet_made_elsewhere_opens_here_and_its_rows_tell_where(
         assert _event(services, "wallet.create").kms_key_id == made_there.kms_key_id
         opened = _event(services, "private_key.read")
         assert opened.kms_key_id == there(made_here.kms_key_id)
-        assert opened.kms_request_id in {each.call.request_id for each in regions.fallback.received()}
+        assert opened.kms_request_id in {each.call.request_id for each in regions.fallback.find_requests()}
     assert (made_here.kms_region, made_there.kms_region) == (HOME, FALLBACK)
     assert arn.region(made_there.kms_key_id) == FALLBACK
     released = complete(services.wallets.get_private_key_for_user(TESTER, "there"))
@@ -144,8 +144,8 @@ def test_cloudtrail_of_both_regions_is_explained(
     complete(services.audit.tell_heads())
     here = Identity(ROLE, "i-0123", "ASIAHERE", "10.0.0.7", "kms-service")
     elsewhere = replace(here, access_key="ASIATHERE", source_ip="10.9.0.7")
-    records = [record_of(each, here) for each in regions.home.received()]
-    records += [record_of(each, elsewhere) for each in regions.fallback.received()]
+    records = [record_of(each, here) for each in regions.home.find_requests()]
+    records += [record_of(each, elsewhere) for each in regions.fallback.find_requests()]
     write_trail(tmp_path, [each for each in records if each is not None])
     compared = Compared([tmp_path], None, None, timedelta(0), [ROLE], [], [], {})
     outcome = complete(services.cloudtrail_reconciler.reconcile(compared, lambda _done: None))

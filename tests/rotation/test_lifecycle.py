@@ -15,7 +15,7 @@ from kms_service.cli.root import root
 from kms_service.errors import KeyNotFound
 from kms_service.kms.keys.pool import KeyMode
 from kms_service.service.audit.log import Event
-from kms_service.service.pool.materials import behind
+from kms_service.service.pool.materials import count_behind
 from kms_service.telemetry import metrics
 from wiring import TESTER, running_services
 
@@ -145,7 +145,7 @@ def test_wallets_are_counted_by_key_material(fleet: Fleet, worker: Worker) -> No
     (found,) = [each for each in state.keys if each.info.key_arn == fleet.source]
     assert [each.wallets for each in found.materials] == [8, SIZE - 8]
     assert [each.key_material_id for each in found.materials] == [each.id for each in key.materials]
-    assert behind(found.materials) == 8
+    assert count_behind(found.materials) == 8
     complete(fleet.services.pool_service._materials.take())
     assert metrics.stale_wallets.labels(found.info.alias)._value.get() == 8
 

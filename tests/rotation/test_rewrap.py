@@ -22,7 +22,7 @@ Worker = Callable[[], Services]
 @pytest.mark.invariant(7)
 def test_wallets_move_by_re_encrypt_alone_and_their_seeds_stay(fleet: Fleet, worker: Worker) -> None:
     fleet.drain_source()
-    seeds, before = fleet.seeds(), len(fleet.kms.received())
+    seeds, before = fleet.seeds(), len(fleet.kms.find_requests())
 
     worker()
     job = fleet.ended(fleet.start())
@@ -37,7 +37,7 @@ def test_wallets_move_by_re_encrypt_alone_and_their_seeds_stay(fleet: Fleet, wor
     assert job.kms_calls == len(fleet.moves()) == SIZE
     asked = {
         each.operation
-        for each in fleet.kms.received()[before:]
+        for each in fleet.kms.find_requests()[before:]
         if each.context.get("purpose") not in ("audit-chain", "row-mac")
     }
     assert asked <= {"ReEncrypt", "DescribeKey", "GetKeyRotationStatus"}

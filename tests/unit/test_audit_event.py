@@ -5,7 +5,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 
 from kms_service.api.operations.audit import AuditEvent, event_view
-from kms_service.service.audit.chains import covered
+from kms_service.service.audit.chains import covered_fields
 from kms_service.service.evidence import bundle
 from kms_service.store.audit.events import COLUMNS, AuditRow, Event
 from kms_service.store.audit.trail import StoredRow
@@ -19,7 +19,7 @@ _LINK = {"audit_chain_id", "seq", "mac"}
 
 
 def test_a_mac_covers_these_fields_in_this_order() -> None:
-    assert covered(_ROW) == [
+    assert covered_fields(_ROW) == [
         "00000000-0000-0000-0000-000000000007",
         "3",
         "2026-11-01T12:30:00.000000+00:00",

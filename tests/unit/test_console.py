@@ -9,7 +9,7 @@ import pytest
 
 from kms_service.api.console.attention import Level, notices, worst
 from kms_service.api.console.drawing import HEIGHT, sparks
-from kms_service.api.console.words import age, ago, clock, listed, rate, span
+from kms_service.api.console.words import age, ago, clock, most_frequent, rate, span
 from kms_service.kms.aws import KeyRotation
 from kms_service.kms.keys.circuit import CircuitState
 from kms_service.kms.keys.pool import DescribedKey, KeyMode, KeyStatus
@@ -240,7 +240,7 @@ def test_a_time_of_another_day_has_its_date() -> None:
 
 def test_the_six_most_frequent_are_listed_first_to_last() -> None:
     counts = {f"code-{number}": float(number) for number in range(1, 10)}
-    assert [name for name, _ in listed(counts)] == [f"code-{number}" for number in (9, 8, 7, 6, 5, 4)]
+    assert [name for name, _ in most_frequent(counts)] == [f"code-{number}" for number in (9, 8, 7, 6, 5, 4)]
 
 
 def test_columns_are_scaled_to_the_highest_and_a_failure_always_shows() -> None:

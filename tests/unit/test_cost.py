@@ -48,7 +48,7 @@ def test_a_plan_counts_a_request_a_wallet_and_a_request_a_read() -> None:
 
 
 def test_looking_at_the_keys_is_part_of_the_plan() -> None:
-    looks = pricing.planned(wallets=0, reads_a_day=0, key_count=10, processes=2, refresh_seconds=300)
+    looks = pricing.requests_of_plan(wallets=0, reads_a_day=0, key_count=10, processes=2, refresh_seconds=300)
     assert looks["looks at the keys"] == pytest.approx(2 * 10 * 2 * 8760)
 
 

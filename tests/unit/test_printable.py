@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import kms_service
 from kms_service.cli.lines import tell, warn
-from kms_service.cli.screen import drawn, screen
+from kms_service.cli.screen import safe_text, screen
 from kms_service.telemetry import logs
 from kms_service.telemetry.printable import printable, printable_lines
 
@@ -68,7 +68,7 @@ def test_ordinary_text_stays_as_it_is() -> None:
 def test_a_printed_value_stays_on_one_line(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     tell(f"reason {HOSTILE[kind]}", "end")
     warn(f"reason {HOSTILE[kind]}")
-    screen().print(drawn(f"reason [red]{HOSTILE[kind]}"), soft_wrap=True)
+    screen().print(safe_text(f"reason [red]{HOSTILE[kind]}"), soft_wrap=True)
     printed = capsys.readouterr()
     assert obeyed(printed.out) == obeyed(printed.err) == {"\n"}
     assert (printed.out.count("\n"), printed.err.count("\n")) == (3, 1)

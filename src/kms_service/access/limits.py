@@ -18,7 +18,7 @@ WORDS = {
 }
 
 
-def limited_as(kind: str) -> LimitedUse:
+def limited_use(kind: str) -> LimitedUse:
     """What a release of this kind counts as."""
     return LimitedUse.SIGNATURE if kind == "signature" else LimitedUse.PRIVATE_KEY_READ
 

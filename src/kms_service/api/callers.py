@@ -15,7 +15,7 @@ def note_caller(request: Request, caller: Caller) -> None:
     request.scope[_KEY] = caller
 
 
-def noted_caller(scope: Mapping[str, object]) -> Caller | None:
+def caller_in(scope: Mapping[str, object]) -> Caller | None:
     """The caller of the request with this scope; None if it had no valid token."""
     caller = scope.get(_KEY)
     return caller if isinstance(caller, Caller) else None
@@ -27,7 +27,7 @@ def caller_of(request: Request) -> Caller:
     Raises:
         NotAuthenticated: the request has no known caller.
     """
-    caller = noted_caller(request.scope)
+    caller = caller_in(request.scope)
     if caller is None:
         raise NotAuthenticated("A valid bearer token is required.")
     return caller

@@ -11,7 +11,7 @@ from kms_service.kms.keys import arn
 from kms_service.store.postgres.times import require_storable
 
 
-def _no_path_step(value: str) -> str:
+def _refuse_path_step(value: str) -> str:
     # Clients and proxies resolve these two before a path arrives here.
     if value in {".", ".."}:
         raise ValueError("may not be . or ..")
@@ -29,7 +29,7 @@ Moment = Annotated[AwareDatetime, AfterValidator(_storable)]
 UserId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@-]+$", strict=True),
-    AfterValidator(_no_path_step),
+    AfterValidator(_refuse_path_step),
 ]
 Timestamp = Annotated[
     datetime, PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"))

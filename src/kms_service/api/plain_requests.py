@@ -69,16 +69,16 @@ class PlainRequests:
             return None
         values[self.request_name] = request
         if self.response_name is None:
-            return self._answered(await self.endpoint(**values), self.status)
+            return self._respond(await self.endpoint(**values), self.status)
         told = Response()
         del told.headers["content-length"]
         told.status_code = self.status
         values[self.response_name] = told
-        answered = self._answered(await self.endpoint(**values), told.status_code)
+        answered = self._respond(await self.endpoint(**values), told.status_code)
         answered.headers.raw.extend(told.headers.raw)
         return answered
 
-    def _answered(self, answer: Any, status: int) -> Response:
+    def _respond(self, answer: Any, status: int) -> Response:
         return Response(self.answer.serialize_json(answer), status, media_type=_JSON)
 
     async def _values(self, request: Request) -> dict[str, Any] | None:

@@ -109,26 +109,26 @@ def response(error: errors.KmsServiceError) -> JSONResponse:
     return _respond(members, headers)
 
 
-def unexpected() -> JSONResponse:
+def unexpected_error() -> JSONResponse:
     """The answer to an unforeseen error; the log has its type and place."""
     return response(errors.KmsServiceError("Something unexpected happened; the log has the request id."))
 
 
 def framework(status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer to a request that the framework itself refuses."""
-    return _respond(of_framework(status), headers or {})
+    return _respond(framework_problem(status), headers or {})
 
 
-def of_framework(status: int) -> dict[str, Any]:
+def framework_problem(status: int) -> dict[str, Any]:
     """The members of the problem for a status that the framework raises, without the request id."""
     code, detail = _FRAMEWORK.get(status, ("invalid_request", "The request cannot be understood."))
-    return _of_code(status, code, detail)
+    return _problem_of_code(status, code, detail)
 
 
-def refused(code: str) -> JSONResponse:
+def refusal(code: str) -> JSONResponse:
     """The answer of a connection that refuses before there is a request."""
     status, detail = _REFUSED[code]
-    return _respond(_of_code(status, code, detail), {})
+    return _respond(_problem_of_code(status, code, detail), {})
 
 
 def install(app: FastAPI) -> None:
@@ -167,7 +167,7 @@ async def _on_validation(_request: Request, error: Exception) -> JSONResponse:
     )
 
 
-def _of_code(status: int, code: str, detail: str) -> dict[str, Any]:
+def _problem_of_code(status: int, code: str, detail: str) -> dict[str, Any]:
     title = code.replace("_", " ").capitalize().replace("json", "JSON")
     return {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
 

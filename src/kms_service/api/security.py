@@ -96,7 +96,7 @@ async def authenticate(request: Request, token: str | None) -> Caller:
         KmsUnavailable: the keys that authenticate tokens are not loaded yet.
     """
     authenticator = services(request).authenticator
-    caller = None if token is None else authenticator.remembered(token)
+    caller = None if token is None else authenticator.recall(token)
     if caller is None:
         # Outside the bounded work: a caller who waits to be refused takes nobody's place.
         digest = await authenticator.expect(token)

@@ -67,9 +67,9 @@ def cost(
     """
     both = second_region or hedging
     if urls:
-        requests = pricing.observed(_observe(urls))
+        requests = pricing.requests_at_rates(_observe(urls))
     else:
-        requests = pricing.planned(
+        requests = pricing.requests_of_plan(
             wallets=wallets,
             reads_a_day=reads_per_day,
             key_count=keys,
@@ -77,7 +77,7 @@ def cost(
             refresh_seconds=_REFRESH_SECONDS,
         )
         if both:
-            requests = pricing.of_two_regions(requests, processes=processes, hedging=hedging)
+            requests = pricing.requests_of_two_regions(requests, processes=processes, hedging=hedging)
     items = [*pricing.keys(2 * keys if both else keys, rotations), *pricing.requests(requests)]
     if as_json:
         tell(json.dumps({"currency": "USD", "items": [_facts(item) for item in items], **_sum(items)}))

@@ -20,6 +20,6 @@ def progress_screen() -> Console:
     return Console(file=sys.stderr, highlight=False)
 
 
-def drawn(text: str, style: str = "") -> Text:
+def safe_text(text: str, style: str = "") -> Text:
     """`text` as part of a line; nothing in it controls the terminal or counts as rich's markup."""
     return Text(printable(text), style)

@@ -110,11 +110,11 @@ def wallet_fields(user_id: str, wallet_address: str, compressed_public_key: str)
 def _mac(key: DataKey, label: RowLabel, fields: Iterable[str | bytes]) -> bytes:
     mac = hmac.new(key.reveal(), label.value, hashlib.sha256)
     for field in fields:
-        mac.update(_encoded(field))
+        mac.update(_encode(field))
     return mac.digest()
 
 
-def _encoded(field: str | bytes) -> bytes:
+def _encode(field: str | bytes) -> bytes:
     data = field.encode() if isinstance(field, str) else field
     if len(data) > LONGEST_FIELD:
         raise ValueError("a field of a row MAC has at most 65535 bytes")

@@ -36,7 +36,7 @@ def integer(value: Any) -> int:
     raise ValueError("must be an integer: a JSON integer, a decimal string, or 0x hex of at most 256 bits")
 
 
-def unsigned(value: Any, maximum: int = MAX_UINT256) -> int:
+def unsigned_integer(value: Any, maximum: int = MAX_UINT256) -> int:
     """An integer from 0 to `maximum`, in the forms of `integer`.
 
     Raises:

@@ -137,20 +137,20 @@ def _reader(type_name: str) -> Callable[[Any], Any]:
         return named[type_name]
     size = int(type_name.lstrip(ascii_lowercase))
     if type_name.startswith("bytes"):
-        return lambda value: _sized(value, size)
+        return lambda value: _octets_of_size(value, size)
     if type_name.startswith("uint"):
-        return lambda value: _bounded(value, 0, 2**size - 1)
-    return lambda value: _bounded(value, -(2 ** (size - 1)), 2 ** (size - 1) - 1)
+        return lambda value: _integer_between(value, 0, 2**size - 1)
+    return lambda value: _integer_between(value, -(2 ** (size - 1)), 2 ** (size - 1) - 1)
 
 
-def _sized(value: Any, size: int) -> bytes:
+def _octets_of_size(value: Any, size: int) -> bytes:
     data = json_values.octets(value)
     if len(data) != size:
         raise ValueError(f"must have {size} bytes")
     return data
 
 
-def _bounded(value: Any, lowest: int, highest: int) -> int:
+def _integer_between(value: Any, lowest: int, highest: int) -> int:
     number = json_values.integer(value)
     if not lowest <= number <= highest:
         raise ValueError("is out of range for its type")

@@ -100,7 +100,7 @@ class AwsKmsService:
                     key_arn,
                     {"KeyId": key_arn, "Plaintext": _text(dek.reveal()), "EncryptionContext": dict(context)},
                 )
-                reply, used = served.reply, _used(key_arn, served)
+                reply, used = served.reply, _expected_arn(key_arn, served)
                 blob = reply.blob("CiphertextBlob")
                 if reply.text("KeyId") != used:
                     raise KmsUnavailable("reply names another key", key_arn, reply.request_id)
@@ -131,7 +131,7 @@ class AwsKmsService:
                         "EncryptionContext": dict(context),
                     },
                 )
-                reply, used = served.reply, _used(key_arn, served)
+                reply, used = served.reply, _expected_arn(key_arn, served)
                 if reply.text("KeyId") != used:
                     raise IntegrityFailure("reply names another key", reply.request_id)
                 plaintext = reply.blob("Plaintext")
@@ -170,8 +170,8 @@ class AwsKmsService:
                     "DestinationEncryptionContext": dict(destination_context),
                 },
             )
-            reply, source = served.reply, _used(wrapped.key_arn, served)
-            destination = _used(destination_key_arn, served)
+            reply, source = served.reply, _expected_arn(wrapped.key_arn, served)
+            destination = _expected_arn(destination_key_arn, served)
             if (reply.text("SourceKeyId"), reply.text("KeyId")) != (source, destination):
                 raise IntegrityFailure("reply names other keys", reply.request_id)
             blob = reply.blob("CiphertextBlob")
@@ -269,7 +269,7 @@ class AwsKmsService:
                 raise KmsUnavailable(error.reason, key, error.kms_request_id) from None
 
 
-def _used(key_arn: str, served: Served) -> str:
+def _expected_arn(key_arn: str, served: Served) -> str:
     """The only ARN that the reply may give for this key."""
     return arn.in_region(key_arn, served.region)
 

@@ -61,7 +61,7 @@ def measure(operation: str, key: str, purpose: str) -> Iterator[Call]:
             outcome = OK
         except KmsServiceError as error:
             outcome = ACCESS_DENIED if isinstance(error, KmsAccessDenied) else error.code
-            tracing.failed(span, outcome)
+            tracing.mark_failed(span, outcome)
             raise
         finally:
             _count(call, outcome)

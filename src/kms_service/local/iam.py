@@ -28,14 +28,14 @@ def allows(
     effects = {
         statement["Effect"]
         for statement in policy["Statement"]
-        if _names(statement["Principal"]["AWS"], principal)
+        if _includes(statement["Principal"]["AWS"], principal)
         and any(fnmatchcase(action, pattern) for pattern in _as_list(statement["Action"]))
         and _holds(statement.get("Condition", {}), context, pending_days)
     }
     return effects == {"Allow"}
 
 
-def _names(principals: object, principal: str) -> bool:
+def _includes(principals: object, principal: str) -> bool:
     return principal in _as_list(principals) or "*" in _as_list(principals)
 
 
@@ -47,12 +47,12 @@ def _holds(
     if unknown:
         raise AssertionError(f"this evaluator does not know {unknown}")
     wanted = conditions.get("StringEquals", {})
-    if any(pending_days is None or pending_days >= int(str(most)) for most in _less_than(conditions)):
+    if any(pending_days is None or pending_days >= int(str(most)) for most in _upper_limits(conditions)):
         return False
     return all(given.get(name) in _as_list(values) for name, values in wanted.items())
 
 
-def _less_than(conditions: Mapping[str, Mapping[str, object]]) -> list[object]:
+def _upper_limits(conditions: Mapping[str, Mapping[str, object]]) -> list[object]:
     # The one number that a key policy of this service looks at is a deletion's waiting time.
     return list(conditions.get("NumericLessThan", {}).values())
 

@@ -89,12 +89,12 @@ def kms_standin(folder: Path) -> Iterator[KmsStandin]:
     )
     with process:
         try:
-            yield KmsStandin(_announced_url(process), process.pid)
+            yield KmsStandin(_read_url(process), process.pid)
         finally:
             _stop(process)
 
 
-def _announced_url(process: subprocess.Popen[bytes]) -> str:
+def _read_url(process: subprocess.Popen[bytes]) -> str:
     if process.stdout is None or process.stderr is None:
         raise AssertionError
     url = process.stdout.readline().decode().strip()

@@ -42,7 +42,7 @@ def prepare(servers: Servers) -> Settings:
     servers.kms.ensure_aliases(settings.aliases)
     token = servers.folder / "token"
     if not _is_good(token, settings):
-        write_private(token, asyncio.run(_new_token(settings)) + "\n")
+        write_private(token, asyncio.run(_create_token(settings)) + "\n")
     return settings
 
 
@@ -79,7 +79,7 @@ async def _find(digest: bytes, settings: Settings) -> FoundToken | None:
         await database.close()
 
 
-async def _new_token(settings: Settings) -> str:
+async def _create_token(settings: Settings) -> str:
     from kms_service.bootstrap import build  # noqa: PLC0415 - seldom needed, slow to load
 
     services = build(settings)

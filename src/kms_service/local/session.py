@@ -157,12 +157,12 @@ def _invitation(session: Session, seconds: float) -> str:
         f"  curl {token} {url}/wallets/alice/private-key\n"
         f"  curl {token} {url}/wallets\n\n"
         f"and any command, with --local:\n\n"
-        f"  {_joining(folder)} pool status\n\n"
+        f"  {_describe_joining(folder)} pool status\n\n"
         f"{docs}{console}Data, keys and token: {folder}\nCtrl-C stops everything.\n"
     )
 
 
-def _joining(folder: Path) -> str:
+def _describe_joining(folder: Path) -> str:
     """The words that begin a command which joins, in whatever folder the other terminal is."""
     program = Path(sys.argv[0])
     program = Path(sys.executable).parent / "kms-service" if program.name == "__main__.py" else program

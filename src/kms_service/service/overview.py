@@ -114,10 +114,10 @@ class Overviews:
             return
         try:
             self._history.sample()
-            self._wallets = await self._again(self._wallets, self._pool_service.state)
-            self._seal = await self._again(self._seal, self._seal_service.state)
-            self._rotation = await self._again(self._rotation, self._latest_rotation)
-            self._events = await self._again(self._events, self._newest_events)
+            self._wallets = await self._reread(self._wallets, self._pool_service.state)
+            self._seal = await self._reread(self._seal, self._seal_service.state)
+            self._rotation = await self._reread(self._rotation, self._latest_rotation)
+            self._events = await self._reread(self._events, self._newest_events)
         finally:
             self._lock.release()
 
@@ -139,7 +139,7 @@ class Overviews:
             draining=self._readiness.draining,
         )
 
-    async def _again(self, before: Part[T], ask: Callable[[], Awaitable[T]]) -> Part[T]:
+    async def _reread(self, before: Part[T], ask: Callable[[], Awaitable[T]]) -> Part[T]:
         away_since = self._readiness.database_away_since
         if away_since is not None:  # asking would only wait
             return Part(before.value, before.taken_at, before.lost_since or away_since)

@@ -83,7 +83,7 @@ class RowMacs:
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
-        with _logged("row_mac_keys_not_loaded"):
+        with _log_failure("row_mac_keys_not_loaded"):
             await self.keyring()
 
     async def tend(self) -> None:
@@ -97,14 +97,14 @@ class RowMacs:
         """
         if self._ring is None:
             return
-        with _logged("row_mac_keys_not_tended"):
+        with _log_failure("row_mac_keys_not_tended"):
             # 1. Keys that other processes made: their MACs pass from now on.
             stored = await self._store.read()
             self._ring = await self._learn(stored)
             held = [key for key in stored if key.key_id in self._keys]
             # 2. The newest key that is held decides, so that a forged row behind it neither causes nor
             #    prevents a new key. It makes no MACs before it has settled, when every process knows it.
-            if await self._store.was_left(wrapped_by(held[-1], self._kms.region), held[-1].made_at):
+            if await self._store.was_left(wrapping_keys(held[-1], self._kms.region), held[-1].made_at):
                 await self._make([key.number for key in stored], behind=held[-1].number)
             # 3. Enough wrappings of each key, so that the loss of one KMS key loses no key of row MACs.
             for key in held:
@@ -134,7 +134,7 @@ class RowMacs:
             return
         staying = {each.key_arn for each in self._pool.described if each.mode is KeyMode.ACTIVE}
         possible = {each.key_arn for each in self._pool.wrapping}
-        holding = set(wrapped_by(key, self._kms.region))
+        holding = set(wrapping_keys(key, self._kms.region))
         for wrapping in count(key.next_wrapping):
             enough = min(WRAPPED_BY, len(possible | (holding & staying)))
             if len(holding & staying) >= enough:
@@ -204,13 +204,13 @@ def _is_of_release_0_1(key: StoredMacKey) -> bool:
     return key.number == 1 and key.key_id.version == 4  # noqa: PLR2004 - RFC 9562, random
 
 
-def wrapped_by(key: StoredMacKey, region: str) -> frozenset[str]:
+def wrapping_keys(key: StoredMacKey, region: str) -> frozenset[str]:
     """The KMS keys that wrap a key, by their ARNs in this Region, whichever Region's KMS did it."""
     return frozenset(arn.in_region(wrapped.key_arn, region) for wrapped in key.wrappings)
 
 
 @contextmanager
-def _logged(event: str) -> Iterator[None]:
+def _log_failure(event: str) -> Iterator[None]:
     try:
         yield
     except (KmsError, NoUsableKey, IntegrityFailure) as error:

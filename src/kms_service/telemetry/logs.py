@@ -69,7 +69,7 @@ def _configure(level: str, log_format: LogFormat, stream: TextIO, *, evidence: P
 
 def _configure_structlog(level: str, stream: TextIO, evidence: Processor, *, as_json: bool) -> None:
     structlog.configure(
-        processors=[evidence, *_shared(), *_renderers(as_json=as_json, colors=stream.isatty())],
+        processors=[evidence, *_shared_processors(), *_renderers(as_json=as_json, colors=stream.isatty())],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
@@ -80,7 +80,7 @@ def _route_foreign_loggers(level: str, stream: TextIO, *, as_json: bool) -> None
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_shared(),
+            foreign_pre_chain=_shared_processors(),
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *_renderers(as_json=as_json, colors=stream.isatty()),
@@ -103,7 +103,7 @@ def _leave_out(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
     return event
 
 
-def _shared() -> list[Any]:
+def _shared_processors() -> list[Any]:
     return [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),

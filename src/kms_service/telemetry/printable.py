@@ -9,7 +9,7 @@ def printable(text: str) -> str:
     What controls, hides or reorders (escape sequences, line breaks, C1, bidirectional overrides) is shown
     escaped as in JSON, so that a line of JSON stays the same JSON.
     """
-    return text if text.isprintable() else "".join(map(_shown, text))
+    return text if text.isprintable() else "".join(map(_escape, text))
 
 
 def printable_lines(text: str) -> str:
@@ -17,5 +17,5 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def _shown(character: str) -> str:
+def _escape(character: str) -> str:
     return character if character.isprintable() else json.dumps(character)[1:-1]

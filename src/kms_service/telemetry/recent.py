@@ -180,10 +180,10 @@ def _read(at: float, registry: CollectorRegistry) -> _Reading:
             counts=lambda labels: not labels["route"].startswith(_NOT_COUNTED),
             failed=lambda labels: labels["status"].startswith("5"),
         ),
-        problems=_by(samples["kms_service_http_problems_total"], "code"),
-        kms_calls=_counts(kms, failed=_failed),
-        keys={alias: _counts(of_key, failed=_failed) for alias, of_key in _group(kms, "key").items()},
-        outcomes=_by([sample for sample in kms if _failed(sample.labels)], "outcome"),
+        problems=_sum_by(samples["kms_service_http_problems_total"], "code"),
+        kms_calls=_counts(kms, failed=_is_failure),
+        keys={alias: _counts(of_key, failed=_is_failure) for alias, of_key in _group(kms, "key").items()},
+        outcomes=_sum_by([sample for sample in kms if _is_failure(sample.labels)], "outcome"),
         open_circuits=frozenset(
             sample.labels["key"] for sample in samples["kms_service_circuit_open"] if sample.value
         ),
@@ -192,7 +192,7 @@ def _read(at: float, registry: CollectorRegistry) -> _Reading:
     )
 
 
-def _failed(labels: Labels) -> bool:
+def _is_failure(labels: Labels) -> bool:
     return labels["outcome"] not in _NO_FAILURES
 
 
@@ -209,7 +209,7 @@ def _counts(
     )
 
 
-def _by(samples: Sequence[Sample], label: str) -> dict[str, float]:
+def _sum_by(samples: Sequence[Sample], label: str) -> dict[str, float]:
     return {value: sum(each.value for each in of) for value, of in _group(samples, label).items()}
 
 

@@ -86,7 +86,7 @@ def begin_statement(text: str) -> Span | None:
     return _tracer.start_span(operation, kind=SpanKind.CLIENT, attributes=attributes)
 
 
-def failed(span: Span | None, error_type: str) -> None:
+def mark_failed(span: Span | None, error_type: str) -> None:
     """Mark a span as failed, by the error's code or type and never by its text."""
     if span is not None:
         span.set_attribute("error.type", error_type)

@@ -70,14 +70,14 @@ def test_authorizations(vector: dict[str, Any]) -> None:
 
 
 def _authorization(body: dict[str, Any]) -> Authorization:
-    read = json_values.unsigned
+    read = json_values.unsigned_integer
     return Authorization(read(body["chainId"]), json_values.address(body["address"]), read(body["nonce"]))
 
 
 @pytest.mark.parametrize("vector", _of("setCode"))
 def test_set_code_transactions(vector: dict[str, Any]) -> None:
     body = dict(vector["body"])
-    read = json_values.unsigned
+    read = json_values.unsigned_integer
     carried = [
         SignedAuthorization(_authorization(each), read(each["yParity"]), read(each["r"]), read(each["s"]))
         for each in body.pop("authorizationList")

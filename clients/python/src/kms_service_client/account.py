@@ -55,7 +55,7 @@ class RemoteAccount(BaseAccount):
         """
         if signable_message.version != _PERSONAL_MESSAGE:
             raise TypeError("only messages of encode_defunct; for typed data call sign_typed_data")
-        return _signed(self._client.sign_message(self._user_id, signable_message.body))
+        return _to_signed_message(self._client.sign_message(self._user_id, signable_message.body))
 
     def sign_typed_data(
         self,
@@ -71,10 +71,10 @@ class RemoteAccount(BaseAccount):
         """
         parts = (domain_data, message_types, message_data)
         if full_message is not None and parts == (None, None, None):
-            return _signed(self._client.sign_typed_data(self._user_id, full_message))
+            return _to_signed_message(self._client.sign_typed_data(self._user_id, full_message))
         if full_message is None and None not in parts:
             whole = {"domain": domain_data, "types": message_types, "message": message_data}
-            return _signed(self._client.sign_typed_data(self._user_id, whole))
+            return _to_signed_message(self._client.sign_typed_data(self._user_id, whole))
         raise ValueError("needs domain_data, message_types and message_data, or full_message alone")
 
     def sign_transaction(
@@ -138,7 +138,7 @@ class RemoteAccount(BaseAccount):
 LocalAccount.register(RemoteAccount)
 
 
-def _signed(answer: Signature) -> SignedMessage:
+def _to_signed_message(answer: Signature) -> SignedMessage:
     signature = HexBytes(answer.signature)
     return SignedMessage(
         message_hash=HexBytes(answer.message_hash),

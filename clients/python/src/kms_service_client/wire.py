@@ -54,11 +54,11 @@ def read(call: Call[T], response: httpx.Response) -> T:
             return call.read(content)
         except (KeyError, TypeError, ValueError):
             # From None: the answer may hold a key.
-            raise _unexpected(response) from None
+            raise _unexpected_answer(response) from None
     try:
         problem = Problem.read(content, _retry_after(response))
     except (KeyError, TypeError):
-        raise _unexpected(response) from None
+        raise _unexpected_answer(response) from None
     raise problem
 
 
@@ -66,7 +66,7 @@ def _json(response: httpx.Response) -> Any:
     try:
         return response.json()
     except ValueError:
-        raise _unexpected(response) from None
+        raise _unexpected_answer(response) from None
 
 
 def _retry_after(response: httpx.Response) -> float | None:
@@ -74,5 +74,5 @@ def _retry_after(response: httpx.Response) -> float | None:
     return float(seconds) if seconds.isascii() and seconds.isdigit() else None
 
 
-def _unexpected(response: httpx.Response) -> UnexpectedAnswer:
+def _unexpected_answer(response: httpx.Response) -> UnexpectedAnswer:
     return UnexpectedAnswer(response.status_code, response.headers.get("X-Request-Id"))

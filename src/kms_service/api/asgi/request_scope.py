@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kms_service import context
 from kms_service.api import problems
-from kms_service.api.callers import noted_caller
+from kms_service.api.callers import caller_in
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
 
@@ -77,7 +77,7 @@ class RequestScope:
             log.exception("unexpected_error")
             if answer.status:
                 raise
-            await problems.unexpected()(scope, receive, answer.send)
+            await problems.unexpected_error()(scope, receive, answer.send)
 
 
 class _Answer:
@@ -118,7 +118,7 @@ def _cap(scope: Scope, receive: Receive, seconds: float) -> Receive:
     received = 0
     whole = False
 
-    async def capped() -> Message:
+    async def receive_capped() -> Message:
         nonlocal received, whole
         if whole:
             return await receive()  # after a whole body, only a disconnect can come
@@ -133,7 +133,7 @@ def _cap(scope: Scope, receive: Receive, seconds: float) -> Receive:
             raise BodyTooLarge
         return message
 
-    return capped
+    return receive_capped
 
 
 def _report(scope: Scope, answer: _Answer) -> None:
@@ -144,7 +144,7 @@ def _report(scope: Scope, answer: _Answer) -> None:
     metrics.series(metrics.http_requests, method, route, str(answer.status)).inc()
     metrics.series(metrics.http_duration, route).observe(seconds)
     report = log.debug if route in _PROBES else log.info
-    caller = noted_caller(scope)
+    caller = caller_in(scope)
     report(
         "request",
         **({} if caller is None else {"actor": caller.name}),

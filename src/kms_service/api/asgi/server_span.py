@@ -9,7 +9,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kms_service import context
-from kms_service.api.callers import noted_caller
+from kms_service.api.callers import caller_in
 from kms_service.telemetry import tracing
 
 FRAMEWORK_TELEMETRY_OFF: TelemetryConfig = {
@@ -36,7 +36,7 @@ class ServerSpan:
             return
         status = 0
 
-        async def observed(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -45,7 +45,7 @@ class ServerSpan:
         parent = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         with tracing.server_span(_PROPAGATOR.extract(parent)) as span:
             try:
-                await self._app(scope, receive, observed)
+                await self._app(scope, receive, send_and_note)
             finally:
                 if span is not None:
                     _describe(span, scope, status)
@@ -53,7 +53,7 @@ class ServerSpan:
 
 def _describe(span: Span, scope: Scope, status: int) -> None:
     route = getattr(scope.get("route"), "path", "unmatched")
-    caller = noted_caller(scope)
+    caller = caller_in(scope)
     span.update_name(f"{scope['method']} {route}")
     span.set_attributes(
         {
@@ -65,4 +65,4 @@ def _describe(span: Span, scope: Scope, status: int) -> None:
         }
     )
     if status == 0 or status >= _SERVER_ERRORS:
-        tracing.failed(span, str(status or "no answer"))
+        tracing.mark_failed(span, str(status or "no answer"))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from kms_service.api.callers import noted_caller
+from kms_service.api.callers import caller_in
 from kms_service.api.connection.patience import Awaited
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger
@@ -75,7 +75,7 @@ class Admission:
 
     def note(self, connection: Connection, awaited: Awaited, served: Mapping[str, object] | None) -> None:
         """Note what this connection waits for now, and the scope of the request it served last, if any."""
-        if served is not None and noted_caller(served) is not None:
+        if served is not None and caller_in(served) is not None:
             self._known.add(connection)
         self._resting.pop(connection, None)
         if awaited is Awaited.REQUEST and connection in self._admitted and connection not in self._known:

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from kms_service.api.connection.admission import Admission
-from kms_service.api.connection.joined_writes import joined
+from kms_service.api.connection.joined_writes import join_writes
 from kms_service.api.connection.patience import (
     FLUSH_SECONDS,
     LAST_HEAD_SECONDS,
@@ -24,7 +24,7 @@ from kms_service.api.connection.patience import (
     Awaited,
     Patience,
     Wait,
-    awaited,
+    choose_awaited,
 )
 from kms_service.api.connection.refusals import MALFORMED, TOO_LARGE, Refusal, judge
 from kms_service.api.connection.request_size import MAX_UNWANTED_BYTES, PIECE_BYTES, TURN_BYTES, RequestSize
@@ -65,7 +65,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Begin to wait for a head."""
-        super().connection_made(joined(transport, self.loop))
+        super().connection_made(join_writes(transport, self.loop))
         self._admitted = self._admission.enter(self)
         self._wait_on()
 
@@ -146,11 +146,11 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_chunk_header(self) -> None:
         """Count the start of a chunk as progress."""
-        self._size.goes_on()
+        self._size.note_parsed()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
-        self._size.goes_on()
+        self._size.note_parsed()
         if self._refusal is None:
             super().on_body(body)
 
@@ -243,7 +243,7 @@ class HttpConnection(HttpToolsProtocol):
     def _wait_on(self) -> None:
         if self._ended:
             return
-        what = awaited(self._served, in_head=self._in_head, owes_answer=self._owes_answer())
+        what = choose_awaited(self._served, in_head=self._in_head, owes_answer=self._owes_answer())
         if (what, self.cycle) == self._awaited:
             return  # already begun: sending a byte at a time does not prolong it
         self._awaited = (what, self.cycle)

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, cast
 
 
-def joined(transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> asyncio.Transport:
+def join_writes(transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> asyncio.Transport:
     """The transport, with consecutive writes joined into one."""
     return cast("asyncio.Transport", JoinedWrites(transport, loop))
 

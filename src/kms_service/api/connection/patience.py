@@ -51,7 +51,7 @@ class Patience:
         return None
 
 
-def awaited(served: RequestResponseCycle | None, *, in_head: bool, owes_answer: bool) -> Awaited:
+def choose_awaited(served: RequestResponseCycle | None, *, in_head: bool, owes_answer: bool) -> Awaited:
     """What a connection waits for now, given the request it served last."""
     if owes_answer:
         return Awaited.ANSWER

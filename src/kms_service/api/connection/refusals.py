@@ -24,11 +24,11 @@ class Refusal:
     def answer(self) -> bytes:
         """The complete answer, with a new request id, for a connection that closes after it."""
         # In a new context: the current one may be the previous request's.
-        return Context().run(_written, self.make)
+        return Context().run(_serialize, self.make)
 
 
-TOO_LARGE = Refusal("head_too_large", partial(problems.refused, "headers_too_large"))
-MALFORMED = Refusal("malformed", partial(problems.refused, "malformed_request"))
+TOO_LARGE = Refusal("head_too_large", partial(problems.refusal, "headers_too_large"))
+MALFORMED = Refusal("malformed", partial(problems.refusal, "malformed_request"))
 _VERSIONS = frozenset({"1.0", "1.1"})
 _PROBES = frozenset({b"/livez", b"/readyz", b"/health"})
 FULL = Refusal("too_many", lambda: problems.response(Overloaded()))
@@ -53,7 +53,7 @@ def judge(
     return None
 
 
-def _written(make: Callable[[], JSONResponse]) -> bytes:
+def _serialize(make: Callable[[], JSONResponse]) -> bytes:
     number = uuid.uuid4().hex
     context.request_id.set(number)
     response = make()

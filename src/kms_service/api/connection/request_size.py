@@ -26,20 +26,20 @@ class RequestSize:
     def begin(self) -> None:
         """Count a new request."""
         self._told = self._headers = 0
-        self.goes_on()
+        self.note_parsed()
 
     def target(self, part: bytes) -> None:
         """Count a part of the request's target."""
         self._told += len(part)
-        self.goes_on()
+        self.note_parsed()
 
     def header(self, name: bytes, value: bytes) -> None:
         """Count a header or a trailer."""
         self._headers += 1
         self._told += len(name) + len(value) + _FRAMING_BYTES
-        self.goes_on()
+        self.note_parsed()
 
-    def goes_on(self) -> None:
+    def note_parsed(self) -> None:
         """Note that the parser has reported something, and so holds nothing back."""
         self._held_back = 0
         self._heard = True

@@ -45,7 +45,7 @@ def notices(overview: Overview) -> list[Notice]:
         *_keys(overview),
         *_traffic(overview),
         *_rotation(overview),
-        *_lost(overview),
+        *_unreadable_parts(overview),
     ]
     return sorted(found, key=lambda notice: notice.level is not Level.BAD)
 
@@ -194,7 +194,7 @@ def _rotation(overview: Overview) -> Iterator[Notice]:
         )
 
 
-def _lost(overview: Overview) -> Iterator[Notice]:
+def _unreadable_parts(overview: Overview) -> Iterator[Notice]:
     if overview.database_away_since is not None:
         return  # that notice covers all of these
     parts: Mapping[str, Part[Any]] = {

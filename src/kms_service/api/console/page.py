@@ -17,7 +17,7 @@ from kms_service.api.console import attention, drawing
 from kms_service.api.console.attention import Level, open_elsewhere
 from kms_service.api.console.policies import REFUSALS_READ, PoliciesNow
 from kms_service.api.console.visitors import Visitor
-from kms_service.api.console.words import age, ago, clock, listed, rate, span
+from kms_service.api.console.words import age, ago, clock, most_frequent, rate, span
 from kms_service.kms.keys.circuit import CircuitState
 from kms_service.kms.keys.pool import KeyMode, KeyStatus
 from kms_service.service.overview import Overview
@@ -83,7 +83,7 @@ def overview(now: Overview, visitor: Visitor, settings: Settings, refresh: int |
         else [each for each in now.wallets.value.others if each.wallets],
         total=_total(now),
         rotation=now.rotation.value,
-        events=_telling(now.events.value or ()),
+        events=_notable_events(now.events.value or ()),
         aliases={key.info.key_arn: key.info.name for key in now.keys},
         sparks=drawing.sparks(now.recent),
     )
@@ -171,7 +171,7 @@ def _rotates(key: PoolKey) -> tuple[str, Level]:
     return ("on" if rotation.next_at is None else f"{rotation.next_at:%Y-%m-%d}"), Level.OK
 
 
-def _telling(events: Sequence[StoredRow]) -> list[AuditRow]:
+def _notable_events(events: Sequence[StoredRow]) -> list[AuditRow]:
     """The newest rows, and the newest that were not ok, which traffic would soon push out; newest first."""
     refused = [stored for stored in events if stored.row.event.outcome != OK]
     shown = {stored.id: stored.row for stored in [*events[:_NEWEST_SHOWN], *refused[:_REFUSED_SHOWN]]}
@@ -204,6 +204,6 @@ def _environment() -> "Environment":
     )
     environment.globals["style"] = Markup(_style())  # noqa: S704 # our own file
     environment.filters |= {
-        "ago": ago, "span": span, "age": age, "rate": rate, "clock": clock, "listed": listed,
+        "ago": ago, "span": span, "age": age, "rate": rate, "clock": clock, "listed": most_frequent,
     }  # fmt: skip
     return environment

@@ -68,7 +68,7 @@ class Visitors:
 
     async def _caller(self, request: Request, token: str | None) -> tuple[Caller, bool]:
         digest = tokens.digest(token) if token is not None else None
-        known = self._lately(digest)
+        known = self._recall(digest)
         if known is not None and services(request).readiness.database_away_since is not None:
             note_caller(request, known)
             return known, False
@@ -86,7 +86,7 @@ class Visitors:
         self._remember(digest, caller)
         return caller, True
 
-    def _lately(self, digest: bytes | None) -> Caller | None:
+    def _recall(self, digest: bytes | None) -> Caller | None:
         caller, until = self._known.get(digest or b"", (None, 0.0))
         return caller if self._clock() < until else None
 

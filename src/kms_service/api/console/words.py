@@ -60,7 +60,7 @@ def rate(count: float, seconds: float) -> str:
     return f"{a_second:,.1f}/s" if a_second >= 1 else f"{a_second * 60:,.1f}/min"
 
 
-def listed(counts: Mapping[str, float]) -> Sequence[tuple[str, str]]:
+def most_frequent(counts: Mapping[str, float]) -> Sequence[tuple[str, str]]:
     """Names and counts, the most frequent first."""
     return [(name, f"{count:,.0f}") for name, count in sorted(counts.items(), key=lambda item: -item[1])][
         :_LISTED

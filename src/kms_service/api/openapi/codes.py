@@ -21,7 +21,7 @@ _KEY = f"alias/{ALIAS}"
 _Errors = tuple[Callable[[], errors.KmsServiceError], ...]
 
 
-def _throttled() -> errors.KmsServiceError:
+def _kms_throttled() -> errors.KmsServiceError:
     return errors.KmsThrottled("ThrottlingException", _KEY)
 
 
@@ -75,7 +75,7 @@ _ANY: _Errors = (
     # Authentication answers kms_unavailable until this process has the keys of row MACs. The others come from
     # operations that check MACs or ask KMS; they are listed for all operations rather than for too few.
     _integrity_failure,
-    _throttled,
+    _kms_throttled,
     _kms_unavailable,
     _key_unusable,
     _no_usable_key,
@@ -126,7 +126,7 @@ def problems_of(route: APIRoute) -> Sequence[dict[str, Any]]:
     found += [*_make_all(BY_SCOPE.get(route.scope, ())), *_make_all(BY_NAME.get(route.name, ()))]
     members = [problems.problem(error) for error in found]
     if route.body_field is not None:
-        members += [problems.of_framework(status) for status in _OF_A_BODY]
+        members += [problems.framework_problem(status) for status in _OF_A_BODY]
     by_code = {each["code"]: {**each, "requestId": _REQUEST_ID} for each in members}
     return list(by_code.values())
 

@@ -12,7 +12,7 @@ from kms_service.api.models import AnswerModel, RequestModel, Timestamp
 from kms_service.api.security import AuthenticatedRoute, needs
 from kms_service.kms.keys.pool import DescribedKey, KeyMode, KeyStatus
 from kms_service.kms.regions.routes import RegionRole
-from kms_service.service.pool.materials import behind
+from kms_service.service.pool.materials import count_behind
 from kms_service.service.pool.state import PoolKey, PoolState
 
 _ROUTES: dict[str, Any] = {"tags": ["key pool"], "route_class": AuthenticatedRoute}
@@ -186,7 +186,7 @@ def key_view(key: PoolKey) -> KeyView:
         last_used_date=key.last_used_at,
         wallets=key.wallets,
         share_of_wallets=round(key.share, 6),
-        wallets_before_rotation=behind(key.materials) if key.materials else None,
+        wallets_before_rotation=count_behind(key.materials) if key.materials else None,
         materials=[
             MaterialView(
                 key_material_id=each.key_material_id,

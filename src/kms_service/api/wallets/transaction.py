@@ -25,11 +25,11 @@ _MOST_AUTHORIZATIONS = 100
 
 
 def _up_to(maximum: int) -> BeforeValidator:
-    return BeforeValidator(partial(json_values.unsigned, maximum=maximum))
+    return BeforeValidator(partial(json_values.unsigned_integer, maximum=maximum))
 
 
 def _chain_id(value: Any) -> int:
-    chain_id = json_values.unsigned(value, transactions.MAX_CHAIN_ID)
+    chain_id = json_values.unsigned_integer(value, transactions.MAX_CHAIN_ID)
     if chain_id == 0:
         raise ValueError("must be at least 1, or the transaction could be replayed on any chain")
     return chain_id
@@ -90,7 +90,7 @@ class SignedAuthorizationBody(AuthorizationBody):
     r: Wei
     s: Wei
 
-    def signed(self) -> SignedAuthorization:
+    def signed_authorization(self) -> SignedAuthorization:
         """The same as a value of `ethereum`."""
         return SignedAuthorization(self.authorization(), self.y_parity, self.r, self.s)
 
@@ -127,7 +127,7 @@ class TransactionBody(RequestModel):
             entries = [AccessListEntry(item.address, item.storage_keys) for item in self.access_list]
         consents = None
         if self.authorization_list is not None:
-            consents = [each.signed() for each in self.authorization_list]
+            consents = [each.signed_authorization() for each in self.authorization_list]
         return TransactionFields(
             chain_id=self.chain_id,
             nonce=self.nonce,

@@ -170,7 +170,7 @@ async def get_wallet(request: Request, user_id: UserIdInPath) -> WalletView:
 @router.get("/users/{userId}/private-key", name="get_private_key_of_user", **_private_key)
 async def get_private_key(request: Request, user_id: UserIdInPath) -> PrivateKeyView:
     """Get the bare private key, once its release is on record. Prefer signing or the export."""
-    return await _released(request, user_id)
+    return await _release(request, user_id)
 
 
 @router.get("/platform/verifier-private-key", **_private_key)
@@ -179,10 +179,10 @@ async def get_verifier_private_key(request: Request) -> PrivateKeyView:
     user_id = services(request).settings.platform_verifier_user_id
     if user_id is None:
         raise WalletNotFound
-    return await _released(request, user_id)
+    return await _release(request, user_id)
 
 
-async def _released(request: Request, user_id: str) -> PrivateKeyView:
+async def _release(request: Request, user_id: str) -> PrivateKeyView:
     released = await in_time(
         request, services(request).wallets.get_private_key_for_user, caller_of(request), user_id
     )

@@ -36,8 +36,8 @@ async def confirm(names: tuple[str, ...], *, as_json: bool) -> None:
     """
     async with operator_services() as services:
         await services.pool.refresh()
-        pending = await services.tokens.unconfirmed()
-        chosen = _named(pending, names)
+        pending = await services.tokens.list_unconfirmed()
+        chosen = _pick(pending, names)
         if not as_json:
             _show(pending)
         if not names and not as_json and sys.stdin.isatty():
@@ -57,7 +57,7 @@ async def _confirm(services: Services, chosen: Sequence[Unconfirmed]) -> None:
         await services.tokens.confirm(operator(services), each)
 
 
-def _named(pending: Sequence[Unconfirmed], names: Sequence[str]) -> list[Unconfirmed]:
+def _pick(pending: Sequence[Unconfirmed], names: Sequence[str]) -> list[Unconfirmed]:
     by_name = {each.row.name: each for each in pending}
     for name in names:
         if name not in by_name:

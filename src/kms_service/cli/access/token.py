@@ -137,7 +137,7 @@ async def list_tokens(*, as_json: bool) -> None:
     """
     async with operator_services() as services:
         rows = await services.tokens.list_all()
-        refused = await _refused(services)
+        refused = await _find_refused(services)
     if as_json:
         tell(json.dumps([{**_facts(row), "refused": refused.get(row.name)} for row in rows]))
         return
@@ -164,9 +164,9 @@ async def revoke(name: str, *, as_json: bool) -> None:
     tell(json.dumps(_facts(row)) if as_json else f"{name} is revoked.")
 
 
-async def _refused(services: Services) -> Mapping[str, str]:
+async def _find_refused(services: Services) -> Mapping[str, str]:
     try:
-        return await services.tokens.refused()
+        return await services.tokens.find_refused()
     except KmsServiceError as error:
         # Those who need the list most may have no KMS.
         warn(f"kms-service: MACs are not checked: {error}")

@@ -119,7 +119,7 @@ def write_privately(out: Path) -> Iterator[IO[bytes]]:
 
 async def _keys(services: Services) -> list[dict[str, Any]]:
     await services.pool.refresh()
-    counted = await services.census.as_counted()
+    counted = await services.census.last_count()
     return [
         {
             "alias": key.alias,

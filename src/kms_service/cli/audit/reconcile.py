@@ -97,7 +97,7 @@ async def find_known_keys(services: Services) -> list[str]:
     """ARNs of all keys of the pool, and of those that have wallets or were used."""
     await services.pool.refresh()
     in_pool = [key.key_arn for key in services.pool.keys if key.key_arn is not None]
-    return [*in_pool, *await services.census.as_counted()]
+    return [*in_pool, *await services.census.last_count()]
 
 
 def reconciliation_facts(outcome: Outcome) -> dict[str, Any]:

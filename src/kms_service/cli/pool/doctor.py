@@ -11,7 +11,7 @@ from rich.text import Text
 from kms_service.bootstrap import build
 from kms_service.cli.lines import tell
 from kms_service.cli.process.loop import on_loop
-from kms_service.cli.screen import drawn, screen
+from kms_service.cli.screen import safe_text, screen
 from kms_service.kms.control_plane.administration import in_each_region
 from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.control_plane.identity import caller_identity
@@ -92,7 +92,7 @@ def _show(check: Check) -> None:
         Text.assemble((mark, color), f" {check.name:<28} ", printable(check.detail)), soft_wrap=True
     )
     if check.advice:
-        console.print(drawn(f"    {check.advice}", "yellow"), soft_wrap=True)
+        console.print(safe_text(f"    {check.advice}", "yellow"), soft_wrap=True)
 
 
 def _facts(check: Check) -> dict[str, str]:

@@ -8,7 +8,7 @@ import click
 from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
-from kms_service.cli.screen import drawn, screen
+from kms_service.cli.screen import safe_text, screen
 from kms_service.service.pool.retire import Retirement
 
 
@@ -64,15 +64,15 @@ async def rotate(alias: str, *, yes: bool) -> None:
 
 def _print(judged: Retirement) -> None:
     console = screen()
-    console.print(drawn(f"{judged.alias or 'Key'}  {judged.key_arn}"), soft_wrap=True)
+    console.print(safe_text(f"{judged.alias or 'Key'}  {judged.key_arn}"), soft_wrap=True)
     for condition in judged.conditions:
-        tick = drawn("  ✔ ", "green") if condition.holds else drawn("  ✘ ", "red")
-        console.print(tick + drawn(condition.finding), soft_wrap=True)
+        tick = safe_text("  ✔ ", "green") if condition.holds else safe_text("  ✘ ", "red")
+        console.print(tick + safe_text(condition.finding), soft_wrap=True)
         if not condition.holds:
-            console.print(drawn(f"      {condition.remedy}", "dim"), soft_wrap=True)
+            console.print(safe_text(f"      {condition.remedy}", "dim"), soft_wrap=True)
     if judged.safe:
         console.print("Safe to disable. This command never does so; you may:")
-        console.print(drawn(f"  aws kms disable-key --key-id {judged.key_arn}"), soft_wrap=True)
+        console.print(safe_text(f"  aws kms disable-key --key-id {judged.key_arn}"), soft_wrap=True)
     else:
         console.print("Not safe to disable.")
 

@@ -6,9 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kms_service.cli.screen import drawn
+from kms_service.cli.screen import safe_text
 from kms_service.kms.keys.pool import KeyMode, KeyStatus
-from kms_service.service.pool.materials import behind
+from kms_service.service.pool.materials import count_behind
 from kms_service.service.pool.state import PoolKey, PoolState
 
 _BAR_WIDTH = 10
@@ -23,7 +23,7 @@ def pool_table(state: PoolState) -> RenderableType:
     most = max((key.wallets for key in state.keys), default=0)
     for key in state.keys:
         table.add_row(
-            drawn(key.info.name),
+            safe_text(key.info.name),
             _state(key),
             f"{key.wallets:,} {key.share:4.0%}",
             "█" * round(_BAR_WIDTH * key.wallets / max(most, 1)),
@@ -38,21 +38,21 @@ def pool_table(state: PoolState) -> RenderableType:
 
 def _state(key: PoolKey) -> Text:
     if key.info.status is not KeyStatus.ACTIVE:
-        return drawn(f"{key.info.status}: {key.info.reason}", "red")
+        return safe_text(f"{key.info.status}: {key.info.reason}", "red")
     if key.info.mode is KeyMode.DRAINING:
-        return drawn("draining", "yellow")
-    return drawn("active", "green")
+        return safe_text("draining", "yellow")
+    return safe_text("active", "green")
 
 
 def _rotation(key: PoolKey) -> Text:
     rotation = key.info.rotation
     if rotation is None:
-        return drawn("not known", "yellow")
+        return safe_text("not known", "yellow")
     if not rotation.supported:
-        return drawn("not possible")
+        return safe_text("not possible")
     if not rotation.enabled:
-        return drawn("off", "red")
-    return drawn("on" if rotation.next_at is None else f"{rotation.next_at:%Y-%m-%d}")
+        return safe_text("off", "red")
+    return safe_text("on" if rotation.next_at is None else f"{rotation.next_at:%Y-%m-%d}")
 
 
 def _ago(at: datetime | None) -> str:
@@ -70,33 +70,37 @@ def _notes(state: PoolState) -> list[Text]:
     active = sum(key.info.wraps for key in state.keys)
     notes = [Text(f"\n{active} of {len(state.keys)} keys take new wallets; {wallets:,} wallets in all.")]
     notes += [
-        drawn(f"{each.name}, the {each.role} Region, does not serve: {each.reason}", "red")
+        safe_text(f"{each.name}, the {each.role} Region, does not serve: {each.reason}", "red")
         for each in state.regions
         if each.reason
     ]
     notes += [
-        drawn(f"{key.info.name} is {key.info.key_arn}", "red")
+        safe_text(f"{key.info.name} is {key.info.key_arn}", "red")
         for key in state.keys
         if not key.info.usable and key.info.key_arn is not None
     ]
     fixed = sum(key.info.rotation is not None and key.info.rotation.off for key in state.keys)
     if fixed:
-        notes.append(drawn(f"{fixed} keys are not rotated by KMS; their material stays the same", "yellow"))
+        notes.append(
+            safe_text(f"{fixed} keys are not rotated by KMS; their material stays the same", "yellow")
+        )
     notes += [
-        drawn(
-            f"{behind(key.materials):,} wallets of {key.info.name} were wrapped before its last rotation",
+        safe_text(
+            f"{behind:,} wallets of {key.info.name} were wrapped before its last rotation",
             "yellow",
         )
         for key in state.keys
-        if behind(key.materials)
+        if (behind := count_behind(key.materials))
     ]
     notes += [
-        drawn(f"{key.info.alias} was pointed at another key; before, it was {key.info.moved_from}", "yellow")
+        safe_text(
+            f"{key.info.alias} was pointed at another key; before, it was {key.info.moved_from}", "yellow"
+        )
         for key in state.keys
         if key.info.moved_from
     ]
     notes += [
-        drawn(
+        safe_text(
             f"{other.wallets:,} wallets lie under {other.kms_key_id}, which no known alias of the pool names",
             "yellow",
         )

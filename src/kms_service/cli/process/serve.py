@@ -14,7 +14,7 @@ import click
 from kms_service.cli.process.listening import BACKLOG, bind, url
 from kms_service.cli.process.loop import run_on_loop
 from kms_service.cli.process.supervision.supervisor import Plan
-from kms_service.cli.process.worker import exiting_well_on_signals
+from kms_service.cli.process.worker import exit_zero_on_signals
 from kms_service.lasting import lasting
 from kms_service.settings import Settings, load_settings
 from kms_service.telemetry import exposition, logs
@@ -39,7 +39,7 @@ def serve() -> None:
     """
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)
-    with exiting_well_on_signals():
+    with exit_zero_on_signals():
         _serve(settings)
 
 

@@ -21,7 +21,7 @@ from kms_service.telemetry.printable import printable_lines
 def main() -> None:
     """Serve what the supervisor passes until a signal comes; if that cannot begin, tell the supervisor."""
     door = SupervisedDoor(socket.socket(fileno=int(sys.argv[1])))
-    with exiting_well_on_signals():
+    with exit_zero_on_signals():
         run_on_loop(_serve(door))
 
 
@@ -41,20 +41,20 @@ async def _serve(door: SupervisedDoor) -> None:
 
 
 @contextmanager
-def exiting_well_on_signals() -> Iterator[None]:
+def exit_zero_on_signals() -> Iterator[None]:
     """Exit with 0 on a signal: uvicorn raises the one that stopped it again when all is done.
 
     After the block the process is ending, and signals are ignored: a supervisor may signal a worker that is
     already ending, and Python would then print a traceback from the middle of its own clean-up.
     """
-    _on_signals(_exit)
+    _handle_signals(_exit)
     try:
         yield
     finally:
-        _on_signals(signal.SIG_IGN)
+        _handle_signals(signal.SIG_IGN)
 
 
-def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handler)
 

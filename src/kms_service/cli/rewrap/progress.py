@@ -26,7 +26,7 @@ async def follow(jobs: RewrapJobs, job: RewrapJob) -> RewrapJob:
     """
     latest = job
     with (_bar if progress_screen().is_terminal else _lines)(job) as show:
-        async for latest in _looks(jobs, job):
+        async for latest in _poll(jobs, job):
             show(latest)
     return latest
 
@@ -80,7 +80,7 @@ def _lines(_job: RewrapJob) -> Iterator[Callable[[RewrapJob], None]]:
     yield show
 
 
-async def _looks(jobs: RewrapJobs, job: RewrapJob) -> AsyncIterator[RewrapJob]:
+async def _poll(jobs: RewrapJobs, job: RewrapJob) -> AsyncIterator[RewrapJob]:
     yield job
     while job.live:
         await asyncio.sleep(_LOOK_SECONDS)

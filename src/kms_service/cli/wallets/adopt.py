@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from kms_service.cli.lines import tell, warn
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop, stop_on_sigterm
-from kms_service.cli.screen import drawn, progress_screen
+from kms_service.cli.screen import progress_screen, safe_text
 from kms_service.crypto.material import DEK_BYTES, DataKey
 from kms_service.service.adoption.adopt import CAN_BE_ADOPTED, Adopted, Adoption, Outcome, ShowAdoption
 from kms_service.service.adoption.encrypted_phrase import Layout
@@ -190,7 +190,7 @@ def _bar() -> Iterator[ShowAdoption]:
 
         def report(run: Adoption, found: Sequence[Adopted]) -> None:
             for line in _lines_of(found):
-                progress.console.print(drawn(line, "red"))
+                progress.console.print(safe_text(line, "red"))
             total = max(run.total, run.passed)
             progress.update(task, total=total, completed=run.passed, wrong=len(run.named), visible=True)
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from kms_service.cli.lines import tell, warn
 from kms_service.cli.process.command import key_arn, operator, operator_services
 from kms_service.cli.process.loop import on_loop, stop_on_sigterm
-from kms_service.cli.screen import drawn, progress_screen
+from kms_service.cli.screen import progress_screen, safe_text
 from kms_service.cli.times import Moment
 from kms_service.service.wallets.verify import ShowVerification, Verification, WalletFailure
 from kms_service.store.wallets.walk import Chosen
@@ -161,7 +161,7 @@ def _bar() -> Iterator[ShowVerification]:
 
         def report(run: Verification, failures: Sequence[WalletFailure]) -> None:
             for failure in failures:
-                progress.console.print(drawn(_line(failure), "red"))
+                progress.console.print(safe_text(_line(failure), "red"))
             progress.update(
                 task, total=max(run.total, run.passed), completed=run.passed, failed=run.failed, visible=True
             )

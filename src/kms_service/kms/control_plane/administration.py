@@ -70,7 +70,7 @@ class KeyAdministration:
         )
         return {entry["AliasName"]: entry["TargetKeyId"] for entry in entries if "TargetKeyId" in entry}
 
-    async def tagged_without_alias(self, tag: str) -> dict[str, str]:
+    async def find_tagged_without_alias(self, tag: str) -> dict[str, str]:
         """The ARNs of keys that have this tag and no alias at all, by the tag's value.
 
         It reads the tags of every key without an alias, so it is slow, and for repairs only.

@@ -44,7 +44,7 @@ def keys(count: int, rotations: int) -> list[Item]:
     ]
 
 
-def planned(
+def requests_of_plan(
     *, wallets: int, reads_a_day: int, key_count: int, processes: int, refresh_seconds: float
 ) -> dict[str, Decimal]:
     """Requests per month by what they are for, from a plan.
@@ -64,7 +64,7 @@ def planned(
     }
 
 
-def of_two_regions(a_month: Mapping[str, Decimal], *, processes: int, hedging: bool) -> dict[str, Decimal]:
+def requests_of_two_regions(a_month: Mapping[str, Decimal], *, processes: int, hedging: bool) -> dict[str, Decimal]:
     """The requests of a plan, with those that a second Region adds.
 
     Args:
@@ -80,8 +80,8 @@ def of_two_regions(a_month: Mapping[str, Decimal], *, processes: int, hedging: b
     }
 
 
-def observed(a_second: Mapping[str, float]) -> dict[str, Decimal]:
-    """Requests per month by what they are for, if they continue at the observed rates per second."""
+def requests_at_rates(a_second: Mapping[str, float]) -> dict[str, Decimal]:
+    """Requests per month by what they are for, if they continue at the requests_at_rates rates per second."""
     return {name: Decimal(rate) * SECONDS_A_DAY * DAYS_A_MONTH for name, rate in a_second.items()}
 
 

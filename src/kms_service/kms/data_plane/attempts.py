@@ -81,7 +81,7 @@ class Attempts:
             number: the number of the attempt that failed, from 1.
             failure: how it failed.
         """
-        if number >= ATTEMPTS or not _worth_another(operation, failure):
+        if number >= ATTEMPTS or not _is_worth_retrying(operation, failure):
             return None
         scale = THROTTLED_SCALE_SECONDS if failure.throttled else TRANSIENT_SCALE_SECONDS
         longest = scale * 2 ** (number - 1)
@@ -92,7 +92,7 @@ class Attempts:
             return None
         return pause if self._take(_cost(failure)) else None
 
-    def went_well(self, last: Failure | None) -> None:
+    def note_success(self, last: Failure | None) -> None:
         """Note that a call succeeded: give back what its last retry took, or a little if it needed none."""
         self._left = min(_CAPACITY, self._left + (1 if last is None else _cost(last)))
 
@@ -103,7 +103,7 @@ class Attempts:
         return True
 
 
-def _worth_another(operation: str, failure: Failure) -> bool:
+def _is_worth_retrying(operation: str, failure: Failure) -> bool:
     if operation == "ReEncrypt" or failure.timed_out:
         return False
     if operation == "Encrypt":

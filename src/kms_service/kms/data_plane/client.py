@@ -19,7 +19,7 @@ from kms_service.kms.calls import Call
 from kms_service.kms.data_plane import provider_chain, replies, surroundings
 from kms_service.kms.data_plane.attempts import ATTEMPT_SECONDS, Attempts, Failure
 from kms_service.kms.data_plane.connection import Answer, NoAnswer
-from kms_service.kms.data_plane.credentials import Credentials, fixed
+from kms_service.kms.data_plane.credentials import Credentials, fixed_walk
 from kms_service.kms.data_plane.hooks import Hooks
 from kms_service.kms.data_plane.provider_chain import Loaded, NoCredentials
 from kms_service.kms.data_plane.replies import Garbled, Reply
@@ -63,7 +63,7 @@ def _client(settings: Settings, region: str, endpoint: str | None) -> "KmsClient
     else:
         token = settings.aws_session_token
         revealed = None if token is None else token.get_secret_value()
-        walk = fixed(AccessKeys(access_key_id, secret.get_secret_value(), revealed))
+        walk = fixed_walk(AccessKeys(access_key_id, secret.get_secret_value(), revealed))
     return KmsClient(endpoint, region, Credentials(walk))
 
 
@@ -116,8 +116,8 @@ class KmsClient:
             answer = await self._send(call, key, body)
             if isinstance(answer, Answer):
                 call.request_id = answer.headers.get(replies.REQUEST_ID)
-                if not replies.failed(answer):
-                    self._attempts.went_well(last)
+                if not replies.is_error(answer):
+                    self._attempts.note_success(last)
                     return _read(answer, key)
             failure = _failure(answer)
             pause = self._attempts.pause(call.operation, number, failure)

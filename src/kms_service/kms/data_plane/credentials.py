@@ -154,6 +154,6 @@ class Credentials:
             self._timer = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._look)
 
 
-def fixed(keys: AccessKeys) -> Callable[[], Loaded]:
+def fixed_walk(keys: AccessKeys) -> Callable[[], Loaded]:
     """A walk that always returns these keys, for credentials from the settings."""
     return lambda: Loaded(keys, lambda _seconds: False)

@@ -24,7 +24,7 @@ class Hooks:
 
     def answer(self, operation: str, url: str, headers: dict[str, str], body: bytes) -> Answer | None:
         """The first answer of a hook to this request; None if no hook has one, so that it must be sent."""
-        emitter = self._registered()
+        emitter = self._current_emitter()
         if emitter is None:
             return None
         from botocore.awsrequest import AWSPreparedRequest  # noqa: PLC0415 # botocore is loaded if this runs
@@ -38,7 +38,7 @@ class Hooks:
         lowered = {name.lower(): str(value) for name, value in said.headers.items()}
         return Answer(said.status_code, lowered, said.content)
 
-    def _registered(self) -> "HierarchicalEmitter | None":
+    def _current_emitter(self) -> "HierarchicalEmitter | None":
         handlers: Any = sys.modules.get("botocore.handlers")
         if handlers is None:
             return None

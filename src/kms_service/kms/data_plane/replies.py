@@ -121,7 +121,7 @@ class Reply:
             raise Garbled from None
 
 
-def failed(answer: Answer) -> bool:
+def is_error(answer: Answer) -> bool:
     """Whether the answer is an error; a redirect is one, since KMS never redirects."""
     return answer.status >= HTTPStatus.MULTIPLE_CHOICES
 
@@ -133,13 +133,13 @@ def read(answer: Answer) -> Reply:
         Garbled: it is not a JSON object.
     """
     # An operation without output answers an empty body.
-    return Reply(_parsed(answer.body) if answer.body else {}, answer.headers.get(REQUEST_ID))
+    return Reply(_parse(answer.body) if answer.body else {}, answer.headers.get(REQUEST_ID))
 
 
 def error_code(answer: Answer) -> str:
     """KMS's error code in an answer that is an error; the HTTP status if there is no code."""
     try:
-        code = _parsed(answer.body).get("__type")
+        code = _parse(answer.body).get("__type")
     except Garbled:
         code = None
     if not isinstance(code, str):
@@ -153,7 +153,7 @@ def seconds_to_wait(answer: Answer) -> float | None:
     return int(value) / 1000 if value.isascii() and value.isdigit() else None
 
 
-def _parsed(body: bytes) -> Mapping[str, object]:
+def _parse(body: bytes) -> Mapping[str, object]:
     try:
         return _object(json.loads(body))
     except (ValueError, RecursionError):

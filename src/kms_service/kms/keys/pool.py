@@ -99,7 +99,7 @@ class KmsKeyPool:
         """The keys that new wallets may be put under now."""
         return tuple(key for key in self.described if key.wraps)
 
-    def named(self, name: str) -> KmsKeyInfo | None:
+    def find(self, name: str) -> KmsKeyInfo | None:
         """The key with this alias, given with or without `alias/`; None if no key of the pool has it."""
         return next((key for key in self.keys if name in {key.alias, key.name}), None)
 
@@ -224,7 +224,7 @@ class KmsKeyPool:
         try:
             metadata = await self._kms.describe(alias)
         except KmsError as error:
-            return _undescribed(alias, before, error)
+            return _info_after_error(alias, before, error)
         self._kms.label(metadata.arn, alias)
         status, reason = self._status(metadata)
         return DescribedKey(
@@ -234,7 +234,7 @@ class KmsKeyPool:
             reason,
             metadata.created_at,
             rotation=await self._rotation(metadata.arn),
-            moved_from=_moved_from(before, metadata.arn),
+            moved_from=_detect_move(before, metadata.arn),
             told_at=datetime.now(UTC),
         )
 
@@ -260,7 +260,7 @@ def _is_open(key: DescribedKey) -> bool:
     return key.circuit is not CircuitState.CLOSED
 
 
-def _undescribed(alias: str, before: KmsKeyInfo | None, error: KmsError) -> KmsKeyInfo:
+def _info_after_error(alias: str, before: KmsKeyInfo | None, error: KmsError) -> KmsKeyInfo:
     # Only a refusal is the key's fault. If KMS did not answer, the last description stands (invariant 6).
     now = datetime.now(UTC)
     denied = isinstance(error, KmsAccessDenied)
@@ -277,7 +277,7 @@ def _undescribed(alias: str, before: KmsKeyInfo | None, error: KmsError) -> KmsK
     return UnknownKey(alias, error.reason, silent_since=silent_since)
 
 
-def _moved_from(before: KmsKeyInfo | None, key_arn: str) -> str | None:
+def _detect_move(before: KmsKeyInfo | None, key_arn: str) -> str | None:
     if not isinstance(before, DescribedKey) or before.key_arn == key_arn:
         return None if before is None else before.moved_from
     log.warning("alias_moved", key=before.alias, before=before.key_arn, now=key_arn)

@@ -72,18 +72,18 @@ class Hedge:
         Raises:
             What the first Region raised, if that is final or the second has no answer either.
         """
-        first = self._begin(self._timed(home))
+        first = self._begin(self._time(home))
         other = beside() if await self._is_slow(first) else None
         if other is None:
             return await first
         metrics.region_hedges.inc()
         second = self._begin(other)
         await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
-        if not first.done() and not _went_well(second):
+        if not first.done() and not _is_success(second):
             await asyncio.wait({first})
-        if first.done() and not (_went_well(first) or _settled(first, settles)):
+        if first.done() and not (_is_success(first) or _is_settled(first, settles)):
             await asyncio.wait({second})
-        if first.done() and (_went_well(first) or _settled(first, settles) or not _went_well(second)):
+        if first.done() and (_is_success(first) or _is_settled(first, settles) or not _is_success(second)):
             return first.result()
         return second.result()
 
@@ -99,7 +99,7 @@ class Hedge:
         done, _ = await asyncio.wait({first}, timeout=p99)
         return not done
 
-    async def _timed(self, asked: Asked[Answer]) -> Answer:
+    async def _time(self, asked: Asked[Answer]) -> Answer:
         started = time.monotonic()
         answer = await asked
         self._slowest.add(time.monotonic() - started)
@@ -108,19 +108,19 @@ class Hedge:
     def _begin(self, asked: Asked[Answer]) -> "asyncio.Task[Answer]":
         task = asyncio.create_task(asked)
         self._under_way.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._forget)
         return task
 
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
+    def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # read it, or asyncio logs that it was never retrieved
 
 
-def _went_well(task: "asyncio.Task[Any]") -> bool:
+def _is_success(task: "asyncio.Task[Any]") -> bool:
     return not task.cancelled() and task.exception() is None
 
 
-def _settled(task: "asyncio.Task[Any]", settles: Callable[[KmsServiceError], bool]) -> bool:
+def _is_settled(task: "asyncio.Task[Any]", settles: Callable[[KmsServiceError], bool]) -> bool:
     error = None if task.cancelled() else task.exception()
     return not isinstance(error, KmsServiceError) or settles(error)

@@ -140,17 +140,17 @@ class Regions:
         """
         question = _Question(call, key, members)
         if self.fallback is None or not _is_in_both(members):
-            return await question.put(self._only(members), None)
+            return await question.put(self._only_region(members), None)
         permit = self.home.permit()
         if permit is None:
-            return await self._instead(question, self.fallback, None)
+            return await self._ask_fallback(question, self.fallback, None)
         try:
             with _leaving_time():
-                return await self._at_home(question, self.fallback, permit)
+                return await self._ask_home(question, self.fallback, permit)
         except KmsServiceError as error:
             if self._settles(error):
                 raise
-            return await self._instead(question, self.fallback, error)
+            return await self._ask_fallback(question, self.fallback, error)
 
     async def close(self) -> None:
         """Close all connections of all Regions, for good."""
@@ -159,22 +159,24 @@ class Regions:
         for region in self.all:
             await region.close()
 
-    def _only(self, members: Mapping[str, object]) -> Region:
+    def _only_region(self, members: Mapping[str, object]) -> Region:
         named = {arn.region(key) for key in _keys(members) if not arn.is_multi_region(key)}
         return next((region for region in self.all if region.name in named), self.home)
 
-    async def _at_home(self, question: _Question, fallback: Region, permit: Permit) -> Served:
+    async def _ask_home(self, question: _Question, fallback: Region, permit: Permit) -> Served:
         asked = question.put(self.home, permit)
         if self._hedge is None or question.call.operation != "Decrypt":
             return await asked
 
-        def beside() -> Coroutine[Any, Any, Served] | None:
+        def ask_beside() -> Coroutine[Any, Any, Served] | None:
             second = fallback.permit()
             return None if second is None else question.put(fallback, second)
 
-        return await self._hedge.first_of(asked, beside, settles=self._settles)
+        return await self._hedge.first_of(asked, ask_beside, settles=self._settles)
 
-    async def _instead(self, question: _Question, fallback: Region, error: KmsServiceError | None) -> Served:
+    async def _ask_fallback(
+        self, question: _Question, fallback: Region, error: KmsServiceError | None
+    ) -> Served:
         """The second Region's answer.
 
         Args:

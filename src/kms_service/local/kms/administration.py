@@ -25,7 +25,7 @@ def create_key(store: KeyStore, params: Params) -> Result:
         raise KmsError("ValidationException", f"KeyUsage {usage} is not compatible with KeySpec {spec}")
     key = store.create(
         params.get("Description", ""),
-        _given_policy(params),
+        _read_policy(params),
         _tags(params),
         spec=spec,
         usage=usage,
@@ -36,14 +36,14 @@ def create_key(store: KeyStore, params: Params) -> Result:
 
 def replicate_key(store: KeyStore, params: Params) -> Result:
     """ReplicateKey: a copy in another Region of this account, with the same id and the same material."""
-    key, region = _named(store, params), params["ReplicaRegion"]
+    key, region = _find(store, params), params["ReplicaRegion"]
     key.require(enabled=True)
     if not key.kept.multi_region or key.is_replica:
         raise KmsError("UnsupportedOperationException", f"{key.arn} is not a multi-Region primary key.")
-    if region in {each.store.region for each in store.account.related(key)}:
+    if region in {each.store.region for each in store.account.find_related(key)}:
         raise KmsError("AlreadyExistsException", f"{key.id} is in {region} already.")
     replica = store.account.region(region).replicate(
-        key, params.get("Description", ""), _given_policy(params), _tags(params)
+        key, params.get("Description", ""), _read_policy(params), _tags(params)
     )
     return {
         "ReplicaKeyMetadata": _metadata(replica),
@@ -59,40 +59,40 @@ def describe_key(store: KeyStore, params: Params) -> Result:
 
 def enable_key(store: KeyStore, params: Params) -> Result:
     """EnableKey: not while pending deletion."""
-    key = _named(store, params)
+    key = _find(store, params)
     key.require(enabled=False)
-    return _asked(store, "EnableKey", key, params)
+    return _ask(store, "EnableKey", key, params)
 
 
 def disable_key(store: KeyStore, params: Params) -> Result:
     """DisableKey: not while pending deletion."""
-    key = _named(store, params)
+    key = _find(store, params)
     key.require(enabled=False)
-    return _asked(store, "DisableKey", key, params)
+    return _ask(store, "DisableKey", key, params)
 
 
 def schedule_key_deletion(store: KeyStore, params: Params) -> Result:
     """ScheduleKeyDeletion: 7 to 30 days, 30 by default."""
-    key = _named(store, params)
+    key = _find(store, params)
     key.require(enabled=False)
     days = require_within(params.get("PendingWindowInDays", 30), 7, 30, "pendingWindowInDays")
-    answer = _asked(store, "ScheduleKeyDeletion", key, params)
+    answer = _ask(store, "ScheduleKeyDeletion", key, params)
     return answer | {"KeyId": key.arn, "KeyState": key.state, "PendingWindowInDays": days}
 
 
 def cancel_key_deletion(store: KeyStore, params: Params) -> Result:
     """CancelKeyDeletion: the key is disabled afterwards."""
-    key = _named(store, params)
+    key = _find(store, params)
     if key.state != "PendingDeletion":
         raise KmsError("KMSInvalidStateException", f"{key.arn} is not pending deletion.")
-    return _asked(store, "CancelKeyDeletion", key, params) | {"KeyId": key.arn}
+    return _ask(store, "CancelKeyDeletion", key, params) | {"KeyId": key.arn}
 
 
 def update_key_description(store: KeyStore, params: Params) -> Result:
     """UpdateKeyDescription: not while pending deletion."""
-    key = _named(store, params)
+    key = _find(store, params)
     key.require(enabled=False)
-    return _asked(store, "UpdateKeyDescription", key, params)
+    return _ask(store, "UpdateKeyDescription", key, params)
 
 
 def create_alias(store: KeyStore, params: Params) -> Result:
@@ -126,7 +126,7 @@ def delete_alias(store: KeyStore, params: Params) -> Result:
 
 def list_aliases(store: KeyStore, params: Params) -> Result:
     """ListAliases: of the account or of one key, in pages; there are none of AWS's own."""
-    wanted = _named(store, params).id if params.get("KeyId") else None
+    wanted = _find(store, params).id if params.get("KeyId") else None
     entries = [
         {
             "AliasName": alias.alias_name,
@@ -147,42 +147,42 @@ def list_keys(store: KeyStore, params: Params) -> Result:
 
 def list_key_policies(store: KeyStore, params: Params) -> Result:
     """ListKeyPolicies: `default`, and those that AWS RAM would give a key that is shared."""
-    key = _named(store, params)
+    key = _find(store, params)
     return page("PolicyNames", ["default", *key.shared_policies], params)
 
 
 def get_key_policy(store: KeyStore, params: Params) -> Result:
     """GetKeyPolicy: `default`, or one of a key that is shared."""
-    key, name = _named(store, params), params.get("PolicyName", "default")
+    key, name = _find(store, params), params.get("PolicyName", "default")
     if name in key.shared_policies:
         return {"Policy": key.shared_policies[name], "PolicyName": name}
-    answer = _asked(store, "GetKeyPolicy", key, {**params, "PolicyName": name})
+    answer = _ask(store, "GetKeyPolicy", key, {**params, "PolicyName": name})
     return answer | {"PolicyName": "default"}
 
 
 def put_key_policy(store: KeyStore, params: Params) -> Result:
     """PutKeyPolicy: any well-formed policy document."""
     _check_policy(params["Policy"])
-    return _asked(store, "PutKeyPolicy", _named(store, params), {"PolicyName": "default", **params})
+    return _ask(store, "PutKeyPolicy", _find(store, params), {"PolicyName": "default", **params})
 
 
 def tag_resource(store: KeyStore, params: Params) -> Result:
     """TagResource: adds tags and replaces those of the same name."""
-    key = _named(store, params)
+    key = _find(store, params)
     key.require(enabled=False)
-    return _asked(store, "TagResource", key, params)
+    return _ask(store, "TagResource", key, params)
 
 
 def untag_resource(store: KeyStore, params: Params) -> Result:
     """UntagResource."""
-    key = _named(store, params)
+    key = _find(store, params)
     key.require(enabled=False)
-    return _asked(store, "UntagResource", key, params)
+    return _ask(store, "UntagResource", key, params)
 
 
 def list_resource_tags(store: KeyStore, params: Params) -> Result:
     """ListResourceTags: by name, in pages."""
-    tags = _named(store, params).tags
+    tags = _find(store, params).tags
     entries = [{"TagKey": name, "TagValue": value} for name, value in sorted(tags.items())]
     return page("Tags", entries, params)
 
@@ -212,11 +212,11 @@ def page(name: str, entries: Sequence[Any], params: Params) -> Result:
     return found | ({"NextMarker": str(end)} if end < len(entries) else {})
 
 
-def _asked(store: KeyStore, operation: str, key: Key, params: Params) -> Result:
+def _ask(store: KeyStore, operation: str, key: Key, params: Params) -> Result:
     return store.ask_moto(operation, {**params, "KeyId": key.id})
 
 
-def _named(store: KeyStore, params: Params) -> Key:
+def _find(store: KeyStore, params: Params) -> Key:
     return store.find(params["KeyId"], by_alias=False)
 
 
@@ -237,7 +237,7 @@ def _check_policy(document: str) -> None:
         raise KmsError("MalformedPolicyDocumentException", "The policy is not well-formed.") from None
 
 
-def _given_policy(params: Params) -> str:
+def _read_policy(params: Params) -> str:
     """The policy of a new key; an empty one stands for KMS's default."""
     document = str(params.get("Policy") or "")
     if document:
@@ -257,7 +257,7 @@ def _metadata(key: Key) -> Result:
 
 
 def _replication(key: Key) -> Result:
-    related = key.store.account.related(key)
+    related = key.store.account.find_related(key)
     places = [(each.is_replica, {"Arn": each.arn, "Region": each.store.region}) for each in related]
     return {
         "MultiRegionKeyType": "REPLICA" if key.is_replica else "PRIMARY",

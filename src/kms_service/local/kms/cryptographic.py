@@ -130,7 +130,7 @@ def _ciphertext_ignored(params: Params) -> bool:
 def sign(store: KeyStore, params: Params) -> Result:
     """Sign: a message or a digest; moto would hash a digest a second time."""
     key = _signing(store, params)
-    message, hashed = decode_blob(params, "Message"), _hashed(key, params)
+    message, hashed = decode_blob(params, "Message"), _choose_hash(key, params)
     stop_if_dry(params)
     signature = _secret(key).sign(message, ec.ECDSA(hashed))
     algorithm = params["SigningAlgorithm"]
@@ -140,7 +140,7 @@ def sign(store: KeyStore, params: Params) -> Result:
 def verify(store: KeyStore, params: Params) -> Result:
     """Verify: as `sign`; a wrong signature is an error, as in KMS."""
     key = _signing(store, params)
-    message, hashed = decode_blob(params, "Message"), _hashed(key, params)
+    message, hashed = decode_blob(params, "Message"), _choose_hash(key, params)
     stop_if_dry(params)
     try:
         _secret(key).public_key().verify(decode_blob(params, "Signature"), message, ec.ECDSA(hashed))
@@ -169,7 +169,7 @@ def _secret(key: Key) -> ec.EllipticCurvePrivateKey:
     return cast("ECDSAPrivateKey", key.kept.private_key).private_key  # no other is made
 
 
-def _hashed(key: Key, params: Params) -> HashAlgorithm | Prehashed:
+def _choose_hash(key: Key, params: Params) -> HashAlgorithm | Prehashed:
     """How the message is hashed; a digest already is."""
     if params["SigningAlgorithm"] not in key.kept.signing_algorithms:
         raise KmsError("InvalidKeyUsageException", f"{key.arn} does not sign so.")

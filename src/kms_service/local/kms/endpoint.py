@@ -126,7 +126,7 @@ class KmsEndpoint:
 
     # The record.
 
-    def received(self, operation: str | None = None, *, key: str | None = None) -> list[Received]:
+    def find_requests(self, operation: str | None = None, *, key: str | None = None) -> list[Received]:
         """The requests so far, of one operation or naming one key."""
         arn = self.store.find(key).arn if key else None
         with self._changed:
@@ -140,7 +140,7 @@ class KmsEndpoint:
         self, operation: str | None = None, *, key: str | None = None, outcome: str | None = None
     ) -> int:
         """How many requests came, of one operation, naming one key, or ending in one outcome."""
-        return sum(outcome in (None, each.outcome) for each in self.received(operation, key=key))
+        return sum(outcome in (None, each.outcome) for each in self.find_requests(operation, key=key))
 
     def wait_for(self, number: int, operation: str | None = None, *, within: float = 60.0) -> None:
         """Return once that many requests have come, hanging ones included.

@@ -272,7 +272,7 @@ class Account:
             self.regions[name] = KeyStore(self, name)
         return self.regions[name]
 
-    def related(self, key: Key) -> list[Key]:
+    def find_related(self, key: Key) -> list[Key]:
         """Every key with this key's id, itself included: a multi-Region key's primary and its replicas."""
         keys = [store.keys.get(store.arn(f"key/{key.id}")) for store in self.regions.values()]
         return [each for each in keys if each is not None]

@@ -99,7 +99,7 @@ def _restore_key(store: KeyStore, stored: Stored) -> None:
     key.kept.deletion_date = _date(stored["deletion_date"])
     key.rotation_period, key.rotation_enabled_at = stored["rotation"]["period"], stored["rotation"]["since"]
     if fields["key_spec"] == SYMMETRIC:
-        key.materials = _shared(key) or [_material(each) for each in stored["materials"]]
+        key.materials = _find_shared(key) or [_material(each) for each in stored["materials"]]
     else:
         secret = load_der_private_key(base64.b64decode(stored["private_key"], validate=True), password=None)
         cast("Any", key.kept.private_key).private_key = secret
@@ -108,9 +108,9 @@ def _restore_key(store: KeyStore, stored: Stored) -> None:
     store.backend.tag_resource(key.id, stored["tags"])
 
 
-def _shared(key: Key) -> list[Material] | None:
+def _find_shared(key: Key) -> list[Material] | None:
     """The material of the same multi-Region key in another Region, if it is there already."""
-    others = [each for each in key.store.account.related(key) if each is not key]
+    others = [each for each in key.store.account.find_related(key) if each is not key]
     return others[0].materials if others else None
 
 

@@ -85,7 +85,7 @@ class Authenticator:
         # The highest version, with a MAC that holds, of each token that was ever used here.
         self._versions: dict[str, int] = {}
 
-    def remembered(self, token: str) -> Caller | None:
+    def recall(self, token: str) -> Caller | None:
         """The caller, if this token was found good within the last two seconds; never waits."""
         digest = tokens.digest(token)
         caller, until = self._remembered.get(digest, (None, 0.0)) if digest else (None, 0.0)

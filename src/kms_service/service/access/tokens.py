@@ -101,7 +101,7 @@ class TokenService:
             )
         await self._check_policy(policy)
         ring = await self._keyring()
-        known = await self._store.named(name)
+        known = await self._store.look_up(name)
         secret = make_token(ring)
         row = TokenRow(
             name=name,
@@ -143,7 +143,7 @@ class TokenService:
         """
         secret = make_token(await self._keyring())
 
-        def rotated(row: TokenRow, now: datetime) -> TokenRow:
+        def rotate_row(row: TokenRow, now: datetime) -> TokenRow:
             overlap_ends = now + overlap
             return replace(
                 row,
@@ -153,7 +153,7 @@ class TokenService:
                 expires_at=row.expires_at if expires_in is None else now + expires_in,
             )
 
-        return NewToken(await self._change(caller, name, "token.rotate", "", rotated), secret)
+        return NewToken(await self._change(caller, name, "token.rotate", "", rotate_row), secret)
 
     async def set_policy(self, caller: Caller, name: str, policy: str | None) -> TokenRow:
         """Bound a token by a policy, or by none; takes effect everywhere within seconds.
@@ -172,7 +172,7 @@ class TokenService:
         """All tokens by name, including expired and revoked ones, as stored; no MAC is checked."""
         return [found.row for found in await self._store.list_all()]
 
-    async def refused(self) -> Mapping[str, str]:
+    async def find_refused(self) -> Mapping[str, str]:
         """The tokens that grant nothing since no operator wrote their rows last: names and reasons."""
         ring = await self._keyring()
         reasons: dict[str, str] = {}
@@ -183,7 +183,7 @@ class TokenService:
                 reasons[found.row.name] = failure.reason
         return reasons
 
-    async def unconfirmed(self) -> Sequence[Unconfirmed]:
+    async def list_unconfirmed(self) -> Sequence[Unconfirmed]:
         """The valid tokens without a MAC, by name: from before there were MACs, refused until confirmed."""
         return [
             Unconfirmed(
@@ -225,8 +225,10 @@ class TokenService:
     async def _revoke_with_mac(self, caller: Caller, name: str) -> TokenRow:
         ring = await self._keyring()
         for _ in range(_ATTEMPTS):
-            found = await self._named(name, "token")
-            revoked = replace(found.row, version=_next(found), revoked_at=found.row.revoked_at or found.now)
+            found = await self._find(name, "token")
+            revoked = replace(
+                found.row, version=_next_version(found), revoked_at=found.row.revoked_at or found.now
+            )
             written = with_mac(revoked, ring)
             event = Event(REVOKED, detail=record(written))
             if await self._write(caller, event, written, found.row.version):
@@ -236,7 +238,7 @@ class TokenService:
     async def _revoke_at_once(self, caller: Caller, name: str) -> TokenRow:
         if await self._store.revoke(name) is None:
             raise TokenNotFound(f"no token is named {name}")
-        row = (await self._named(name, "token")).row
+        row = (await self._find(name, "token")).row
         await self._audit.record(caller, Event(REVOKED, detail=record(row)))
         return row
 
@@ -250,11 +252,11 @@ class TokenService:
     ) -> TokenRow:
         ring = await self._keyring()
         for _ in range(_ATTEMPTS):
-            found = await self._named(name, "valid token")
+            found = await self._find(name, "valid token")
             if not is_valid(found.row, found.now):
                 raise TokenNotFound(f"no valid token is named {name}")
             verify(found, ring)
-            changed = with_mac(replace(change(found.row, found.now), version=_next(found)), ring)
+            changed = with_mac(replace(change(found.row, found.now), version=_next_version(found)), ring)
             event = Event(action, detail=record(changed, told))
             if await self._write(caller, event, changed, found.row.version):
                 return changed
@@ -263,8 +265,8 @@ class TokenService:
     async def _write(self, caller: Caller, event: Event, token: TokenRow, was: int | None) -> bool:
         return await self._audit.record_with(caller, event, token_change(token, was)) is not None
 
-    async def _named(self, name: str, what: str) -> FoundToken:
-        known = await self._store.named(name)
+    async def _find(self, name: str, what: str) -> FoundToken:
+        known = await self._store.look_up(name)
         if known.row is None:
             raise TokenNotFound(f"no {what} is named {name}")
         return FoundToken(known.row, known.recorded, known.now)
@@ -278,5 +280,5 @@ def _bounds(row: TokenRow) -> str:
     return " ".join(row.scopes) + ("" if row.policy is None else f"; policy {row.policy}")
 
 
-def _next(found: FoundToken) -> int:
+def _next_version(found: FoundToken) -> int:
     return max(found.row.version, found.recorded) + 1

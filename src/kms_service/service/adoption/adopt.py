@@ -123,7 +123,7 @@ class Adopter:
             return await self._outcome(caller, row, pace, dry_run=dry_run)
 
         while page := await source.page(run.cursor):
-            here = await self._here([row.user_id for row in page])
+            here = await self._find_addresses([row.user_id for row in page])
             new = [row for row in page if row.user_id not in here]
             found = [_compare(row, here[row.user_id]) for row in page if row.user_id in here]
             found += await map_bounded(outcome, new, at_once)
@@ -135,7 +135,7 @@ class Adopter:
         run.complete = True
         return run
 
-    async def _here(self, user_ids: list[str]) -> Mapping[str, str | None]:
+    async def _find_addresses(self, user_ids: list[str]) -> Mapping[str, str | None]:
         """The addresses of those users who have a wallet here; None if the row's MAC does not hold."""
         return await self._wallets.addresses(user_ids)
 
@@ -171,7 +171,7 @@ class Adopter:
         if kept is not None:
             return Adopted(row.user_id, Outcome.ADOPTED)
         # 4. Not stored: another run was faster, or the user got another wallet here meanwhile.
-        here = await self._here([row.user_id])
+        here = await self._find_addresses([row.user_id])
         if row.user_id in here:
             return _compare(row, here[row.user_id])
         return Adopted(row.user_id, Outcome.OTHER_ADDRESS, "another user here has this wallet")

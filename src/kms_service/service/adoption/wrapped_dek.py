@@ -63,7 +63,7 @@ def read_wrapped(text: str, kms_key_id: str | None) -> UnderKms | UnderEnvironme
     for parts in hex_parts(text):
         if parts.whole:
             return UnderEnvironmentKey(parts)
-    encoded, key = _named(text) if text.lstrip().startswith("{") else (text, kms_key_id)
+    encoded, key = _parse_json(text) if text.lstrip().startswith("{") else (text, kms_key_id)
     if not isinstance(key or kms_key_id, str) or not _KEY.fullmatch(key or kms_key_id or ""):
         raise Unreadable("the row names no KMS key")
     try:
@@ -75,7 +75,7 @@ def read_wrapped(text: str, kms_key_id: str | None) -> UnderKms | UnderEnvironme
     return UnderKms(key or kms_key_id or "", blob)
 
 
-def _named(text: str) -> tuple[str, str | None]:
+def _parse_json(text: str) -> tuple[str, str | None]:
     try:
         members = json.loads(text)
         return members["encryptedData"], members.get("kmsKeyId")

@@ -80,7 +80,7 @@ class AuditChain:
             event=event,
             mac=b"",
         )
-        return replace(row, mac=audit_chain.link(self._key, self.head.mac, covered(row)))
+        return replace(row, mac=audit_chain.link(self._key, self.head.mac, covered_fields(row)))
 
     def advance(self, row: AuditRow, now: datetime) -> None:
         """Make a committed row the new head; `now` is the database's time."""
@@ -165,7 +165,7 @@ class AuditChains:
 
     def log_heads(self) -> None:
         """Write every head that has moved to the log stream; run regularly."""
-        for chain in self._living():
+        for chain in self._open_chains():
             self._tell_head(chain)
 
     async def close(self) -> None:
@@ -184,7 +184,7 @@ class AuditChains:
         if head is not None and self._note is not None:
             self._note(chain.audit_chain_id, head)
 
-    def _living(self) -> Sequence[AuditChain]:
+    def _open_chains(self) -> Sequence[AuditChain]:
         return tuple(self._open.values())
 
     def _abandon(self, chain: AuditChain) -> None:
@@ -230,7 +230,7 @@ def opening_detail(number: int | None, process: str) -> str:
     return f"chain {number} of {process}"
 
 
-def covered(row: AuditRow) -> list[str | None]:
+def covered_fields(row: AuditRow) -> list[str | None]:
     """The fields that a row's MAC covers, as text in a fixed order: all but the MAC itself."""
     return [_text(value) for name, value in row.columns().items() if name != "mac"]
 

@@ -22,7 +22,7 @@ def listings(run: str, request_ids: Iterable[str]) -> Iterator[str]:
     """
     detail = run
     for request_id in request_ids:
-        word = _short(request_id)
+        word = _shorten(request_id)
         if len(detail) + 1 + len(word) > _DETAIL:
             yield detail
             detail = run
@@ -34,10 +34,10 @@ def listings(run: str, request_ids: Iterable[str]) -> Iterator[str]:
 def listed_requests(action: str, detail: str | None) -> Iterator[str]:
     """The KMS requests that a row lists; none if the row has another action."""
     if action == LISTED and detail is not None:
-        yield from (_long(word) for word in detail.split()[1:])
+        yield from (_expand(word) for word in detail.split()[1:])
 
 
-def _short(request_id: str) -> str:
+def _shorten(request_id: str) -> str:
     try:
         value = uuid.UUID(request_id)
     except ValueError:
@@ -47,7 +47,7 @@ def _short(request_id: str) -> str:
     return _SHORT + base64.urlsafe_b64encode(value.bytes).decode().rstrip("=")
 
 
-def _long(word: str) -> str:
+def _expand(word: str) -> str:
     if not word.startswith(_SHORT):
         return word
     try:

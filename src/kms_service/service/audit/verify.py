@@ -101,9 +101,9 @@ class AuditVerifier:
             finding = await self._walk(report, chain, since, heads.get(chain.audit_chain_id), on_rows)
             if finding is not None:
                 yield finding
-        async for missing in self._without_log(report):
+        async for missing in self._emptied_log(report):
             yield missing
-        async for missing in self._logged_only(heads):
+        async for missing in self._chains_only_in_log(heads):
             yield missing
 
     async def _walk(
@@ -117,11 +117,13 @@ class AuditVerifier:
         try:
             key = await self.key(chain)
         except IntegrityFailure:
-            return _about(
+            return _finding_about(
                 chain, Tampering.CHAIN_CHANGED, "does not open: its row in audit_chains was changed"
             )
         except KmsKeyUnusable as error:
-            return _about(chain, Tampering.CHAIN_UNCHECKED, f"cannot be checked: KMS says {error.reason}")
+            return _finding_about(
+                chain, Tampering.CHAIN_UNCHECKED, f"cannot be checked: KMS says {error.reason}"
+            )
         walk = AuditChainWalk(self._store, chain, key, on_rows)
         finding = await walk.run(since, logged)
         report.unclosed += not walk.closed
@@ -141,27 +143,27 @@ class AuditVerifier:
             says = "audit_chain_numbers was emptied, so a chain that was removed may not be missed"
             yield Finding(Tampering.CHAIN_REMOVED, None, None, None, None, says)
         elif given > number:
-            yield _given_out(number + 1, given)
-        async for found in self._unnumbered():
+            yield _removed_chains(number + 1, given)
+        async for found in self._unnumbered_chains():
             yield found
 
-    async def _unnumbered(self) -> AsyncIterator[AuditChainRow | Finding]:
+    async def _unnumbered_chains(self) -> AsyncIterator[AuditChainRow | Finding]:
         audit_chain_id = await self._store.chain_with_rows(after=None)
         while audit_chain_id is not None:
             chain = await self._store.chain(audit_chain_id)
             if chain is None:
-                yield _missing(audit_chain_id, None)
+                yield _missing_chain(audit_chain_id, None)
             elif chain.number is None or chain.number < 1:
                 yield chain
             audit_chain_id = await self._store.chain_with_rows(after=audit_chain_id)
 
-    async def _without_log(self, report: AuditReport) -> AsyncIterator[Finding]:
+    async def _emptied_log(self, report: AuditReport) -> AsyncIterator[Finding]:
         # A token is recorded before anybody can use it.
         if report.chains == 0 and report.intact and await self._store.tokens_exist():
             says = "the audit log is empty although tokens exist"
             yield Finding(Tampering.CHAIN_REMOVED, None, None, None, None, says)
 
-    async def _logged_only(self, heads: Mapping[uuid.UUID, Head]) -> AsyncIterator[Finding]:
+    async def _chains_only_in_log(self, heads: Mapping[uuid.UUID, Head]) -> AsyncIterator[Finding]:
         for audit_chain_id in heads:
             if await self._store.chain(audit_chain_id) is None:
                 says = f"chain {audit_chain_id} was removed: the log stream tells of it"
@@ -182,7 +184,7 @@ class AuditVerifier:
         return self._keys[wrapped.blob]
 
 
-def _missing(audit_chain_id: uuid.UUID | None, number: int | None) -> Finding:
+def _missing_chain(audit_chain_id: uuid.UUID | None, number: int | None) -> Finding:
     name = f"chain {number}" if number else f"the chain of rows with chain_id {audit_chain_id}"
     return Finding(
         Tampering.CHAIN_REMOVED, audit_chain_id, number, None, None, f"{name} was removed from audit_chains"
@@ -192,16 +194,16 @@ def _missing(audit_chain_id: uuid.UUID | None, number: int | None) -> Finding:
 def _gap(first: int, last: int) -> Finding:
     # One finding, however many numbers: a planted chain with a huge number must not cause an endless loop.
     if first == last:
-        return _missing(None, first)
+        return _missing_chain(None, first)
     says = f"chains {first} to {last} were removed from audit_chains, or chain {last + 1} was inserted"
     return Finding(Tampering.CHAIN_REMOVED, None, first, None, None, says)
 
 
-def _given_out(first: int, last: int) -> Finding:
+def _removed_chains(first: int, last: int) -> Finding:
     what = f"chain {first} was" if first == last else f"chains {first} to {last} were"
     says = f"{what} removed from audit_chains: the database gave the number out"
     return Finding(Tampering.CHAIN_REMOVED, None, first, None, None, says)
 
 
-def _about(chain: AuditChainRow, kind: Tampering, says: str) -> Finding:
+def _finding_about(chain: AuditChainRow, kind: Tampering, says: str) -> Finding:
     return Finding(kind, chain.audit_chain_id, chain.number, None, None, f"chain {chain.number} {says}")

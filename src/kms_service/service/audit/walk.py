@@ -9,7 +9,7 @@ from enum import StrEnum
 from kms_service.crypto import audit_chain
 from kms_service.crypto.audit_chain import BrokenLink
 from kms_service.crypto.material import DataKey
-from kms_service.service.audit.chains import CLOSED, OPENED, Head, covered, opening_detail
+from kms_service.service.audit.chains import CLOSED, OPENED, Head, covered_fields, opening_detail
 from kms_service.store.audit.events import AuditRow
 from kms_service.store.audit.rows import AuditChainRow
 from kms_service.store.audit.trail import AuditTrailStore, StoredRow
@@ -122,7 +122,7 @@ class AuditChainWalk:
     async def _tampering(self, stored: StoredRow) -> Tampering | None:
         row = stored.row
         if row.seq != self.head.seq + 1:
-            return Tampering.REORDERED if await self._displaced() else Tampering.REMOVED
+            return Tampering.REORDERED if await self._find_displaced() else Tampering.REMOVED
         if not self._follows(self.head.mac, row):
             return await self._diagnosis(row)
         if stored.id <= self._last_id:
@@ -133,7 +133,7 @@ class AuditChainWalk:
         """How a row that does not belong in the next place came to be there."""
         if self.closed:
             return Tampering.INSERTED
-        displaced = await self._displaced()
+        displaced = await self._find_displaced()
         if displaced is not None:
             before = await self._mac_before(displaced.seq, displaced.mac)
             genuine = self._follows(before, replace(row, seq=displaced.seq))
@@ -141,10 +141,10 @@ class AuditChainWalk:
         last = not await self._store.rows(self._chain.audit_chain_id, after=row.seq, limit=1)
         return Tampering.CHANGED_OR_INSERTED if last else Tampering.CHANGED
 
-    async def _displaced(self) -> AuditRow | None:
+    async def _find_displaced(self) -> AuditRow | None:
         """The row that was written for the next place, if it is now in a later one."""
         seq = self.head.seq + 1
-        async for stored in self._rows(seq, _silent):
+        async for stored in self._rows(seq, _count_nothing):
             if self._follows(self.head.mac, replace(stored.row, seq=seq)):
                 return stored.row
         return None
@@ -157,7 +157,7 @@ class AuditChainWalk:
 
     def _follows(self, previous: bytes, row: AuditRow) -> bool:
         try:
-            audit_chain.verify(self._key, previous, covered(row), row.mac)
+            audit_chain.verify(self._key, previous, covered_fields(row), row.mac)
         except BrokenLink:
             return False
         return True
@@ -169,7 +169,7 @@ class AuditChainWalk:
         return Finding(kind, chain.audit_chain_id, chain.number, seq, row_id, says)
 
 
-def _silent(_rows: int) -> None:
+def _count_nothing(_rows: int) -> None:
     """Count nothing: these rows were counted when they were first read."""
 
 

@@ -11,10 +11,10 @@ from kms_service.errors import InvalidRequest
 from kms_service.service.audit.chains import Head
 from kms_service.service.audit.verify import AuditReport, AuditVerifier
 from kms_service.service.evidence.cloudtrail import files_in, read_calls
-from kms_service.service.evidence.ledger import Ledger, LostAnswer, ToldRequest
+from kms_service.service.evidence.ledger import Ledger, LostAnswer, RecordedRequest
 from kms_service.service.evidence.reconcile import Reconciliation, Window, reconcile
 from kms_service.service.evidence.rows import AuditChainReader, all_chains
-from kms_service.service.evidence.told import told_by
+from kms_service.service.evidence.told import requests_in
 from kms_service.store.audit.trail import AuditTrailStore, StoredRow
 
 # How far before the window rows are read: a row about one of its calls may have an earlier time.
@@ -102,7 +102,7 @@ class CloudTrailReconciler:
             # 2. Read ours, as far as it is as it was written: nothing else explains a call.
             begin = since - _ROWS_BEFORE
             report = await self._verifier.verify(begin, compared.heads, on_done)
-            keys = await self._read_rows(ledger, begin, _broken(report), on_done)
+            keys = await self._read_rows(ledger, begin, _breaks_in(report), on_done)
             # 3. Judge every call and every row.
             await asyncio.to_thread(ledger.index)
             until = compared.until or _END
@@ -147,12 +147,12 @@ class _Waiting:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._told: list[ToldRequest] = []
+        self._told: list[RecordedRequest] = []
         self._lost: list[LostAnswer] = []
 
     def add(self, stored: StoredRow) -> None:
-        for each in told_by(stored):
-            if isinstance(each, ToldRequest):
+        for each in requests_in(stored):
+            if isinstance(each, RecordedRequest):
                 self._told.append(each)
             else:
                 self._lost.append(each)
@@ -160,12 +160,12 @@ class _Waiting:
             self.flush()
 
     def flush(self) -> None:
-        self._ledger.add_told(self._told)
+        self._ledger.add_requests(self._told)
         self._ledger.add_lost(self._lost)
         self._told, self._lost = [], []
 
 
-def _broken(report: AuditReport) -> Callable[[UUID], int | None]:
+def _breaks_in(report: AuditReport) -> Callable[[UUID], int | None]:
     """A function that gives a chain's first place that is not as it was written; 0 for the whole chain."""
     if report.found > len(report.findings):
         return lambda _: 0  # not all findings were kept, so no chain is trusted

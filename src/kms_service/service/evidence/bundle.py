@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from kms_service.crypto.audit_chain import START
 from kms_service.crypto.material import WrappedDek
-from kms_service.service.audit.chains import CLOSED, Head, covered
+from kms_service.service.audit.chains import CLOSED, Head, covered_fields
 from kms_service.store.audit.rows import AuditChainRow
 from kms_service.store.audit.trail import StoredRow
 
@@ -100,7 +100,7 @@ class _Part:
 
     def take(self, stored: StoredRow) -> dict[str, Any]:
         """The event as a JSON object, linked to the one before it."""
-        row, fields = stored.row, covered(stored.row)
+        row, fields = stored.row, covered_fields(stored.row)
         self.hash = hash_link(self.hash, [*fields, str(stored.id), row.mac.hex()])
         self.last, self.mac, self.closed = row.seq, row.mac, row.event.action == CLOSED
         event: dict[str, Any] = dict(zip(_NAMES, fields, strict=True))

@@ -63,7 +63,7 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in paths:
         try:
-            inside = _inside(path)
+            inside = _find_files(path)
         except OSError:  # not a possible name, or not readable
             inside = []
         if not inside:
@@ -72,7 +72,7 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def _inside(path: Path) -> list[Path]:
+def _find_files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(each for each in path.rglob("*") if each.name.endswith(_SUFFIXES))
     return [path] if path.is_file() else []

@@ -30,7 +30,7 @@ CREATE INDEX calls_address ON calls (address, at);
 
 
 @dataclass(frozen=True, slots=True)
-class ToldRequest:
+class RecordedRequest:
     """A KMS request that an audit row names.
 
     Attributes:
@@ -107,7 +107,7 @@ class Ledger:
         )
         return self._db.total_changes - before
 
-    def add_told(self, requests: Iterable[ToldRequest]) -> None:
+    def add_requests(self, requests: Iterable[RecordedRequest]) -> None:
         """Add requests that rows name."""
         values = (
             (
@@ -142,12 +142,12 @@ class Ledger:
         (at,) = self._db.execute("SELECT min(at) FROM calls").fetchone()
         return None if at is None else datetime.fromtimestamp(at, UTC)
 
-    def told_principals(self) -> set[str]:
+    def service_principals(self) -> set[str]:
         """Who made the calls that rows name: the service's own principals."""
         rows = self._db.execute("SELECT DISTINCT principal FROM calls JOIN told USING (request_id)")
         return {principal for (principal,) in rows}
 
-    def pairs(self, since: datetime, until: datetime) -> Iterator[tuple[LedgerCall, ToldRequest | None]]:
+    def pairs(self, since: datetime, until: datetime) -> Iterator[tuple[LedgerCall, RecordedRequest | None]]:
         """Every call of the window in order of time, with the first row that names it."""
         query = (
             f"SELECT calls.*, {_TOLD} FROM calls LEFT JOIN told USING (request_id) "  # noqa: S608 - names only
@@ -159,7 +159,7 @@ class Ledger:
                 last = row[0]
                 yield _ledger_call(row[:16]), None if row[17] is None else _read_request(row[17:])
 
-    def unanswered(self, since: datetime, until: datetime) -> Iterator[ToldRequest]:
+    def rows_without_call(self, since: datetime, until: datetime) -> Iterator[RecordedRequest]:
         """Rows of the window whose request is not in CloudTrail, in order of time."""
         query = (
             f"SELECT {_TOLD} FROM told LEFT JOIN calls USING (request_id) "  # noqa: S608 - names only
@@ -168,7 +168,7 @@ class Ledger:
         for row in self._db.execute(query, (since.timestamp(), until.timestamp())):
             yield _read_request(row)
 
-    def repeated(self) -> Iterator[ToldRequest]:
+    def rows_of_same_request(self) -> Iterator[RecordedRequest]:
         """Rows that name a request which an earlier row names too."""
         query = (
             f"SELECT {_TOLD} FROM told WHERE listed = 0 AND action <> 'audit.open' AND EXISTS (SELECT 1 "  # noqa: S608
@@ -177,7 +177,7 @@ class Ledger:
         for row in self._db.execute(query):
             yield _read_request(row)
 
-    def answered_later(self, call: LedgerCall, within: float, beside: float) -> Iterator[tuple[str, str]]:
+    def find_later_answers(self, call: LedgerCall, within: float, beside: float) -> Iterator[tuple[str, str]]:
         """The same client's calls about the same wallet and key that have a row, and may explain `call`.
 
         Those in the same Region came later. Those in another Region came later, or shortly before if both
@@ -208,7 +208,7 @@ class Ledger:
         }
         yield from self._db.execute(_ANSWERED, values)
 
-    def lost_later(self, call: LedgerCall, within: float) -> Iterator[str]:
+    def find_later_losses(self, call: LedgerCall, within: float) -> Iterator[str]:
         """Ids of later rows about openings of the same wallet whose answer never came."""
         query = "SELECT id FROM lost WHERE address = ? AND at BETWEEN ? AND ? AND key = ? ORDER BY at"
         start = call.at.timestamp()
@@ -272,8 +272,8 @@ def _ledger_call(row: tuple[object, ...]) -> LedgerCall:
     return LedgerCall(*values)  # type: ignore[arg-type] # as _call_values wrote them
 
 
-def _read_request(row: tuple[object, ...]) -> ToldRequest:
+def _read_request(row: tuple[object, ...]) -> RecordedRequest:
     values = list(row)
     values[2] = datetime.fromtimestamp(float(str(row[2])), UTC)
     values[9] = bool(row[9])
-    return ToldRequest(*values)  # type: ignore[arg-type] # as add_told wrote them
+    return RecordedRequest(*values)  # type: ignore[arg-type] # as add_requests wrote them

@@ -61,14 +61,14 @@ class MonthlyReports:
         return [Day(at, counts.get((at.date(), True), 0), counts.get((at.date(), False), 0)) for at in dates]
 
     async def _keys(self) -> list[KeyLine]:
-        counted = await self._census.as_counted()
+        counted = await self._census.last_count()
         return [
             KeyLine(
                 alias=key.alias,
                 status=str(key.status),
                 mode=str(key.mode),
                 wallets=(counted[key.key_arn].wallets or 0) if key.key_arn in counted else 0,
-                rotation=_rotated(key.rotation),
+                rotation=_describe_rotation(key.rotation),
             )
             for key in self._pool.keys
         ]
@@ -82,7 +82,7 @@ class MonthlyReports:
         return told
 
 
-def _rotated(rotation: KeyRotation | None) -> str:
+def _describe_rotation(rotation: KeyRotation | None) -> str:
     if rotation is None:
         return "not told"
     return f"every {rotation.period_in_days} days" if rotation.enabled else "off"

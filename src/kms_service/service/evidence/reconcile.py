@@ -21,7 +21,7 @@ from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from kms_service.service.evidence.ledger import Ledger, LedgerCall, ToldRequest, key_name
+from kms_service.service.evidence.ledger import Ledger, LedgerCall, RecordedRequest, key_name
 
 ATTEMPTS = 3
 RETRY_SECONDS = 30.0
@@ -81,7 +81,7 @@ class Unexplained:
     trouble: Trouble
     says: str
     call: LedgerCall | None = None
-    row: ToldRequest | None = None
+    row: RecordedRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def reconcile(
         administrators: ARNs, with `*` for anything, of those who may change the keys' policies and grants.
         on_call: called after every call that was read.
     """
-    own = frozenset(principals) or frozenset(ledger.told_principals())
+    own = frozenset(principals) or frozenset(ledger.service_principals())
     done = Reconciliation(window, own)
     judge = _Judge(ledger, frozenset(keys), own, frozenset(administrators))
     for call, told in ledger.pairs(window.since, window.until):
@@ -162,13 +162,13 @@ def reconcile(
 
 
 def _rows_alone(ledger: Ledger, window: Window) -> Iterator[Unexplained]:
-    for row in ledger.unanswered(window.since, window.rows_until):
+    for row in ledger.rows_without_call(window.since, window.rows_until):
         if row.outcome == "ok" or row.listed:
             says = (
                 f"row {row.id} ({row.action} by {row.actor}) tells of a request that CloudTrail does not have"
             )
             yield Unexplained(Trouble.NOT_IN_CLOUDTRAIL, says, row=row)
-    for row in ledger.repeated():
+    for row in ledger.rows_of_same_request():
         says = f"row {row.id} ({row.action} by {row.actor}) tells of the request of an earlier row"
         yield Unexplained(Trouble.TOLD_TWICE, says, row=row)
 
@@ -191,10 +191,10 @@ class _Judge:
         ours = self._is_ours(call.key) or self._is_ours(call.destination) or call.purpose in _PURPOSES
         return ours and call.operation in _LOOKED_AT
 
-    def judge(self, call: LedgerCall, told: ToldRequest | None) -> Explained | Unexplained:
+    def judge(self, call: LedgerCall, told: RecordedRequest | None) -> Explained | Unexplained:
         """What explains this call, or the finding about it."""
         if call.operation in _GRANTS:
-            return self._granted(call)
+            return self._judge_grant(call)
         if self._own and not _matches(call.principal, self._own):
             refused = f" and was refused ({call.error})" if call.error else ""
             return _finding(Trouble.STRANGER, call, f"which is none of the service's roles{refused}", told)
@@ -202,39 +202,40 @@ class _Judge:
             return Explained.NOT_DONE
         if told is not None:
             return _agreement(call, told)
-        return self._without_row(call)
+        return self._judge_without_row(call)
 
-    def _granted(self, call: LedgerCall) -> Explained | Unexplained:
+    def _judge_grant(self, call: LedgerCall) -> Explained | Unexplained:
         if call.error is not None or _matches(call.principal, self._administrators):
             return Explained.NOT_DONE if call.error is not None else Explained.PURPOSE
         return _finding(Trouble.NEVER_DONE, call, "which changes who may use the key", None)
 
-    def _without_row(self, call: LedgerCall) -> Explained | Unexplained:
+    def _judge_without_row(self, call: LedgerCall) -> Explained | Unexplained:
         if call.operation == "ReEncrypt":
-            return self._moved(call)
+            return self._judge_move(call)
         if call.operation not in (_OPENING, "Encrypt"):
             return _finding(Trouble.NEVER_DONE, call, "which the service never does", None)
         if call.purpose not in _PURPOSES:
             return _finding(Trouble.UNEXPLAINED, call, "in a context that the service never uses", None)
         if call.operation == "Encrypt" or call.purpose != _WALLET:
             return Explained.PURPOSE
-        if self._sent_again(call):
+        if self._is_retry(call):
             return Explained.SENT_AGAIN
         return _finding(Trouble.UNEXPLAINED, call, "and no audit row tells of it", None)
 
-    def _moved(self, call: LedgerCall) -> Explained | Unexplained:
+    def _judge_move(self, call: LedgerCall) -> Explained | Unexplained:
         if call.same_context and self._is_ours(call.key) and self._is_ours(call.destination):
             return Explained.PURPOSE
         where = f"to {call.destination or 'a key that CloudTrail does not tell'}"
         return _finding(Trouble.MOVED_AWAY, call, f"{where}, or into another context", None)
 
-    def _sent_again(self, call: LedgerCall) -> bool:
+    def _is_retry(self, call: LedgerCall) -> bool:
         # In the answer's own Region, one of the attempts was the answer itself.
-        for answer, region in self._ledger.answered_later(call, RETRY_SECONDS, BESIDE_SECONDS):
+        for answer, region in self._ledger.find_later_answers(call, RETRY_SECONDS, BESIDE_SECONDS):
             if self._takes(answer, call, ATTEMPTS - (region == call.region)):
                 return True
         return any(
-            self._takes(answer, call, ATTEMPTS) for answer in self._ledger.lost_later(call, RETRY_SECONDS)
+            self._takes(answer, call, ATTEMPTS)
+            for answer in self._ledger.find_later_losses(call, RETRY_SECONDS)
         )
 
     def _takes(self, answer: str, call: LedgerCall, attempts: int) -> bool:
@@ -248,7 +249,7 @@ class _Judge:
         return bool(key) and (key_name(key) in self._keys or ("/" not in key and key in self._key_ids))
 
 
-def _agreement(call: LedgerCall, told: ToldRequest) -> Explained | Unexplained:
+def _agreement(call: LedgerCall, told: RecordedRequest) -> Explained | Unexplained:
     if told.listed:
         return Explained.LISTED
     wanted = "Encrypt" if told.action in _MADE_BY_ENCRYPT else _OPENING
@@ -264,7 +265,7 @@ def _matches(principal: str, patterns: Collection[str]) -> bool:
     return any(fnmatchcase(principal, pattern) for pattern in patterns)
 
 
-def _finding(trouble: Trouble, call: LedgerCall, about: str, row: ToldRequest | None) -> Unexplained:
+def _finding(trouble: Trouble, call: LedgerCall, about: str, row: RecordedRequest | None) -> Unexplained:
     what = f"{call.operation} of {call.wallet_address}" if call.wallet_address else call.operation
     whose = f"by {call.session} from {call.source_ip or 'an unknown address'}"
     return Unexplained(trouble, f"{call.at:%Y-%m-%dT%H:%M:%SZ} {what} {whose}, {about}", call, row)

@@ -145,7 +145,7 @@ def check_members(folder: Path, members: Json, findings: Findings) -> None:
             findings.add(f"{name} was altered: its SHA-256 is not the manifest's")
 
 
-def encoded(field: object) -> bytes:
+def encode(field: object) -> bytes:
     """A field as hashes and MACs take it: absent, or its length and itself."""
     if field is None:
         return b"\x00"
@@ -167,25 +167,25 @@ class ExportedChain:
     def take(self, event: Json, findings: Findings) -> None:
         """Check the next event of this chain in the file."""
         seq, says = event["seq"], f"event {event['seq']} of {self.name}, id {event['id']},"
-        fields = b"".join(encoded(event[name]) for name in FIELDS)
+        fields = b"".join(encode(event[name]) for name in FIELDS)
         if seq == self.next <= self.last:
-            rest = encoded(event["id"]) + encoded(event["mac"])
+            rest = encode(event["id"]) + encode(event["mac"])
             if hashlib.sha256(bytes.fromhex(self.hash) + fields + rest).hexdigest() != event["hash"]:
                 findings.add(f"{says} was altered, or the one before it was", self.name)
-            if self.key is not None and self._forged(fields, event["mac"]):
+            if self.key is not None and self._is_forged(fields, event["mac"]):
                 findings.add(f"{says} is not what the service wrote: its MAC is wrong", self.name)
                 self.key = None  # behind a wrong MAC none can be right
-        elif self._misplaced(seq, says, findings):
+        elif self._note_misplaced(seq, says, findings):
             return
         if self.heads.pop(seq, event["mac"]) != event["mac"]:
             findings.add(f"{says} is not the one that a head outside tells of", self.name)
         self.next, self.hash, self.mac = seq + 1, event["hash"], event["mac"]
 
-    def _forged(self, fields: bytes, told: str) -> bool:
+    def _is_forged(self, fields: bytes, told: str) -> bool:
         mac = hmac.new(self.key or b"", LABEL + bytes.fromhex(self.mac) + fields, hashlib.sha256)
         return not hmac.compare_digest(mac.hexdigest(), told)
 
-    def _misplaced(self, seq: int, says: str, findings: Findings) -> bool:
+    def _note_misplaced(self, seq: int, says: str, findings: Findings) -> bool:
         """Name an event that is not the next one; False where only others are missing before it."""
         gap = next((gap for gap in self.gaps if gap[0] <= seq <= gap[1]), None)
         if gap is not None:

@@ -66,7 +66,7 @@ def compare(rule: Rule, user_id: str, operation: Operation) -> Outcome | None:
         case MessageRule(), MessageSigning():
             return _count((*wallet, *_message(rule, operation.message)))
         case TypedDataRule(), TypedDataSigning():
-            return _typed(rule, operation.typed, wallet)
+            return _typed_data(rule, operation.typed, wallet)
         case AuthorizationRule(), AuthorizationSigning():
             return _count((*wallet, *_authorization(rule, operation)))
         case KeyRule(), KeyRelease():
@@ -89,16 +89,18 @@ def _allows(allowed: Anything | frozenset[Any], value: Any) -> bool:
     return isinstance(allowed, str) or value in allowed
 
 
-def _named(checks: Mapping[str, bool]) -> Iterable[str]:
+def _failures(checks: Mapping[str, bool]) -> Iterable[str]:
     return (name for name, holds in checks.items() if not holds)
 
 
 def _message(rule: MessageRule, message: bytes) -> Iterable[str]:
     begins = isinstance(rule.prefixes, str) or message.startswith(tuple(rule.prefixes))
-    return _named({"prefixes": begins, "maxBytes": rule.max_bytes == ANY or len(message) <= rule.max_bytes})
+    return _failures(
+        {"prefixes": begins, "maxBytes": rule.max_bytes == ANY or len(message) <= rule.max_bytes}
+    )
 
 
-def _typed(rule: TypedDataRule, typed: TypedData, failed: list[str]) -> Outcome:
+def _typed_data(rule: TypedDataRule, typed: TypedData, failed: list[str]) -> Outcome:
     primary = next(iter(typed.structs))
     failed = [*failed, *_domain(rule.domain, typed.domain)]
     if not _allows(rule.primary_types, primary):
@@ -111,7 +113,7 @@ def _typed(rule: TypedDataRule, typed: TypedData, failed: list[str]) -> Outcome:
 
 
 def _domain(rule: Domain, domain: Mapping[str, Any]) -> Iterable[str]:
-    return _named(
+    return _failures(
         {
             "domain.name": _allows(rule.name, domain.get("name")),
             "domain.version": _allows(rule.version, domain.get("version")),
@@ -122,7 +124,7 @@ def _domain(rule: Domain, domain: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _authorization(rule: AuthorizationRule, asked: AuthorizationSigning) -> Iterable[str]:
-    return _named(
+    return _failures(
         {
             "chainIds": _allows(rule.chain_ids, asked.chain_id),
             "delegates": _allows(rule.delegates, asked.delegate),
@@ -152,7 +154,7 @@ def _transaction(rule: TransactionRule, asked: Transaction, failed: list[str]) -
     }
     native = {"value": asked.value, "fee": asked.highest_fee, "value+fee": asked.value + asked.highest_fee}
     return Outcome(
-        failed=(*failed, *_named(checks), *called.failed),
+        failed=(*failed, *_failures(checks), *called.failed),
         unseen=called.unseen,
         taken={**_ONCE, **native, **called.taken},
         asset=f"{asked.chain_id}:{asked.recipient}",
@@ -177,7 +179,7 @@ def _selector(call: SelectorCall, asked: Transaction) -> Outcome:
         or (asked.recipient is not None and asked.data[:4] in call.selectors),
         "call.maxBytes": call.max_bytes == ANY or length <= call.max_bytes,
     }
-    return Outcome(tuple(_named(checks)), 0, {}, "")
+    return Outcome(tuple(_failures(checks)), 0, {}, "")
 
 
 def _function(call: FunctionCall, asked: Transaction) -> Outcome:

@@ -91,7 +91,7 @@ class PolicyGuard:
         judgement = judge(policy, user_id, caller.name, operation)
         full: tuple[str, Need] | None = None
         for match in judgement.matches:
-            lacking = await self._windows.without_room(match.needs)
+            lacking = await self._windows.find_full(match.needs)
             if lacking is None:
                 return Foreseen(True, policy.name, policy.version, match.rule, None)
             full = full or (match.rule, lacking)

@@ -36,7 +36,9 @@ class Census:
         try:
             await self._share_uses()
             known, now = await self._store.read()
-            if _age(known, now) > max(timedelta(seconds=CENSUS_SECONDS / 2), _SHARE_OF_TIME * _took(known)):
+            if _age(known, now) > max(
+                timedelta(seconds=CENSUS_SECONDS / 2), _SHARE_OF_TIME * _time_to_count(known)
+            ):
                 await self._store.count()
                 known, _ = await self._store.read()
         except DatabaseUnavailable:
@@ -50,15 +52,15 @@ class Census:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         known, now = await self._store.read()
-        quick = _took(known) <= timedelta(seconds=_QUICK_SECONDS)
-        if quick and _age(known, now) > _SHARE_WHEN_ASKED * _took(known):
+        quick = _time_to_count(known) <= timedelta(seconds=_QUICK_SECONDS)
+        if quick and _age(known, now) > _SHARE_WHEN_ASKED * _time_to_count(known):
             await self._store.count()
             known, now = await self._store.read()
         for key, used_at in self._health.last_used().items():
-            known[key] = _used(known.get(key, KeyCensus(key, None, None, None, None)), used_at)
+            known[key] = _note_use(known.get(key, KeyCensus(key, None, None, None, None)), used_at)
         return self._by_key(known)
 
-    async def as_counted(self) -> dict[str, KeyCensus]:
+    async def last_count(self) -> dict[str, KeyCensus]:
         """What was last counted for each key, by ARN; for processes that may only read the database.
 
         Raises:
@@ -72,7 +74,7 @@ class Census:
         together: dict[str, KeyCensus] = {}
         for name, census in known.items():
             key = arn.in_region(name, self._pool.regions[0].name)
-            together[key] = _added(together.get(key), replace(census, kms_key_id=key))
+            together[key] = _add(together.get(key), replace(census, kms_key_id=key))
         return together
 
     async def _share_uses(self) -> None:
@@ -96,11 +98,11 @@ def _age(known: dict[str, KeyCensus], now: datetime) -> timedelta:
     return now - min(counted) if len(counted) == len(known) and counted else timedelta.max
 
 
-def _took(known: dict[str, KeyCensus]) -> timedelta:
+def _time_to_count(known: dict[str, KeyCensus]) -> timedelta:
     return timedelta(seconds=max((each.counted_in_seconds or 0.0 for each in known.values()), default=0.0))
 
 
-def _added(one: KeyCensus | None, other: KeyCensus) -> KeyCensus:
+def _add(one: KeyCensus | None, other: KeyCensus) -> KeyCensus:
     if one is None:
         return other
     wallets = [each.wallets for each in (one, other) if each.wallets is not None]
@@ -108,7 +110,7 @@ def _added(one: KeyCensus | None, other: KeyCensus) -> KeyCensus:
     return replace(one, wallets=sum(wallets) if wallets else None, last_used_at=max(used, default=None))
 
 
-def _used(census: KeyCensus, at: datetime) -> KeyCensus:
+def _note_use(census: KeyCensus, at: datetime) -> KeyCensus:
     if census.last_used_at is not None and census.last_used_at > at:
         return census
     return replace(census, last_used_at=at)

@@ -209,7 +209,7 @@ class Doctor:
         if not wrong:
             return Check(name, CheckResult.GOOD, f"{wanted} by all {len(keys)} usable keys")
         detail = "; ".join(
-            f"{verdict}{reason and ': ' + reason} by {_some(names)}"
+            f"{verdict}{reason and ': ' + reason} by {_abbreviate(names)}"
             for (verdict, reason), names in wrong.items()
         )
         unknown = any(verdict is Verdict.UNKNOWN for verdict, _ in wrong)
@@ -287,7 +287,7 @@ def _advice(key: KmsKeyInfo) -> str:
     return "See the key in the AWS console."
 
 
-def _some(names: Sequence[str]) -> str:
+def _abbreviate(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= _MOST_NAMED else f"{len(names)} keys, such as {names[0]}"
 
 

@@ -50,13 +50,13 @@ class RegionComparison:
         yield Check(f"endpoint in {region}", CheckResult.GOOD, f"answered in {reply.seconds * 1000:.0f} ms")
         replicas = []
         for alias in aliases:
-            check, replica = await self._compared(alias)
+            check, replica = await self._compare(alias)
             yield check
             replicas += [] if replica is None else [replica]
         for action in self._needed if replicas else ():
-            yield await self._may(action, replicas)
+            yield await self._check_permission(action, replicas)
 
-    async def _compared(self, alias: str) -> tuple[Check, str | None]:
+    async def _compare(self, alias: str) -> tuple[Check, str | None]:
         """The check of one alias, and the ARN of its replica, if it has one."""
         name = f"{alias.removeprefix('alias/')} in {self._there.region}"
         try:
@@ -79,10 +79,10 @@ class RegionComparison:
                 f"Make it in {self._there.region} as it is in {self._home.region}, or the other way round."
             )
             return Check(name, CheckResult.BAD, "; ".join(found), advice), replica.key_arn
-        rest = _unread(key, replica)
+        rest = _describe_unread(key, replica)
         return Check(name, CheckResult.GOOD, f"as in {self._home.region}{rest}"), replica.key_arn
 
-    async def _may(self, action: Action, replicas: Sequence[str]) -> Check:
+    async def _check_permission(self, action: Action, replicas: Sequence[str]) -> Check:
         name = f"may {action} in {self._there.region}"
         for replica in replicas:
             verdict, reason = await self._inspection.asks(action, replica)
@@ -93,7 +93,7 @@ class RegionComparison:
         return Check(name, CheckResult.GOOD, f"allowed by all {len(replicas)} replicas")
 
 
-def _unread(*keys: KeyFacts) -> str:
+def _describe_unread(*keys: KeyFacts) -> str:
     unread = {
         "policy": any(key.policy is None for key in keys),
         "tags": any(key.tags is None for key in keys),

@@ -39,7 +39,7 @@ class MaterialCensus:
         for key in self._pool.keys:
             found = counts.get(key.key_arn or "")
             if found is not None:
-                metrics.stale_wallets.labels(key.alias).set(behind(found))
+                metrics.stale_wallets.labels(key.alias).set(count_behind(found))
 
     async def count(self, *, share_of_time: int) -> None:
         """Count, unless less than `share_of_time` times the duration of the last count has passed since then.
@@ -73,6 +73,6 @@ class MaterialCensus:
         return await self._store.read()
 
 
-def behind(counts: Sequence[MaterialCount]) -> int:
+def count_behind(counts: Sequence[MaterialCount]) -> int:
     """How many wallets were wrapped before their key's last rotation."""
     return sum(count.wallets for count in counts[:-1])

@@ -68,7 +68,7 @@ class Provisioning:
         """What each alias needs; changes nothing, and calls `advance` after each alias."""
         named = await self._administration.aliases()
         missing = any(alias not in named for alias in self._wanted.aliases)
-        orphans = await self._administration.tagged_without_alias(TAG) if missing else {}
+        orphans = await self._administration.find_tagged_without_alias(TAG) if missing else {}
         planned = []
         for alias in self._wanted.aliases:
             planned.append(await self._plan(alias, named.get(alias), orphans.get(alias)))
@@ -94,7 +94,7 @@ class Provisioning:
         if named is None:
             return PlannedKey(alias, Step.CREATE if orphan is None else Step.COMPLETE, orphan)
         found = await self._administration.inspect(named)
-        if _made_here(found, alias) and found.rotation.off and found.status is KeyStatus.ACTIVE:
+        if _is_made_here(found, alias) and found.rotation.off and found.status is KeyStatus.ACTIVE:
             return PlannedKey(alias, Step.COMPLETE, found.key_arn, has_alias=True)
         return PlannedKey(
             alias, Step.ADOPT, found.key_arn, has_alias=True, differences=tuple(self._differences(found))
@@ -121,5 +121,5 @@ class Provisioning:
         return {TAG: alias, "Application": "kms-service"}
 
 
-def _made_here(found: FoundKey, alias: str) -> bool:
+def _is_made_here(found: FoundKey, alias: str) -> bool:
     return found.tags.get(TAG) == alias

@@ -69,7 +69,7 @@ class Replication:
         named = await self._there.aliases()
         planned = []
         for alias, primary_arn in keys:
-            planned.append(await self._planned(alias, primary_arn, named.get(alias)))
+            planned.append(await self._plan(alias, primary_arn, named.get(alias)))
             advance()
         return planned
 
@@ -88,7 +88,7 @@ class Replication:
         if planned.step in (ReplicaStep.REPLICATE, ReplicaStep.NAME):
             await self._there.create_alias(planned.alias, planned.replica_arn)
 
-    async def _planned(self, alias: str, primary_arn: str | None, named: str | None) -> PlannedReplica:
+    async def _plan(self, alias: str, primary_arn: str | None, named: str | None) -> PlannedReplica:
         if primary_arn is None:
             return PlannedReplica(alias, ReplicaStep.REPLICATE, None, None)
         replica_arn = arn.in_region(primary_arn, self._there.region)

@@ -12,7 +12,7 @@ from kms_service.kms.keys.pool import DescribedKey, KeyMode, KmsKeyInfo, KmsKeyP
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.pool.census import Census
 from kms_service.service.pool.key_names import names_of
-from kms_service.service.row_macs import wrapped_by
+from kms_service.service.row_macs import wrapping_keys
 from kms_service.store.audit.chain_keys import AuditChainKeyStore
 from kms_service.store.rewrap.jobs import RewrapJobStore
 from kms_service.store.row_mac_keys import RowMacKeyStore
@@ -98,7 +98,7 @@ class KeyLifecycle:
             AdministrationFailed: KMS refused, as after 25 on-demand rotations of one key.
             AuditUnavailable: the key was rotated, and that is not on record.
         """
-        key = self._pool.named(name)
+        key = self._pool.find(name)
         if not isinstance(key, DescribedKey):
             raise KeyNotFound
         event = Event("pool.rotate", kms_key_id=key.key_arn, detail=key.alias)
@@ -122,7 +122,7 @@ class KeyLifecycle:
         return Condition(False, f"{wallets:,} wallets lie under it", remedy)
 
     async def _holds_no_audit_chains(self, key_arn: str, names: Sequence[str]) -> Condition:
-        if not await self._chain_keys.under(names, limit=1):
+        if not await self._chain_keys.list_under(names, limit=1):
             return Condition(True, "no audit chain's key is wrapped by it")
         remedy = (
             f"kms-service rotation start --from {key_arn} --no-dry-run moves them; a process that runs since "
@@ -133,7 +133,7 @@ class KeyLifecycle:
     async def _holds_no_row_mac_keys(self, key_arn: str, names: Sequence[str]) -> Condition:
         usable = {key.key_arn for key in self._pool.described if key.usable}.difference(names)
         for key in await self._row_mac_keys.read():
-            holding = wrapped_by(key, self._pool.regions[0].name)
+            holding = wrapping_keys(key, self._pool.regions[0].name)
             if holding.intersection(names) and not holding.intersection(usable):
                 remedy = f"kms-service rotation start --from {key_arn} --no-dry-run moves it"
                 return Condition(

@@ -103,7 +103,7 @@ class PoolService:
         return next(each for each in (await self.state()).keys if each.info.alias == key.alias)
 
     def _find(self, name: str) -> KmsKeyInfo:
-        key = self._pool.named(name)
+        key = self._pool.find(name)
         if key is None:
             raise KeyNotFound
         return key

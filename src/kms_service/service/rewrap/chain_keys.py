@@ -26,7 +26,7 @@ class AuditChainRewrapper:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         moved = 0
-        while page := await self._store.under(sources):
+        while page := await self._store.list_under(sources):
             for key in page:
                 destination = secrets.choice(destinations)
                 rewrapped = await self._kms.re_encrypt(key.wrapped, CONTEXT, destination, CONTEXT)

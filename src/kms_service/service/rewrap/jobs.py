@@ -129,7 +129,7 @@ class RewrapJobs:
             if arn.region(arn.in_region(name, self._region)) != self._region:
                 raise InvalidRequest("is no ARN of a key in this Region", "sources")
             return name
-        key = self._pool.named(name)
+        key = self._pool.find(name)
         if isinstance(key, DescribedKey):
             return key.key_arn
         try:
@@ -212,7 +212,7 @@ class RewrapJobs:
         return tuple(dict.fromkeys(self._destination(name, emptied) for name in request.destinations))
 
     def _destination(self, name: str, emptied: frozenset[str]) -> str:
-        key = self._pool.named(name)
+        key = self._pool.find(name)
         if key is None:
             raise InvalidRequest("names no key of the pool", "destinations")
         if not (isinstance(key, DescribedKey) and key.wraps):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.keys import arn
-from kms_service.service.row_macs import CONTEXT, wrapped_by
+from kms_service.service.row_macs import CONTEXT, wrapping_keys
 from kms_service.store.row_mac_keys import RowMacKeyStore
 
 
@@ -34,7 +34,7 @@ class RowMacKeyRewrapper:
             wrapped = next(
                 (each for each in key.wrappings if arn.in_region(each.key_arn, region) in sources), None
             )
-            if wrapped is not None and not wrapped_by(key, region).intersection(destinations):
+            if wrapped is not None and not wrapping_keys(key, region).intersection(destinations):
                 destination = secrets.choice(destinations)
                 rewrapped = await self._kms.re_encrypt(wrapped, CONTEXT, destination, CONTEXT)
                 # False if another worker has moved it meanwhile, which is just as good.

@@ -64,7 +64,7 @@ class Rewrapper:
         """Have KMS move each wallet's DEK to a destination picked at random. Nothing is stored yet."""
 
         async def one(wallet: DueWallet) -> tuple[MovedWallet | FailedWallet | Delayed, int]:
-            return await self._one(wallet, destinations)
+            return await self._move_one(wallet, destinations)
 
         attempts = await map_bounded(one, wallets, self.calls_at_once)
         outcomes = [outcome for outcome, _ in attempts]
@@ -85,7 +85,7 @@ class Rewrapper:
             return False
         return True
 
-    async def _one(
+    async def _move_one(
         self, wallet: DueWallet, destinations: Sequence[str]
     ) -> tuple[MovedWallet | FailedWallet | Delayed, int]:
         delayed: Delayed | None = None
@@ -94,7 +94,7 @@ class Rewrapper:
             try:
                 return await self._move(wallet, destination), calls
             except IntegrityFailure as error:
-                return _failed(wallet, error), calls
+                return _report_failure(wallet, error), calls
             except KmsError as error:
                 delayed = Delayed(wallet, error)
                 if not isinstance(error, KmsKeyUnusable):
@@ -108,7 +108,7 @@ class Rewrapper:
         return MovedWallet(wallet, rewrapped.dek, rewrapped.key_material_id)
 
 
-def _failed(wallet: DueWallet, error: IntegrityFailure) -> FailedWallet:
+def _report_failure(wallet: DueWallet, error: IntegrityFailure) -> FailedWallet:
     metrics.integrity_failures.inc()
     log.error("integrity_failure", userId=wallet.user_id, key=wallet.dek.key_arn, reason=error.reason)
     return FailedWallet(wallet, error.code, error.reason)

@@ -39,19 +39,19 @@ class SealInForce:
         """Whether the service is sealed by what was read from the database just now."""
         self.last = stored
         newest, ring = stored.newest, self._ring()
-        seen = max(self._seen, _credible(stored.recorded, stored.highest))
+        seen = max(self._seen, _credible_number(stored.recorded, stored.highest))
         # 1. No row, although a change is known of: somebody deleted it, since the service never does.
         if newest is None:
             if seen:
                 self._suspect("seal changes missing", None)
             return bool(seen)
         number = newest.number or 0
-        self._seen = max(self._seen, _credible(number, max(self._seen, stored.recorded)))
+        self._seen = max(self._seen, _credible_number(number, max(self._seen, stored.recorded)))
         # 2. Without the keys no MAC can be checked.
         if ring is None:
             return True
         # 3. The row's writer holds the key, and no later change is known of. Only then does its word count.
-        reason = _wrong(newest, ring) or ("seal rolled back" if number < seen else None)
+        reason = _find_fault(newest, ring) or ("seal rolled back" if number < seen else None)
         self._suspect(reason, newest.row_id)
         return reason is not None or newest.change.sealed
 
@@ -74,10 +74,10 @@ def fields(number: int, change: SealChange) -> tuple[str, ...]:
 
 def next_number(stored: StoredSeal) -> int:
     """The number of the next change: above all that the table and the audit log know of."""
-    return max(stored.highest, _credible(stored.recorded, stored.highest)) + 1
+    return max(stored.highest, _credible_number(stored.recorded, stored.highest)) + 1
 
 
-def _wrong(newest: StoredSealChange, ring: RowMacKeyring) -> str | None:
+def _find_fault(newest: StoredSealChange, ring: RowMacKeyring) -> str | None:
     try:
         ring.verify(RowLabel.SEAL, fields(newest.number or 0, newest.change), newest.mac)
     except IntegrityFailure as failure:
@@ -85,5 +85,5 @@ def _wrong(newest: StoredSealChange, ring: RowMacKeyring) -> str | None:
     return None
 
 
-def _credible(number: int, known: int) -> int:
+def _credible_number(number: int, known: int) -> int:
     return number if number <= known + LEAP else 0

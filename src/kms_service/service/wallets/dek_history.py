@@ -66,7 +66,7 @@ class DekRestorer:
             raise WalletNotFound
         if await self._opens(wallet):
             return PutBack(user_id, Outcome.OPENS, wallet.dek.key_arn)
-        for replaced in await self._history.of(user_id):
+        for replaced in await self._history.list_for(user_id):
             # Only a DEK that opens the wallet goes back, so that nobody can use this to overwrite a good one.
             if not await self._opens(replace(wallet, dek=replaced.dek)):
                 continue

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from kms_service.access.limits import limited_as
+from kms_service.access.limits import limited_use
 from kms_service.access.scopes import Caller
 from kms_service.errors import WalletNotFound
 from kms_service.ethereum import Account
@@ -19,7 +19,7 @@ from kms_service.telemetry import metrics
 T = TypeVar("T")
 
 
-def anyone(_wallet_address: str) -> None:
+def accept_any(_wallet_address: str) -> None:
     """Accept every wallet."""
 
 
@@ -39,7 +39,7 @@ class Use(Generic[T]):
     kind: str
     perform: Callable[[Account], tuple[T, str | None]]
     operation: Operation
-    accepts: Callable[[str], None] = anyone
+    accepts: Callable[[str], None] = accept_any
 
 
 class Releases:
@@ -75,7 +75,7 @@ class Releases:
         # The order is the argument: each step relies on those before it.
         async with self._audit.refusals(caller, Event(use.action, user_id=user_id)):
             # 1. The caller may ask: it can go on record, nothing is sealed, the limit has room (invariant 14)
-            await self._guard.admit(caller, limited_as(use.kind))
+            await self._guard.admit(caller, limited_use(use.kind))
             # 2. The policy's rules, before the wallet is looked up: a refusal must not say who has one.
             judged = await self._policies.judge(caller, user_id, use.operation)
             # 3. The row, whose MAC holds: its address may be recorded and returned (invariant 13).

@@ -112,7 +112,7 @@ class WalletVerifier:
         run = Verification(await self._walk.count(chosen, after), after)
         look = _Look(caller, await self._keyring(), Pace(rate_per_second), authenticate)
 
-        async with self._on_record(run, chosen, look):
+        async with self._record_run(run, chosen, look):
             while (stretch := await self._walk.next(chosen, run.cursor)) is not None:
                 outcomes = await map_bounded(partial(self._failure, look), stretch.chosen, at_once)
                 await self._list_requests(look)
@@ -121,10 +121,10 @@ class WalletVerifier:
                 run.opened += len(outcomes) - len(failures)
                 run.authenticated = look.authenticated
                 _count(run, failures)
-                unreconciled = await self._unreconciled(chosen, run.cursor, stretch.last_user_id)
+                unreconciled = await self._reconcile(chosen, run.cursor, stretch.last_user_id)
                 run.cursor = stretch.last_user_id
                 report(run, [*failures, *_note(run, unreconciled)])
-            report(run, _note(run, await self._unreconciled(chosen, run.cursor, None)))
+            report(run, _note(run, await self._reconcile(chosen, run.cursor, None)))
             run.complete = True
         return run
 
@@ -136,12 +136,12 @@ class WalletVerifier:
                 await asyncio.sleep(seconds)
         return await self._macs.keyring()
 
-    async def _unreconciled(self, chosen: Chosen, after: str, last: str | None) -> list[WalletFailure]:
+    async def _reconcile(self, chosen: Chosen, after: str, last: str | None) -> list[WalletFailure]:
         if chosen.kms_key_id is not None:
             return []
         unrecorded, vanished = (
-            await self._walk.unrecorded(after, last),
-            await self._walk.vanished(after, last),
+            await self._walk.find_unrecorded(after, last),
+            await self._walk.find_vanished(after, last),
         )
         return [
             *(
@@ -155,7 +155,7 @@ class WalletVerifier:
         ]
 
     @asynccontextmanager
-    async def _on_record(self, run: Verification, chosen: Chosen, look: "_Look") -> AsyncIterator[None]:
+    async def _record_run(self, run: Verification, chosen: Chosen, look: "_Look") -> AsyncIterator[None]:
         # One row per run, however it ends: nothing is released, so no wallet needs its own row.
         started_after = run.cursor
         try:
@@ -189,11 +189,11 @@ class WalletVerifier:
                 await self._check_mac(wallet, opened.account, look)
             except IntegrityFailure as error:
                 look.requests += filter(None, [error.kms_request_id])
-                return _failed(wallet, error, error.reason)
+                return _make_failure(wallet, error, error.reason)
             except KmsError as error:
                 await self._note_lost(wallet, look.caller, error)
                 if isinstance(error, KmsKeyUnusable) or seconds is None:
-                    return _failed(wallet, error, error.reason)
+                    return _make_failure(wallet, error, error.reason)
                 await asyncio.sleep(seconds)
             else:
                 return None
@@ -252,5 +252,5 @@ def _note(run: Verification, unreconciled: list[WalletFailure]) -> list[WalletFa
     return unreconciled
 
 
-def _failed(wallet: EncryptedWallet, error: IntegrityFailure | KmsError, reason: str) -> WalletFailure:
+def _make_failure(wallet: EncryptedWallet, error: IntegrityFailure | KmsError, reason: str) -> WalletFailure:
     return WalletFailure(wallet.user_id, wallet.dek.key_arn, error.code, reason)

@@ -119,7 +119,7 @@ _RECORDED_NAME = func.split_part(audit_events.c.detail, text("' '"), text("1"))
 _VERSION = cast(func.substring(audit_events.c.detail, r"^\S+ (\d{1,15})(?:[ :]|$)"), BigInteger)
 
 
-def _recorded(name: Any) -> Any:
+def _recorded_version(name: Any) -> Any:
     highest = select(func.max(_VERSION)).where(_OF_TOKENS, collate(name, "default") == _RECORDED_NAME)
     return func.coalesce(highest.scalar_subquery(), 0)
 
@@ -127,14 +127,14 @@ def _recorded(name: Any) -> Any:
 def _find() -> Select[Any]:
     digest = bindparam("digest", type_=tokens.c.token_sha256.type)
     is_it = or_(tokens.c.token_sha256 == digest, tokens.c.previous_token_sha256 == digest)
-    return select(*_COLUMNS, _recorded(tokens.c.name), func.clock_timestamp()).where(is_it).limit(1)
+    return select(*_COLUMNS, _recorded_version(tokens.c.name), func.clock_timestamp()).where(is_it).limit(1)
 
 
 def _find_name() -> Select[Any]:
     name = bindparam("name", type_=tokens.c.name.type)
     one = select(literal(1).label("one")).subquery()
     named = one.outerjoin(tokens, tokens.c.name == name)
-    return select(*_COLUMNS, _recorded(name), func.clock_timestamp()).select_from(named)
+    return select(*_COLUMNS, _recorded_version(name), func.clock_timestamp()).select_from(named)
 
 
 def _find_unproven() -> Select[Any]:
@@ -151,7 +151,7 @@ def _find_unproven() -> Select[Any]:
         .exists()
     )
     return (
-        select(*_COLUMNS, _recorded(tokens.c.name), func.clock_timestamp(), created)
+        select(*_COLUMNS, _recorded_version(tokens.c.name), func.clock_timestamp(), created)
         .where(tokens.c.mac.is_(None))
         .order_by(tokens.c.name)
     )
@@ -160,7 +160,7 @@ def _find_unproven() -> Select[Any]:
 _FIND = _find()
 _FIND_NAME = _find_name()
 _FIND_UNPROVEN = _find_unproven()
-_ALL = select(*_COLUMNS, _recorded(tokens.c.name), func.clock_timestamp()).order_by(tokens.c.name)
+_ALL = select(*_COLUMNS, _recorded_version(tokens.c.name), func.clock_timestamp()).order_by(tokens.c.name)
 
 
 class TokenStore:
@@ -177,9 +177,9 @@ class TokenStore:
         """The token that has this SHA-256 digest, or had it before its last rotation, valid or not."""
         async with self._database.connection() as connection:
             row = (await connection.execute(_FIND, {"digest": digest})).one_or_none()
-        return None if row is None else _found(row)
+        return None if row is None else _found_token(row)
 
-    async def named(self, name: str) -> TokenName:
+    async def look_up(self, name: str) -> TokenName:
         """What is known about a name."""
         async with self._database.connection() as connection:
             row = (await connection.execute(_FIND_NAME, {"name": name})).one()
@@ -188,7 +188,7 @@ class TokenStore:
     async def list_all(self) -> list[FoundToken]:
         """All tokens by name, including expired and revoked ones."""
         async with self._database.connection() as connection:
-            return [_found(row) for row in await connection.execute(_ALL)]
+            return [_found_token(row) for row in await connection.execute(_ALL)]
 
     async def unproven(self) -> list[UnprovenToken]:
         """All tokens without a MAC by name, including expired and revoked ones."""
@@ -226,7 +226,7 @@ class TokenStore:
         return version
 
 
-def _found(row: Row[*tuple[Any, ...]]) -> FoundToken:
+def _found_token(row: Row[*tuple[Any, ...]]) -> FoundToken:
     return FoundToken(_token(row), row[-2], row[-1])
 
 

@@ -49,7 +49,7 @@ class SourceTable:
 
     async def count(self, after: str | None) -> int:
         """How many rows there are after user `after`."""
-        statement = sql.SQL("SELECT count(*) FROM {}{}").format(self._name, self._behind(after))
+        statement = sql.SQL("SELECT count(*) FROM {}{}").format(self._name, self._after_clause(after))
         rows = await _rows(self._connection, statement, {"after": after})
         return int(rows[0][0])
 
@@ -58,12 +58,12 @@ class SourceTable:
         statement = sql.SQL("SELECT {} FROM {}{} ORDER BY user_id LIMIT {}").format(
             sql.SQL(", ").join(self._column(name) for name in (*_REQUIRED, *_OPTIONAL)),
             self._name,
-            self._behind(after),
+            self._after_clause(after),
             sql.Literal(PAGE_ROWS),
         )
         return [SourceRow(*row) for row in await _rows(self._connection, statement, {"after": after})]
 
-    def _behind(self, after: str | None) -> sql.Composable:
+    def _after_clause(self, after: str | None) -> sql.Composable:
         if after is None:
             return sql.SQL("")
         # Compared in the column's own type, so that the primary key's index is used.

@@ -47,14 +47,14 @@ class AuditChainKeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def under(
+    async def list_under(
         self, keys: Sequence[str], *, after: UUID = _FIRST, limit: int = 100
     ) -> list[AuditChainKey]:
         """Up to `limit` MAC keys that one of these ARNs wraps now, after chain `after`, in order of id."""
         parameters = {"keys": list(keys), "after": after, "limit": limit}
         async with self._database.connection() as connection:
             return [
-                AuditChainKey(row.chain_id, _wrapped(row))
+                AuditChainKey(row.chain_id, _read_wrapped(row))
                 for row in await connection.execute(_UNDER, parameters)
             ]
 
@@ -69,7 +69,7 @@ class AuditChainKeyStore:
         )
         async with self._database.connection() as connection:
             row = (await connection.execute(statement)).one_or_none()
-        return None if row is None else _wrapped(row)
+        return None if row is None else _read_wrapped(row)
 
     async def add(self, key: AuditChainKey) -> None:
         """Replace the chain's wrapped key by this one from now on."""
@@ -84,5 +84,5 @@ class AuditChainKeyStore:
             await connection.execute(statement)
 
 
-def _wrapped(row: Any) -> WrappedDek:
+def _read_wrapped(row: Any) -> WrappedDek:
     return WrappedDek(row.kms_key_id, row.kms_region, row.wrapped_mac_key)

@@ -127,7 +127,7 @@ class PolicyWindowStore:
                 await connection.rollback()
         return full
 
-    async def without_room(self, needs: Sequence[Need]) -> Need | None:
+    async def find_full(self, needs: Sequence[Need]) -> Need | None:
         """The need of the first of these windows that has no room now, or None; uses up nothing."""
         if not needs:
             return None

@@ -66,7 +66,7 @@ class Database:
         """
         with _failures():
             generation = self._generation
-            async with self._of_the_right_server(generation), self._lines.pooled() as connection:
+            async with self._check_server(generation), self._lines.pooled_connection() as connection:
                 proxied = await connection.get_raw_connection()
                 try:
                     with cut_off_after(hold_seconds, proxied.driver_connection):
@@ -91,7 +91,7 @@ class Database:
         try:
             return await self._row(statement, parameters)
         except (SQLAlchemyError, psycopg.Error) as error:
-            raise _told(error) from error
+            raise _translate(error) from error
 
     @asynccontextmanager
     async def transaction(self, hold_seconds: float = HOLD_SECONDS) -> AsyncIterator[AsyncConnection]:
@@ -153,7 +153,7 @@ class Database:
         await self.hang_up()
 
     @asynccontextmanager
-    async def _of_the_right_server(self, generation: int) -> AsyncIterator[None]:
+    async def _check_server(self, generation: int) -> AsyncIterator[None]:
         try:
             yield
         except (SQLAlchemyError, psycopg.Error) as error:
@@ -240,7 +240,7 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, psycopg.Error) as error:
-        raise _told(error) from error
+        raise _translate(error) from error
 
 
 def _refuse_late() -> None:
@@ -248,9 +248,9 @@ def _refuse_late() -> None:
         raise DatabaseUnavailable
 
 
-def _told(error: SQLAlchemyError | psycopg.Error) -> KmsServiceError:
+def _translate(error: SQLAlchemyError | psycopg.Error) -> KmsServiceError:
     """Count and log an error; returns the error of this service to raise instead."""
     kind, reason = failures.kind(error), failures.reason(error)
     metrics.database_errors.labels(kind).inc()
     log.error("database_failed", errorType=kind, sqlstate=failures.sqlstate(error), reason=reason)
-    return failures.ours(error, reason)
+    return failures.translate(error, reason)

@@ -57,8 +57,8 @@ class Lines:
         until = asyncio.get_running_loop().time() + CHECKOUT_SECONDS
         while not self._at_hand:
             if self._has_room:
-                return await self._opened()
-            line = await self._turn(until)
+                return await self._open()
+            line = await self._wait_turn(until)
             if line is not None:
                 return line
         return self._at_hand.pop()
@@ -76,7 +76,7 @@ class Lines:
             self._call_next(None)
 
     @asynccontextmanager
-    async def pooled(self) -> AsyncIterator[AsyncConnection]:
+    async def pooled_connection(self) -> AsyncIterator[AsyncConnection]:
         """SQLAlchemy's own connection.
 
         Raises:
@@ -84,7 +84,7 @@ class Lines:
         """
         until = asyncio.get_running_loop().time() + CHECKOUT_SECONDS
         while not self._has_room:
-            line = self._at_hand.pop() if self._at_hand else await self._turn(until)
+            line = self._at_hand.pop() if self._at_hand else await self._wait_turn(until)
             if line is not None:
                 line.proxied.close()
         try:
@@ -104,7 +104,7 @@ class Lines:
             self._at_hand.pop().proxied.close()
         await self.engine.dispose()
 
-    async def _opened(self) -> Line:
+    async def _open(self) -> Line:
         try:
             proxied = await greenlet_spawn(self.engine.sync_engine.raw_connection)
         except BaseException:
@@ -113,7 +113,7 @@ class Lines:
         driver: Any = proxied.driver_connection
         return Line(proxied, driver.cursor(binary=True))
 
-    async def _turn(self, until: float) -> Line | None:
+    async def _wait_turn(self, until: float) -> Line | None:
         """Wait for a connection; None if the caller should look for one again."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[Line | None] = loop.create_future()

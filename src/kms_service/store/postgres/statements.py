@@ -57,5 +57,5 @@ def _finish(running: tuple[float, Any], failure: str | None = None) -> None:
     if span is None:
         return
     if failure is not None:
-        tracing.failed(span, failure)
+        tracing.mark_failed(span, failure)
     span.end()

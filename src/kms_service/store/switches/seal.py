@@ -62,7 +62,7 @@ def _newest() -> Subquery:
     return select(seal_changes).order_by(seal_changes.c.id.desc()).limit(1).subquery("newest")
 
 
-def _recorded() -> Any:
+def _recorded_number() -> Any:
     # As in the index `ix_audit_events_seal`.
     last = (
         select(audit_events.c.detail)
@@ -91,7 +91,7 @@ def with_seal(*columns: Any) -> Select[Any]:
         newest.c.mac.label("seal_mac"),
         newest.c.mac_key_id.label("seal_mac_key_id"),
         highest.label("seal_highest"),
-        _recorded().label("seal_recorded"),
+        _recorded_number().label("seal_recorded"),
     ).select_from(one.outerjoin(newest, true()))
 
 

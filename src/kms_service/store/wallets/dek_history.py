@@ -44,8 +44,8 @@ class DekHistoryStore:
             rows = await connection.execute(statement.order_by(columns.user_id).limit(limit))
             return [row.user_id for row in rows]
 
-    async def of(self, user_id: str) -> Sequence[ReplacedDek]:
-        """This user's earlier wrapped DEKs, newest first; of more than 20, the ten newest and ten oldest."""
+    async def list_for(self, user_id: str) -> Sequence[ReplacedDek]:
+        """This user's earlier wrapped DEKs, newest first; list_for more than 20, the ten newest and ten oldest."""
         columns = wallet_dek_history.c
         statement = select(
             columns.id,

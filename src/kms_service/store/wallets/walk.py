@@ -51,7 +51,7 @@ class WalletWalk:
 
     async def count(self, chosen: Chosen, after: str) -> int:
         """How many wallets a walk passes after user `after`. Reads an index once."""
-        statement = select(func.count()).select_from(wallets).where(*_passed(chosen, after))
+        statement = select(func.count()).select_from(wallets).where(*_position_conditions(chosen, after))
         async with self._database.transaction(STATEMENT_SECONDS + 1) as connection:
             await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"))
             return int((await connection.execute(statement)).scalar_one())
@@ -60,7 +60,7 @@ class WalletWalk:
         """The next stretch after user `after`; None at the end."""
         stretch = (
             select(wallets.c.user_id)
-            .where(*_passed(chosen, after))
+            .where(*_position_conditions(chosen, after))
             .order_by(wallets.c.user_id)
             .limit(STRETCH_WALLETS)
             .subquery()
@@ -70,11 +70,13 @@ class WalletWalk:
             passed, last = (await connection.execute(bounds)).one()
             if not passed:
                 return None
-            statement = _ENCRYPTED.where(*_passed(chosen, after), wallets.c.user_id <= last, *_chosen(chosen))
+            statement = _ENCRYPTED.where(
+                *_position_conditions(chosen, after), wallets.c.user_id <= last, *_choice_conditions(chosen)
+            )
             rows = (await connection.execute(statement.order_by(wallets.c.user_id))).all()
         return Stretch(passed, [read_encrypted(row) for row in rows], last)
 
-    async def unrecorded(self, after: str, last: str | None) -> Sequence[str]:
+    async def find_unrecorded(self, after: str, last: str | None) -> Sequence[str]:
         """Users after `after` up to `last` whose wallet has no audit row of its creation."""
         told = exists().where(
             *_birth(wallets.c.user_id), audit_events.c.wallet_address == wallets.c.wallet_address
@@ -83,7 +85,7 @@ class WalletWalk:
             select(wallets.c.user_id).where(*_within(wallets.c.user_id, after, last), ~told)
         )
 
-    async def vanished(self, after: str, last: str | None) -> Sequence[str]:
+    async def find_vanished(self, after: str, last: str | None) -> Sequence[str]:
         """Users after `after` up to `last` for whom an audit row records a wallet that is missing."""
         kept = exists().where(
             wallets.c.user_id == audit_events.c.user_id,
@@ -139,14 +141,14 @@ def _birth(user_id: ColumnElement[Any]) -> list[ColumnElement[bool]]:
     ]
 
 
-def _passed(chosen: Chosen, after: str) -> list[ColumnElement[bool]]:
+def _position_conditions(chosen: Chosen, after: str) -> list[ColumnElement[bool]]:
     passed: list[ColumnElement[bool]] = [wallets.c.user_id > after]
     if chosen.kms_key_id is not None:
         passed.append(wallets.c.kms_key_id == chosen.kms_key_id)
     return passed
 
 
-def _chosen(chosen: Chosen) -> list[ColumnElement[bool]]:
+def _choice_conditions(chosen: Chosen) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if chosen.since is not None:
         conditions.append(func.coalesce(wallets.c.dek_wrapped_at, wallets.c.created_at) >= chosen.since)

@@ -169,9 +169,9 @@ class Supervisor:
                 self._selector.unregister(worker.control)
                 worker.control.close()
                 self._spreading.reclaim(worker.reclaim())
-                self._after(worker)
+                self._follow_up(worker)
 
-    def _after(self, worker: WorkerHandle) -> None:
+    def _follow_up(self, worker: WorkerHandle) -> None:
         """Decide what follows a worker's end."""
         told_to = self._end_by.pop(worker, None) is not None
         if self._stopping or told_to:

@@ -90,7 +90,7 @@ class FunctionCall(Criteria):
         for path, constraint in self.where.items():
             _check_argument(path, constraint, types)
         for path in types:
-            if not any(above in self.where for above in _above(path)):
+            if not any(above in self.where for above in _with_parents(path)):
                 raise ValueError(f'where does not name {path}; to restrict nothing it says "any"')
         return self
 
@@ -113,13 +113,13 @@ def _check_argument(path: str, constraint: Constraint, types: dict[str, str]) ->
         raise ValueError(f"where: {path} is no parameter of this function")
 
 
-def _above(path: str) -> Iterable[str]:
+def _with_parents(path: str) -> Iterable[str]:
     """The path itself, and the paths of the tuples that contain it."""
     parts = path.split(".")
     return (".".join(parts[:length]) for length in range(len(parts), 0, -1))
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     if value == []:
         raise ValueError("must not be empty")
     return [value] if isinstance(value, dict) else value
@@ -149,6 +149,6 @@ def _schema_of_call(schema: dict[str, Any]) -> None:
 Call = Annotated[
     Annotated[Literal["none", "any"], Tag("word")] | Annotated[_Items, Tag("calls")],
     Discriminator(_kind_of_call),
-    BeforeValidator(_listed),
+    BeforeValidator(_as_list),
     Field(json_schema_extra=_schema_of_call),
 ]

@@ -27,7 +27,7 @@ class OneOf:
     texts: frozenset[str]
     booleans: frozenset[bool]
 
-    def allowed(self, type_name: str) -> frozenset[Any]:
+    def values_of(self, type_name: str) -> frozenset[Any]:
         """The allowed values of an atomic ABI or EIP-712 type."""
         if type_name == "address":
             return self.addresses
@@ -74,7 +74,7 @@ def meets(constraint: Constraint, type_name: str, value: Any) -> bool:
     """Whether a value of an atomic type, as the strict readers return it, meets the constraint."""
     if isinstance(constraint, Bounds):
         return is_integer(type_name) and constraint.hold(value)
-    return constraint == ANY or value in constraint.allowed(type_name)
+    return constraint == ANY or value in constraint.values_of(type_name)
 
 
 def check_type(constraint: Constraint, type_name: str) -> None:
@@ -85,7 +85,7 @@ def check_type(constraint: Constraint, type_name: str) -> None:
     """
     if isinstance(constraint, Bounds) and not is_integer(type_name):
         raise ValueError(f"{type_name} has no min and max")
-    if isinstance(constraint, OneOf) and len(constraint.allowed(type_name)) != constraint.count:
+    if isinstance(constraint, OneOf) and len(constraint.values_of(type_name)) != constraint.count:
         raise ValueError(f"has a value that is no {type_name}, or twice the same")
 
 

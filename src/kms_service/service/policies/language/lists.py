@@ -58,7 +58,7 @@ def _list_schema(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chain(value: Any) -> int:
-    return json_values.unsigned(value, transactions.MAX_CHAIN_ID)
+    return json_values.unsigned_integer(value, transactions.MAX_CHAIN_ID)
 
 
 def _recipient(value: Any) -> str:

@@ -59,18 +59,18 @@ class Dialler:
     async def _make_ready(self, driver: AsyncConnection[Any]) -> AsyncConnection[Any]:
         try:
             cursor = await driver.execute(session.LOOK, [session.names(SERVING)])
-            looked = session.found(_one(await cursor.fetchone()), driver.info.backend_pid)
-            if pins := looked.to_pin(SERVING, standby=self._settings.database_standby):
+            looked = session.read_session(_one(await cursor.fetchone()), driver.info.backend_pid)
+            if pins := looked.settings_to_pin(SERVING, standby=self._settings.database_standby):
                 cursor = await driver.execute(session.PIN, [list(pins), list(pins.values())])
                 session.check_pinned(pins, _one(await cursor.fetchone())[0])
         except BaseException:
             await driver.close()
             raise
         driver._prepared = _OwnNames()  # noqa: SLF001 # psycopg has no public way to set it; see the class
-        driver.prepare_threshold = self._prepared_after(pooled=looked.pooled)
+        driver.prepare_threshold = self._prepare_threshold(pooled=looked.pooled)
         return driver
 
-    def _prepared_after(self, *, pooled: bool) -> int | None:
+    def _prepare_threshold(self, *, pooled: bool) -> int | None:
         asked = self._settings.database_prepared_statements
         return None if asked == "false" or (asked == "auto" and pooled) else _PREPARED_AFTER
 
@@ -89,8 +89,8 @@ def connect_for_migrations(database_url: str, login: Mapping[str, str]) -> Conne
     try:
         driver.autocommit = True
         cursor = driver.execute(session.LOOK, [session.names(_NO_TIMEOUTS)])
-        looked = session.found(_one(cursor.fetchone()), driver.info.backend_pid)
-        if pins := looked.to_pin(_NO_TIMEOUTS, standby=False):
+        looked = session.read_session(_one(cursor.fetchone()), driver.info.backend_pid)
+        if pins := looked.settings_to_pin(_NO_TIMEOUTS, standby=False):
             cursor = driver.execute(session.PIN, [list(pins), list(pins.values())])
             session.check_pinned(pins, _one(cursor.fetchone())[0])
         driver.autocommit = False

@@ -35,7 +35,7 @@ def is_of_another_server(error: SQLAlchemyError | psycopg.Error, *, standby: boo
     return another or state in _ANOTHER_SERVER or state.startswith("08")
 
 
-def ours(
+def translate(
     error: SQLAlchemyError | psycopg.Error, reason: str
 ) -> DatabaseUnavailable | DatabaseRefused | IntegrityFailure:
     """The error of this service for it: the database, this login or a stored row is at fault.

@@ -73,7 +73,7 @@ class Session:
     read_only: bool
     settings: Mapping[str, Setting]
 
-    def to_pin(self, timeouts: Mapping[str, str], *, standby: bool) -> dict[str, str]:
+    def settings_to_pin(self, timeouts: Mapping[str, str], *, standby: bool) -> dict[str, str]:
         """The settings that must be set, with their values.
 
         Args:
@@ -116,7 +116,7 @@ def names(timeouts: Mapping[str, str]) -> list[str]:
     return [*_REPORTED, *_KEPT, *timeouts]
 
 
-def found(row: tuple[int, bool, list[list[str]]], answered_pid: int) -> Session:
+def read_session(row: tuple[int, bool, list[list[str]]], answered_pid: int) -> Session:
     """The session in a row of `LOOK`; `answered_pid` is the process that answered the start."""
     pid, read_only, settings = row
     return Session(
