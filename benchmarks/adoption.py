@@ -13,7 +13,7 @@ import psycopg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from benchmarks.filling import fill
-from benchmarks.keys import nth, seeded
+from benchmarks.keys import make_account, nth
 from benchmarks.resources import Watch
 from benchmarks.rig import KEYS, Installation, Rig
 from benchmarks.suite import Tell
@@ -93,7 +93,7 @@ def _make(database_url: str, wallets: int) -> None:
 
 def _write(chunk: Chunk) -> None:
     database_url, count = chunk
-    key = nth(seeded(KEYS), 1)
+    key = nth(make_account(KEYS), 1)
     with (
         psycopg.connect(database_url) as connection,
         connection.cursor() as cursor,

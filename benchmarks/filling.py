@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from benchmarks.keys import PREFIX, REGION, nth, seeded
+from benchmarks.keys import PREFIX, REGION, make_account, nth
 from benchmarks.scenarios import user_id
 from kms_service import ethereum
 from kms_service.crypto import envelope
@@ -65,7 +65,7 @@ def fill(
     mac_key = _mac_key(database_url, keys)
     chunks = ((database_url, keys, span, opens_every, mac_key, envelope_version) for span in spans)
     with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _leave_interrupts_to_the_parent) as pool:
-        for written in pool.imap_unordered(_written, chunks):
+        for written in pool.imap_unordered(_write, chunks):
             progress(written)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE wallets")
@@ -79,7 +79,7 @@ def user_ids(wallets: int, opens_every: int = 1) -> Iterator[str]:
 
 def unsealable(database_url: str, keys: int) -> int:
     """The number of wallets whose DEK the stand-in's keys do not unwrap, or does not open the seed."""
-    bad, store = 0, seeded(keys).region(REGION)
+    bad, store = 0, make_account(keys).region(REGION)
     statement = "SELECT user_id, wallet_address, encrypted_seed, encrypted_dek, kms_key_id FROM wallets"
     with psycopg.connect(database_url) as connection, connection.cursor("wallets", binary=True) as cursor:
         cursor.itersize = _CHUNK
@@ -107,9 +107,9 @@ def _leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _written(chunk: Chunk) -> int:
+def _write(chunk: Chunk) -> int:
     database_url, count, span, opens_every, secret, version = chunk
-    key, mac_key = nth(seeded(count), 1), DataKey(secret)
+    key, mac_key = nth(make_account(count), 1), DataKey(secret)
     ring = RowMacKeyring(key_id(mac_key), {key_id(mac_key): mac_key})
     with (
         psycopg.connect(database_url) as connection,
@@ -118,11 +118,11 @@ def _written(chunk: Chunk) -> int:
     ):
         copy.set_types(_TYPES)
         for number in span:
-            copy.write_row(_made(key, ring, number, version, opens=number % opens_every == 0))
+            copy.write_row(_make(key, ring, number, version, opens=number % opens_every == 0))
     return len(span)
 
 
-def _made(key: Key, ring: RowMacKeyring, number: int, version: int, *, opens: bool) -> Row:
+def _make(key: Key, ring: RowMacKeyring, number: int, version: int, *, opens: bool) -> Row:
     mnemonic, dek, user = ethereum.generate_mnemonic(), envelope.new_data_key(), user_id(number)
     account = ethereum.derive(mnemonic) if opens else _nobodys()
     address, public_key = account.address, account.compressed_public_key
@@ -151,7 +151,7 @@ def _nobodys() -> Account:
 
 def _mac_key(database_url: str, keys: int) -> bytes:
     """The key of row MACs; a new one if the database has none."""
-    store, context = seeded(keys).region(REGION), {"purpose": "row-mac"}
+    store, context = make_account(keys).region(REGION), {"purpose": "row-mac"}
     key, secret = store.find(f"alias/{PREFIX}-1"), os.urandom(32)
     made = (key_id(DataKey(secret)), key.wrap(secret, context), key.arn, REGION)
     with psycopg.connect(database_url) as connection:

@@ -95,7 +95,7 @@ def hostile(rig: Rig, seconds: float, connections: int, tell: Tell) -> dict[str,
         process = psutil.Process(service.pid)
         before = process.memory_info().rss
         begun: Counter[str] = Counter()
-        peak = asyncio.run(_attacked(service, process, seconds, connections, begun, tell))
+        peak = asyncio.run(_attack_and_watch(service, process, seconds, connections, begun, tell))
         ready = _is_ready_again(service)
     return {
         "seconds": seconds,
@@ -108,7 +108,7 @@ def hostile(rig: Rig, seconds: float, connections: int, tell: Tell) -> dict[str,
     }
 
 
-async def _attacked(
+async def _attack_and_watch(
     service: Service,
     process: psutil.Process,
     seconds: float,
@@ -138,13 +138,13 @@ async def _attack(address: tuple[str, int], end: float, choice: random.Random, b
     while (left := end - time.monotonic()) > 0:
         name = choice.choice(list(ATTACKS))
         with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(min(left, _STAY_SECONDS)), _connected(address) as connection:
+            async with asyncio.timeout(min(left, _STAY_SECONDS)), _connect(address) as connection:
                 begun[name] += 1
                 await _go_on(connection, ATTACKS[name])
 
 
 @asynccontextmanager
-async def _connected(address: tuple[str, int]) -> AsyncIterator[socket.socket]:
+async def _connect(address: tuple[str, int]) -> AsyncIterator[socket.socket]:
     with socket.socket() as connection:
         connection.setblocking(False)
         await asyncio.get_running_loop().sock_connect(connection, address)

@@ -13,7 +13,7 @@ _ACCOUNT = "000000000000"
 _SEED = "benchmark"
 
 
-def seeded(count: int) -> Account:
+def make_account(count: int) -> Account:
     """An account with `count` keys and their aliases, the same in every process."""
     account = Account(_ACCOUNT)
     store = account.region(REGION)

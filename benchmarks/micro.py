@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
-from benchmarks.keys import REGION, nth, seeded
+from benchmarks.keys import REGION, make_account, nth
 from kms_service import ethereum
 from kms_service.crypto import audit_chain, envelope
 from kms_service.crypto.envelope import WalletSecret
@@ -61,7 +61,7 @@ def pieces() -> Pieces:
     ring = RowMacKeyring(key_id(mac_key), {key_id(mac_key): mac_key})
     fields = wallet_fields("user-00000000", account.address, account.compressed_public_key)
     mac = ring.make(RowLabel.WALLET, fields)
-    client, key = _client_without_network(), nth(seeded(1), 1)
+    client, key = _client_without_network(), nth(make_account(1), 1)
     context = encryption_context(account.address)
     blob = key.wrap(dek.reveal(), context)
     row = ["7f0e", "1", "2026-01-01T00:00:00Z", "bench", "wallet.create", "ok", *names.values(), None]

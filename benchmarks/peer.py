@@ -59,12 +59,12 @@ def pairs(folder: Path, count: int, settings: Mapping[str, str], tell: Callable[
                 # Both must be able to write to it: as root, bench.sh runs PostgreSQL as another user.
                 Path(data).chmod(0o777)
                 ours = {**settings, **environment, "LABEL": name, "PGDATA": f"{data}/postgres"}
-                pair[name] = _measured(folder, ours, command)
+                pair[name] = _measure(folder, ours, command)
             found.append(pair)
     return found
 
 
-def compared(found: Sequence[Found]) -> dict[str, dict[str, float]]:
+def compare(found: Sequence[Found]) -> dict[str, dict[str, float]]:
     """Our figure divided by theirs, for each of `RATIOS`: median, minimum and maximum over the pairs."""
     held = {}
     for name, (part, key) in RATIOS.items():
@@ -80,7 +80,7 @@ def compared(found: Sequence[Found]) -> dict[str, dict[str, float]]:
 def table(found: Sequence[Found]) -> str:
     """The ratios as Markdown."""
     lines = ["| ours / theirs | median | least to most |", "| --- | ---: | ---: |"]
-    for name, ratio in compared(found).items():
+    for name, ratio in compare(found).items():
         lines.append(f"| {name} | {ratio['median']:.2f} | {ratio['least']:.2f} to {ratio['most']:.2f} |")
     return "\n".join(lines)
 
@@ -102,7 +102,7 @@ def _ours() -> tuple[dict[str, str], list[str]]:
     return environment, [*command.split(), "serve"]
 
 
-def _measured(folder: Path, environment: Mapping[str, str], command: Sequence[str]) -> Found:
+def _measure(folder: Path, environment: Mapping[str, str], command: Sequence[str]) -> Found:
     done = subprocess.run(
         [folder / "bench" / "bench.sh", *command],
         cwd=folder,

@@ -17,15 +17,18 @@ _SOURCE = f"{PREFIX}-1"
 def rates(installation: Installation, wallets: int) -> dict[str, dict[str, Any]]:
     """Wallets per second, of one process."""
     fill(installation.database_url, KEYS, wallets)
-    return {"re-wrap": _rewrapped(installation, wallets), "verify": _verified(installation, wallets)}
+    return {
+        "re-wrap": _measure_rewrap(installation, wallets),
+        "verify": _measure_verify(installation, wallets),
+    }
 
 
-def _rewrapped(installation: Installation, wallets: int) -> dict[str, Any]:
+def _measure_rewrap(installation: Installation, wallets: int) -> dict[str, Any]:
     installation.command("pool", "drain", _SOURCE)
     installation.command("rotation", "start", "--from", _SOURCE, "--no-dry-run", "--rate", str(_FASTEST))
     with installation.process("rotation", "run", "--at-once", str(AT_ONCE)) as worker:
         started, first, spent = time.monotonic(), 0, cpu_seconds(worker.pid)
-        while (moved := _moved(installation)) < wallets:
+        while (moved := _count_moved(installation)) < wallets:
             if worker.poll() is not None:
                 raise SystemExit(f"the rotation's worker ended by itself, {moved} wallets moved")
             if not first and moved:
@@ -39,11 +42,11 @@ def _rewrapped(installation: Installation, wallets: int) -> dict[str, Any]:
         }
 
 
-def _moved(installation: Installation) -> int:
+def _count_moved(installation: Installation) -> int:
     return int(installation.query("SELECT done FROM rotations")[0][0])
 
 
-def _verified(installation: Installation, wallets: int) -> dict[str, Any]:
+def _measure_verify(installation: Installation, wallets: int) -> dict[str, Any]:
     started = time.monotonic()
     # It exits 1: no audit row tells of the creation of wallets that were filled in.
     said = json.loads(installation.command("verify", "--json", "--at-once", str(AT_ONCE), check=False))

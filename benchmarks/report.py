@@ -26,9 +26,9 @@ def bounds(results: Results) -> list[tuple[str, bool]]:
     """Bounds on ratios within the run, and whether each holds."""
     judged = scale_bounds(results["scale"])
     widest = _widest(results)
-    create = _found(widest, scenario="create")["cpu_ms"]["service"]
+    create = _find(widest, scenario="create")["cpu_ms"]["service"]
     for name in _REFUSALS:
-        ratio = create / _found(widest, scenario=name)["cpu_ms"]["service"]
+        ratio = create / _find(widest, scenario=name)["cpu_ms"]["service"]
         judged.append(
             (
                 f"service CPU of create is {ratio:.1f} times that of {name} (at least {_CHEAP:g})",
@@ -47,7 +47,7 @@ def scale_bounds(compared: Sequence[Results]) -> list[tuple[str, bool]]:
     ]
     for each in compared:
         if each["scenario"] in {"listing-middle", "listing-last"}:
-            first = _found(compared, scenario="listing-first", wallets=each["wallets"])["p50_ms"]
+            first = _find(compared, scenario="listing-first", wallets=each["wallets"])["p50_ms"]
             judged.append(
                 _at_most(f"p50 of {_at_scale(each)} against the first", each["p50_ms"] / first, _PAGES)
             )
@@ -89,7 +89,7 @@ def _requests(results: Results, workers: int) -> str:
     head += ["CPU ms a request: service", "PostgreSQL", "KMS", "load", "service CPU / livez", "service MiB"]
     rows = []
     for scenario in dict.fromkeys(run["scenario"] for run in runs):
-        found = [_found(runs, scenario=scenario, connections=width) for width in widths]
+        found = [_find(runs, scenario=scenario, connections=width) for width in widths]
         row = [scenario]
         for run in found:
             row += [f"{run['per_second']:,.0f}", " / ".join(f"{run[f'p{n}_ms']:.1f}" for n in (50, 90, 99))]
@@ -152,7 +152,7 @@ def _widest(results: Results) -> list[Results]:
     return [run for run in results["runs"] if (run["workers"], run["connections"]) == (workers, connections)]
 
 
-def _found(runs: Iterable[Results], **wanted: object) -> Results:
+def _find(runs: Iterable[Results], **wanted: object) -> Results:
     return next(run for run in runs if wanted.items() <= {key: run.get(key) for key in wanted}.items())
 
 

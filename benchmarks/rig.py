@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import psycopg
 
-from benchmarks.keys import REGION, seeded
+from benchmarks.keys import REGION, make_account
 from kms_service.local import tether
 from kms_service.local.files import write_private
 from kms_service.local.kms import state
@@ -152,7 +152,7 @@ def rig(latency_ms: float) -> Iterator[Rig]:
     with tempfile.TemporaryDirectory(prefix="kms-service-benchmark-") as name:
         folder = Path(name)
         keys = folder / "kms-keys.json"
-        write_private(keys, state.dump(seeded(KEYS)))
+        write_private(keys, state.dump(make_account(KEYS)))
         words = ("--keys", str(keys), "--latency-ms", str(latency_ms))
         with (
             postgres(folder / "postgres", POSTGRES) as server,

@@ -20,7 +20,7 @@ import psutil
 import psycopg
 
 from benchmarks.filling import fill, remove_unopenable, unsealable, user_ids
-from benchmarks.keys import PREFIX, nth, seeded
+from benchmarks.keys import PREFIX, make_account, nth
 from benchmarks.machine import circumstances
 from benchmarks.rig import KEYS, Installation, Process, Rig, kms_call, rig
 from benchmarks.traffic import Traffic
@@ -36,7 +36,7 @@ def worker(scale: Installation, threads: int) -> AbstractContextManager[Worker]:
     return scale.process("rotation", "run", "--at-once", str(threads))
 
 
-def moved(scale: Installation) -> int:
+def count_moved(scale: Installation) -> int:
     """Wallets moved so far."""
     rows = scale.query("SELECT done FROM rotations")
     return int(rows[0][0]) if rows else 0
@@ -67,13 +67,13 @@ class Observer:
         self._note({"phase": name, **self._traffic.take()})
 
     def watch(self, name: str, until: int, workers: list[Worker]) -> None:
-        """Watch a phase that ends when `until` wallets have moved, or the workers have finished."""
-        started, before, most = time.monotonic(), moved(self._scale), 0
+        """Watch a phase that ends when `until` wallets have count_moved, or the workers have finished."""
+        started, before, most = time.monotonic(), count_moved(self._scale), 0
         self._traffic.take()
-        while moved(self._scale) < until and any(worker.poll() is None for worker in workers):
+        while count_moved(self._scale) < until and any(worker.poll() is None for worker in workers):
             most = max([most, *(_resident(worker) for worker in workers)])
             time.sleep(0.25)
-        took, done = time.monotonic() - started, moved(self._scale) - before
+        took, done = time.monotonic() - started, count_moved(self._scale) - before
         self._note(
             {
                 "phase": name,
@@ -141,7 +141,7 @@ def run(machine: Rig, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _afterwards(machine: Rig, scale: Installation, options: argparse.Namespace) -> dict[str, Any]:
-    source = nth(seeded(KEYS), 1).arn
+    source = nth(make_account(KEYS), 1).arn
     columns = ("status", "done", "failed", "skipped", "kms_calls", "sweep")
     job = scale.query(f"SELECT {', '.join(columns)} FROM rotations")[0]
     left = scale.query("SELECT count(*) FROM wallets WHERE kms_key_id = %s", source)[0][0]
@@ -175,14 +175,14 @@ def _plans(scale: Installation) -> dict[str, list[str]]:
         "AND kms_key_id = %s AND encrypted_dek = moved.old",
     }
     scale.query("VACUUM ANALYZE wallets")
-    key = nth(seeded(KEYS), 2).arn
+    key = nth(make_account(KEYS), 2).arn
     return {
         name: [row[0] for row in scale.query(f"EXPLAIN {text}", key)] for name, text in statements.items()
     }
 
 
 def _until_it_moves(scale: Installation) -> None:
-    while moved(scale) == 0:
+    while count_moved(scale) == 0:
         time.sleep(0.1)
 
 

@@ -76,7 +76,7 @@ def sign(target: Target) -> Scenario:
         yield target.call(200, "POST", f"/wallets/{target.any_user()}/sign/message", {"message": "paid"})
 
 
-def mixed(target: Target) -> Scenario:
+def mixed_traffic(target: Target) -> Scenario:
     """One creation, two private keys and two signatures in turn."""
     made, key, signed = create(target), private_key(target), sign(target)
     for stream in itertools.cycle((made, key, signed, key, signed)):
@@ -99,7 +99,7 @@ def unknown_user(target: Target) -> Scenario:
     return (target.call(404, "GET", f"/wallets/nobody-{number}/private-key") for number in itertools.count())
 
 
-def unauthorised(target: Target) -> Scenario:
+def unauthorised_read(target: Target) -> Scenario:
     """A private key, requested with an unknown token."""
     stranger = Target(target.host, secrets.token_urlsafe(32), target.wallets, target.opens_every)
     while True:
@@ -149,11 +149,11 @@ SCENARIOS: dict[str, Callable[[Target], Scenario]] = {
     "create": create,
     "private-key": private_key,
     "sign": sign,
-    "mixed": mixed,
+    "mixed": mixed_traffic,
     "duplicate": duplicate,
     "unknown-wallet": unknown_wallet,
     "unknown-user": unknown_user,
-    "unauthorised": unauthorised,
+    "unauthorised": unauthorised_read,
     "wrong-token": wrong_token,
     "wrong-old-token": wrong_old_token,
     "listing-first": listing_first,

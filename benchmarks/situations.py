@@ -45,11 +45,11 @@ def all_situations(latencies: Sequence[float], callers: Sequence[int]) -> list[S
     return [*widths, Situation(envelope=1), Situation(tls=True)]
 
 
-def measured(situations: Sequence[Situation], seconds: float, tell: Tell) -> list[dict[str, Any]]:
+def measure_all(situations: Sequence[Situation], seconds: float, tell: Tell) -> list[dict[str, Any]]:
     """Measure each of `REQUESTS` in each situation, on two workers."""
     found = []
     for situation in situations:
-        with _prepared(situation) as (machine, service):
+        with _prepare(situation) as (machine, service):
             for name in REQUESTS:
                 tell(f"{name}: {asdict(situation)}")
                 load = Load(name, target(service, WALLETS), situation.callers, seconds, 1.0)
@@ -88,17 +88,17 @@ def situations_table(found: Sequence[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def _prepared(situation: Situation) -> Iterator[tuple[Rig, Service]]:
+def _prepare(situation: Situation) -> Iterator[tuple[Rig, Service]]:
     with rig(situation.latency_ms) as machine, ExitStack() as held:
         small = machine.installation("small")
         fill(small.database_url, KEYS, WALLETS, envelope_version=situation.envelope)
         if situation.tls:
-            small = held.enter_context(_encrypted(machine, small))
+            small = held.enter_context(_put_behind_tls(machine, small))
         yield machine, held.enter_context(small.serving(WORKERS))
 
 
 @contextmanager
-def _encrypted(machine: Rig, plain: Installation) -> Iterator[Installation]:
+def _put_behind_tls(machine: Rig, plain: Installation) -> Iterator[Installation]:
     certificate, key = certify(machine.folder)
     with (
         _front(certificate, key, HTTP, machine.kms_url) as kms_port,

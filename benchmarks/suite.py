@@ -122,10 +122,10 @@ def matrix(rig: Rig, small: Installation, plan: Plan, tell: Tell) -> list[Run]:
 
 def flatness(rig: Rig, small: Installation, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
     """Each scenario on the small and each large table in turn: medians of the rounds and of their ratios."""
-    return [each for wallets in plan.scale for each in _held_against(rig, small, wallets, plan, tell)]
+    return [each for wallets in plan.scale for each in _compare_with_small(rig, small, wallets, plan, tell)]
 
 
-def _held_against(
+def _compare_with_small(
     rig: Rig, small: Installation, wallets: int, plan: Plan, tell: Tell
 ) -> list[dict[str, Any]]:
     tell(f"filling {wallets:,} wallets")
@@ -147,11 +147,11 @@ def _held_against(
                     service, aim = sides[name]
                     load = Load(scenario, aim, FLAT_CONNECTIONS, plan.round_seconds, plan.warm_up / 2)
                     times[name].append(measure(rig, service, load)["p50_ms"])
-            found.append({"wallets": wallets, "scenario": scenario, **compared(times)})
+            found.append({"wallets": wallets, "scenario": scenario, **compare(times)})
     return found
 
 
-def compared(times: dict[str, list[float]]) -> dict[str, float]:
+def compare(times: dict[str, list[float]]) -> dict[str, float]:
     """Medians of the rounds on the `small` and the `large` table, and median and range of their ratios."""
     # The two of a round are seconds apart, so a drift of the machine's speed hardly changes their ratio.
     ratios = [large / small for small, large in zip(times["small"], times["large"], strict=True)]

@@ -50,7 +50,7 @@ def database_url(variables: Mapping[str, str]) -> str:
         parts = {**secret_parts(variables["DB_SECRET_ID"], variables), **parts}
     if missing(parts):
         raise UrlError(f"{', '.join(missing(parts))} not set: set DATABASE_URL, these, or DB_SECRET_ID")
-    return assembled(parts)
+    return assemble(parts)
 
 
 def missing(parts: Mapping[str, str]) -> list[str]:
@@ -58,7 +58,7 @@ def missing(parts: Mapping[str, str]) -> list[str]:
     return [name for name in REQUIRED if name not in parts]
 
 
-def assembled(parts: Mapping[str, str]) -> str:
+def assemble(parts: Mapping[str, str]) -> str:
     """Build the URL from `parts`; a host may be a name, an IPv4 or IPv6 address, or a socket's folder.
 
     Raises:

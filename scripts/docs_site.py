@@ -40,12 +40,12 @@ class Site:
         """Write every page, and the files that pages show or link to."""
         for page in sorted(self.files):
             if page.endswith(".md") and not page.startswith(NOT_PAGES):
-                self._write(page, self._linked(page))
+                self._write(page, self._rewrite_links(page))
         self._write("reference.md", REFERENCE)
         for style in ("docs/site.css", "docs/reference.css"):
             self._copy(style)
 
-    def _linked(self, page: str) -> str:
+    def _rewrite_links(self, page: str) -> str:
         """A page's text, with links that work on the site; code blocks are not changed."""
         lines, fenced = [], False
         for line in (ROOT / page).read_text().splitlines(keepends=True):

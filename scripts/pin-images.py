@@ -71,8 +71,8 @@ def _ask(url: str, headers: dict[str, str]) -> tuple[str | None, bytes]:
         return answer.headers.get("Docker-Content-Digest"), answer.read()
 
 
-def pinned(text: str, registry: str) -> str:
-    """`text` with every base image pinned to what its tag names now."""
+def pin(text: str, registry: str) -> str:
+    """`text` with every base image pin to what its tag names now."""
     return REFERENCE.sub(
         lambda found: f"{found[1]}{found[2]}:{found[3]}@{digest_of(registry, found[2], found[3])}", text
     )
@@ -89,7 +89,7 @@ def main() -> int:
     for file in (options.folder / name for name in FILES):
         text = file.read_text()
         try:
-            now = pinned(text, options.registry.rstrip("/"))
+            now = pin(text, options.registry.rstrip("/"))
         except Unreachable as error:
             print(f"pin-images: {error}", file=sys.stderr)
             return 69

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from clock import Clock
-from documented import hold_to_document
+from documented import assert_documented
 from event_loop import complete, loop
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
@@ -71,7 +71,7 @@ class Service:
         bearer = self.token if token is None else token
         sent = {"Authorization": f"Bearer {bearer}"} if bearer else {}
         response = self.client.request(method, path, headers={**sent, **headers}, **content)
-        hold_to_document(self.app, response)
+        assert_documented(self.app, response)
         return response
 
     def create(self, user_id: str) -> httpx.Response:

@@ -9,7 +9,7 @@ from kms_service.api.openapi.codes import problems_of
 from kms_service.api.security import AuthenticatedRoute
 
 
-def hold_to_document(app: FastAPI, response: httpx.Response) -> None:
+def assert_documented(app: FastAPI, response: httpx.Response) -> None:
     """Fail if the response is a problem that is not documented for its operation."""
     if response.headers.get("content-type") != problems.MEDIA_TYPE:
         return

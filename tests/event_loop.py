@@ -26,7 +26,7 @@ def complete(work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def entered(manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
+def enter(manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
     """Enter and leave an asynchronous context on the loop."""
     value = complete(_call(manager.__aenter__))
     try:
@@ -50,10 +50,10 @@ def each(items: AsyncIterator[T]) -> Iterator[T]:
 def on_loop(work: Callable[[], T]) -> T:
     """Run a plain function on the loop, such as one that makes a task, and return its result."""
 
-    async def called() -> T:
+    async def call() -> T:
         return work()
 
-    return complete(called())
+    return complete(call())
 
 
 async def turns(count: int = 1) -> None:

@@ -43,21 +43,21 @@ def in_state(state: str) -> Break:
     return break_
 
 
-def denied(kms: KmsEndpoint) -> Callable[[], None]:
+def deny(kms: KmsEndpoint) -> Callable[[], None]:
     """Have the key policy refuse everything."""
     return kms.deny(FAULTY, "Encrypt", "Decrypt", "DescribeKey").remove
 
 
-def hanging(kms: KmsEndpoint) -> Callable[[], None]:
+def hang(kms: KmsEndpoint) -> Callable[[], None]:
     """Leave cryptographic calls under the key without an answer."""
     return kms.on("Encrypt", "Decrypt", key=FAULTY).answer(Hang()).remove
 
 
 SCENARIOS: dict[str, Break] = {
     "disabled": in_state("Disabled"),
-    "denied": denied,
+    "denied": deny,
     "scheduled for deletion": in_state("PendingDeletion"),
-    "hangs": hanging,
+    "hangs": hang,
 }
 
 
@@ -107,18 +107,18 @@ class Load:
 
     async def _create(self, client: httpx.AsyncClient) -> None:
         user = f"{self.run_id}-{next(self._numbers)}"
-        answer = await self._timed(client, "create", "PUT", f"/wallets/{user}")
+        answer = await self._time(client, "create", "PUT", f"/wallets/{user}")
         if answer is not None and answer.status_code == 201:
             wallet = answer.json()
             self.wallets.append((user, wallet["walletAddress"], wallet["kmsKeyId"]))
 
     async def _read(self, client: httpx.AsyncClient, user: str, address: str, key_arn: str) -> None:
         kind = "read" if key_arn != self.faulty_arn else "read under it"
-        answer = await self._timed(client, kind, "GET", f"/wallets/{user}/private-key")
+        answer = await self._time(client, kind, "GET", f"/wallets/{user}/private-key")
         if answer is not None and answer.status_code == 200:
             assert answer.json()["walletAddress"] == address
 
-    async def _timed(
+    async def _time(
         self, client: httpx.AsyncClient, kind: str, method: str, path: str
     ) -> httpx.Response | None:
         at = time.monotonic()
@@ -133,7 +133,7 @@ class Load:
     def _note(self, at: float, kind: str, status: int, code: str) -> None:
         self.requests.append(Request(at - self.started, kind, status, code, time.monotonic() - at))
 
-    async def lost(self) -> int:
+    async def count_lost(self) -> int:
         """The number of answered wallets that do not open to their address."""
         lost = 0
         async with httpx.AsyncClient(base_url=self.server.url, headers=self._headers) as client:
@@ -197,7 +197,7 @@ def main() -> None:
             click.echo(
                 f"  the key: {kms.count('Encrypt', key=FAULTY)} Encrypt calls; "
                 f"{sum(key == load.faulty_arn for _, _, key in load.wallets)} wallets made under it; "
-                f"{asyncio.run(load.lost())} wallets lost of {len(load.wallets)}"
+                f"{asyncio.run(load.count_lost())} wallets lost of {len(load.wallets)}"
             )
     with database("load") as url:
         _at_random(url)
@@ -215,7 +215,7 @@ def _at_random(url: str) -> None:
         statuses = Counter(f"{each.kind} {each.status} {each.code}" for each in load.requests)
         pause(3)  # what failed is over: an open circuit closes
         click.echo(f"\n30 % at random: {failed} of {kms.count()} KMS calls failed; answers {dict(statuses)}")
-        click.echo(f"  {asyncio.run(load.lost())} wallets lost of {len(load.wallets)}")
+        click.echo(f"  {asyncio.run(load.count_lost())} wallets lost of {len(load.wallets)}")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class Behaviour:
 Bring = Callable[[KmsEndpoint, str], object]
 
 
-def scripted(fault: Fault) -> Bring:
+def script(fault: Fault) -> Bring:
     """Give every cryptographic call under a key this fault."""
     return lambda endpoint, alias: endpoint.on("Encrypt", "Decrypt", key=alias).answer(fault)
 
@@ -96,25 +96,25 @@ FAULTS: dict[str, Bring] = {
     "none": lambda _endpoint, _alias: None,
     "key disabled": state("Disabled"),
     "key pending deletion": state("PendingDeletion"),
-    "key policy denies": scripted(Error("AccessDeniedException")),
-    "key gone (NotFoundException)": scripted(Error("NotFoundException")),
-    "ThrottlingException": scripted(Error("ThrottlingException")),
-    "KeyUnavailableException (500)": scripted(Error("KeyUnavailableException")),
-    "KMSInternalException (500)": scripted(Error("KMSInternalException")),
-    "DependencyTimeoutException (503)": scripted(Error("DependencyTimeoutException")),
-    "bare HTTP 500": scripted(Status(500)),
-    "latency of 0.5 s": scripted(Delay(0.5)),
-    "hang": scripted(Hang()),
-    "connection reset": scripted(Reset()),
-    "done, then reset": scripted(LostReply()),
-    "garbage in place of JSON": scripted(Garbage()),
-    "empty body": scripted(Empty()),
-    "truncated body": scripted(Truncated()),
-    "reply names another key": scripted(OtherKeyId(OTHER_ARN)),
-    "DEK of 31 bytes": scripted(ShortPlaintext()),
-    "one bit of the DEK wrong": scripted(FlippedPlaintext()),
-    "InvalidCiphertextException": scripted(Error("InvalidCiphertextException")),
-    "IncorrectKeyException": scripted(Error("IncorrectKeyException")),
+    "key policy denies": script(Error("AccessDeniedException")),
+    "key gone (NotFoundException)": script(Error("NotFoundException")),
+    "ThrottlingException": script(Error("ThrottlingException")),
+    "KeyUnavailableException (500)": script(Error("KeyUnavailableException")),
+    "KMSInternalException (500)": script(Error("KMSInternalException")),
+    "DependencyTimeoutException (503)": script(Error("DependencyTimeoutException")),
+    "bare HTTP 500": script(Status(500)),
+    "latency of 0.5 s": script(Delay(0.5)),
+    "hang": script(Hang()),
+    "connection reset": script(Reset()),
+    "done, then reset": script(LostReply()),
+    "garbage in place of JSON": script(Garbage()),
+    "empty body": script(Empty()),
+    "truncated body": script(Truncated()),
+    "reply names another key": script(OtherKeyId(OTHER_ARN)),
+    "DEK of 31 bytes": script(ShortPlaintext()),
+    "one bit of the DEK wrong": script(FlippedPlaintext()),
+    "InvalidCiphertextException": script(Error("InvalidCiphertextException")),
+    "IncorrectKeyException": script(Error("IncorrectKeyException")),
 }
 
 
@@ -157,8 +157,8 @@ class _Meeting:
         with ExitStack() as faults:
             self._bring(bring, FAULTY, faults)
             create = self._create_that_asks(FAULTY)
-            read = self._timed("GET", f"/wallets/{mine}/private-key")
-            other_read = self._timed("GET", f"/wallets/{others}/private-key")
+            read = self._time("GET", f"/wallets/{mine}/private-key")
+            other_read = self._time("GET", f"/wallets/{others}/private-key")
             ready_one = self._ready()
             self._bring(bring, OTHER, faults)
             create_all = self._creates_until_open()
@@ -179,21 +179,21 @@ class _Meeting:
     def _create_that_asks(self, alias: str) -> Answer:
         asked = self._endpoint.count("Encrypt", key=alias)
         while True:
-            answer = self._timed("PUT", f"/wallets/user-{next(_numbers)}")
+            answer = self._time("PUT", f"/wallets/user-{next(_numbers)}")
             if self._endpoint.count("Encrypt", key=alias) > asked:
                 return answer
 
     def _creates_until_open(self) -> Answer:
-        first = self._timed("PUT", f"/wallets/user-{next(_numbers)}")
+        first = self._time("PUT", f"/wallets/user-{next(_numbers)}")
         for _ in range(8):
             if first.status < 500 or not any(key.wraps for key in self._services.pool.keys):
                 break
             if first.code == "kms_throttled":
                 break
-            self._timed("PUT", f"/wallets/user-{next(_numbers)}")
+            self._time("PUT", f"/wallets/user-{next(_numbers)}")
         return first
 
-    def _timed(self, method: str, path: str) -> Answer:
+    def _time(self, method: str, path: str) -> Answer:
         started = time.perf_counter()
         answer = self._client.request(method, path)
         return Answer(answer.status_code, answer.json().get("code", ""), time.perf_counter() - started)

@@ -62,8 +62,8 @@ class Fleet:
         """The job as it is now."""
         return complete(self.services.rewrap_jobs.find(rotation.rotation_id))
 
-    def ended(self, rotation: RewrapJob, within: float = 120) -> RewrapJob:
-        """Wait until the job has ended, and return it."""
+    def wait_for_end(self, rotation: RewrapJob, within: float = 120) -> RewrapJob:
+        """Wait until the job has wait_for_end, and return it."""
         wait_until(lambda: self.job(rotation).status in ENDED, within)
         return self.job(rotation)
 

@@ -40,7 +40,7 @@ class Session:
                 env={**os.environ, "PORT": "0", **HOSTILE, **environ},
             )
         self.printed = self._read_until("Ctrl-C stops everything")
-        self.url = self._found(r"(http://\S+:\d+)/docs")
+        self.url = self._find(r"(http://\S+:\d+)/docs")
         self.children = psutil.Process(self.process.pid).children(recursive=True)
 
     def _read_until(self, text: str) -> str:
@@ -53,7 +53,7 @@ class Session:
         self.process.communicate()
         raise AssertionError(printed)
 
-    def _found(self, pattern: str) -> str:
+    def _find(self, pattern: str) -> str:
         found = re.search(pattern, self.printed)
         assert found, self.printed
         return found[1]

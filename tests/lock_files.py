@@ -13,7 +13,7 @@ PINNED = re.compile(
 )
 
 
-def locked(name: str) -> dict[str, set[Version]]:
+def locked_packages(name: str) -> dict[str, set[Version]]:
     """The packages of a lock, with the versions that it pins."""
     found: dict[str, set[Version]] = {}
     for package, version, _, _ in PINNED.findall((PROJECT / "locks" / name).read_text()):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_service.bootstrap import Services
 from kms_service.crypto.row_mac import RowLabel, wallet_fields
 from kms_service.service.access.records import record
@@ -29,7 +29,7 @@ def with_mac(services: Services, row: dict[str, Any]) -> dict[str, Any]:
 
 def plant(services: Services, *rows: dict[str, Any]) -> None:
     """Make the table hold exactly these rows."""
-    with entered(services.database.engine.begin()) as connection:
+    with enter(services.database.engine.begin()) as connection:
         complete(connection.execute(wallets.delete()))
         complete(connection.execute(wallets.insert(), list(rows)))
 

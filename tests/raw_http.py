@@ -12,14 +12,14 @@ PROBE = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 @contextmanager
-def connected(url: str, seconds: float = 60) -> Iterator[socket.socket]:
+def connect(url: str, seconds: float = 60) -> Iterator[socket.socket]:
     """A connection to the service, on which nothing has been sent."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=seconds) as connection:
         yield connection
 
 
-def answered(connection: socket.socket, count: int = 1) -> bytes:
+def read_answers(connection: socket.socket, count: int = 1) -> bytes:
     """Everything received until `count` answers have begun and the last is whole, or until the end."""
     received = b""
     while len(begun := list(_BEGIN.finditer(received))) < count or not _whole(received[begun[-1].start() :]):
@@ -38,12 +38,12 @@ def statuses(received: bytes) -> list[int]:
     return [int(begin[1]) for begin in _BEGIN.finditer(received)]
 
 
-def asked(url: str, request: bytes) -> bytes:
+def ask(url: str, request: bytes) -> bytes:
     """The answer to one request, on a new connection."""
-    with connected(url) as connection:
+    with connect(url) as connection:
         with suppress(ConnectionError):
             connection.sendall(request)
-        return answered(connection)
+        return read_answers(connection)
 
 
 def seconds_until_closed(connection: socket.socket) -> float:

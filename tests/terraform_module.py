@@ -96,10 +96,10 @@ class Module:
                 self.local |= local
             for variable in blocks.get("variable", []):
                 self.variables |= {_plain(name): block["default"] for name, block in variable.items()}
-            for kind, found in _named(blocks.get("data", [])):
+            for kind, found in _named_blocks(blocks.get("data", [])):
                 if kind == "aws_iam_policy_document":
                     self.documents |= {_plain(name): block for name, block in found.items()}
-            for kind, found in _named(blocks.get("resource", [])):
+            for kind, found in _named_blocks(blocks.get("resource", [])):
                 self.resources += [(kind, block) for block in found.values()]
         return self
 
@@ -127,7 +127,7 @@ class Module:
         return list(over.items())
 
 
-def _named(blocks: list[dict[str, Value]]) -> Iterator[tuple[str, dict[str, Value]]]:
+def _named_blocks(blocks: list[dict[str, Value]]) -> Iterator[tuple[str, dict[str, Value]]]:
     for block in blocks:
         for kind, found in block.items():
             yield _plain(kind), found

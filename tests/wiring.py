@@ -87,6 +87,6 @@ def holder(services: Services, token: str) -> Caller:
     return complete(services.authenticator.authenticate(digest))
 
 
-def made_up_token() -> str:
+def invented_token() -> str:
     """A token in the form from before MACs, which anybody can make up."""
     return f"kms_{secrets.token_urlsafe(32)}"

@@ -79,8 +79,8 @@ def draw() -> str:
 
 def _lines(room: Room, width: float) -> list[tuple[str, str]]:
     columns = int((width - 24) / CHARACTER)
-    return [*_wrapped(" · ".join(room.parts), columns, "code"), *_wrapped(room.promise, columns, "small")]
+    return [*_wrap(" · ".join(room.parts), columns, "code"), *_wrap(room.promise, columns, "small")]
 
 
-def _wrapped(words: str, columns: int, style: str) -> Iterator[tuple[str, str]]:
+def _wrap(words: str, columns: int, style: str) -> Iterator[tuple[str, str]]:
     yield from ((line, style) for line in textwrap.wrap(words, columns, break_on_hyphens=False))

@@ -51,7 +51,7 @@ class Pin:
 def write_python_bills(build: Build, version: str) -> None:
     """Write NAME-VERSION.cdx.json and NAME-VERSION.spdx.json for each part of the service."""
     for name, lock in PARTS.items():
-        pins = list(_pinned(build.source / "locks" / f"{lock}.txt"))
+        pins = list(_read_pins(build.source / "locks" / f"{lock}.txt"))
         (build.into / f"{name}-{version}.cdx.json").write_text(_cyclonedx(build, name, version, pins))
         _write_spdx(build, name, version, pins)
 
@@ -63,7 +63,7 @@ def write_npm_bills(build: Build, version: str) -> None:
         (build.into / f"{_NPM}-{version}.{suffix}.json").write_text(text + "\n")
 
 
-def _pinned(lock: Path) -> Iterator[Pin]:
+def _read_pins(lock: Path) -> Iterator[Pin]:
     for line in lock.read_text().replace("\\\n", "").splitlines():
         text, *hashes = line.split("--hash=sha256:")
         requirement = Requirement(text)

@@ -71,7 +71,7 @@ def npm_packages(build: Build, folder: Path) -> Path:
     """What npm's lock pins, installed: by scripts/test-clients.sh earlier, or now into `folder`."""
     installed = ROOT / TYPESCRIPT / "node_modules"
     stamp, lock = installed / ".installed-from", build.source / TYPESCRIPT / "package-lock.json"
-    if stamp.exists() and _pinned(stamp) == _pinned(lock):
+    if stamp.exists() and _read_packages(stamp) == _read_packages(lock):
         return installed
     if folder.exists():
         return folder / "node_modules"  # since the first build
@@ -82,7 +82,7 @@ def npm_packages(build: Build, folder: Path) -> Path:
     return folder / "node_modules"
 
 
-def _pinned(lock: Path) -> dict[str, object]:
+def _read_packages(lock: Path) -> dict[str, object]:
     """The packages of a lock, without the client's own version, which a release changes."""
     packages: dict[str, object] = json.loads(lock.read_text())["packages"]
     return {name: package for name, package in packages.items() if name}

@@ -49,7 +49,7 @@ class Ported:
                 ),
             )  # fmt: skip
 
-    def wrapped(self, row: dict[str, Any]) -> dict[str, Any]:
+    def wrap(self, row: dict[str, Any]) -> dict[str, Any]:
         """An original row, its DEK wrapped without a context under a key of the same id in the stand-in."""
         arn = self.kms.store.arn(f"key/{row['kmsKeyId']}")
         key = self.kms.store.keys.get(arn) or self.kms.store.create("theirs", key_id=row["kmsKeyId"])
@@ -74,7 +74,7 @@ def ported(fresh_database: FreshDatabase, kms_endpoint: KmsEndpoint) -> Iterator
         ported = Ported(url, kms_endpoint)
         ported.change(_TABLE)
         for row in ORIGINALS:
-            ported.insert(ported.wrapped(row))
+            ported.insert(ported.wrap(row))
         yield ported
 
 

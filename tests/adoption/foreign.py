@@ -20,7 +20,7 @@ ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 DEK = bytes(range(32))
 
 
-def encrypted(plaintext: bytes, key: bytes = DEK, iv_bytes: int = 12) -> tuple[bytes, bytes, bytes]:
+def encrypt(plaintext: bytes, key: bytes = DEK, iv_bytes: int = 12) -> tuple[bytes, bytes, bytes]:
     """Initialisation vector, tag and ciphertext under AES-GCM without associated data."""
     iv = hashlib.sha256(b"iv" + plaintext).digest()[:iv_bytes]
     encryptor = Cipher(AES(key), GCM(iv)).encryptor()
@@ -30,8 +30,8 @@ def encrypted(plaintext: bytes, key: bytes = DEK, iv_bytes: int = 12) -> tuple[b
 
 def layouts(plaintext: bytes, key: bytes = DEK) -> dict[str, tuple[str, str]]:
     """By name: the layout to be told, and the text."""
-    iv, tag, body = encrypted(plaintext, key)
-    long_iv, long_tag, long_body = encrypted(plaintext, key, 16)
+    iv, tag, body = encrypt(plaintext, key)
+    long_iv, long_tag, long_body = encrypt(plaintext, key, 16)
     return {
         "hex": ("hex-iv-tag-ct", ":".join(part.hex() for part in (iv, tag, body))),
         "hex in capitals": ("hex-iv-tag-ct", ":".join(part.hex().upper() for part in (iv, tag, body))),
@@ -51,12 +51,12 @@ def layouts(plaintext: bytes, key: bytes = DEK) -> dict[str, tuple[str, str]]:
     }
 
 
-def refused() -> dict[str, tuple[str, str]]:
+def refused_texts() -> dict[str, tuple[str, str]]:
     """By name: a word that the refusal says, and the text."""
     padded = PHRASE.encode() + bytes([5]) * 5
     encryptor = Cipher(AES(DEK), CBC(bytes(16))).encryptor()
     cbc = encryptor.update(padded) + encryptor.finalize()
-    iv, tag, body = encrypted(PHRASE.encode())
+    iv, tag, body = encrypt(PHRASE.encode())
     return {
         "OpenSSL": ("Salted__", b64(b"Salted__" + bytes(8) + cbc)),
         "OpenSSL, bare": ("Salted__", "Salted__" + cbc.hex()),

@@ -113,7 +113,7 @@ def test_another_run_does_what_is_left_and_asks_kms_nothing_for_the_rest(
     user = FIRST["userId"]
     ported.change(f"""DELETE FROM theirs."Wallet" WHERE user_id = '{user}'""")  # noqa: S608 # a test's own row
     assert adopt("--no-dry-run").exit_code == 0
-    ported.insert(ported.wrapped(FIRST))
+    ported.insert(ported.wrap(FIRST))
     decrypted = len([each for each in ported.kms.find_requests("Decrypt") if not each.context])
     result = adopt("--no-dry-run", "--json")
     assert (result.exit_code, _facts(result)["adopted"], _facts(result)["alreadyHere"]) == (0, 1, 5)
@@ -172,7 +172,7 @@ def test_an_inconsistent_row_is_reported_and_left_out(
     adopt: Adopt, ported: Ported, services: Services, what: str
 ) -> None:
     change, reason = WRONG[what]
-    row = ported.wrapped(FIRST)
+    row = ported.wrap(FIRST)
     change(row)
     ported.change(f"""DELETE FROM theirs."Wallet" WHERE user_id = '{row["userId"]}'""")  # noqa: S608 # as above
     ported.insert(row)

@@ -48,7 +48,7 @@ def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Program:
     return made
 
 
-def _timed(service: Service, method: str, path: str) -> tuple[int, float]:
+def _time(service: Service, method: str, path: str) -> tuple[int, float]:
     started = time.monotonic()
     status = service.call(method, path).status_code
     return status, time.monotonic() - started
@@ -63,14 +63,14 @@ def test_a_source_of_credentials_that_hangs_stops_only_what_needs_kms(
         assert service.create("alice").status_code == 201
         program.hang()
         # Those at hand are good still: nobody waits, whatever the program does.
-        assert _timed(service, "GET", "/wallets/alice/private-key")[0] == 200
+        assert _time(service, "GET", "/wallets/alice/private-key")[0] == 200
         wait_until(lambda: service.client.get("/readyz").status_code == 503)
         assert service.client.get("/readyz").json()["checks"]["kms"].startswith("no credentials: ")
         # What needs KMS fails at once, and nothing else does.
-        status, seconds = _timed(service, "GET", "/wallets/alice/private-key")
+        status, seconds = _time(service, "GET", "/wallets/alice/private-key")
         assert (status, seconds < 8) == (503, True)
-        status, seconds = _timed(service, "GET", "/wallets/alice")
+        status, seconds = _time(service, "GET", "/wallets/alice")
         assert (status, seconds < 8) == (200, True)
         program.hand_out(3600)
         wait_until(lambda: service.client.get("/readyz").status_code == 200)
-        assert _timed(service, "GET", "/wallets/alice/private-key")[0] == 200
+        assert _time(service, "GET", "/wallets/alice/private-key")[0] == 200

@@ -10,7 +10,7 @@ import pytest
 from httpx import Response
 
 from calling import Service, make_token, serving
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import (
     Delay,
     Empty,
@@ -122,7 +122,7 @@ def test_every_refused_read_and_create_is_on_record(hasty: Service) -> None:
     hasty.call("GET", "/wallets/nobody/private-key")
     complete(hasty.services.pool.refresh())
     statement = "SELECT action, outcome, user_id FROM audit_events ORDER BY id DESC LIMIT 3"
-    with entered(hasty.owner.connection()) as connection:
+    with enter(hasty.owner.connection()) as connection:
         rows = [tuple(row) for row in complete(connection.exec_driver_sql(statement))][::-1]
     assert rows == [
         ("private_key.read", "kms_key_unusable", "reader"),
@@ -169,7 +169,7 @@ def test_requests_beyond_the_limit_in_flight_are_refused_at_once(
 def test_without_an_audit_row_there_is_no_answer(own_service: Service) -> None:
     own_service.create("alice")
     refuse = "ALTER TABLE audit_events ADD CONSTRAINT refused CHECK (false) NOT VALID"
-    with entered(own_service.owner.connection()) as connection:
+    with enter(own_service.owner.connection()) as connection:
         complete(connection.exec_driver_sql(refuse))
     answer = own_service.call("GET", "/wallets/alice/private-key")
     _is(answer, "audit_unavailable")
@@ -178,7 +178,7 @@ def test_without_an_audit_row_there_is_no_answer(own_service: Service) -> None:
     assert own_service.create("bob").status_code == 503
     assert own_service.call("GET", "/wallets/bob").status_code == 404
     assert own_service.call("GET", "/wallets/alice").status_code == 200
-    with entered(own_service.owner.connection()) as connection:
+    with enter(own_service.owner.connection()) as connection:
         complete(connection.exec_driver_sql("ALTER TABLE audit_events DROP CONSTRAINT refused"))
     assert own_service.call("GET", "/wallets/alice/private-key").status_code == 200
     assert own_service.create("bob").status_code == 201
@@ -273,7 +273,7 @@ def test_every_broken_row_gives_the_same_failure(hasty: Service, what: str) -> N
     change, asks_kms = BROKEN[what]
     user = what.replace(" ", "-")
     hasty.create(user)
-    with entered(hasty.owner.connection()) as connection:
+    with enter(hasty.owner.connection()) as connection:
         statement = f"UPDATE wallets SET {change} WHERE user_id = %s"  # noqa: S608 - from the table above
         complete(connection.exec_driver_sql(statement, (user,)))
     calls = hasty.kms.count("Decrypt")

@@ -11,7 +11,7 @@ from httpx import Response
 
 import hpke
 from calling import Service, make_token
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_service.access.scopes import Scope
 from kms_service.crypto.material import Mnemonic, PrivateKey
 from kms_service.ethereum import account_of, derive_imported
@@ -34,7 +34,7 @@ def _begin(service: Service) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def _encrypted(begun: dict[str, Any], secret: bytes, user: str, info: bytes = INFO) -> dict[str, str]:
+def _encrypt(begun: dict[str, Any], secret: bytes, user: str, info: bytes = INFO) -> dict[str, str]:
     recipient = base64.b64decode(begun["recipientPublicKey"])
     encapsulated, ciphertext = hpke.seal(recipient, secret, info, user.encode())
     return {
@@ -45,7 +45,7 @@ def _encrypted(begun: dict[str, Any], secret: bytes, user: str, info: bytes = IN
 
 
 def _import(service: Service, user: str, secret: bytes) -> Response:
-    return service.call("PUT", f"/wallets/{user}/import", json=_encrypted(_begin(service), secret, user))
+    return service.call("PUT", f"/wallets/{user}/import", json=_encrypt(_begin(service), secret, user))
 
 
 def _is(answer: Response, status: int, code: str) -> None:
@@ -89,7 +89,7 @@ def test_the_import_is_on_record_and_the_key_lies_wrapped(service: Service) -> N
     begun = _begin(service)
     assert begun.keys() == {"importId", "recipientPublicKey", "expiresAt"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", begun["expiresAt"])
-    service.call("PUT", f"/wallets/{user}/import", json=_encrypted(begun, _key(), user))
+    service.call("PUT", f"/wallets/{user}/import", json=_encrypt(begun, _key(), user))
     asked = [(each.operation, each.context["purpose"]) for each in service.kms.requests[before:]]
     assert asked == [
         ("Encrypt", "wallet-import"), ("Decrypt", "wallet-import"), ("Encrypt", "wallet-dek")
@@ -97,7 +97,7 @@ def test_the_import_is_on_record_and_the_key_lies_wrapped(service: Service) -> N
     events = service.call("GET", "/audit/events", params={"userId": user}).json()["events"]
     assert [(each["action"], each["outcome"]) for each in events] == [("wallet.import", "ok")]
     private = base64.b64decode(service.kms.requests[before].params["Plaintext"])
-    with entered(service.owner.connection()) as connection:
+    with enter(service.owner.connection()) as connection:
         rows = complete(connection.exec_driver_sql("SELECT * FROM wallet_imports")).all()
     assert private not in b"".join(bytes(each) for row in rows for each in row if isinstance(each, bytes))
 
@@ -105,11 +105,11 @@ def test_the_import_is_on_record_and_the_key_lies_wrapped(service: Service) -> N
 def test_an_import_key_is_good_once(service: Service) -> None:
     begun, first, second = _begin(service), _user(), _user()
     assert (
-        service.call("PUT", f"/wallets/{first}/import", json=_encrypted(begun, _key(), first)).status_code
+        service.call("PUT", f"/wallets/{first}/import", json=_encrypt(begun, _key(), first)).status_code
         == 201
     )
     _is(
-        service.call("PUT", f"/wallets/{second}/import", json=_encrypted(begun, _key(), second)),
+        service.call("PUT", f"/wallets/{second}/import", json=_encrypt(begun, _key(), second)),
         410,
         "import_expired",
     )
@@ -118,10 +118,10 @@ def test_an_import_key_is_good_once(service: Service) -> None:
 
 def test_a_failed_attempt_uses_up_the_import_key(service: Service) -> None:
     begun, user = _begin(service), _user()
-    wrong = _encrypted(begun, _key(), "somebody-else")
+    wrong = _encrypt(begun, _key(), "somebody-else")
     _is(service.call("PUT", f"/wallets/{user}/import", json=wrong), 422, "invalid_request")
     _is(
-        service.call("PUT", f"/wallets/{user}/import", json=_encrypted(begun, _key(), user)),
+        service.call("PUT", f"/wallets/{user}/import", json=_encrypt(begun, _key(), user)),
         410,
         "import_expired",
     )
@@ -129,7 +129,7 @@ def test_a_failed_attempt_uses_up_the_import_key(service: Service) -> None:
 
 def test_an_import_key_is_good_for_fifteen_minutes(service: Service) -> None:
     begun, user = _begin(service), _user()
-    with entered(service.owner.connection()) as connection:
+    with enter(service.owner.connection()) as connection:
         left = complete(
             connection.exec_driver_sql(
                 "SELECT extract(epoch FROM expires_at - now()) FROM wallet_imports WHERE import_id = %s",
@@ -143,7 +143,7 @@ def test_an_import_key_is_good_for_fifteen_minutes(service: Service) -> None:
             )
         )
     _is(
-        service.call("PUT", f"/wallets/{user}/import", json=_encrypted(begun, _key(), user)),
+        service.call("PUT", f"/wallets/{user}/import", json=_encrypt(begun, _key(), user)),
         410,
         "import_expired",
     )
@@ -151,12 +151,12 @@ def test_an_import_key_is_good_for_fifteen_minutes(service: Service) -> None:
 
 def test_import_keys_that_expired_long_ago_are_dropped(service: Service) -> None:
     begun = _begin(service)
-    with entered(service.owner.connection()) as connection:
+    with enter(service.owner.connection()) as connection:
         complete(
             connection.exec_driver_sql("UPDATE wallet_imports SET expires_at = now() - interval '25 hours'")
         )
     _begin(service)
-    with entered(service.owner.connection()) as connection:
+    with enter(service.owner.connection()) as connection:
         kept = (
             complete(connection.exec_driver_sql("SELECT import_id::text FROM wallet_imports")).scalars().all()
         )
@@ -166,14 +166,14 @@ def test_import_keys_that_expired_long_ago_are_dropped(service: Service) -> None
 
 def test_an_unknown_import_is_answered_as_expired(service: Service) -> None:
     user = _user()
-    body = {**_encrypted(_begin(service), _key(), user), "importId": "00000000-0000-4000-8000-000000000000"}
+    body = {**_encrypt(_begin(service), _key(), user), "importId": "00000000-0000-4000-8000-000000000000"}
     _is(service.call("PUT", f"/wallets/{user}/import", json=body), 410, "import_expired")
 
 
 def test_a_user_who_has_a_wallet_keeps_it_and_no_kms_call_is_made(service: Service) -> None:
     user = _user()
     wallet = service.create(user).json()
-    body = _encrypted(_begin(service), _key(), user)
+    body = _encrypt(_begin(service), _key(), user)
     before = len(service.kms.requests)
     answer = service.call("PUT", f"/wallets/{user}/import", json=body)
     _is(answer, 409, "wallet_exists")
@@ -223,9 +223,9 @@ def test_anything_that_is_not_a_wallet_is_refused_with_the_reason(
 def test_an_import_encrypted_for_another_user_or_purpose_does_not_open(service: Service) -> None:
     user = _user()
     for body in (
-        _encrypted(_begin(service), _key(), user.upper()),
-        _encrypted(_begin(service), _key(), user, b"kms-service/private-key-export/v1"),
-        {**_encrypted(_begin(service), _key(), user), "importId": _begin(service)["importId"]},
+        _encrypt(_begin(service), _key(), user.upper()),
+        _encrypt(_begin(service), _key(), user, b"kms-service/private-key-export/v1"),
+        {**_encrypt(_begin(service), _key(), user), "importId": _begin(service)["importId"]},
     ):
         answer = service.call("PUT", f"/wallets/{user}/import", json=body)
         _is(answer, 422, "invalid_request")
@@ -239,7 +239,7 @@ def test_an_import_encrypted_for_another_user_or_purpose_does_not_open(service: 
 )  # fmt: skip
 def test_a_body_of_another_shape_is_refused(service: Service, member: str, value: object) -> None:
     user = _user()
-    body: dict[str, object] = {**_encrypted(_begin(service), _key(), user), member: value}
+    body: dict[str, object] = {**_encrypt(_begin(service), _key(), user), member: value}
     _is(service.call("PUT", f"/wallets/{user}/import", json=body), 422, "invalid_request")
 
 
@@ -254,7 +254,7 @@ def test_an_import_and_a_creation_that_race_leave_one_wallet(service: Service) -
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 # only here
 
     user = _user()
-    bodies = [_encrypted(_begin(service), _key(), user) for _ in range(3)]
+    bodies = [_encrypt(_begin(service), _key(), user) for _ in range(3)]
     with ThreadPoolExecutor(4) as executor:
         imports = [
             executor.submit(service.call, "PUT", f"/wallets/{user}/import", json=body) for body in bodies

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from calling import ALL, Service, serving
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import Error
 from kms_service.access.limits import LimitedUse
 from kms_service.store.access import uses as token_uses
@@ -19,7 +19,7 @@ from wiring import TESTER
 _numbers = count(1)
 
 
-def _limited(service: Service, *, reads: int | None = None, signatures: int | None = None) -> str:
+def _make_limited_token(service: Service, *, reads: int | None = None, signatures: int | None = None) -> str:
     made = complete(
         service.services.tokens.create(
             TESTER,
@@ -45,7 +45,7 @@ def _sign(service: Service, token: str) -> int:
 
 def test_of_forty_reads_at_once_a_limit_of_ten_lets_ten_through(service: Service) -> None:
     service.create("alice")
-    token = _limited(service, reads=10)
+    token = _make_limited_token(service, reads=10)
     with ThreadPoolExecutor(40) as executor:
         statuses = Counter(executor.map(lambda _: _read(service, token), range(40)))
     assert statuses == {200: 10, 429: 30}
@@ -53,7 +53,7 @@ def test_of_forty_reads_at_once_a_limit_of_ten_lets_ten_through(service: Service
 
 def test_two_replicas_share_a_limit(own_service: Service) -> None:
     own_service.create("alice")
-    token = _limited(own_service, reads=10)
+    token = _make_limited_token(own_service, reads=10)
     with (
         serving(own_service.services.settings, own_service.kms) as other,
         ThreadPoolExecutor(20) as executor,
@@ -65,7 +65,7 @@ def test_two_replicas_share_a_limit(own_service: Service) -> None:
 
 def test_a_limit_outlives_a_restart(own_service: Service) -> None:
     own_service.create("alice")
-    token = _limited(own_service, reads=1)
+    token = _make_limited_token(own_service, reads=1)
     assert _read(own_service, token) == 200
     with serving(own_service.services.settings, own_service.kms) as restarted:
         assert _read(restarted, token) == 429
@@ -73,7 +73,7 @@ def test_a_limit_outlives_a_restart(own_service: Service) -> None:
 
 def test_a_refusal_says_when_to_come_back_and_is_on_record(service: Service) -> None:
     service.create("alice")
-    token = _limited(service, reads=1)
+    token = _make_limited_token(service, reads=1)
     _read(service, token)
     answer = service.call("GET", "/wallets/alice/private-key", token=token)
     assert answer.status_code == 429
@@ -87,7 +87,7 @@ def test_a_refusal_says_when_to_come_back_and_is_on_record(service: Service) -> 
 
 def test_exports_count_as_reads_and_signatures_are_counted_apart(service: Service) -> None:
     service.create("alice")
-    token = _limited(service, reads=1, signatures=2)
+    token = _make_limited_token(service, reads=1, signatures=2)
     key = base64.b64encode(b"\x09" * 32).decode()
     export = service.call(
         "POST", "/wallets/alice/private-key/export", token=token, json={"recipientPublicKey": key}
@@ -99,7 +99,7 @@ def test_exports_count_as_reads_and_signatures_are_counted_apart(service: Servic
 
 def test_a_request_let_through_counts_whatever_becomes_of_it(service: Service) -> None:
     service.create("alice")
-    token = _limited(service, reads=2)
+    token = _make_limited_token(service, reads=2)
     with service.kms.on("Decrypt").answer(Error("DisabledException")):
         assert _read(service, token) == 503
     assert _read(service, token, "nobody") == 404
@@ -111,7 +111,7 @@ def test_a_token_without_a_limit_leaves_no_trace(
 ) -> None:
     service.create("alice")
     assert [_read(service, service.token) for _ in range(3)] == [200] * 3
-    with entered(service.owner.connection()) as connection:
+    with enter(service.owner.connection()) as connection:
         names = complete(connection.exec_driver_sql("SELECT token_name FROM token_uses")).scalars().all()
     assert not [name for name in names if not name.startswith("limited-")]
 

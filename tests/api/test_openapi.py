@@ -71,7 +71,7 @@ def test_any_request_is_answered_as_documented(
 
         @QUICK
         @given(case=operation.as_strategy(generation_mode=mode))
-        def answered(case: Any) -> None:
+        def check(case: Any) -> None:
             nonlocal tried
             tried += 1
             case.call_and_validate(
@@ -79,7 +79,7 @@ def test_any_request_is_answered_as_documented(
                 excluded_checks=[positive_data_acceptance] if case.operation.label in UNSAYABLE else [],
             )
 
-        answered()
+        check()
         if operation.label == "POST /seal":
             service.unseal()
             complete(service.services.shared_state.poll())

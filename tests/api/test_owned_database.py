@@ -23,7 +23,7 @@ from kms_service.errors import AuditUnavailable, TokenIntegrityFailure
 from kms_service.service.access import authenticate
 from kms_service.service.audit.walk import Tampering
 from planting import change_token, now
-from wiring import TESTER, made_up_token, running_services, with_role
+from wiring import TESTER, invented_token, running_services, with_role
 
 _numbers = count(1)
 POLICY = b'{"rules": [{"id": "a", "action": "private_key.read", "wallets": {"userIds": ["nobody"]}}]}'
@@ -32,7 +32,7 @@ GRANTED = {"all": "{" + ",".join(ALL) + "}"}
 
 
 @pytest.fixture(autouse=True)
-def _remembering_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def _forget_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every request look up its token."""
     monkeypatch.setattr(authenticate, "REMEMBERED_SECONDS", 0.0)
 
@@ -116,7 +116,7 @@ def test_a_row_that_was_changed_grants_nothing(service: Service, change: str) ->
 @pytest.mark.parametrize("copied", ["NULL, NULL", "mac, mac_key_id"])
 def test_a_token_that_was_inserted_grants_nothing(service: Service, copied: str) -> None:
     """As the owner would make one: without a MAC, or with that of a token with every scope."""
-    mine = made_up_token()
+    mine = invented_token()
     name, _ = _token(service, *ALL)
     _as_owner(
         service,
@@ -130,7 +130,7 @@ def test_a_token_that_was_inserted_grants_nothing(service: Service, copied: str)
 
 @pytest.mark.parametrize("column", ["token_sha256", "previous_token_sha256"])
 def test_nobody_gets_into_the_row_of_another(service: Service, column: str) -> None:
-    mine = made_up_token()
+    mine = invented_token()
     name, _ = _token(service, *ALL)
     overlap = "previous_expires_at = now() + interval '1 day'"
     statement = f"UPDATE tokens SET {column} = %(digest)s, {overlap} WHERE name = %(name)s"  # noqa: S608
@@ -255,7 +255,7 @@ def _look(service: Service) -> str:
 
 
 @pytest.fixture
-def sealed(own_service: Service) -> Service:
+def sealed_service(own_service: Service) -> Service:
     """A service that was sealed, unsealed and sealed again, with a wallet to release."""
     own_service.create("alice")
     _seal(own_service)
@@ -302,25 +302,25 @@ AGAIN = (
         "all deleted",
     ],
 )
-def test_no_planted_row_unseals(sealed: Service, attack: str) -> None:
+def test_no_planted_row_unseals(sealed_service: Service, attack: str) -> None:
     """Neither a process that knows of the sealing, nor one that is started after the attack."""
-    before = _metric(sealed, "kms_service_seal_integrity_failures")
-    with _owner(sealed) as connection:
+    before = _metric(sealed_service, "kms_service_seal_integrity_failures")
+    with _owner(sealed_service) as connection:
         connection.execute(attack.encode())
-    assert _look(sealed) == "sealed"
-    assert sealed.call("GET", "/seal").json()["sealed"] is True
-    assert _metric(sealed, "kms_service_seal_integrity_failures") > before
-    with serving(sealed.services.settings, sealed.kms, sealed.token) as restarted:
+    assert _look(sealed_service) == "sealed"
+    assert sealed_service.call("GET", "/seal").json()["sealed"] is True
+    assert _metric(sealed_service, "kms_service_seal_integrity_failures") > before
+    with serving(sealed_service.services.settings, sealed_service.kms, sealed_service.token) as restarted:
         assert _look(restarted) == "sealed"
-        sealed.unseal()
-        assert _look(sealed) == _look(restarted) == "released"
+        sealed_service.unseal()
+        assert _look(sealed_service) == _look(restarted) == "released"
 
 
-def test_a_running_process_needs_no_log_to_stay_sealed(sealed: Service) -> None:
-    with _owner(sealed) as connection:
+def test_a_running_process_needs_no_log_to_stay_sealed(sealed_service: Service) -> None:
+    with _owner(sealed_service) as connection:
         connection.execute("DELETE FROM seal_changes WHERE number = 3")
         connection.execute("DELETE FROM audit_events WHERE action = 'seal.close'")
-    assert _look(sealed) == "sealed"
+    assert _look(sealed_service) == "sealed"
 
 
 def test_a_row_that_nobody_could_have_made_seals_the_service(own_service: Service) -> None:
@@ -350,9 +350,9 @@ def test_the_service_can_be_sealed_without_kms(own_service: Service) -> None:
     assert _look(own_service) == "released"
 
 
-def test_a_sealed_process_without_its_keys_stays_sealed(sealed: Service) -> None:
-    sealed.unseal()
-    with sealed.kms.on("Decrypt").answer(Error("AccessDeniedException")):
-        starting = build(with_role(sealed.services.settings, "kms_serve"))
+def test_a_sealed_process_without_its_keys_stays_sealed(sealed_service: Service) -> None:
+    sealed_service.unseal()
+    with sealed_service.kms.on("Decrypt").answer(Error("AccessDeniedException")):
+        starting = build(with_role(sealed_service.services.settings, "kms_serve"))
         assert complete(starting.shared_state.recent(0.0)).sealed
         complete(starting.close())

@@ -15,7 +15,7 @@ CANARY = "canary-3f9a"
 LIMIT = 64 * 1024
 
 
-def _checked(answer: Response, status: int, code: str) -> dict[str, Any]:
+def _check_problem(answer: Response, status: int, code: str) -> dict[str, Any]:
     """A problem of the contract; its members."""
     problem: dict[str, Any] = answer.json()
     assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code), problem
@@ -67,7 +67,7 @@ def test_a_malformed_body_is_refused(
     service: Service, what: str, body: bytes, field: str, status: int, code: str
 ) -> None:
     del what
-    problem = _checked(service.call("POST", "/wallets", content=body, headers=JSON), status, code)
+    problem = _check_problem(service.call("POST", "/wallets", content=body, headers=JSON), status, code)
     if field:
         assert field in [error["field"] for error in problem["errors"]]
 
@@ -80,7 +80,7 @@ USERS = [
 
 @pytest.mark.parametrize("user", USERS, ids=ascii)
 def test_an_invalid_user_id_is_refused(service: Service, user: str) -> None:
-    problem = _checked(service.call("POST", "/wallets", json={"userId": user}), 422, "invalid_request")
+    problem = _check_problem(service.call("POST", "/wallets", json={"userId": user}), 422, "invalid_request")
     assert problem["errors"][0]["field"] == "body.userId"
 
 
@@ -121,13 +121,13 @@ def test_a_valid_user_id_is_accepted(service: Service, user: str) -> None:
 
 @pytest.mark.parametrize("users", [[], ["a"] * 101, "a", {"a": 1}, [1], [None], ["a", 1]])
 def test_a_wrong_batch_is_refused_as_a_whole(service: Service, users: object) -> None:
-    _checked(service.call("POST", "/wallets/batch", json={"userIds": users}), 422, "invalid_request")
+    _check_problem(service.call("POST", "/wallets/batch", json={"userIds": users}), 422, "invalid_request")
 
 
 def test_many_mistakes_are_reported_in_bounded_space(service: Service) -> None:
     body = {"userIds": [[f"{CANARY} {number}"] for number in range(100)]}
     answer = service.call("POST", "/wallets/batch", json=body)
-    assert len(_checked(answer, 422, "invalid_request")["errors"]) == 20
+    assert len(_check_problem(answer, 422, "invalid_request")["errors"]) == 20
     assert len(answer.content) < 8000
 
 
@@ -145,7 +145,7 @@ def test_many_mistakes_are_reported_in_bounded_space(service: Service) -> None:
 def test_a_body_must_be_declared_as_json(service: Service, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
     answer = service.call("POST", "/wallets", content=b'{"userId": "typed"}', headers=headers)
-    _checked(answer, 415, "unsupported_media_type")
+    _check_problem(answer, 415, "unsupported_media_type")
     assert service.call("GET", "/wallets/typed").status_code == 404
 
 
@@ -169,12 +169,16 @@ def _chunks(body: bytes) -> Iterator[bytes]:
 def test_the_largest_body_is_read(service: Service) -> None:
     assert len(_body_of(LIMIT)) == LIMIT
     for content in (_body_of(LIMIT), _chunks(_body_of(LIMIT))):
-        _checked(service.call("POST", "/wallets", content=content, headers=JSON), 422, "invalid_request")
+        _check_problem(
+            service.call("POST", "/wallets", content=content, headers=JSON), 422, "invalid_request"
+        )
 
 
 def test_a_larger_body_is_refused_declared_or_chunked(service: Service) -> None:
     for content in (_body_of(LIMIT + 1), _chunks(_body_of(LIMIT + 1)), _chunks(b"x" * 10 * LIMIT)):
-        _checked(service.call("POST", "/wallets", content=content, headers=JSON), 413, "payload_too_large")
+        _check_problem(
+            service.call("POST", "/wallets", content=content, headers=JSON), 413, "payload_too_large"
+        )
 
 
 def test_a_declared_length_is_refused_before_the_body_comes(service: Service) -> None:
@@ -189,7 +193,7 @@ def test_a_declared_length_is_refused_before_the_body_comes(service: Service) ->
 )
 @pytest.mark.parametrize("token", [None, ""])
 def test_an_unknown_route_is_not_found(service: Service, path: str, token: str | None) -> None:
-    _checked(service.call("GET", path, token=token), 404, "not_found")
+    _check_problem(service.call("GET", path, token=token), 404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +208,7 @@ def test_an_unknown_route_is_not_found(service: Service, path: str, token: str |
 )
 def test_another_method_is_not_allowed(service: Service, method: str, path: str, allowed: set[str]) -> None:
     answer = service.call(method, path)
-    _checked(answer, 405, "method_not_allowed")
+    _check_problem(answer, 405, "method_not_allowed")
     named = {each.strip() for each in answer.headers["allow"].split(",")}
     assert named & allowed
     assert method not in named
@@ -242,7 +246,7 @@ def test_an_error_nobody_foresaw_is_a_problem_that_says_nothing(own_service: Ser
         raise RuntimeError(CANARY)
 
     own_service.app.add_api_route("/fails", fail)
-    problem = _checked(own_service.call("GET", "/fails"), 500, "internal_error")
+    problem = _check_problem(own_service.call("GET", "/fails"), 500, "internal_error")
     assert problem["detail"] == "Something unexpected happened; the log has the request id."
 
 

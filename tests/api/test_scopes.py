@@ -10,14 +10,14 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from httpx import Response
 
 from calling import ALL, Service, make_token
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_service.access import tokens
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
 from kms_service.api.security import AuthenticatedRoute
 from kms_service.store.access.tokens import TokenStore
 from planting import change_token, now
-from wiring import made_up_token
+from wiring import invented_token
 
 # The contract's table: every route that exists must be here, with the one scope that opens it.
 MATRIX: dict[str, Scope] = {
@@ -94,7 +94,7 @@ def test_every_route_is_in_the_table_with_its_scope(service: Service) -> None:
         assert route.scope is MATRIX[name], name
 
 
-def _documented() -> dict[str, str]:
+def _documented_scopes() -> dict[str, str]:
     """Each route in the tables of docs/api.md, and its scope, or nothing where it is open."""
     found, name = {}, ""
     for line in PAGE.read_text().splitlines():
@@ -110,8 +110,8 @@ def _documented() -> dict[str, str]:
 def test_every_route_is_documented_with_its_scope(service: Service) -> None:
     scopes = {route.replace(":path", ""): str(scope) for route, scope in MATRIX.items()}
     pages = dict.fromkeys((f"GET {path}" for path in OPEN - {"/docs/{asset}"}), "")
-    assert _documented() == {**scopes, **pages, "GET /console": str(Scope.POOL_READ)}
-    assert {route.replace(":path", "") for route in _routes(service)} <= _documented().keys()
+    assert _documented_scopes() == {**scopes, **pages, "GET /console": str(Scope.POOL_READ)}
+    assert {route.replace(":path", "") for route in _routes(service)} <= _documented_scopes().keys()
 
 
 def test_a_route_without_a_scope_cannot_be_defined(service: Service) -> None:
@@ -152,7 +152,7 @@ def _nobody(service: Service) -> dict[str, dict[str, str]]:
         "no scheme": {"Authorization": service.token},
         "no token": {"Authorization": "Bearer"},
         "another scheme": {"Authorization": f"Basic {service.token}"},
-        "unknown": {"Authorization": f"Bearer {made_up_token()}"},
+        "unknown": {"Authorization": f"Bearer {invented_token()}"},
         "misshapen": {"Authorization": "Bearer kms_short"},
         "longer by one": {"Authorization": f"Bearer {service.token}A"},
         "not ASCII": {"Authorization": "Bearer kms_ÿ"},
@@ -221,11 +221,11 @@ def test_a_refusal_is_on_record_and_an_unknown_token_is_not(
 ) -> None:
     def events() -> list[Any]:
         statement = "SELECT actor, action, outcome, detail FROM audit_events ORDER BY id"
-        with entered(service.owner.connection()) as connection:
+        with enter(service.owner.connection()) as connection:
             return list(complete(connection.exec_driver_sql(statement)))
 
     before = len(events())
-    service.call("GET", "/wallets/alice/private-key", token=made_up_token())
+    service.call("GET", "/wallets/alice/private-key", token=invented_token())
     assert len(events()) == before
     service.call("GET", "/wallets/alice/private-key", token=by_scope[Scope.WALLETS_READ])
     (event,) = events()[before:]

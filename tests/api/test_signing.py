@@ -13,7 +13,7 @@ from pyhpke import KEMKey
 from sqlalchemy import select, text
 
 from calling import Service, make_token
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import Error
 from kms_service.access.scopes import Scope
 from kms_service.crypto import export
@@ -66,11 +66,11 @@ def _ask(service: Service, user: str, route: str, body: Any, **content: Any) -> 
 
 def _rows(service: Service, user: str) -> list[Any]:
     query = select(audit_events).where(audit_events.c.user_id == user).order_by(audit_events.c.id)
-    with entered(service.owner.engine.connect()) as connection:
+    with enter(service.owner.engine.connect()) as connection:
         return list(complete(connection.execute(query)))[1:]  # the first is the wallet's creation
 
 
-def _refused(answer: Response, field: str) -> None:
+def _assert_refused(answer: Response, field: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), answer.text
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
@@ -152,7 +152,7 @@ def test_each_release_costs_one_kms_call_and_leaves_one_audit_row(service: Servi
 @pytest.mark.invariant(3)
 def test_without_an_audit_row_nothing_is_released(own_service: Service) -> None:
     user, _ = _wallet(own_service)
-    with entered(own_service.owner.engine.begin()) as connection:
+    with enter(own_service.owner.engine.begin()) as connection:
         complete(connection.execute(text("ALTER TABLE audit_events ADD CHECK (false) NOT VALID")))
     for route, body in BODIES.items():
         answer = _ask(own_service, user, route, body)
@@ -181,7 +181,7 @@ def test_a_key_that_kms_refuses_releases_nothing(own_service: Service) -> None:
             assert (row.action, row.outcome) == (ACTIONS[route], "kms_key_unusable")
 
 
-def _changed(route: str, **changes: Any) -> dict[str, Any]:
+def _change(route: str, **changes: Any) -> dict[str, Any]:
     if route == "sign/transaction":
         return {"transaction": {**TRANSACTION, **changes}}
     return {**BODIES[route], **changes}
@@ -192,24 +192,24 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("sign/message", {"message": "a", "messageHex": "0x61"}, "body"),
     ("sign/message", {"messageHex": "0xabc"}, "body.messageHex"),
     ("sign/message", {"message": "a", "encoding": "hex"}, "body.encoding"),
-    ("sign/typed-data", _changed("sign/typed-data", message={"id": 1}), "body.message.items"),
-    ("sign/typed-data", _changed("sign/typed-data", primaryType="Mail"), "body.primaryType"),
-    ("sign/typed-data", _changed("sign/typed-data", domain={"chainId": -1}), "body.domain.chainId"),
-    ("sign/typed-data", _changed("sign/typed-data", types={}), "body.primaryType"),
-    ("sign/typed-data", _changed("sign/typed-data", version=4), "body.version"),
+    ("sign/typed-data", _change("sign/typed-data", message={"id": 1}), "body.message.items"),
+    ("sign/typed-data", _change("sign/typed-data", primaryType="Mail"), "body.primaryType"),
+    ("sign/typed-data", _change("sign/typed-data", domain={"chainId": -1}), "body.domain.chainId"),
+    ("sign/typed-data", _change("sign/typed-data", types={}), "body.primaryType"),
+    ("sign/typed-data", _change("sign/typed-data", version=4), "body.version"),
     (
         "sign/typed-data",
-        _changed("sign/typed-data", message={"id": 2**53, "items": []}),
+        _change("sign/typed-data", message={"id": 2**53, "items": []}),
         "body.message.id",
     ),
     ("sign/transaction", TRANSACTION, "body.transaction"),
-    ("sign/transaction", _changed("sign/transaction", chainId=0), "body.transaction.chainId"),
-    ("sign/transaction", _changed("sign/transaction", value=2**53), "body.transaction.value"),
-    ("sign/transaction", _changed("sign/transaction", gas=21000), "body.transaction.gasLimit"),
-    ("sign/transaction", _changed("sign/transaction", gasPrice=1), "body.transaction.gasPrice"),
-    ("sign/transaction", _changed("sign/transaction", type=3), "body.transaction.type"),
-    ("sign/transaction", _changed("sign/transaction", to=None), "body.transaction.to"),
-    ("sign/transaction", _changed("sign/transaction", blobs=[]), "body.transaction.blobs"),
+    ("sign/transaction", _change("sign/transaction", chainId=0), "body.transaction.chainId"),
+    ("sign/transaction", _change("sign/transaction", value=2**53), "body.transaction.value"),
+    ("sign/transaction", _change("sign/transaction", gas=21000), "body.transaction.gasLimit"),
+    ("sign/transaction", _change("sign/transaction", gasPrice=1), "body.transaction.gasPrice"),
+    ("sign/transaction", _change("sign/transaction", type=3), "body.transaction.type"),
+    ("sign/transaction", _change("sign/transaction", to=None), "body.transaction.to"),
+    ("sign/transaction", _change("sign/transaction", blobs=[]), "body.transaction.blobs"),
     ("private-key/export", {}, "body.recipientPublicKey"),
     *[
         ("private-key/export", {"recipientPublicKey": key}, "body.recipientPublicKey")
@@ -237,7 +237,7 @@ def test_a_bad_request_costs_no_kms_call(service: Service, route: str, body: Any
         assert field in [error["field"] for error in answer.json()["errors"]]
         assert answer.status_code == 422
     else:
-        _refused(answer, field)
+        _assert_refused(answer, field)
     assert service.kms.count("Decrypt") == before
     assert _rows(service, user) == []
 
@@ -245,8 +245,8 @@ def test_a_bad_request_costs_no_kms_call(service: Service, route: str, body: Any
 def test_a_transaction_from_somebody_else_is_refused_and_on_record(service: Service) -> None:
     user, _ = _wallet(service)
     before = service.kms.count("Decrypt")
-    body = _changed("sign/transaction", **{"from": SOMEONE})
-    _refused(_ask(service, user, "sign/transaction", body), "body.transaction.from")
+    body = _change("sign/transaction", **{"from": SOMEONE})
+    _assert_refused(_ask(service, user, "sign/transaction", body), "body.transaction.from")
     assert service.kms.count("Decrypt") == before
     (row,) = _rows(service, user)
     assert (row.action, row.outcome) == ("sign.transaction", "invalid_request")
@@ -278,9 +278,9 @@ def test_refused_values_are_not_repeated(service: Service) -> None:
     canary = "canary-7d21"
     for route, body in (
         ("sign/message", {"messageHex": canary}),
-        ("sign/typed-data", _changed("sign/typed-data", message={"id": canary, "items": []})),
-        ("sign/typed-data", _changed("sign/typed-data", message={**TYPED["message"], canary: 1})),
-        ("sign/transaction", _changed("sign/transaction", to=canary)),
+        ("sign/typed-data", _change("sign/typed-data", message={"id": canary, "items": []})),
+        ("sign/typed-data", _change("sign/typed-data", message={**TYPED["message"], canary: 1})),
+        ("sign/transaction", _change("sign/transaction", to=canary)),
         ("private-key/export", {"recipientPublicKey": canary}),
     ):
         answer = _ask(service, user, route, body)

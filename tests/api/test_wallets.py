@@ -10,7 +10,7 @@ import pytest
 from httpx import Response
 
 from calling import Service
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import Error
 from kms_service.crypto.material import Mnemonic
 from kms_service.ethereum import derive
@@ -125,7 +125,7 @@ def test_a_known_phrase_gives_its_known_key(service: Service) -> None:
         "kms_key_id": key.arn,
         "kms_region": service.kms.store.region,
     }
-    with entered(service.owner.connection()) as connection:
+    with enter(service.owner.connection()) as connection:
         complete(connection.execute(wallets.insert(), with_mac(service.services, row)))
     assert service.call("GET", f"/wallets/{user}/private-key").json() == {
         "userId": user,
@@ -159,10 +159,10 @@ def test_a_batch_answers_each_in_order(service: Service) -> None:
 def test_one_failure_of_a_batch_stops_nothing(service: Service) -> None:
     users = [_user() for _ in range(12)]
     broken, refuse = users[5], "ALTER TABLE wallets ADD CONSTRAINT refused CHECK (user_id <> '{}') NOT VALID"
-    with entered(service.owner.connection()) as connection:
+    with enter(service.owner.connection()) as connection:
         complete(connection.exec_driver_sql(refuse.format(broken)))
     results = service.call("POST", "/wallets/batch", json={"userIds": users}).json()["results"]
-    with entered(service.owner.connection()) as connection:
+    with enter(service.owner.connection()) as connection:
         complete(connection.exec_driver_sql("ALTER TABLE wallets DROP CONSTRAINT refused"))
     assert [each["userId"] for each in results] == users
     assert [each["status"] for each in results] == [201] * 5 + [503] + [201] * 6

@@ -100,7 +100,7 @@ def test_old_rows_are_read_and_all_connections_are_encrypted(monkeypatch: pytest
     monkeypatch.setattr(situations, "WORKERS", 1)
     monkeypatch.setattr(situations, "REQUESTS", ("private-key",))
     situation = situations.Situation(latency_ms=0, callers=2, envelope=1, tls=True)
-    (found,) = situations.measured([situation], 2.0, lambda _: None)
+    (found,) = situations.measure_all([situation], 2.0, lambda _: None)
     assert found["requests"] > 0
     assert "| 0 ms | 2 | v1 | yes | private-key |" in situations.situations_table([found])
 
@@ -160,7 +160,7 @@ def _results(create_cpu: float) -> dict[str, Any]:
 
 def test_tables_are_held_against_each_other_round_by_round() -> None:
     drifting = {"small": [2.0, 4.0, 8.0], "large": [2.2, 4.0, 8.8]}
-    compared = suite.compared(drifting)
+    compared = suite.compare(drifting)
     assert (compared["ratio"], compared["ratio_least"], compared["ratio_most"]) == (1.1, 1.0, 1.1)
 
 
@@ -181,7 +181,7 @@ def _side(share: float) -> dict[str, Any]:
 
 def test_pairs_are_compared_pair_by_pair_and_drawn(tmp_path: Path) -> None:
     pairs = [{peer.OURS: _side(ours), peer.THEIRS: _side(2.0)} for ours in (1.0, 3.0, 8.0)]
-    held = peer.compared(pairs)
+    held = peer.compare(pairs)
     assert held.keys() == peer.RATIOS.keys()
     assert held["memory"] == {"median": 1.5, "least": 0.5, "most": 4.0}
     assert "| memory | 1.50 | 0.50 to 4.00 |" in peer.table(pairs)

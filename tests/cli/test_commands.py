@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from commands import Run
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import Error, KmsEndpoint
 from kms_service.access import tokens
 from kms_service.access.scopes import Scope
@@ -39,7 +39,7 @@ def test_in_plain_output_the_token_is_alone_on_the_first_line(run: Run) -> None:
 
 def test_only_the_hash_is_stored(run: Run, services: Services) -> None:
     token = run("token", "create", "app", "--scope", "wallets:read", "--json").facts["token"]
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         row = complete(connection.exec_driver_sql("SELECT * FROM tokens")).one()
     assert token not in repr(row)
     assert bytes(row.token_sha256) == tokens.digest(token)
@@ -78,7 +78,7 @@ def test_every_change_of_a_token_is_on_record_under_the_operators_name(
         monkeypatch.setenv(name, "somebody-else")  # anybody sets these
     run("token", "create", "app", "--scope", "wallets:read")
     run("token", "revoke", "app")
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         columns = "actor, action, outcome, detail"
         statement = f"SELECT {columns} FROM audit_events WHERE starts_with(action, 'token.') ORDER BY id"  # noqa: S608 # constants
         events = [tuple(row) for row in complete(connection.exec_driver_sql(statement))]
@@ -176,7 +176,7 @@ def test_an_unreachable_database_is_reported_without_its_password(
 def test_an_old_schema_is_reported_with_the_command_that_migrates_it(
     run: Run, services: Services, command: tuple[str, ...]
 ) -> None:
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         complete(
             connection.exec_driver_sql(
                 "UPDATE alembic_version SET version_num = '20251028000000_create_wallets'"

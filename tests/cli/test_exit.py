@@ -7,10 +7,10 @@ import pytest
 
 _AMID = """
 import atexit, os, signal, sys
-from kms_service.cli.process.worker import exiting_well_on_signals
+from kms_service.cli.process.worker import exit_zero_on_signals
 
 atexit.register(os.kill, os.getpid(), signal.{signal})
-with exiting_well_on_signals():
+with exit_zero_on_signals():
     {ending}
 """
 

@@ -54,7 +54,7 @@ COMMANDS = [
 
 
 @pytest.fixture
-def planted(services: Services, database_url: str) -> None:
+def plant_hostile_rows(services: Services, database_url: str) -> None:
     """Rows of the database's owner, who writes what they like into every text."""
     complete(services.wallets.create_wallet(Caller.without_bounds("test"), "alice"))
     hostile = Caller.without_bounds(HOSTILE[:64])
@@ -84,7 +84,7 @@ def planted(services: Services, database_url: str) -> None:
         )
 
 
-@pytest.mark.usefixtures("planted")
+@pytest.mark.usefixtures("plant_hostile_rows")
 def test_no_terminal_obeys_what_lies_in_the_tables(run: Run) -> None:
     shown = ""
     for command in COMMANDS:

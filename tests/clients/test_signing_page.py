@@ -47,7 +47,7 @@ address, abi, to, amount = given["address"], given["abi"], given["to"], 5
 """
 
 
-def shown(section: str, language: str) -> str:
+def code_of(section: str, language: str) -> str:
     """The code of a section that is not the one before."""
     text = PAGE.split(f"\n## {section}\n")[1].split("\n## ")[0]
     blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
@@ -77,7 +77,7 @@ def folder(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.mark.parametrize("sections", [["ethers", "Nonces, gas and broadcasting stay yours"], ["viem"]])
 def test_the_javascript_runs(folder: Path, sections: list[str]) -> None:
-    code = "\n".join(shown(section, "js") for section in sections)
+    code = "\n".join(code_of(section, "js") for section in sections)
     # ethers keeps answers for a quarter of a second, which is longer than this chain's blocks.
     code = code.replace("JsonRpcProvider(rpcUrl)", "JsonRpcProvider(rpcUrl, undefined, { cacheTimeout: -1 })")
     (folder / "shown.mjs").write_text(JAVASCRIPT.format(shown=code))
@@ -85,7 +85,7 @@ def test_the_javascript_runs(folder: Path, sections: list[str]) -> None:
 
 
 def test_the_python_runs(folder: Path, client_python: Path) -> None:
-    code = f"{READ}{shown('web3.py', 'python')}\nassert len(signature) == 65\nprint('all went through')\n"
+    code = f"{READ}{code_of('web3.py', 'python')}\nassert len(signature) == 65\nprint('all went through')\n"
     (folder / "shown.py").write_text(code)
     shutil.copytree(PYTHON / "src/kms_service_client", folder / "kms_service_client")
     assert run(client_python, "shown.py", folder=folder).splitlines()[-1] == "all went through"

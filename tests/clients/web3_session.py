@@ -40,19 +40,23 @@ def main() -> None:
 
 def _deploy(w3: Web3, account: RemoteAccount, contract: dict[str, Any]) -> Any:
     factory = w3.eth.contract(abi=contract["abi"], bytecode=contract["bytecode"])
-    receipt = _mined(w3, factory.constructor(10**6).transact({"from": account.address}))
+    receipt = _wait_until_mined(w3, factory.constructor(10**6).transact({"from": account.address}))
     return w3.eth.contract(receipt["contractAddress"], abi=contract["abi"])
 
 
 def _transfer(w3: Web3, account: RemoteAccount, erc20: Any) -> None:
-    receipt = _mined(w3, erc20.functions.transfer(FRIEND, 1234).transact({"from": account.address}))
+    receipt = _wait_until_mined(
+        w3, erc20.functions.transfer(FRIEND, 1234).transact({"from": account.address})
+    )
     assert receipt["from"] == account.address
     assert erc20.functions.balanceOf(FRIEND).call() == 1234
 
 
 def _send_ether(w3: Web3, account: RemoteAccount) -> None:
     for fees in ({}, {"gasPrice": w3.eth.gas_price}):
-        _mined(w3, w3.eth.send_transaction({"from": account.address, "to": FRIEND, "value": 5, **fees}))
+        _wait_until_mined(
+            w3, w3.eth.send_transaction({"from": account.address, "to": FRIEND, "value": 5, **fees})
+        )
     assert w3.eth.get_balance(FRIEND) == 10
     signed = account.sign_message(encode_defunct(text="hello"))
     assert (
@@ -69,7 +73,7 @@ def _permit(w3: Web3, account: RemoteAccount, erc20: Any) -> None:
     signed = account.sign_typed_data(domain, types, message)
     r, s = (number.to_bytes(32) for number in (signed.r, signed.s))
     permit = erc20.functions.permit(owner, FRIEND, value, deadline, signed.v, r, s)
-    _mined(w3, permit.transact({"from": owner}))
+    _wait_until_mined(w3, permit.transact({"from": owner}))
     assert erc20.functions.allowance(owner, FRIEND).call() == value
 
 
@@ -82,7 +86,7 @@ async def _send_asynchronously(chain: str, account: RemoteAccount) -> None:
     await w3.provider.disconnect()
 
 
-def _mined(w3: Web3, sent: bytes) -> Any:
+def _wait_until_mined(w3: Web3, sent: bytes) -> Any:
     receipt = w3.eth.wait_for_transaction_receipt(sent)
     assert receipt["status"] == 1
     return receipt

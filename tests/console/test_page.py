@@ -11,7 +11,7 @@ import pytest
 from httpx import Response
 
 from calling import Service, make_token
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import Reset
 from kms_service.access.scopes import Caller, Scope
 from kms_service.local.postgres import PostgresServer
@@ -127,7 +127,7 @@ def test_failures_do_not_scroll_away(console: Service, look: Look) -> None:
 
 
 @contextmanager
-def _sealed(console: Service, reason: str) -> Iterator[None]:
+def _seal(console: Service, reason: str) -> Iterator[None]:
     console.call("POST", "/seal", json={"reason": reason})
     yield
     console.unseal()
@@ -136,7 +136,7 @@ def _sealed(console: Service, reason: str) -> Iterator[None]:
 def test_text_from_callers_is_escaped(console: Service, look: Look) -> None:
     stranger = Caller.without_bounds(HOSTILE[:60])
     complete(console.services.audit.record(stranger, Event("<i>strange</i>", outcome="<b>odd</b>")))
-    with _sealed(console, HOSTILE):
+    with _seal(console, HOSTILE):
         text = look.answer().text
     assert "&lt;script&gt;alert(" in text
     for raw in ("<script", "<img", "<i>", "<b>"):
@@ -144,7 +144,7 @@ def test_text_from_callers_is_escaped(console: Service, look: Look) -> None:
 
 
 def test_a_seal_is_the_first_thing_on_the_page(console: Service, look: Look) -> None:
-    with _sealed(console, "a drill"):
+    with _seal(console, "a drill"):
         text = look.text()
     assert re.search(r"1 thing to act on ■ Sealed since \d\d:\d\d:\d\d by caller-\d+: a drill\.", text)
     assert "Releases sealed" in text
@@ -177,7 +177,7 @@ def test_a_rotation_shows_its_progress(console: Service, look: Look) -> None:
     assert "None yet." in look.text()
     request = RewrapRequest(["Empressa-wallet-key-1"], None, None, dry_run=False, rate_per_second=10.0)
     job = complete(console.services.rewrap_jobs.start(TESTER, request))
-    with entered(console.owner.connection()) as connection:
+    with enter(console.owner.connection()) as connection:
         complete(
             connection.exec_driver_sql(
                 "UPDATE rotations SET status = 'running', started_at = now(), total = 1000, done = 240,"
@@ -208,7 +208,7 @@ def test_kms_that_does_not_describe_a_key_is_reported(console: Service, look: Lo
 
 def test_a_single_part_that_cannot_be_read_is_reported(console: Service, look: Look) -> None:
     look.text()
-    with entered(console.owner.connection()) as connection:
+    with enter(console.owner.connection()) as connection:
         complete(connection.exec_driver_sql("REVOKE SELECT ON audit_events FROM kms_serve"))
         try:
             text = look.text()
@@ -223,7 +223,7 @@ def test_a_single_part_that_cannot_be_read_is_reported(console: Service, look: L
 def test_a_token_that_cannot_be_looked_up_stays_good_for_a_while(console: Service, look: Look) -> None:
     look.text()
     stranger = make_token(console.services, Scope.POOL_READ)
-    with entered(console.owner.connection()) as connection:
+    with enter(console.owner.connection()) as connection:
         complete(connection.exec_driver_sql("REVOKE SELECT ON tokens FROM kms_serve"))
         try:
             console.clock.pass_by(REMEMBERED_SECONDS)

@@ -13,7 +13,7 @@ from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
 from kms_service.api.console.visitors import KNOWN_VISITORS, Visitors
 from kms_service.bootstrap import Services
-from wiring import TESTER, made_up_token
+from wiring import TESTER, invented_token
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def _cookie(answer: Response) -> Morsel[str]:
     return SimpleCookie(answer.headers["set-cookie"])["kms-console"]
 
 
-def _counted(console: Service, name: str) -> float:
+def _count(console: Service, name: str) -> float:
     lines = console.client.get("/metrics").text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
@@ -75,25 +75,25 @@ def test_a_refusal_is_on_record(console: Service) -> None:
 
 
 def test_without_a_token_the_form_is_shown_and_no_failure_counted(console: Service) -> None:
-    before = _counted(console, "kms_service_authentication_failures_total")
+    before = _count(console, "kms_service_authentication_failures_total")
     answer = console.call("GET", "/console", token="")
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert '<input id="token"' in answer.text
     assert "Empressa" not in answer.text
-    assert _counted(console, "kms_service_authentication_failures_total") == before
+    assert _count(console, "kms_service_authentication_failures_total") == before
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [made_up_token(), "kms_short", "é", "", "x" * 5000],
+    [invented_token(), "kms_short", "é", "", "x" * 5000],
     ids=["unknown", "short", "foreign", "empty", "long"],  # a token's own id would differ between processes
 )
 def test_a_wrong_token_is_refused_and_counted(console: Service, wrong: str) -> None:
-    before = _counted(console, "kms_service_authentication_failures_total")
+    before = _count(console, "kms_service_authentication_failures_total")
     answer = _sign_in(console, wrong)
     assert (answer.status_code, "set-cookie" in answer.headers) == (401, False)
     assert not wrong or wrong not in answer.text
-    assert _counted(console, "kms_service_authentication_failures_total") == before + 1
+    assert _count(console, "kms_service_authentication_failures_total") == before + 1
 
 
 def test_signing_in_gives_a_cookie_for_this_page_only(console: Service, token: str) -> None:

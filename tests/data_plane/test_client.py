@@ -89,7 +89,7 @@ class Setting:
         with asyncio.Runner(loop_factory=loop) as runner:
             return runner.run(scenario())
 
-    def wrapped(self) -> WrappedDek:
+    def wrap(self) -> WrappedDek:
         async def act(aws: AwsKmsService) -> WrappedDek:
             return (await aws.encrypt(self.arn, DataKey(DEK), CONTEXT)).dek
 
@@ -104,7 +104,7 @@ def setting() -> Iterator[Setting]:
 
 
 def test_a_dek_goes_there_and_back(setting: Setting) -> None:
-    dek = setting.wrapped()
+    dek = setting.wrap()
 
     async def act(aws: AwsKmsService) -> bytes:
         moved = await aws.re_encrypt(dek, CONTEXT, setting.other, CONTEXT)
@@ -177,7 +177,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_fault_becomes_and_how_often_it_is_tried(
     setting: Setting, fault: Fault, decrypt: Outcome, encrypt: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dek = setting.wrapped()
+    dek = setting.wrap()
     if isinstance(fault, Hang):
         monkeypatch.setattr(connection, "READ_SECONDS", 0.3)
 
@@ -203,7 +203,7 @@ def test_what_a_fault_becomes_and_how_often_it_is_tried(
 
 @pytest.mark.invariant(4)
 def test_a_short_dek_is_an_integrity_failure(setting: Setting) -> None:
-    dek = setting.wrapped()
+    dek = setting.wrap()
     setting.kms.on("Decrypt").answer(ShortPlaintext())
     with pytest.raises(IntegrityFailure):
         setting.run(lambda aws: aws.decrypt(dek, CONTEXT))
@@ -241,7 +241,7 @@ def test_a_create_checks_what_an_opening_will(setting: Setting) -> None:
 
 
 def test_no_attempt_begins_without_time_for_it(setting: Setting) -> None:
-    dek = setting.wrapped()
+    dek = setting.wrap()
 
     async def act(aws: AwsKmsService) -> None:
         with context.deadline(2.9), pytest.raises(KmsCallNotMade) as failure:
@@ -260,7 +260,7 @@ def test_no_attempt_begins_without_time_for_it(setting: Setting) -> None:
 
 def test_many_wait_at_once_on_one_thread(setting: Setting) -> None:
     """All are under way before any is answered; a call that is given up leaves its place."""
-    dek = setting.wrapped()
+    dek = setting.wrap()
     setting.width = 300
 
     async def act(aws: AwsKmsService) -> None:
@@ -317,7 +317,7 @@ def test_whenever_a_call_is_cancelled_no_answer_is_anothers(
 
 @pytest.mark.parametrize("steps", range(0, 24, 2))
 def test_a_call_that_is_cancelled_at_one_of_its_awaits_leaves_nothing(setting: Setting, steps: int) -> None:
-    dek = setting.wrapped()
+    dek = setting.wrap()
     setting.width = 1
 
     async def act(aws: AwsKmsService) -> bytes:
@@ -332,7 +332,7 @@ def test_a_call_that_is_cancelled_at_one_of_its_awaits_leaves_nothing(setting: S
 
 
 def test_connections_are_kept(setting: Setting) -> None:
-    dek = setting.wrapped()
+    dek = setting.wrap()
 
     async def act(aws: AwsKmsService) -> int:
         for _ in range(20):
@@ -345,9 +345,9 @@ def test_connections_are_kept(setting: Setting) -> None:
 
 
 def test_every_request_is_counted_and_told(setting: Setting) -> None:
-    dek = setting.wrapped()
+    dek = setting.wrap()
 
-    def billed() -> float:
+    def count_billed() -> float:
         return float(metrics.kms_billable_requests.labels("Decrypt", "wallet-dek")._value.get())
 
     def outcomes(outcome: str) -> float:
@@ -363,15 +363,15 @@ def test_every_request_is_counted_and_told(setting: Setting) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    before = billed(), outcomes("kms_unavailable"), outcomes("ok"), outcomes("cancelled")
+    before = count_billed(), outcomes("kms_unavailable"), outcomes("ok"), outcomes("cancelled")
     setting.run(act)
-    after = billed(), outcomes("kms_unavailable"), outcomes("ok"), outcomes("cancelled")
+    after = count_billed(), outcomes("kms_unavailable"), outcomes("ok"), outcomes("cancelled")
     assert [later - earlier for earlier, later in zip(before[1:], after[1:], strict=True)] == [1, 1, 1]
     assert after[0] - before[0] in {4, 5}
 
 
 def test_without_credentials_nothing_is_sent_and_readiness_can_tell(setting: Setting) -> None:
-    dek = setting.wrapped()
+    dek = setting.wrap()
     sent = len(setting.kms.requests)
     found: list[Loaded] = []
 
@@ -396,7 +396,7 @@ def test_without_credentials_nothing_is_sent_and_readiness_can_tell(setting: Set
 
 
 def test_credentials_that_kms_no_longer_takes_are_asked_for_again(setting: Setting) -> None:
-    dek = setting.wrapped()
+    dek = setting.wrap()
     walks: list[float] = []
 
     def walk() -> Loaded:
@@ -419,7 +419,7 @@ def test_credentials_that_kms_no_longer_takes_are_asked_for_again(setting: Setti
 
 
 def test_a_closed_client_makes_no_call(setting: Setting) -> None:
-    dek = setting.wrapped()
+    dek = setting.wrap()
 
     async def act(aws: AwsKmsService) -> None:
         await aws.close()
@@ -445,7 +445,7 @@ def _log_restored() -> Iterator[None]:
 @pytest.mark.usefixtures("short_pauses")
 def test_no_dek_is_logged_whatever_happens_in_debug_mode(setting: Setting) -> None:
     """Each fault, with asyncio's debug mode and every logger at DEBUG that our settings leave there."""
-    dek = setting.wrapped()
+    dek = setting.wrap()
     shapes = [DEK.hex(), repr(DEK)[2:40], "yMnKy8zNzs/Q", repr(bytearray(DEK))[12:40]]
 
     async def act() -> list[str]:

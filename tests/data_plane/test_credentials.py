@@ -63,7 +63,7 @@ def source() -> Iterator[Source]:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def shorten_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same course of events in a fraction of the time."""
     monkeypatch.setattr(credentials, "WALK_SECONDS", 0.2)
     monkeypatch.setattr(credentials, "LOOK_SECONDS", 0.05)
@@ -100,7 +100,7 @@ def test_settings_credentials_are_never_asked_for_again() -> None:
     assert _with(fixed_walk(AccessKeys("AKID", "secret", None)), act).access_key_id == "AKID"
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("shorten_times")
 def test_they_are_replaced_ahead_of_expiry_while_nobody_waits(source: Source) -> None:
     source.lifetime = credentials.AHEAD_SECONDS - 1
 
@@ -117,7 +117,7 @@ def test_they_are_replaced_ahead_of_expiry_while_nobody_waits(source: Source) ->
     _with(source, act)
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("shorten_times")
 def test_a_source_that_hangs_stops_nobody_who_has_valid_ones(source: Source) -> None:
     source.lifetime = credentials.AGAIN_SECONDS - 1
 
@@ -152,7 +152,7 @@ def test_a_source_that_hangs_stops_nobody_who_has_valid_ones(source: Source) -> 
     _with(source, act)
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("shorten_times")
 def test_threads_that_hang_are_few(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials, "MOST_WALKING", 3)
     source.hang = threading.Event()
@@ -178,7 +178,7 @@ def test_threads_that_hang_are_few(source: Source, monkeypatch: pytest.MonkeyPat
     _with(source, act)
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("shorten_times")
 def test_a_source_that_fails_is_named_and_asked_again(source: Source) -> None:
     source.error = "NoCredentialsError"
 
@@ -205,7 +205,7 @@ def test_whoever_waits_for_the_first_keeps_to_the_deadline(source: Source) -> No
     assert _with(source, act) < 30
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("shorten_times")
 def test_credentials_that_kms_refuses_are_asked_for_again(source: Source) -> None:
     async def act(made: Credentials) -> None:
         await made.current()

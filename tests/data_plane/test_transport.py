@@ -257,7 +257,7 @@ def test_a_rush_of_callers_dials_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch
     """Hundreds of handshakes at once would each be too slow, and open circuits of keys that are well."""
     now = most = 0
 
-    async def counted(there: Way) -> Connection:
+    async def dial_and_count(there: Way) -> Connection:
         nonlocal now, most
         now += 1
         most = max(most, now)
@@ -267,7 +267,7 @@ def test_a_rush_of_callers_dials_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch
         finally:
             now -= 1
 
-    monkeypatch.setattr(transports, "dial", counted)
+    monkeypatch.setattr(transports, "dial", dial_and_count)
     # Thirty-two at once may be late on a busy machine, which is not what this is about.
     monkeypatch.setattr("kms_service.kms.data_plane.dial.CONNECT_SECONDS", 60)
 
@@ -402,7 +402,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("ours"), "ours")
 
 
-def _served(authority: Authority) -> ssl.SSLContext:
+def _server_context(authority: Authority) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.issue("server", SERVER))
     return context
@@ -410,7 +410,7 @@ def _served(authority: Authority) -> ssl.SSLContext:
 
 def test_a_server_with_our_authoritys_certificate_is_believed(ours: Authority) -> None:
     trusting = ssl.create_default_context(cafile=ours.certificate_file)
-    assert _post(_saying(_reply(b"{}")), context=_served(ours), tls=trusting)[0].status == 200
+    assert _post(_saying(_reply(b"{}")), context=_server_context(ours), tls=trusting)[0].status == 200
 
 
 def test_a_server_with_a_strangers_certificate_learns_nothing(ours: Authority, tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_a_server_with_a_strangers_certificate_learns_nothing(ours: Authority, t
     stranger = Authority(tmp_path, "theirs")
     trusting = ssl.create_default_context(cafile=ours.certificate_file)
     with pytest.raises(NoAnswer) as failure:
-        _post(speak, context=_served(stranger), tls=trusting)
+        _post(speak, context=_server_context(stranger), tls=trusting)
     assert (failure.value.name, failure.value.timed_out) == ("SSLError", False)
     assert not any(heard)
 
@@ -439,7 +439,7 @@ def test_a_certificate_for_another_name_is_refused(ours: Authority) -> None:
             await transport.close()
 
     with pytest.raises(NoAnswer, match="SSLError"):
-        _run(_with_server(_saying(_reply(b"{}")), act, _served(ours)))
+        _run(_with_server(_saying(_reply(b"{}")), act, _server_context(ours)))
 
 
 def test_a_certificate_for_another_use_is_refused(ours: Authority) -> None:
@@ -544,7 +544,7 @@ def test_a_tunnel_is_verified_like_a_direct_connection(ours: Authority, tmp_path
 
         return (await _with_server(proxy, through))[0]
 
-    answer, _ = _run(_with_server(_saying(_reply(b"{}")), act, _served(ours)))
+    answer, _ = _run(_with_server(_saying(_reply(b"{}")), act, _server_context(ours)))
     assert answer.body == b"{}"
     assert passed
     assert b"canary" not in b"".join(passed)
@@ -579,14 +579,14 @@ def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(monkeypatch
         port = int(url.rsplit(":", 1)[1].strip("/"))
         loop = asyncio.get_running_loop()
 
-        async def found(*_: object, **__: object) -> list[tuple[object, ...]]:
+        async def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
             # 192.0.2.0/24 is nobody's; what is sent there is lost, or refused at once where there is no road.
             kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
             return [(*kind, ("192.0.2.1", port)), (*kind, ("127.0.0.1", port))]
 
         class Loop:
             def __getattr__(self, name: str) -> object:
-                return found if name == "getaddrinfo" else getattr(loop, name)
+                return resolve if name == "getaddrinfo" else getattr(loop, name)
 
         monkeypatch.setattr(asyncio, "get_running_loop", Loop)
         took: list[float] = []

@@ -14,7 +14,7 @@ from moto.server import main
 _create = Key.create_from_cloudformation_json.__func__  # type: ignore[attr-defined]
 
 
-def _created(
+def _create_key(
     cls: type[Key], resource_name: str, cloudformation_json: dict[str, Any], *arguments: Any, **named: Any
 ) -> Key:
     properties = dict(cloudformation_json["Properties"])
@@ -28,5 +28,5 @@ def _created(
 
 
 if __name__ == "__main__":
-    Key.create_from_cloudformation_json = classmethod(_created)  # type: ignore[assignment]
+    Key.create_from_cloudformation_json = classmethod(_create_key)  # type: ignore[assignment]
     main(sys.argv[1:])

@@ -94,7 +94,7 @@ def test_the_network_lets_in_callers_and_prometheus_and_out_to_the_database_and_
     assert (nothing["podSelector"], set(nothing["policyTypes"])) == ({}, {"Ingress", "Egress"})
     assert not {"ingress", "egress"} & nothing.keys()
 
-    def opened(direction: str, part: str) -> set[int | str]:
+    def open_ports(direction: str, part: str) -> set[int | str]:
         labels = PODS[part]["metadata"]["labels"]
         return {
             port["port"]
@@ -104,10 +104,10 @@ def test_the_network_lets_in_callers_and_prometheus_and_out_to_the_database_and_
             for port in rule["ports"]
         }
 
-    assert opened("ingress", "serve") == {"http", "metrics"}
-    assert opened("ingress", "migrate") == opened("ingress", "rotation-worker") == set()
-    assert opened("egress", "serve") == opened("egress", "rotation-worker") == {53, 5432, 443}
-    assert opened("egress", "migrate") == {53, 5432}
+    assert open_ports("ingress", "serve") == {"http", "metrics"}
+    assert open_ports("ingress", "migrate") == open_ports("ingress", "rotation-worker") == set()
+    assert open_ports("egress", "serve") == open_ports("egress", "rotation-worker") == {53, 5432, 443}
+    assert open_ports("egress", "migrate") == {53, 5432}
     peers = [peer for policy in policies.values() for rule in policy.get("egress", []) for peer in rule["to"]]
     assert all(peer.get("ipBlock", {}).get("cidr") != "0.0.0.0/0" for peer in peers)
 

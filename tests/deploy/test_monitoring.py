@@ -52,7 +52,7 @@ def family(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def scraped(fresh_database: FreshDatabase) -> Iterator[set[str]]:
+def families(fresh_database: FreshDatabase) -> Iterator[set[str]]:
     """The families that a scrape of the running service describes, whether anything was counted or not."""
     with fresh_database() as url, KmsEndpoint() as endpoint:
         endpoint.add_pool("Empressa-wallet-key", 10)
@@ -62,10 +62,10 @@ def scraped(fresh_database: FreshDatabase) -> Iterator[set[str]]:
 
 
 @pytest.mark.parametrize("text", [ALERTS, DASHBOARD, STACK], ids=["rules", "dashboard", "alarms"])
-def test_every_metric_is_in_a_scrape_of_the_running_service(scraped: set[str], text: str) -> None:
+def test_every_metric_is_in_a_scrape_of_the_running_service(families: set[str], text: str) -> None:
     named = {family(name) for name in _NAME.findall(text)}
     assert len(named) > 10
-    assert named <= scraped
+    assert named <= families
 
 
 @pytest.mark.parametrize("text", [ALERTS, json.dumps(json.loads(DASHBOARD)).replace('\\"', '"')])
@@ -137,7 +137,7 @@ def alarms() -> Iterator[list[dict[str, Any]]]:
         yield cloudwatch.describe_alarms()["MetricAlarms"]
 
 
-def watched(alarm: dict[str, Any]) -> list[tuple[str, frozenset[str]]]:
+def watched_metrics(alarm: dict[str, Any]) -> list[tuple[str, frozenset[str]]]:
     """(metric, names of its dimensions) of an alarm, the service's own dimension left out."""
     stats = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if query.get("MetricStat")]
     if alarm.get("MetricName"):
@@ -159,7 +159,7 @@ def test_cloudwatch_takes_every_alarm(alarms: list[dict[str, Any]]) -> None:
 def test_every_alarm_watches_dimensions_that_are_written(alarms: list[dict[str, Any]]) -> None:
     families = {found.name: found for found in REGISTRY.collect()}
     written = {metric.describe()[0].name: metric for metric in _METRICS}
-    watching = [pair for alarm in alarms for pair in watched(alarm)]
+    watching = [pair for alarm in alarms for pair in watched_metrics(alarm)]
     assert len(watching) > len(alarms) / 2
     for name, dimensions in watching:
         metric = written[family(name)]

@@ -29,10 +29,10 @@ STACK: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 -
 RESOURCES: dict[str, Any] = STACK["Resources"]
 
 
-def _resolved(value: Any) -> Any:
+def _resolve(value: Any) -> Any:
     """With the parameters' defaults, and references as names in angle brackets."""
     if isinstance(value, list):
-        return [_resolved(part) for part in value]
+        return [_resolve(part) for part in value]
     match value:
         case {"Ref": name} if name in STACK["Parameters"]:
             default = STACK["Parameters"][name]["Default"]
@@ -40,9 +40,9 @@ def _resolved(value: Any) -> Any:
         case {"Ref": name} | {"Fn::GetAtt": name}:
             return f"<{name}>"
         case {"Fn::Sub": text}:
-            return re.sub(r"\$\{([\w:]+)\}", lambda found: str(_resolved({"Ref": found[1]})), text)
+            return re.sub(r"\$\{([\w:]+)\}", lambda found: str(_resolve({"Ref": found[1]})), text)
         case dict():
-            return {key: _resolved(part) for key, part in value.items()}
+            return {key: _resolve(part) for key, part in value.items()}
     return value
 
 
@@ -50,13 +50,13 @@ def _lists(value: Any) -> Any:
     """A policy with lists wherever one word may stand for a list of one."""
     if isinstance(value, dict):
         return {key: value[key] if key in _WORDS else _lists(value[key]) for key in value}
-    return value if isinstance(value, list) and value and isinstance(value[0], dict) else _listed(value)
+    return value if isinstance(value, list) and value and isinstance(value[0], dict) else _as_list(value)
 
 
 _WORDS = {"Version", "Sid", "Effect"}
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
@@ -75,7 +75,7 @@ def _same(properties: dict[str, Any]) -> dict[str, Any]:
     if isinstance(same.get("Dimensions"), list):
         same["Dimensions"] = {each["Name"]: each["Value"] for each in same["Dimensions"]}
     if "Topics" in same:
-        same["Topics"] = _listed(same["Topics"])
+        same["Topics"] = _as_list(same["Topics"])
     return same
 
 
@@ -88,7 +88,7 @@ def test_both_make_the_same_resources() -> None:
 @pytest.mark.parametrize("name", RESOURCES)
 def test_a_resource_has_the_same_properties_in_both(name: str) -> None:
     properties = RESOURCES[name].get("Properties", {})
-    assert _same(MADE[name]["Properties"]) == _same(_resolved(properties))
+    assert _same(MADE[name]["Properties"]) == _same(_resolve(properties))
 
 
 def test_keys_outlive_both() -> None:

@@ -202,7 +202,7 @@ class Caller:
         body = json.dumps(BODIES.get(route)).replace("{user}", user).replace("{token}", self.token)
         content = {"data" if route in FORMS else "json": json.loads(body)} if route in BODIES else {}
         if route == "PUT /wallets/{userId}/import":
-            content, user = {"json": self._encrypted(f"{user}-imported")}, f"{user}-imported"
+            content, user = {"json": self._encrypt_import(f"{user}-imported")}, f"{user}-imported"
         names = {
             "userId": user,
             "alias": SPARE,
@@ -214,7 +214,7 @@ class Caller:
         if answer.status_code == 202:
             self.rotation = answer.json()["rotationId"]
 
-    def _encrypted(self, user: str) -> dict[str, str]:
+    def _encrypt_import(self, user: str) -> dict[str, str]:
         """A key of its own, encrypted for its import as callers do it; nothing where no import can begin."""
         begun = self.client.post("/wallet-imports")
         if begun.is_error:

@@ -141,7 +141,7 @@ def test_every_answer_has_its_row_and_every_row_its_answer(
     seen = Counter(answer.outcome for answer in load.answers.values())
     assert seen["no answer"] > 0
     assert seen["kms_key_unusable"] > 0
-    _verified(env, database_url, _heads(tmp_path / "service.log", (killed, server)))
+    _verify_log(env, database_url, _heads(tmp_path / "service.log", (killed, server)))
 
 
 def _reconcile(answers: dict[str, Answer], rows: dict[str, list[Answer]], database_url: str) -> None:
@@ -161,7 +161,7 @@ def _reconcile(answers: dict[str, Answer], rows: dict[str, list[Answer]], databa
     assert wallets == len(made)
 
 
-def _verified(env: dict[str, str], database_url: str, log: Path) -> None:
+def _verify_log(env: dict[str, str], database_url: str, log: Path) -> None:
     done = run("audit", "verify", "--heads", str(log), "--json", env=env)
     facts: dict[str, Any] = json.loads(done.stdout)
     assert (done.returncode, facts["findings"]) == (0, []), done.stderr

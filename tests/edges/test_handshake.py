@@ -13,7 +13,7 @@ from authority import SERVER, Authority
 from kms_endpoint import KmsEndpoint
 from kms_service.api.connection.admission import SPARE_CONNECTIONS
 from kms_service.api.connection.patience import HANDSHAKE_SECONDS, HEAD_SECONDS
-from raw_http import PROBE, answered, connected, seconds_until_closed, statuses
+from raw_http import PROBE, connect, read_answers, seconds_until_closed, statuses
 from server_process import environment, serve
 from wiring import FreshDatabase
 
@@ -28,13 +28,13 @@ class Secured:
     url: str
     client: ssl.SSLContext
 
-    def wrapped(self, connection: socket.socket) -> ssl.SSLSocket:
+    def wrap(self, connection: socket.socket) -> ssl.SSLSocket:
         """The connection, behind a handshake."""
         return self.client.wrap_socket(connection, server_hostname="127.0.0.1")
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["alone", "supervised"])
-def secured(
+def tls_server(
     request: pytest.FixtureRequest, fresh_database: FreshDatabase, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Secured]:
     authority = Authority(tmp_path_factory.mktemp("authority"), "ours")
@@ -56,16 +56,16 @@ def secured(
             assert "Traceback" not in server.printed
 
 
-def test_silence_before_amid_and_behind_a_handshake_is_ended(secured: Secured) -> None:
+def test_silence_before_amid_and_behind_a_handshake_is_ended(tls_server: Secured) -> None:
     """All three at once, so that their time-outs are waited for once."""
 
     def unfinished(begun: bytes) -> float:
-        with connected(secured.url) as connection:
+        with connect(tls_server.url) as connection:
             connection.sendall(begun)
             return seconds_until_closed(connection)
 
     def behind() -> float:
-        with connected(secured.url) as connection, secured.wrapped(connection) as secure:
+        with connect(tls_server.url) as connection, tls_server.wrap(connection) as secure:
             return seconds_until_closed(secure)
 
     half_a_hello = b"\x16\x03\x01\x02\x00\x01\x00"
@@ -79,9 +79,9 @@ def test_silence_before_amid_and_behind_a_handshake_is_ended(secured: Secured) -
 
 
 @pytest.mark.parametrize("sent", [PROBE, bytes(range(1, 200))], ids=["plain HTTP", "noise"])
-def test_what_is_no_handshake_is_ended_at_once(secured: Secured, sent: bytes) -> None:
+def test_what_is_no_handshake_is_ended_at_once(tls_server: Secured, sent: bytes) -> None:
     def seconds() -> float:
-        with connected(secured.url) as connection:
+        with connect(tls_server.url) as connection:
             connection.sendall(sent)
             return seconds_until_closed(connection)
 
@@ -89,10 +89,10 @@ def test_what_is_no_handshake_is_ended_at_once(secured: Secured, sent: bytes) ->
     assert any(seconds() < HANDSHAKE_SECONDS - 1 for _ in range(5))
 
 
-def test_a_flood_of_handshakes_keeps_nobody_out(secured: Secured) -> None:
+def test_a_flood_of_handshakes_keeps_nobody_out(tls_server: Secured) -> None:
     with ExitStack() as stack:
         for _ in range(3 * (MAX_CONNECTIONS + SPARE_CONNECTIONS)):
-            stack.enter_context(connected(secured.url))
-        with connected(secured.url) as connection, secured.wrapped(connection) as behind:
+            stack.enter_context(connect(tls_server.url))
+        with connect(tls_server.url) as connection, tls_server.wrap(connection) as behind:
             behind.sendall(PROBE)
-            assert statuses(answered(behind)) == [200]
+            assert statuses(read_answers(behind)) == [200]

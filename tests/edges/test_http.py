@@ -13,7 +13,7 @@ import pytest
 
 from kms_service.api.connection.patience import HEAD_SECONDS
 from kms_service.api.connection.request_size import MAX_HEAD_BYTES, MAX_HEADERS
-from raw_http import PROBE, answered, asked, connected, seconds_until_closed, statuses
+from raw_http import PROBE, ask, connect, read_answers, seconds_until_closed, statuses
 from server_process import ServerProcess
 from waiting import pause, wait_until
 
@@ -64,7 +64,7 @@ def test_a_head_without_end_is_refused_and_takes_no_memory(
     server: ServerProcess, begun: bytes, part: bytes
 ) -> None:
     before = resident(server)
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(begun)
         flood(connection, part, 200)
         assert seconds_until_closed(connection) < HEAD_SECONDS + SLACK_SECONDS
@@ -75,14 +75,14 @@ def test_a_head_without_end_is_refused_and_takes_no_memory(
 def test_more_than_the_bytes_of_a_head_are_431(server: ServerProcess, after: bytes) -> None:
     head = b"GET /livez HTTP/1.1\r\nHost: a\r\n%s\r\n"
     short = head % (b"x: " + b"y" * (MAX_HEAD_BYTES - 200) + b"\r\n")
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         if after:
             connection.sendall(after)
-            assert statuses(answered(connection)) == [200]
+            assert statuses(read_answers(connection)) == [200]
         connection.sendall(short)
-        assert statuses(answered(connection)) == [200]
+        assert statuses(read_answers(connection)) == [200]
         connection.sendall(head % (b"x: " + b"y" * MAX_HEAD_BYTES + b"\r\n"))
-        is_problem(answered(connection), 431, "headers_too_large")
+        is_problem(read_answers(connection), 431, "headers_too_large")
         assert connection.recv(1) == b""
 
 
@@ -90,20 +90,20 @@ def test_more_than_the_number_of_headers_are_431(server: ServerProcess) -> None:
     def head(count: int) -> bytes:
         return b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"x:\r\n" * (count - 1) + b"\r\n"
 
-    assert statuses(asked(server.url, head(MAX_HEADERS))) == [200]
-    is_problem(asked(server.url, head(MAX_HEADERS + 1)), 431, "headers_too_large")
+    assert statuses(ask(server.url, head(MAX_HEADERS))) == [200]
+    is_problem(ask(server.url, head(MAX_HEADERS + 1)), 431, "headers_too_large")
 
 
 def test_the_target_counts_too(server: ServerProcess) -> None:
     target = b"/livez?" + b"x" * MAX_HEAD_BYTES
-    is_problem(asked(server.url, b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % target), 431, "headers_too_large")
+    is_problem(ask(server.url, b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % target), 431, "headers_too_large")
 
 
 @pytest.mark.parametrize("trailer", [b"x: y\r\n", b"y" * 1000], ids=["lines", "one trailer"])
 @pytest.mark.parametrize("path", [b"/livez", b"/wallets"])
 def test_trailers_are_bounded_as_headers_are(server: ServerProcess, path: bytes, trailer: bytes) -> None:
     before = resident(server)
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(
             b"POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx: " % path
         )
@@ -115,10 +115,10 @@ def test_trailers_are_bounded_as_headers_are(server: ServerProcess, path: bytes,
 def test_a_trailer_is_no_header(server: ServerProcess, token: str) -> None:
     """It comes after the judgement of what came before it."""
     late = f"0\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(b"GET /wallets HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         connection.sendall(late)
-        assert statuses(answered(connection)) == [401]
+        assert statuses(read_answers(connection)) == [401]
 
 
 DROPS = {
@@ -166,15 +166,15 @@ def slow_callers(server: ServerProcess, env: dict[str, str], token: str) -> Iter
 
 
 def _silent(server: ServerProcess) -> float:
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         return seconds_until_closed(connection)
 
 
 def _in_drops(server: ServerProcess, begun: bytes, drop: bytes, *, used: bool) -> float:
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         if used:
             connection.sendall(PROBE)
-            assert statuses(answered(connection)) == [200]
+            assert statuses(read_answers(connection)) == [200]
         started = time.monotonic()
         connection.settimeout(0.5)
         with suppress(ConnectionError):
@@ -191,7 +191,7 @@ def _late(server: ServerProcess, token: str, head: bytes, drop: bytes) -> tuple[
     """Seconds until the answer, the answer, and seconds until the end."""
     authorized = f"POST /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n".encode()
     answer = b""
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         started = time.monotonic()
         connection.settimeout(0.3)
         connection.sendall(authorized + b"Content-Type: application/json\r\n" + head)
@@ -201,24 +201,24 @@ def _late(server: ServerProcess, token: str, head: bytes, drop: bytes) -> tuple[
                 answer += connection.recv(65536)
         seconds = time.monotonic() - started
         connection.settimeout(60)
-        return seconds, answer + answered(connection), seconds_until_closed(connection)
+        return seconds, answer + read_answers(connection), seconds_until_closed(connection)
 
 
 def _without_body(server: ServerProcess, framing: bytes) -> tuple[bytes, float]:
     """The answer, and seconds until the end."""
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(b"POST /wallets HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n" % framing)
-        return answered(connection), seconds_until_closed(connection)
+        return read_answers(connection), seconds_until_closed(connection)
 
 
 def _idle(server: ServerProcess, kept: float) -> tuple[list[int], float]:
     """The answers to two requests with half of the allowed rest between them, and seconds until the end."""
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(PROBE)
-        first = statuses(answered(connection))
+        first = statuses(read_answers(connection))
         pause(kept / 2)
         connection.sendall(PROBE)
-        return first + statuses(answered(connection)), seconds_until_closed(connection)
+        return first + statuses(read_answers(connection)), seconds_until_closed(connection)
 
 
 def test_a_connection_that_says_nothing_is_closed(slow_callers: SlowCallers) -> None:
@@ -276,19 +276,19 @@ def test_an_idle_connection_is_kept_for_so_long(slow_callers: SlowCallers, env: 
     ],
 )
 def test_what_is_no_request_is_400(server: ServerProcess, head: bytes) -> None:
-    is_problem(asked(server.url, head), 400, "malformed_request")
+    is_problem(ask(server.url, head), 400, "malformed_request")
 
 
 def test_http_1_0_needs_no_host(server: ServerProcess) -> None:
-    assert statuses(asked(server.url, b"GET /livez HTTP/1.0\r\n\r\n")) == [200]
+    assert statuses(ask(server.url, b"GET /livez HTTP/1.0\r\n\r\n")) == [200]
 
 
 def test_an_offer_to_upgrade_is_declined_and_costs_no_request(server: ServerProcess) -> None:
     """As Java's client makes it in its first request."""
     upgrade = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(upgrade + PROBE)
-        assert statuses(answered(connection, 2)) == [200, 200]
+        assert statuses(read_answers(connection, 2)) == [200, 200]
 
 
 # The body
@@ -297,14 +297,14 @@ def test_an_offer_to_upgrade_is_declined_and_costs_no_request(server: ServerProc
 def test_a_slow_body_is_taken(server: ServerProcess, token: str) -> None:
     authorized = f"POST /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n".encode()
     body = b'{"userId": "slow"}'
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(
             authorized + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
         )
         for number in range(len(body)):
             connection.sendall(body[number : number + 1])
             pause(0.05)  # as a slow line does
-        assert statuses(answered(connection)) == [201]
+        assert statuses(read_answers(connection)) == [201]
 
 
 def test_a_pipelined_request_has_a_deadline_of_its_own(
@@ -315,20 +315,20 @@ def test_a_pipelined_request_has_a_deadline_of_its_own(
     head += b"Content-Type: application/json\r\n"
     body = b'{"userId": "known"}'
     begun = head + b"Content-Length: %d\r\n\r\n" % len(body)
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(begun + body)
-        assert statuses(answered(connection)) == [201]
+        assert statuses(read_answers(connection)) == [201]
         connection.sendall(begun)
         for _ in range(5):  # past the deadline of the first, and well within each one's own
             pause(deadline / 4)
             connection.sendall(body + begun)
-            assert statuses(answered(connection)) == [409]
+            assert statuses(read_answers(connection)) == [409]
 
 
 def test_a_body_without_end_behind_a_refusal_ends(server: ServerProcess, deadline: float) -> None:
     before = resident(server)
     started = time.monotonic()
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(b"POST /wallets HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n")
         with suppress(ConnectionError):
             while time.monotonic() - started < 2 * SLACK_SECONDS:
@@ -339,11 +339,11 @@ def test_a_body_without_end_behind_a_refusal_ends(server: ServerProcess, deadlin
 
 def test_a_whole_body_behind_a_refusal_keeps_the_connection(server: ServerProcess) -> None:
     body = b"x" * 50_000
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(
             b"POST /wallets HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n" + body + PROBE
         )
-        assert statuses(answered(connection, 2)) == [401, 200]
+        assert statuses(read_answers(connection, 2)) == [401, 200]
 
 
 # One request after another
@@ -351,23 +351,23 @@ def test_a_whole_body_behind_a_refusal_keeps_the_connection(server: ServerProces
 
 def test_a_pipeline_is_answered_in_order(server: ServerProcess) -> None:
     missing = b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall((PROBE + missing) * 100)
-        assert statuses(answered(connection, 200)) == [200, 404] * 100
+        assert statuses(read_answers(connection, 200)) == [200, 404] * 100
 
 
 def test_what_is_wrong_in_a_pipeline_is_told_in_its_turn(server: ServerProcess) -> None:
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(PROBE * 3 + b"GET /livez HTTP/1.1\r\n\r\n" + PROBE)
-        assert statuses(answered(connection, 4)) == [200, 200, 200, 400]
+        assert statuses(read_answers(connection, 4)) == [200, 200, 200, 400]
         assert connection.recv(1) == b""
 
 
 def test_a_broken_body_in_a_pipeline_is_told_in_its_turn(server: ServerProcess) -> None:
     broken = b"POST /wallets HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnot a length\r\n"
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(PROBE * 2 + broken)
-        assert statuses(answered(connection, 3)) == [200, 200, 400]
+        assert statuses(read_answers(connection, 3)) == [200, 200, 400]
         assert connection.recv(1) == b""
 
 
@@ -375,7 +375,7 @@ def test_a_pipeline_whose_answers_nobody_takes_takes_no_memory(
     server: ServerProcess, deadline: float
 ) -> None:
     before = resident(server)
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(1)
         started = time.monotonic()
@@ -404,40 +404,40 @@ def test_who_showed_no_good_token_holds_no_place_by_resting(
 ) -> None:
     places = int(env["MAX_CONNECTIONS"])
     with ExitStack() as stack:
-        known = stack.enter_context(connected(server.url))
+        known = stack.enter_context(connect(server.url))
         known.sendall(_listing(token))
-        assert statuses(answered(known)) == [200]
-        resting = [stack.enter_context(connected(server.url)) for _ in range(places - 1)]
+        assert statuses(read_answers(known)) == [200]
+        resting = [stack.enter_context(connect(server.url)) for _ in range(places - 1)]
         for number, connection in enumerate(resting):
             connection.sendall(_listing("kms_wrong") if number % 2 else PROBE)
-            assert statuses(answered(connection)) == [401 if number % 2 else 200]
-        newest = stack.enter_context(connected(server.url))
+            assert statuses(read_answers(connection)) == [401 if number % 2 else 200]
+        newest = stack.enter_context(connect(server.url))
         newest.sendall(_listing(token))
-        assert statuses(answered(newest)) == [200], "the longest rest made room"
+        assert statuses(read_answers(newest)) == [200], "the longest rest made room"
         assert resting[0].recv(1) == b""
         for connection in (known, resting[1], resting[-1]):
             connection.sendall(PROBE)
-            assert statuses(answered(connection)) == [200], "and nobody else's"
+            assert statuses(read_answers(connection)) == [200], "and nobody else's"
 
 
 def test_too_many_connections_are_refused_at_once_and_probes_answered(
     server: ServerProcess, env: dict[str, str], token: str
 ) -> None:
-    def refused() -> bytes:
-        return asked(server.url, _listing(token))
+    def ask_again() -> bytes:
+        return ask(server.url, _listing(token))
 
     with ExitStack() as stack:
-        held = [stack.enter_context(connected(server.url)) for _ in range(int(env["MAX_CONNECTIONS"]))]
+        held = [stack.enter_context(connect(server.url)) for _ in range(int(env["MAX_CONNECTIONS"]))]
         for connection in held:
             connection.sendall(_listing(token))
-        assert all(statuses(answered(connection)) == [200] for connection in held)
-        wait_until(lambda: statuses(refused()) == [503])
-        is_problem(answer := refused(), 503, "overloaded")
+        assert all(statuses(read_answers(connection)) == [200] for connection in held)
+        wait_until(lambda: statuses(ask_again()) == [503])
+        is_problem(answer := ask_again(), 503, "overloaded")
         assert b"retry-after: " in answer.lower()
-        silent = [stack.enter_context(connected(server.url)) for _ in range(100)]
+        silent = [stack.enter_context(connect(server.url)) for _ in range(100)]
         started = time.monotonic()
         for path in (b"/livez", b"/readyz", b"/health"):
-            answer = asked(server.url, PROBE.replace(b"/livez", path))
+            answer = ask(server.url, PROBE.replace(b"/livez", path))
             assert statuses(answer) == [200]
             assert b"connection: close" in answer.lower()
         assert time.monotonic() - started < SLACK_SECONDS
@@ -445,9 +445,9 @@ def test_too_many_connections_are_refused_at_once_and_probes_answered(
             longest = max(threads.map(seconds_until_closed, silent))
         assert longest < 1 + SLACK_SECONDS
         held[0].sendall(PROBE)
-        assert statuses(answered(held[0])) == [200], "who was there first stays"
+        assert statuses(read_answers(held[0])) == [200], "who was there first stays"
     assert len(server.wait_for("connections_full")) == 1
-    wait_until(lambda: statuses(refused()) == [200])
+    wait_until(lambda: statuses(ask_again()) == [200])
 
 
 # Small courtesies
@@ -455,7 +455,7 @@ def test_too_many_connections_are_refused_at_once_and_probes_answered(
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/health"])
 def test_a_probe_may_ask_for_the_head_alone(server: ServerProcess, path: str) -> None:
-    with connected(server.url) as connection:
+    with connect(server.url) as connection:
         connection.sendall(f"HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode() + PROBE)
         head, _, rest = b"", b"", b""
         received = b""
@@ -469,4 +469,4 @@ def test_a_probe_may_ask_for_the_head_alone(server: ServerProcess, path: str) ->
 @pytest.mark.parametrize("between", [" ", "  ", "     "])
 def test_spaces_before_a_token_may_be_more_than_one(server: ServerProcess, token: str, between: str) -> None:
     head = f"GET /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer{between}{token}\r\n\r\n"
-    assert statuses(asked(server.url, head.encode())) == [200]
+    assert statuses(ask(server.url, head.encode())) == [200]

@@ -21,7 +21,7 @@ from kms_service.access.scopes import Scope
 from kms_service.cli.process.doors import BEAT_SECONDS
 from kms_service.cli.process.supervision.worker_handle import FRESH_SECONDS
 from kms_service.loopback import free_port
-from raw_http import PROBE, answered, asked, connected, statuses
+from raw_http import PROBE, ask, connect, read_answers, statuses
 from server_process import START_SECONDS, ServerProcess, environment, make_token, run, serve
 from waiting import pause, wait_until
 from wiring import FreshDatabase
@@ -129,7 +129,7 @@ class Load:
 
     def call(self, number: int) -> None:
         while not self.ended.is_set():
-            with connected(self.url) as connection:
+            with connect(self.url) as connection:
                 self.connections[number] = connection
                 while not self.ended.is_set() and self._one(connection):
                     self.ended.wait(0.002)
@@ -142,7 +142,7 @@ class Load:
         except ConnectionError:
             self.failures.append(port)
             return False
-        answer = answered(connection)
+        answer = read_answers(connection)
         if statuses(answer) == [200]:
             self.answers += 1
         elif statuses(answer):
@@ -182,10 +182,10 @@ def test_connections_are_spread_evenly(server: ServerProcess, count: int) -> Non
     wait_until(idle)
     pause(2 * BEAT_SECONDS)  # by then each worker has told the supervisor, which says so nowhere
     with ExitStack() as stack:
-        callers = [stack.enter_context(connected(server.url)) for _ in range(count)]
+        callers = [stack.enter_context(connect(server.url)) for _ in range(count)]
         for caller in callers:
             caller.sendall(PROBE)
-            assert statuses(answered(caller)) == [200]
+            assert statuses(read_answers(caller)) == [200]
         shares = [of_worker(worker, callers) for worker in workers(server)]
         assert sorted(shares) == [count // 2, count // 2]
 
@@ -222,12 +222,12 @@ def test_new_callers_notice_nothing_of_a_killed_worker(server: ServerProcess) ->
 
     victim.send_signal(signal.SIGSTOP)
     with ExitStack() as stack:
-        callers = [stack.enter_context(connected(server.url)) for _ in range(12)]
+        callers = [stack.enter_context(connect(server.url)) for _ in range(12)]
         for caller in callers:
             caller.sendall(PROBE)
         wait_until(lambda: accepted(callers))
         victim.kill()
-        assert all(statuses(answered(caller)) == [200] for caller in callers)
+        assert all(statuses(read_answers(caller)) == [200] for caller in callers)
     settle(server)
 
 
@@ -273,11 +273,11 @@ def test_a_worker_whose_loop_stands_still_is_ended_while_the_other_serves(server
     victim.send_signal(signal.SIGSTOP)
     pause(FRESH_SECONDS + BEAT_SECONDS)  # beats are missed by now: new connections go past it
 
-    def ended() -> bool:
-        assert statuses(asked(server.url, PROBE)) == [200]
+    def has_ended() -> bool:
+        assert statuses(ask(server.url, PROBE)) == [200]
         return victim not in below(server, WORKER)
 
-    wait_until(ended)
+    wait_until(has_ended)
     assert any(line["late"] == "loop" for line in server.wait_for("worker_late"))
     settle(server)
 
@@ -331,11 +331,11 @@ def test_four_hundred_callers_at_once_are_all_answered(
     request = f"GET /wallets/many/private-key HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
 
     def call(_: int) -> list[int]:
-        with connected(server.url, 60) as connection:
+        with connect(server.url, 60) as connection:
             answers = b""
             for _ in range(3):
                 connection.sendall(request.encode())
-                answers += answered(connection)
+                answers += read_answers(connection)
         return statuses(answers)
 
     with endpoint.on("Decrypt").answer(Delay(0.1)), ThreadPoolExecutor(400) as callers:
@@ -355,7 +355,7 @@ def test_a_process_that_may_open_no_more_files_goes_on_when_it_may(env: dict[str
             settle(server)
         for process in (main, *main.children()):
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (process.num_fds() + 5,) * 2)
-        callers = [stack.enter_context(connected(server.url)) for _ in range(60)]
+        callers = [stack.enter_context(connect(server.url)) for _ in range(60)]
         for caller in callers:
             caller.sendall(PROBE)
         pause(0.5)  # the callers that find a place have it
@@ -364,6 +364,6 @@ def test_a_process_that_may_open_no_more_files_goes_on_when_it_may(env: dict[str
         assert sum(process.cpu_times().user for process in (main, *main.children())) - spent < 1
         for caller in callers:
             caller.close()
-        wait_until(lambda: statuses(asked(server.url, PROBE)) == [200])
+        wait_until(lambda: statuses(ask(server.url, PROBE)) == [200])
         assert server.stop() == 0
         assert "Traceback" not in server.printed

@@ -57,13 +57,13 @@ RE_ENCRYPT = DECRYPT | {
 }
 
 
-def _written(path: Path, *records: dict[str, Any]) -> Path:
+def _write(path: Path, *records: dict[str, Any]) -> Path:
     path.write_text(json.dumps({"Records": records}, indent=2))
     return path
 
 
 def test_a_decrypt_as_aws_publishes_it(tmp_path: Path) -> None:
-    (call,) = read_calls(_written(tmp_path / "a.json", DECRYPT))
+    (call,) = read_calls(_write(tmp_path / "a.json", DECRYPT))
     assert call.at == datetime(2025, 5, 20, 20, 45, tzinfo=UTC)
     assert (call.operation, call.keys, call.error) == ("Decrypt", (KEY,), None)
     assert (call.principal, call.session) == (USER["arn"], USER["arn"])
@@ -76,7 +76,7 @@ def test_a_decrypt_as_aws_publishes_it(tmp_path: Path) -> None:
 
 
 def test_a_re_encrypt_as_aws_publishes_it(tmp_path: Path) -> None:
-    (call,) = read_calls(_written(tmp_path / "a.json", RE_ENCRYPT))
+    (call,) = read_calls(_write(tmp_path / "a.json", RE_ENCRYPT))
     assert call.keys == (KEY, OTHER)
     assert call.contexts == ({"Project": "Alpha"}, {"Level": "3A"})
 
@@ -85,7 +85,7 @@ def test_a_role_is_told_by_its_own_name_and_not_its_session(tmp_path: Path) -> N
     issuer = {"type": "Role", "arn": "arn:aws:iam::1:role/serve"}
     identity = {"type": "AssumedRole", "arn": "arn:aws:sts::1:assumed-role/serve/i-1"}
     changed = DECRYPT | {"userIdentity": identity | {"sessionContext": {"sessionIssuer": issuer}}}
-    (call,) = read_calls(_written(tmp_path / "a.json", changed))
+    (call,) = read_calls(_write(tmp_path / "a.json", changed))
     assert (call.principal, call.session) == (issuer["arn"], identity["arn"])
 
 
@@ -103,19 +103,19 @@ def test_a_role_is_told_by_its_own_name_and_not_its_session(tmp_path: Path) -> N
     ],
 )
 def test_everybody_has_a_name(tmp_path: Path, identity: dict[str, str] | None, principal: str) -> None:
-    (call,) = read_calls(_written(tmp_path / "a.json", DECRYPT | {"userIdentity": identity}))
+    (call,) = read_calls(_write(tmp_path / "a.json", DECRYPT | {"userIdentity": identity}))
     assert call.principal == principal
 
 
 def test_a_refused_call_without_resources_is_of_the_key_it_asked_for(tmp_path: Path) -> None:
     refused = {name: value for name, value in DECRYPT.items() if name != "resources"}
-    (call,) = read_calls(_written(tmp_path / "a.json", refused | {"errorCode": "AccessDenied"}))
+    (call,) = read_calls(_write(tmp_path / "a.json", refused | {"errorCode": "AccessDenied"}))
     assert (call.keys, call.error) == ((KEY,), "AccessDenied")
 
 
 def test_other_services_and_digests_are_passed_over(tmp_path: Path) -> None:
-    assert not list(read_calls(_written(tmp_path / "a.json", DECRYPT | {"eventSource": "s3.amazonaws.com"})))
-    assert not list(read_calls(_written(tmp_path / "b.json")))
+    assert not list(read_calls(_write(tmp_path / "a.json", DECRYPT | {"eventSource": "s3.amazonaws.com"})))
+    assert not list(read_calls(_write(tmp_path / "b.json")))
     digest = tmp_path / "c.json"
     digest.write_text(
         json.dumps({"awsAccountId": "1", "digestStartTime": "2026-11-10T12:00:00Z", "logFiles": []})
@@ -127,7 +127,7 @@ def test_a_folder_of_many_files_out_of_order_and_with_duplicates(tmp_path: Path)
     records = [record("Decrypt", at=second) for second in range(50)]
     write_gzip(tmp_path / "2026/11/10/b.json.gz", records[25:])
     write_gzip(tmp_path / "2026/11/11/a.json.gz", records[:30])
-    _written(tmp_path / "2026/c.json", *records[10:20])
+    _write(tmp_path / "2026/c.json", *records[10:20])
     (tmp_path / "2026/notes.txt").write_text("not CloudTrail's")
     with Ledger() as ledger:
         new = [ledger.add_calls(read_calls(path)) for path in files_in([tmp_path, tmp_path / "2026"])]
@@ -157,7 +157,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, cut: int) -> None:
     packed.write_bytes(packed.read_bytes()[:-cut])
     with pytest.raises(InvalidRequest):
         list(read_calls(packed))
-    plain = _written(tmp_path / "a.json", *[record("Decrypt") for _ in range(20)])
+    plain = _write(tmp_path / "a.json", *[record("Decrypt") for _ in range(20)])
     plain.write_bytes(plain.read_bytes()[: -max(cut, 10)])
     with pytest.raises(InvalidRequest):
         list(read_calls(plain))

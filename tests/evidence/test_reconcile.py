@@ -18,7 +18,7 @@ from evidence.trail import (
     STRANGER,
     THIEF,
     context,
-    reconciled,
+    reconcile_files,
     record,
     row,
 )
@@ -32,13 +32,13 @@ MOVE = {"SourceEncryptionContext": context(), "DestinationEncryptionContext": co
 def test_a_release_is_explained_by_its_row(tmp_path: Path) -> None:
     calls = [record("Decrypt"), record("Encrypt")]
     rows = [row(calls[0]), row(calls[1], "wallet.create")]
-    done = reconciled(tmp_path, calls, rows)
+    done = reconcile_files(tmp_path, calls, rows)
     assert (done.calls, done.found, dict(done.explained)) == (2, 0, {Explained.ROW: 2})
 
 
 def test_a_decrypt_with_the_stolen_role_is_named_with_everything_that_is_known(tmp_path: Path) -> None:
     calls = [record("Decrypt"), record("Decrypt", by=THIEF, at=60.0)]
-    done = reconciled(tmp_path, calls, [row(calls[0])])
+    done = reconcile_files(tmp_path, calls, [row(calls[0])])
     (finding,) = done.findings
     assert finding.trouble is Trouble.UNEXPLAINED
     assert finding.call is not None
@@ -53,7 +53,7 @@ def test_a_decrypt_with_the_stolen_role_is_named_with_everything_that_is_known(t
 @pytest.mark.parametrize("operation", ["Decrypt", "Encrypt", "ReEncrypt", "GenerateDataKey"])
 @pytest.mark.parametrize("outcome", ["ok", "AccessDeniedException"])
 def test_a_stranger_is_named_whatever_they_got(tmp_path: Path, operation: str, outcome: str) -> None:
-    done = reconciled(tmp_path, [record(operation, by=STRANGER, outcome=outcome)])
+    done = reconcile_files(tmp_path, [record(operation, by=STRANGER, outcome=outcome)])
     (finding,) = done.findings
     assert finding.trouble is Trouble.STRANGER
     assert "assumed-role/Mallory" in finding.says
@@ -62,27 +62,27 @@ def test_a_stranger_is_named_whatever_they_got(tmp_path: Path, operation: str, o
 
 def test_a_stranger_does_not_become_the_service_by_a_row_about_their_call(tmp_path: Path) -> None:
     call = record("Decrypt", by=STRANGER)
-    assert [finding.trouble for finding in reconciled(tmp_path, [call], [row(call)]).findings] == [
+    assert [finding.trouble for finding in reconcile_files(tmp_path, [call], [row(call)]).findings] == [
         Trouble.STRANGER
     ]
 
 
 def test_without_roles_the_service_is_who_makes_the_calls_of_rows(tmp_path: Path) -> None:
     calls = [record("Decrypt"), record("Decrypt", by=STRANGER)]
-    done = reconciled(tmp_path, calls, [row(calls[0])], principals=[])
+    done = reconcile_files(tmp_path, calls, [row(calls[0])], principals=[])
     assert done.principals == {ROLE}
     assert [finding.trouble for finding in done.findings] == [Trouble.STRANGER]
 
 
 def test_where_no_row_tells_of_a_call_a_decrypt_still_needs_one(tmp_path: Path) -> None:
     calls = [record("Encrypt", EncryptionContext={"purpose": "row-mac"}), record("Decrypt", by=STRANGER)]
-    done = reconciled(tmp_path, calls, principals=[])
+    done = reconcile_files(tmp_path, calls, principals=[])
     assert [finding.trouble for finding in done.findings] == [Trouble.UNEXPLAINED]
 
 
 def test_roles_may_be_patterns(tmp_path: Path) -> None:
     call = record("Decrypt")
-    done = reconciled(
+    done = reconcile_files(
         tmp_path, [call], [row(call)], principals=["arn:aws:iam::111122223333:role/kms-service-*"]
     )
     assert done.found == 0
@@ -98,7 +98,7 @@ def test_roles_may_be_patterns(tmp_path: Path) -> None:
 )
 def test_a_row_that_tells_of_something_else_explains_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
     call = record("Decrypt")
-    done = reconciled(tmp_path, [call], [row(call, **changes)])
+    done = reconcile_files(tmp_path, [call], [row(call, **changes)])
     assert [finding.trouble for finding in done.findings] == [Trouble.DISAGREES]
 
 
@@ -106,7 +106,7 @@ def test_a_row_without_its_call_is_named_once_cloudtrail_should_have_it(tmp_path
     known, lacking = record("Decrypt"), record("Decrypt", at=5.0)
     late = replace(row(record("Decrypt")), at=AT + timedelta(hours=2))
     refused = row(record("Decrypt"), outcome="kms_throttled")  # CloudTrail need not have what KMS refused
-    done = reconciled(tmp_path, [known], [row(known), row(lacking), late, refused])
+    done = reconcile_files(tmp_path, [known], [row(known), row(lacking), late, refused])
     (finding,) = done.findings
     assert finding.trouble is Trouble.NOT_IN_CLOUDTRAIL
     assert finding.row is not None
@@ -115,7 +115,7 @@ def test_a_row_without_its_call_is_named_once_cloudtrail_should_have_it(tmp_path
 
 def test_two_rows_of_one_request_are_named(tmp_path: Path) -> None:
     call = record("Decrypt")
-    done = reconciled(tmp_path, [call], [row(call), row(call)])
+    done = reconcile_files(tmp_path, [call], [row(call), row(call)])
     assert [finding.trouble for finding in done.findings] == [Trouble.TOLD_TWICE]
     assert done.explained[Explained.ROW] == 1
 
@@ -123,7 +123,7 @@ def test_two_rows_of_one_request_are_named(tmp_path: Path) -> None:
 def test_the_opening_rows_of_one_process_share_a_request(tmp_path: Path) -> None:
     call = record("Encrypt", EncryptionContext={"purpose": "audit-chain"})
     rows = [row(call, "audit.open", wallet_address=None) for _ in range(3)]
-    assert reconciled(tmp_path, [call], rows).found == 0
+    assert reconcile_files(tmp_path, [call], rows).found == 0
 
 
 @pytest.mark.parametrize(
@@ -140,13 +140,15 @@ def test_the_opening_rows_of_one_process_share_a_request(tmp_path: Path) -> None
 def test_what_opens_no_wallet_is_explained_by_its_purpose(
     tmp_path: Path, operation: str, params: dict[str, Any]
 ) -> None:
-    done = reconciled(tmp_path, [record(operation, **params)])
+    done = reconcile_files(tmp_path, [record(operation, **params)])
     assert dict(done.explained) == {Explained.PURPOSE: 1}
 
 
 @pytest.mark.parametrize("outcome", ["DryRunOperationException", "ThrottlingException", "DisabledException"])
 def test_what_kms_did_not_do_is_explained(tmp_path: Path, outcome: str) -> None:
-    done = reconciled(tmp_path, [record("Decrypt", outcome=outcome), record("CreateGrant", outcome=outcome)])
+    done = reconcile_files(
+        tmp_path, [record("Decrypt", outcome=outcome), record("CreateGrant", outcome=outcome)]
+    )
     assert dict(done.explained) == {Explained.NOT_DONE: 2}
 
 
@@ -160,7 +162,7 @@ def test_what_kms_did_not_do_is_explained(tmp_path: Path, outcome: str) -> None:
     ],
 )
 def test_a_dek_that_was_moved_away_is_named(tmp_path: Path, params: dict[str, Any], trouble: Trouble) -> None:
-    done = reconciled(tmp_path, [record("ReEncrypt", **(MOVE | params))])
+    done = reconcile_files(tmp_path, [record("ReEncrypt", **(MOVE | params))])
     assert [finding.trouble for finding in done.findings] == [trouble]
 
 
@@ -177,13 +179,13 @@ def test_a_dek_that_was_moved_away_is_named(tmp_path: Path, params: dict[str, An
 def test_what_the_service_never_does_is_named_even_by_its_own_role(
     tmp_path: Path, operation: str, params: dict[str, Any], trouble: Trouble
 ) -> None:
-    done = reconciled(tmp_path, [record(operation, **params)])
+    done = reconcile_files(tmp_path, [record(operation, **params)])
     assert [finding.trouble for finding in done.findings] == [trouble]
 
 
 def test_an_administrator_may_change_policies_and_decrypt_nothing(tmp_path: Path) -> None:
     calls = [record("PutKeyPolicy", by=STRANGER), record("Decrypt", by=STRANGER)]
-    done = reconciled(tmp_path, calls, administrators=[STRANGER.role])
+    done = reconcile_files(tmp_path, calls, administrators=[STRANGER.role])
     assert [finding.trouble for finding in done.findings] == [Trouble.STRANGER]
 
 
@@ -193,24 +195,24 @@ def test_other_keys_and_other_operations_are_not_ours(tmp_path: Path) -> None:
         record("DescribeKey", by=STRANGER),
         record("ListAliases", by=STRANGER, keys=()),
     ]
-    done = reconciled(tmp_path, calls)
+    done = reconcile_files(tmp_path, calls)
     assert (done.calls, done.found) == (0, 0)
 
 
 def test_our_context_under_a_key_that_we_do_not_know_is_looked_at(tmp_path: Path) -> None:
-    done = reconciled(tmp_path, [record("Decrypt", keys=(FOREIGN,))])
+    done = reconcile_files(tmp_path, [record("Decrypt", keys=(FOREIGN,))])
     assert [finding.trouble for finding in done.findings] == [Trouble.UNEXPLAINED]
 
 
 def test_a_request_sent_again_is_explained_by_the_one_that_was_answered(tmp_path: Path) -> None:
     calls = [record("Decrypt", at=second) for second in (0.0, 0.0, 1.0)]
-    done = reconciled(tmp_path, calls, [row(calls[2])])
+    done = reconcile_files(tmp_path, calls, [row(calls[2])])
     assert dict(done.explained) == {Explained.SENT_AGAIN: 2, Explained.ROW: 1}
 
 
 def test_no_more_requests_than_the_service_sends_are_explained_so(tmp_path: Path) -> None:
     calls = [record("Decrypt", at=float(second)) for second in range(5)]
-    done = reconciled(tmp_path, calls, [row(calls[4])])
+    done = reconcile_files(tmp_path, calls, [row(calls[4])])
     assert (done.explained[Explained.SENT_AGAIN], done.found) == (2, 2)
 
 
@@ -227,13 +229,13 @@ def test_no_more_requests_than_the_service_sends_are_explained_so(tmp_path: Path
 )
 def test_nobody_hides_behind_a_release_of_somebody_else(tmp_path: Path, other: dict[str, Any]) -> None:
     release, another = record("Decrypt", at=1.0), record("Decrypt", **other)
-    done = reconciled(tmp_path, [release, another], [row(release)])
+    done = reconcile_files(tmp_path, [release, another], [row(release)])
     assert [finding.trouble for finding in done.findings] == [Trouble.UNEXPLAINED]
 
 
 def test_a_request_whose_answer_was_lost_is_explained_by_its_refusal(tmp_path: Path) -> None:
     calls = [record("Decrypt"), record("Decrypt", at=1.0), record("Decrypt", at=100.0)]
-    done = reconciled(tmp_path, calls, lost=[LostAnswer(7, AT + timedelta(seconds=3), ADDRESS, KEY)])
+    done = reconcile_files(tmp_path, calls, lost=[LostAnswer(7, AT + timedelta(seconds=3), ADDRESS, KEY)])
     assert (done.explained[Explained.SENT_AGAIN], done.found) == (2, 1)
 
 
@@ -245,7 +247,7 @@ def test_a_replica_of_a_multi_region_key_is_the_same_key(tmp_path: Path) -> None
     calls = [record("Decrypt", keys=(home,)), record("Decrypt", keys=(replica,), at=1.0)]
     moved: dict[str, Any] = MOVE | {"keys": (KEY, replica)}
     calls.append(record("ReEncrypt", **moved))
-    done = reconciled(tmp_path, calls, [row(calls[1], kms_key_id=home)], keys=[KEY, home])
+    done = reconcile_files(tmp_path, calls, [row(calls[1], kms_key_id=home)], keys=[KEY, home])
     assert dict(done.explained) == {Explained.SENT_AGAIN: 1, Explained.ROW: 1, Explained.PURPOSE: 1}
 
 
@@ -268,15 +270,15 @@ def _there(**params: Any) -> dict[str, Any]:
 def test_three_lost_attempts_in_one_region_are_explained_by_the_answer_of_the_other(tmp_path: Path) -> None:
     calls = [_here(), _here(), _here(at=1.0), _there(at=1.0, by=ELSEWHERE), _there(at=2.0, by=ELSEWHERE)]
     told = [row(calls[-1], kms_key_id=REPLICA)]
-    done = reconciled(tmp_path, calls, told, keys=[MULTI])
+    done = reconcile_files(tmp_path, calls, told, keys=[MULTI])
     assert dict(done.explained) == {Explained.SENT_AGAIN: 4, Explained.ROW: 1}
-    more = reconciled(tmp_path, [*calls, _here(at=1.0)], told, keys=[MULTI])
+    more = reconcile_files(tmp_path, [*calls, _here(at=1.0)], told, keys=[MULTI])
     assert [finding.trouble for finding in more.findings] == [Trouble.UNEXPLAINED]
 
 
 def test_a_hedged_request_is_explained_by_the_answer_that_was_quicker(tmp_path: Path) -> None:
     calls = [_here(), _there(at=2.0)]
-    done = reconciled(tmp_path, calls, [row(calls[0], kms_key_id=MULTI)], keys=[MULTI])
+    done = reconcile_files(tmp_path, calls, [row(calls[0], kms_key_id=MULTI)], keys=[MULTI])
     assert dict(done.explained) == {Explained.SENT_AGAIN: 1, Explained.ROW: 1}
 
 
@@ -293,12 +295,14 @@ def test_nobody_hides_in_the_other_region(tmp_path: Path, other: dict[str, Any])
     release = _here()
     if other.get("by") is THIEF:
         other = other | {"by": replace(THIEF, session="stolen")}
-    done = reconciled(tmp_path, [release, _there(**other)], [row(release, kms_key_id=MULTI)], keys=[MULTI])
+    done = reconcile_files(
+        tmp_path, [release, _there(**other)], [row(release, kms_key_id=MULTI)], keys=[MULTI]
+    )
     assert [finding.trouble for finding in done.findings] == [Trouble.UNEXPLAINED]
 
 
 def test_calls_outside_the_window_are_left_alone(tmp_path: Path) -> None:
-    assert reconciled(tmp_path, [record("Decrypt", at=-7200.0), record("Decrypt", at=7200.0)]).calls == 0
+    assert reconcile_files(tmp_path, [record("Decrypt", at=-7200.0), record("Decrypt", at=7200.0)]).calls == 0
 
 
 def test_requests_of_a_run_are_explained_by_the_rows_that_list_them(tmp_path: Path) -> None:
@@ -310,7 +314,7 @@ def test_requests_of_a_run_are_explained_by_the_rows_that_list_them(tmp_path: Pa
     rows = [
         replace(row(calls[0], LISTED, listed=True), request_id=each, wallet_address=None) for each in listed
     ]
-    assert dict(reconciled(tmp_path, calls, rows).explained) == {Explained.LISTED: 100}
+    assert dict(reconcile_files(tmp_path, calls, rows).explained) == {Explained.LISTED: 100}
 
 
 @pytest.mark.parametrize("request_id", ["", "x", "A" * 22, "A" * 60, "12345126-30D5-4B28-98B9-9153DA559963"])
@@ -328,5 +332,5 @@ def test_other_rows_list_nothing() -> None:
 
 def test_many_findings_are_counted_and_some_kept(tmp_path: Path) -> None:
     calls = [record("Decrypt", at=number / 10) for number in range(1200)]
-    done = reconciled(tmp_path, calls)
+    done = reconcile_files(tmp_path, calls)
     assert (done.found, len(done.findings)) == (1200, 1000)

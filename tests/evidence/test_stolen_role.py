@@ -137,7 +137,7 @@ def test_a_row_planted_by_the_databases_owner_explains_nothing(
     assert stolen in [finding["kmsRequestId"] for finding in facts["findings"]]
 
 
-def _unpacked(archive: Path) -> Path:
+def _unpack(archive: Path) -> Path:
     folder = archive.with_suffix("")
     with zipfile.ZipFile(archive) as opened:
         opened.extractall(folder)
@@ -158,7 +158,7 @@ def _verify(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def test_a_bundle_of_the_log_is_checked_by_a_stranger(run: Run, tmp_path: Path, database_url: str) -> None:
     done = run("audit", "export", "--out", str(tmp_path / "whole.zip"), "--json")
     assert (done.code, done.facts["intact"]) == (0, True)
-    folder = _unpacked(tmp_path / "whole.zip")
+    folder = _unpack(tmp_path / "whole.zip")
     assert _verify(folder).returncode == 0
     released = run(
         "audit", "release-mac-keys", "--out", str(tmp_path / "keys.json"), "--reason", "yearly audit"
@@ -174,7 +174,7 @@ def test_a_bundle_of_the_log_is_checked_by_a_stranger(run: Run, tmp_path: Path, 
     broken = run("audit", "export", "--out", str(tmp_path / "broken.zip"))
     assert broken.code == 1
     assert "was changed" in broken.out
-    checked = _verify(_unpacked(tmp_path / "broken.zip"))
+    checked = _verify(_unpack(tmp_path / "broken.zip"))
     assert checked.returncode == 1
     assert "the service found" in checked.stdout
 
@@ -186,7 +186,7 @@ def test_a_bundle_is_signed_by_kms(
     key = kms_client.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")  # type: ignore[attr-defined]
     monkeypatch.setenv("AUDIT_SIGNING_KEY", key["KeyMetadata"]["Arn"])
     facts = run("audit", "export", "--out", str(tmp_path / "b.zip"), "--since", "1h", "--json").facts
-    folder = _unpacked(tmp_path / "b.zip")
+    folder = _unpack(tmp_path / "b.zip")
     checked = _verify(folder, "--fingerprint", facts["fingerprint"])
     assert (checked.returncode, checked.stderr) == (0, "")
     assert _verify(folder, "--fingerprint", "SHA256:" + "0" * 64).returncode == 1

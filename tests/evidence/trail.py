@@ -70,7 +70,7 @@ def row(of: Mapping[str, Any], action: str = "private_key.read", **changes: Any)
     return replace(told, **changes)
 
 
-def reconciled(
+def reconcile_files(
     folder: Path,
     records: Iterable[Mapping[str, Any]],
     rows: Iterable[RecordedRequest] = (),

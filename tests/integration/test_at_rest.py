@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.kms.keys.arn import is_key
@@ -22,7 +22,7 @@ def test_a_stored_wallet_opens_without_the_service(
 ) -> None:
     complete(services.wallets.create_wallet(TESTER, "alice"))
     released = complete(services.wallets.get_private_key_for_user(TESTER, "alice"))
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         row = complete(connection.execute(wallets.select())).one()
 
     context = {"purpose": "wallet-dek", "wallet_address": row.wallet_address}
@@ -47,7 +47,7 @@ def test_a_stored_wallets_mac_is_made_anew_without_the_service(
     services: Services, kms_client: "KMSClient"
 ) -> None:
     complete(services.wallets.create_wallet(TESTER, "alice"))
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         row = complete(connection.execute(wallets.select())).one()
         keys = complete(connection.execute(row_mac_keys.select().order_by(row_mac_keys.c.wrapping))).all()
     replies = [
@@ -69,7 +69,7 @@ def test_a_stored_wallets_mac_is_made_anew_without_the_service(
 def test_every_wallet_has_a_dek_and_a_phrase_of_its_own(services: Services) -> None:
     for number in range(5):
         complete(services.wallets.create_wallet(TESTER, f"user-{number}"))
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         rows = complete(connection.execute(wallets.select())).all()
     for column in ("wallet_address", "encrypted_seed", "encrypted_dek"):
         assert len({getattr(row, column) for row in rows}) == 5
@@ -85,6 +85,6 @@ def test_a_wallet_keeps_its_key_when_every_alias_moves_to_another(
         kms_endpoint.store.set_alias(key.alias, kms_endpoint.store.create("another"))
     assert complete(services.wallets.get_private_key_for_user(TESTER, "alice")).user_id == "alice"
     asked = [*kms_endpoint.find_requests("Encrypt"), *kms_endpoint.find_requests("Decrypt")]
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         stored = complete(connection.execute(wallets.select())).one().kms_key_id
     assert all(is_key(name) for name in [stored, *(each.params["KeyId"] for each in asked)])

@@ -60,10 +60,10 @@ def _sign(services: Services, _user: str) -> Coroutine[Any, Any, object]:
 
 
 def _seal(services: Services, user: str) -> Coroutine[Any, Any, object]:
-    return _sealed_and_opened(services.seal, user)
+    return _seal_and_unseal(services.seal, user)
 
 
-async def _sealed_and_opened(seal: SealService, reason: str) -> None:
+async def _seal_and_unseal(seal: SealService, reason: str) -> None:
     await seal.seal(TESTER, reason)
     await seal.unseal(TESTER)
 
@@ -82,11 +82,11 @@ def test_nothing_is_left_half_done(services: Services, database_url: str, work: 
     step, cancelled = 0, True
     while cancelled:
         step += 1
-        cancelled = complete(_cancelled(_CancelledAt(work(services, f"user-{step}"), step)))
+        cancelled = complete(_ends_cancelled(_CancelledAt(work(services, f"user-{step}"), step)))
         assert services.database.in_use == 0, f"a connection is still out after a cancel at await {step}"
         assert _places_taken(services) == 0, f"a place is still taken after a cancel at await {step}"
     assert step > 2
-    _agrees(database_url)
+    _assert_rows_agree(database_url)
     complete(services.seal.unseal(TESTER))
     # A log-in that was cancelled half way keeps its socket until it is collected, and the database with it.
     gc.collect()
@@ -100,7 +100,7 @@ def _places_taken(services: Services) -> int:
     return sum(len(key.lane._started) for key in services.pool._health._keys.values())
 
 
-async def _cancelled(work: _CancelledAt) -> bool:
+async def _ends_cancelled(work: _CancelledAt) -> bool:
     async def run() -> object:
         return await work
 
@@ -109,7 +109,7 @@ async def _cancelled(work: _CancelledAt) -> bool:
     return task.cancelled()
 
 
-def _agrees(database_url: str) -> None:
+def _assert_rows_agree(database_url: str) -> None:
     """Every wallet has its audit row, and every such row its wallet."""
     with psycopg.connect(database_url) as connection:
         wallets = connection.execute("SELECT user_id FROM wallets ORDER BY 1").fetchall()
@@ -141,5 +141,5 @@ def test_a_create_whose_caller_is_gone_is_finished_and_recorded(
 
     complete(leave_early())
     assert kms_endpoint.count("Encrypt") >= 1
-    _agrees(database_url)
+    _assert_rows_agree(database_url)
     assert not complete(services.wallets.ensure_wallet(TESTER, "left")).created

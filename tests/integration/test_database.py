@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import literal_column, select, text
 
-from event_loop import complete, entered, loop, turns
+from event_loop import complete, enter, loop, turns
 from kms_endpoint import Hang, KmsEndpoint
 from kms_service import context
 from kms_service.bootstrap import Services
@@ -73,7 +73,7 @@ def test_one_connection_serves_others_while_kms_hangs(settings: Settings, kms_en
 def test_a_connection_in_use_is_closed_when_its_statement_is_done(
     database: Database, database_url: str
 ) -> None:
-    with entered(database.connection()) as connection:
+    with enter(database.connection()) as connection:
         pid = complete(connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
         complete(database.close())
     with psycopg.connect(database_url) as other:
@@ -82,17 +82,17 @@ def test_a_connection_in_use_is_closed_when_its_statement_is_done(
 
 
 def test_a_checkout_waits_no_longer_than_the_deadline(database: Database) -> None:
-    with context.deadline(-1), pytest.raises(DatabaseUnavailable), entered(database.connection()):
+    with context.deadline(-1), pytest.raises(DatabaseUnavailable), enter(database.connection()):
         pass
 
 
 def test_a_full_pool_is_unavailable(database: Database) -> None:
-    with entered(database.connection()), pytest.raises(DatabaseUnavailable), entered(database.connection()):
+    with enter(database.connection()), pytest.raises(DatabaseUnavailable), enter(database.connection()):
         pass
 
 
 def _execute(database: Database, *statements: str, **parameters: str) -> None:
-    with entered(database.connection()) as connection:
+    with enter(database.connection()) as connection:
         for statement in statements:
             complete(connection.execute(text(statement), parameters))
 
@@ -126,7 +126,7 @@ def test_a_prepared_statement_that_fails_is_one_error(database: Database) -> Non
 def test_cut_connections_fail_one_request(settings: Settings, database_url: str) -> None:
     wide = open_database(settings, connections=3)
     pid = PreparedStatement(text("SELECT pg_backend_pid()"))
-    with entered(wide.connection()), entered(wide.connection()), entered(wide.connection()):
+    with enter(wide.connection()), enter(wide.connection()), enter(wide.connection()):
         pass
     with psycopg.connect(database_url) as other:
         other.execute(
@@ -144,14 +144,14 @@ INSERT = "INSERT INTO tokens (name, token_sha256, scopes) VALUES ('app', 'x', '{
 
 
 def _insert(database: Database, *more: str) -> None:
-    with entered(database.transaction()) as connection:
+    with enter(database.transaction()) as connection:
         for statement in (INSERT, *more):
             complete(connection.execute(text(statement)))
 
 
 def test_a_transaction_is_whole_or_nothing(database: Database) -> None:
     def count() -> int:
-        with entered(database.connection()) as connection:
+        with enter(database.connection()) as connection:
             found: int = complete(connection.execute(text("SELECT count(*) FROM tokens"))).scalar_one()
         return found
 

@@ -29,11 +29,11 @@ NAME = "Empressa-wallet-key"
 POLICY = key_policy("arn:aws:iam::111122223333:root", Roles(create=[ROLE], reveal=[ROLE]))
 
 
-async def _known() -> Identity:
+async def _identify() -> Identity:
     return Identity("111122223333", ROLE)
 
 
-async def _unknown() -> Identity:
+async def _fail_to_identify() -> Identity:
     raise AdministrationFailed("GetCallerIdentity", "these credentials", "NoCredentialsError")
 
 
@@ -43,11 +43,11 @@ class Patient:
 
     kms: KmsEndpoint
     settings: Settings
-    identify: Callable[[], Awaitable[Identity]] = _known
+    identify: Callable[[], Awaitable[Identity]] = _identify
     duties: Sequence[Duty] = (Duty.CREATE, Duty.REVEAL)
     adopted_from: Sequence[str] = ()
 
-    def examined(self) -> dict[str, Check]:
+    def examine(self) -> dict[str, Check]:
         services = build(self.settings)
         try:
             # As if it were AWS: policies are enforced here, unlike by other stand-ins.
@@ -67,7 +67,7 @@ class Patient:
             complete(services.close())
 
     def bad(self) -> dict[str, Check]:
-        return {name: check for name, check in self.examined().items() if check.result is CheckResult.BAD}
+        return {name: check for name, check in self.examine().items() if check.result is CheckResult.BAD}
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def _set_policy(kms: KmsEndpoint, roles: Roles, *numbers: int) -> None:
 
 
 def test_all_is_well(patient: Patient) -> None:
-    checks = patient.examined()
+    checks = patient.examine()
     # A role that serves does not read policies; an administrator does.
     others = checks.pop("other policies")
     assert (others.result, others.detail) == (
@@ -98,7 +98,7 @@ def test_all_is_well(patient: Patient) -> None:
 
 
 def test_nothing_is_encrypted_or_decrypted(patient: Patient) -> None:
-    patient.examined()
+    patient.examine()
     asked = [
         each
         for each in patient.kms.requests
@@ -138,7 +138,7 @@ def test_a_policy_beside_a_keys_own_is_bad_and_names_whom_it_lets_in(patient: Pa
     }
     for key in patient.kms.store.keys.values():
         key.policy = json.dumps({**POLICY, "Statement": [*POLICY["Statement"], reading]})
-    assert patient.examined()["other policies"].result is CheckResult.GOOD
+    assert patient.examine()["other policies"].result is CheckResult.GOOD
     shared = {
         "Version": "2012-10-17",
         "Statement": [
@@ -212,25 +212,25 @@ def test_a_key_that_cannot_rotate_is_no_fault(patient: Patient) -> None:
     patient.kms.on("GetKeyRotationStatus", key=f"alias/{NAME}-1").answer(
         Error("UnsupportedOperationException")
     )
-    check = patient.examined()[f"{NAME}-1"]
+    check = patient.examine()[f"{NAME}-1"]
     assert check.result is CheckResult.GOOD
     assert "no automatic rotation (imported material or a custom key store)" in check.detail
 
 
 def test_credentials_that_are_missing(patient: Patient) -> None:
-    patient.identify = _unknown
+    patient.identify = _fail_to_identify
     assert patient.bad()["credentials"].detail == "NoCredentialsError"
 
 
 def test_an_endpoint_that_does_not_answer(patient: Patient) -> None:
     patient.kms.on("DescribeKey").answer(Reset())
-    checks = patient.examined()
+    checks = patient.examine()
     assert checks["endpoint"].result is CheckResult.BAD
     assert set(checks) == {"credentials", "proxy", "endpoint", "database", "tokens"}
 
 
 def test_a_token_without_a_mac_is_named(patient: Patient) -> None:
-    assert patient.examined()["tokens"].result is CheckResult.GOOD
+    assert patient.examine()["tokens"].result is CheckResult.GOOD
     with psycopg.connect(patient.settings.database_url.get_secret_value()) as connection:
         connection.execute("INSERT INTO tokens (name, token_sha256, scopes) VALUES ('old', 'x', '{}')")
     check = patient.bad()["tokens"]
@@ -262,7 +262,7 @@ def test_an_adoption_that_is_over_may_unwrap_no_more(patient: Patient) -> None:
     old = patient.kms.store.create("theirs")
     old.kept.policy = json.dumps(key_policy("arn:aws:iam::111122223333:root", Roles(create=[ROLE])))
     patient.adopted_from = [old.arn]
-    assert patient.examined()["adoption is over"].result is CheckResult.GOOD
+    assert patient.examine()["adoption is over"].result is CheckResult.GOOD
     statement = json.loads(ADOPTION.read_text())["Statement"][0]
     granted = {
         "Sid": "Adoption",
@@ -329,7 +329,7 @@ def test_the_proxy_is_shown_without_its_password(
     for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    check = patient.examined()["proxy"]
+    check = patient.examine()["proxy"]
     assert check.result is finding
     assert detail in check.detail
     assert "canary" not in check.detail

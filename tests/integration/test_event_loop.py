@@ -47,7 +47,7 @@ def test_what_blocks_the_loop_is_seen() -> None:
             pass
 
     async def block() -> None:
-        with _timed(took):
+        with _time_callbacks(took):
             for _ in range(_ENOUGH):
                 await asyncio.create_task(spin(), name="GET /spin")
 
@@ -83,18 +83,18 @@ async def _serve(settings: Settings, took: Took) -> None:
         ) as client,
     ):
         await _everything(client, "first")  # what is loaded once, at the first of a kind, is not meant
-        with _timed(took):
+        with _time_callbacks(took):
             for first in range(0, 5 * _AT_ONCE, _AT_ONCE):
                 users = [f"user-{first + number}" for number in range(_AT_ONCE)]
                 await asyncio.gather(*(_everything(client, user) for user in users))
 
 
 @contextmanager
-def _timed(took: Took) -> Iterator[None]:
+def _time_callbacks(took: Took) -> Iterator[None]:
     """Note the longest callback of every request, and of everything else that runs."""
     run = asyncio.events.Handle._run
 
-    def timed(handle: asyncio.Handle) -> None:
+    def run_timed(handle: asyncio.Handle) -> None:
         began = time.thread_time()
         run(handle)
         seconds = time.thread_time() - began
@@ -102,7 +102,7 @@ def _timed(took: Took) -> Iterator[None]:
         took[what][which] = max(seconds, took[what].get(which, 0.0))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio.events.Handle, "_run", timed)
+        patch.setattr(asyncio.events.Handle, "_run", run_timed)
         gc.disable()  # the heap of all tests would be walked, not the service's
         yield
     gc.enable()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
-from fault_table import FAULTS, Behaviour, measure, scripted
+from fault_table import FAULTS, Behaviour, measure, script
 from kms_endpoint import Error
 from wiring import FreshDatabase
 
@@ -44,7 +44,7 @@ def database(fresh_database: FreshDatabase) -> Iterator[str]:
         yield url
 
 
-def _said(behaviour: Behaviour) -> tuple[str, tuple[int, str, str]]:
+def _summarise(behaviour: Behaviour) -> tuple[str, tuple[int, str, str]]:
     read, together = behaviour.read, behaviour.create_all
     return (
         f"{read.status} {read.code}".strip(),
@@ -56,7 +56,7 @@ def _said(behaviour: Behaviour) -> tuple[str, tuple[int, str, str]]:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_fault(database: str, name: str) -> None:
     behaviour = measure(database, FAULTS[name])
-    assert _said(behaviour) == EXPECTED[name]
+    assert _summarise(behaviour) == EXPECTED[name]
     assert behaviour.other_read.status == 200
     assert behaviour.ready_one == OK
 
@@ -65,7 +65,7 @@ def test_the_table_leaves_no_fault_out() -> None:
     assert set(EXPECTED) | ELSEWHERE == set(FAULTS)
 
 
-def _modelled() -> list[str]:
+def _modelled_errors() -> list[str]:
     model = boto3.client("kms", region_name="eu-central-1").meta.service_model
     shapes = {
         shape.name
@@ -77,8 +77,8 @@ def _modelled() -> list[str]:
 
 @pytest.mark.invariant(8)
 def test_no_modelled_error_ends_as_an_internal_error(database: str) -> None:
-    for code in _modelled():
-        behaviour = measure(database, scripted(Error(code)))
+    for code in _modelled_errors():
+        behaviour = measure(database, script(Error(code)))
         assert behaviour.create.status == 201, code
         assert behaviour.create_all.status == 503, code
         assert behaviour.read.code in {"kms_unavailable", "kms_key_unusable", "integrity_failure"}, code

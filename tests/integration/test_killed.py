@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import Hang, KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.settings import Settings
@@ -73,7 +73,7 @@ def _answer(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
-def _waits_for_a_lock(url: str) -> None:
+def _wait_for_lock(url: str) -> None:
     statement = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     with psycopg.connect(url, autocommit=True) as connection:
         wait_until(lambda: connection.execute(statement).fetchone() != (0,))
@@ -82,7 +82,7 @@ def _waits_for_a_lock(url: str) -> None:
 def _nothing_or_all_of(services: Services, user: str) -> bool:
     """Whether the wallet is there; and if it is, that it is whole."""
     _until_no_statement_runs(services)
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         statement = "SELECT count(*) FROM {} WHERE user_id = %s"
         counts = [
             complete(connection.exec_driver_sql(statement.format(table), (user,))).scalar_one()
@@ -102,7 +102,7 @@ def _until_no_statement_runs(services: Services) -> None:
         SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()
     """
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         wait_until(lambda: complete(connection.exec_driver_sql(statement)).scalar_one() == 0)
 
 
@@ -124,7 +124,7 @@ def test_killed_while_the_database_works(
         assert _answer(process).startswith("0x")
         holder.execute(LOCKED[when])
         _tell(process, "killed")
-        _waits_for_a_lock(url)
+        _wait_for_lock(url)
         process.send_signal(signal.SIGKILL)
         process.wait()
         holder.rollback()
@@ -169,7 +169,7 @@ def test_killed_at_any_moment(settings: Settings, kms_endpoint: KmsEndpoint, ser
 def _whole_wallets(services: Services) -> set[str]:
     """The users with a wallet: the very same as those with a creation on record."""
     _until_no_statement_runs(services)
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         wallets = set(
             complete(connection.exec_driver_sql("SELECT user_id, wallet_address, kms_key_id FROM wallets"))
         )

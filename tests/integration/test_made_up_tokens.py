@@ -14,7 +14,7 @@ from kms_service.errors import KmsUnavailable, NotAuthenticated, Overloaded
 from kms_service.service.access import pace
 from kms_service.settings import Settings
 from planting import change_token
-from wiring import TESTER, holder, made_up_token
+from wiring import TESTER, holder, invented_token
 
 NOTHING = {"expires_in": None, "private_key_reads_per_minute": None, "signatures_per_minute": None}
 
@@ -31,7 +31,7 @@ def _create(services: Services, name: str) -> str:
 def _as_of_before(services: Services, name: str) -> str:
     """A token of the old form, as if it had been made and confirmed: its digest and MAC are right."""
     _create(services, name)
-    token = made_up_token()
+    token = invented_token()
     change_token(services, name, token_sha256=tokens.digest(token))
     return token
 
@@ -48,8 +48,8 @@ def test_one_of_the_new_form_costs_no_statement(services: Services) -> None:
 
 def test_one_of_the_old_form_costs_one_statement_and_then_none(services: Services) -> None:
     with pytest.raises(NotAuthenticated):
-        holder(services, made_up_token())  # after this it knows which are stored
-    wrong = made_up_token()
+        holder(services, invented_token())  # after this it knows which are stored
+    wrong = invented_token()
     before = _statements()
     for _ in range(3):
         with pytest.raises(NotAuthenticated):
@@ -78,7 +78,7 @@ def test_one_that_is_stored_waits_for_no_turn(
         pass
     assert holder(standing, token).name == "app"
     with pytest.raises(Overloaded):
-        complete(standing.authenticator.expect(made_up_token()))
+        complete(standing.authenticator.expect(invented_token()))
     complete(standing.close())
 
 
@@ -91,7 +91,7 @@ def test_many_made_up_ones_have_no_good_one_forgotten(
     assert holder(services, good).name == "app"
     for _ in range(8):
         with pytest.raises(NotAuthenticated):
-            holder(services, made_up_token())
+            holder(services, invented_token())
     before = _statements()
     assert services.authenticator.recall(good) is not None
     assert _statements() == before

@@ -52,7 +52,7 @@ class Pool:
     def key(self, alias: str = FIRST) -> KmsKeyInfo:
         return next(key for key in self.pool.keys if key.alias == alias)
 
-    def wrapped_under(self, alias: str) -> WrappedDek:
+    def wrap_under(self, alias: str) -> WrappedDek:
         while True:
             (dek,) = self.wrap()
             if dek.key_arn == self.kms.key(alias).arn:
@@ -285,7 +285,7 @@ def test_a_key_whose_primary_region_is_being_changed_serves(three: Pool) -> None
     three.kms.key(FIRST).state = "Updating"
     complete(three.pool.refresh())
     assert three.key().wraps
-    three.wrapped_under(FIRST)
+    three.wrap_under(FIRST)
 
 
 @pytest.mark.parametrize("state", ["Creating", "PendingImport", "Unavailable", "PendingReplicaDeletion"])
@@ -365,7 +365,7 @@ def test_a_key_is_found_by_its_alias_or_its_name(three: Pool) -> None:
 
 
 def test_a_draining_key_wraps_nothing_and_still_opens(three: Pool) -> None:
-    dek = three.wrapped_under(FIRST)
+    dek = three.wrap_under(FIRST)
     three.pool.set_draining(frozenset({FIRST}))
     assert three.key().mode is KeyMode.DRAINING
     asked = three.kms.count("Encrypt", key=FIRST)
@@ -377,14 +377,14 @@ def test_a_draining_key_wraps_nothing_and_still_opens(three: Pool) -> None:
 
 
 def test_a_key_that_may_only_decrypt_goes_on_decrypting(three: Pool) -> None:
-    dek = three.wrapped_under(FIRST)
+    dek = three.wrap_under(FIRST)
     three.kms.deny(FIRST, "Encrypt")
     _circuit_opens(three)
     complete(three.aws.decrypt(dek, CONTEXT))
 
 
 def test_a_disabled_key_answers_each_decrypt_itself(three: Pool) -> None:
-    dek = three.wrapped_under(FIRST)
+    dek = three.wrap_under(FIRST)
     _disable(three.kms)
     for _ in range(3):
         with pytest.raises(KmsKeyUnusable):
@@ -394,7 +394,7 @@ def test_a_disabled_key_answers_each_decrypt_itself(three: Pool) -> None:
 
 
 def test_decrypts_of_a_hanging_key_hold_half_of_the_places_and_then_none(three: Pool) -> None:
-    hanging, other = three.wrapped_under(FIRST), three.wrapped_under("alias/Empressa-wallet-key-2")
+    hanging, other = three.wrap_under(FIRST), three.wrap_under("alias/Empressa-wallet-key-2")
 
     def seconds(dek: WrappedDek) -> float:
         started = time.monotonic()

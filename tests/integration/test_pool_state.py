@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from asgi_client import AsgiClient
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
@@ -46,11 +46,11 @@ def client(services: Services) -> Client:
     return with_scopes
 
 
-def _audited(services: Services) -> list[tuple[str, str, str | None]]:
+def _pool_events(services: Services) -> list[tuple[str, str, str | None]]:
     statement = select(audit_events.c.action, audit_events.c.outcome, audit_events.c.detail).order_by(
         audit_events.c.id
     )
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         return [
             tuple(row) for row in complete(connection.execute(statement)) if row.action.startswith("pool.")
         ]
@@ -112,7 +112,7 @@ def test_draining_reaches_other_replicas_and_lasts(
         assert replica.pool.reasons
         complete(replica.shared_state.poll())
         assert replica.pool.reasons == {}
-    assert _audited(services) == [
+    assert _pool_events(services) == [
         ("pool.drain", "ok", f"alias/{NAME}-4"),
         ("pool.activate", "ok", f"alias/{NAME}-4"),
     ]
@@ -123,7 +123,7 @@ def test_the_last_active_key_is_not_drained(services: Services, client: Client) 
         complete(services.pool_service.set_mode(TESTER, f"{NAME}-{number}", KeyMode.DRAINING))
     answer = client(Scope.POOL_ADMIN).put(f"/kms/pool/keys/{NAME}-10", json={"mode": "draining"})
     assert (answer.status_code, answer.json()["code"]) == (409, "last_active_key")
-    assert _audited(services)[-1] == ("pool.drain", "last_active_key", f"alias/{NAME}-10")
+    assert _pool_events(services)[-1] == ("pool.drain", "last_active_key", f"alias/{NAME}-10")
     assert complete(services.wallets.create_wallet(TESTER, "user")).user_id == "user"
 
 
@@ -141,7 +141,7 @@ def test_two_who_drain_at_once_leave_one_key(services: Services) -> None:
     for number in range(1, 9):
         complete(services.pool_service.set_mode(TESTER, f"{NAME}-{number}", KeyMode.DRAINING))
 
-    def drained(number: int) -> bool:
+    def drain(number: int) -> bool:
         try:
             complete(services.pool_service.set_mode(TESTER, f"{NAME}-{number}", KeyMode.DRAINING))
         except LastActiveKey:
@@ -149,7 +149,7 @@ def test_two_who_drain_at_once_leave_one_key(services: Services) -> None:
         return True
 
     with ThreadPoolExecutor(2) as threads:
-        assert sorted(threads.map(drained, (9, 10))) == [False, True]
+        assert sorted(threads.map(drain, (9, 10))) == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_one_replica_counts_at_a_time(services: Services, database_url: str) -> 
 
 def test_modes_stay_in_force_while_the_database_is_away(services: Services) -> None:
     complete(services.pool_service.set_mode(TESTER, f"{NAME}-4", KeyMode.DRAINING))
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         complete(connection.exec_driver_sql("ALTER TABLE pool_keys RENAME TO gone"))
     complete(services.shared_state.poll())
     assert services.pool.reasons == {f"alias/{NAME}-4": "draining"}

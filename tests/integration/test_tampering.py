@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure, KmsKeyUnusable
@@ -39,7 +39,7 @@ class Custody:
 
     def rewrite(self, rows: Sequence[Row]) -> None:
         """Make the table hold exactly these rows, as somebody who may write it can."""
-        with entered(self.services.database.engine.begin()) as connection:
+        with enter(self.services.database.engine.begin()) as connection:
             complete(connection.execute(wallets.delete()))
             complete(connection.execute(wallets.insert(), list(rows)))
 
@@ -47,7 +47,7 @@ class Custody:
         """The private key that the service gives for this user."""
         return complete(self.services.wallets.get_private_key_for_user(TESTER, user_id)).private_key.reveal()
 
-    def tells_nothing(self, user_id: str) -> None:
+    def assert_tells_nothing(self, user_id: str) -> None:
         """Neither a look-up, nor a list, nor an idempotent creation tells an address of this user's row."""
         with pytest.raises(IntegrityFailure):
             complete(self.services.wallets.get_wallet(user_id))
@@ -63,13 +63,13 @@ def custody(fresh_database: FreshDatabase) -> Iterator[Custody]:
     with fresh_database() as url, KmsEndpoint() as endpoint:
         endpoint.add_pool("Empressa-wallet-key", 10)
         with running_services(settings_for(url, endpoint)) as services:
-            yield _filled(services)
+            yield _fill(services)
 
 
-def _filled(services: Services) -> Custody:
+def _fill(services: Services) -> Custody:
     for user in USERS:
         complete(services.wallets.create_wallet(TESTER, user))
-    with entered(services.database.connection()) as connection:
+    with enter(services.database.connection()) as connection:
         rows = [dict(row) for row in complete(connection.execute(wallets.select())).mappings()]
     keys = {
         user: complete(services.wallets.get_private_key_for_user(TESTER, user)).private_key.reveal()
@@ -102,7 +102,7 @@ def test_any_flipped_bit_is_refused(custody: Custody, column: str, which: int, p
     with pytest.raises(REFUSED):
         custody.read(changed["user_id"])
     if column in AUTHENTIC:
-        custody.tells_nothing(changed["user_id"])
+        custody.assert_tells_nothing(changed["user_id"])
 
 
 @settings(max_examples=150, deadline=None)
@@ -119,7 +119,7 @@ def test_swapped_columns_never_give_anothers_key(
     custody.rewrite([one, other, *(row for index, row in enumerate(custody.rows) if index not in pair)])
     for row in (one, other):
         if not _is_whole(row, custody.rows, AUTHENTIC):
-            custody.tells_nothing(row["user_id"])
+            custody.assert_tells_nothing(row["user_id"])
         if _is_whole(row, custody.rows, COLUMNS):
             assert custody.read(row["user_id"]) == custody.keys[row["user_id"]]
         else:

@@ -28,7 +28,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def served(authority: Authority) -> tuple[Path, Path]:
+def certificate(authority: Authority) -> tuple[Path, Path]:
     return authority.issue("server", SERVER)
 
 
@@ -41,7 +41,7 @@ def _client(authority: Authority, certificate: tuple[Path, Path] | None = None) 
 
 @pytest.fixture(scope="module")
 def mutual(
-    fresh_database: FreshDatabase, authority: Authority, served: tuple[Path, Path]
+    fresh_database: FreshDatabase, authority: Authority, certificate: tuple[Path, Path]
 ) -> Iterator[tuple[str, ssl.SSLContext]]:
     """The address of a server that wants client certificates, and a client that has one."""
     client = _client(authority, authority.issue("client", CLIENT))
@@ -50,8 +50,8 @@ def mutual(
         env = environment(
             url,
             kms,
-            TLS_CERT_FILE=served[0],
-            TLS_KEY_FILE=served[1],
+            TLS_CERT_FILE=certificate[0],
+            TLS_KEY_FILE=certificate[1],
             TLS_CLIENT_CA_FILE=authority.certificate_file,
         )
         with serve(env, client) as server:
@@ -84,9 +84,9 @@ def test_a_certificate_of_another_authority_is_refused(
 
 
 def test_a_server_certificate_is_no_client_certificate(
-    mutual: tuple[str, ssl.SSLContext], authority: Authority, served: tuple[Path, Path]
+    mutual: tuple[str, ssl.SSLContext], authority: Authority, certificate: tuple[Path, Path]
 ) -> None:
-    _is_refused(mutual[0], _client(authority, served))
+    _is_refused(mutual[0], _client(authority, certificate))
 
 
 def test_the_client_can_tell_who_serves(mutual: tuple[str, ssl.SSLContext], stranger: Authority) -> None:
@@ -94,7 +94,7 @@ def test_the_client_can_tell_who_serves(mutual: tuple[str, ssl.SSLContext], stra
         httpx.get(f"{mutual[0]}/livez", verify=_client(stranger))
 
 
-def _connected(url: str) -> socket.socket:
+def _connect(url: str) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60)
 
 
@@ -105,7 +105,7 @@ def test_current_versions_are_spoken(
     client = _client(authority, authority.issue("client", CLIENT))
     client.minimum_version = client.maximum_version = ssl.TLSVersion[version]
     with (
-        _connected(mutual[0]) as plain,
+        _connect(mutual[0]) as plain,
         client.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
     ):
         assert secured.version() == version.replace("_", ".")
@@ -118,7 +118,7 @@ def test_tls_1_1_is_not(mutual: tuple[str, ssl.SSLContext], authority: Authority
         warnings.simplefilter("ignore", DeprecationWarning)
         client.minimum_version = client.maximum_version = ssl.TLSVersion.TLSv1_1
     with (
-        _connected(mutual[0]) as plain,
+        _connect(mutual[0]) as plain,
         pytest.raises((ssl.SSLError, ConnectionError)),
     ):
         client.wrap_socket(plain, server_hostname="127.0.0.1")
@@ -130,9 +130,11 @@ def test_plain_http_gets_no_answer(mutual: tuple[str, ssl.SSLContext]) -> None:
 
 
 def test_without_a_client_ca_several_workers_serve_everybody(
-    database_url: str, kms_endpoint: KmsEndpoint, authority: Authority, served: tuple[Path, Path]
+    database_url: str, kms_endpoint: KmsEndpoint, authority: Authority, certificate: tuple[Path, Path]
 ) -> None:
-    env = environment(database_url, kms_endpoint, TLS_CERT_FILE=served[0], TLS_KEY_FILE=served[1], WORKERS=2)
+    env = environment(
+        database_url, kms_endpoint, TLS_CERT_FILE=certificate[0], TLS_KEY_FILE=certificate[1], WORKERS=2
+    )
     client = _client(authority)
     with serve(env, client) as server:
         assert httpx.get(f"{server.url}/readyz", verify=client).status_code == 200
@@ -164,10 +166,10 @@ def test_each_file_that_cannot_be_read_is_listed(settings: Settings, tmp_path: P
 
 
 def test_a_key_of_another_certificate_is_a_problem(
-    settings: Settings, authority: Authority, served: tuple[Path, Path]
+    settings: Settings, authority: Authority, certificate: tuple[Path, Path]
 ) -> None:
     (problem,) = _problems(
-        settings, tls_cert_file=served[0], tls_key_file=authority.issue("other", SERVER)[1]
+        settings, tls_cert_file=certificate[0], tls_key_file=authority.issue("other", SERVER)[1]
     )
     assert problem.startswith("TLS_KEY_FILE: must be the unencrypted PEM key")
 
@@ -180,18 +182,18 @@ def test_an_encrypted_key_is_a_problem_and_no_question_at_the_terminal(
     assert problem.startswith("TLS_KEY_FILE: must be the unencrypted PEM key")
 
 
-def test_half_of_a_pair_is_a_problem(settings: Settings, served: tuple[Path, Path]) -> None:
-    for half in ({"tls_cert_file": served[0]}, {"tls_key_file": served[1]}):
+def test_half_of_a_pair_is_a_problem(settings: Settings, certificate: tuple[Path, Path]) -> None:
+    for half in ({"tls_cert_file": certificate[0]}, {"tls_key_file": certificate[1]}):
         (problem,) = _problems(settings, **half)
         assert problem.startswith("TLS_KEY_FILE: set both TLS_CERT_FILE and this")
 
 
 def test_client_certificates_need_tls_and_certificates(
-    settings: Settings, authority: Authority, served: tuple[Path, Path]
+    settings: Settings, authority: Authority, certificate: tuple[Path, Path]
 ) -> None:
     (problem,) = _problems(settings, tls_client_ca_file=authority.certificate_file)
     assert problem.startswith("TLS_CLIENT_CA_FILE: client certificates need TLS")
     (problem,) = _problems(
-        settings, tls_cert_file=served[0], tls_key_file=served[1], tls_client_ca_file=served[1]
+        settings, tls_cert_file=certificate[0], tls_key_file=certificate[1], tls_client_ca_file=certificate[1]
     )
     assert problem == "TLS_CLIENT_CA_FILE: must hold PEM certificates"

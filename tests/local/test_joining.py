@@ -58,7 +58,7 @@ def run(running: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return in_process(monkeypatch, capsys)
 
 
-def typed(page: Path) -> list[list[str]]:
+def commands_of(page: Path) -> list[list[str]]:
     """The commands of a page's blocks, in its order, without what their output is piped into."""
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
     lines = [line for block in blocks for line in re.findall(r"kms-service ([^|)>\n]+)", block)]
@@ -66,7 +66,7 @@ def typed(page: Path) -> list[list[str]]:
     return [words for words in commands if not any(each <= {*words} for each in NOT_HERE)]
 
 
-PAGES = {page.stem: commands for page in sorted(RUNBOOKS.glob("*.md")) if (commands := typed(page))}
+PAGES = {page.stem: commands for page in sorted(RUNBOOKS.glob("*.md")) if (commands := commands_of(page))}
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -75,7 +75,7 @@ def test_whose_credentials_these_are_is_told_as_sts_tells_it(tmp_path: Path) -> 
     assert code(refused) == "InvalidAction"
 
 
-def wrapped(kms: "KMSClient", key: str) -> bytes:
+def wrap(kms: "KMSClient", key: str) -> bytes:
     return kms.encrypt(KeyId=key, Plaintext=DEK, EncryptionContext=CONTEXT)["CiphertextBlob"]
 
 
@@ -113,7 +113,7 @@ def test_keys_last_over_restarts_with_all_that_belongs_to_them(tmp_path: Path) -
     with kms_standin(tmp_path) as endpoint:
         kms = client(endpoint)
         arn = make_key_with_everything(kms)
-        blob, before = wrapped(kms, arn), facts(kms, arn)
+        blob, before = wrap(kms, arn), facts(kms, arn)
     with kms_standin(tmp_path) as endpoint:
         kms = client(endpoint)
         assert facts(kms, arn) == before
@@ -126,7 +126,7 @@ def test_keys_last_over_restarts_with_all_that_belongs_to_them(tmp_path: Path) -
 def test_a_killed_stand_in_loses_no_key_it_has_answered_for(tmp_path: Path) -> None:
     with kms_standin(tmp_path) as endpoint:
         kms = client(endpoint)
-        blobs = {arn: wrapped(kms, arn) for arn in (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(3))}
+        blobs = {arn: wrap(kms, arn) for arn in (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(3))}
         os.kill(endpoint.pid, signal.SIGKILL)
     with kms_standin(tmp_path) as endpoint:
         kms = client(endpoint)
@@ -154,7 +154,7 @@ def test_what_an_earlier_release_kept_still_opens(tmp_path: Path) -> None:
     for _ in range(2):  # as it was, and as it is written back
         with kms_standin(tmp_path) as endpoint:
             kms = client(endpoint)
-            made.append(wrapped(kms, old["keys"][1]))  # the key that was rotated
+            made.append(wrap(kms, old["keys"][1]))  # the key that was rotated
             for blob in made:
                 assert kms.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT)["Plaintext"] == DEK
             for name in ("a", "b"):
@@ -182,9 +182,9 @@ def test_rotated_material_lasts(tmp_path: Path) -> None:
     with kms_standin(tmp_path) as endpoint:
         kms = client(endpoint)
         arn = kms.create_key()["KeyMetadata"]["Arn"]
-        blobs = [wrapped(kms, arn)]
+        blobs = [wrap(kms, arn)]
         kms.rotate_key_on_demand(KeyId=arn)
-        blobs.append(wrapped(kms, arn))
+        blobs.append(wrap(kms, arn))
     with kms_standin(tmp_path) as endpoint:
         kms = client(endpoint)
         opened = [kms.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT) for blob in blobs]
@@ -226,11 +226,11 @@ def test_a_multi_region_key_lasts_in_both_its_regions(tmp_path: Path) -> None:
         kms = client(endpoint)
         key = kms.create_key(MultiRegion=True)["KeyMetadata"]
         kms.replicate_key(KeyId=key["KeyId"], ReplicaRegion="eu-west-1")
-        before = wrapped(kms, key["Arn"])
+        before = wrap(kms, key["Arn"])
         kms.rotate_key_on_demand(KeyId=key["KeyId"])
     with kms_standin(tmp_path) as endpoint:
         first, second = client(endpoint), client(endpoint, "eu-west-1")
-        for blob in (before, wrapped(first, key["Arn"])):
+        for blob in (before, wrap(first, key["Arn"])):
             opened = second.decrypt(KeyId=key["KeyId"], CiphertextBlob=blob, EncryptionContext=CONTEXT)
             assert opened["Plaintext"] == DEK
             assert opened["KeyId"] == key["Arn"].replace(REGION, "eu-west-1")
@@ -303,7 +303,7 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
 
 
 def test_disabled_key_refuses(kms: "KMSClient", key: str) -> None:
-    blob = wrapped(kms, key)
+    blob = wrap(kms, key)
     kms.disable_key(KeyId=key)
     with pytest.raises(ClientError) as caught:
         kms.decrypt(KeyId=key, CiphertextBlob=blob, EncryptionContext=CONTEXT)
@@ -315,13 +315,13 @@ def test_disabled_key_refuses(kms: "KMSClient", key: str) -> None:
 def test_key_pending_deletion_refuses(kms: "KMSClient", key: str) -> None:
     kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
     with pytest.raises(ClientError) as caught:
-        wrapped(kms, key)
+        wrap(kms, key)
     assert code(caught) == "KMSInvalidStateException"
 
 
 def test_wrong_key_context_or_blob_is_refused(kms: "KMSClient", key: str) -> None:
     other = kms.create_key()["KeyMetadata"]["Arn"]
-    blob = wrapped(kms, key)
+    blob = wrap(kms, key)
     cases: list[tuple[str, bytes, dict[str, str], str]] = [
         (other, blob, CONTEXT, "IncorrectKeyException"),
         (key, blob, {"purpose": "other"}, "InvalidCiphertextException"),
@@ -343,22 +343,22 @@ def test_dry_run_does_nothing_and_says_so(kms: "KMSClient", key: str) -> None:
 
 
 def test_a_dry_run_without_a_ciphertext_asks_about_the_key_alone(kms: "KMSClient", key: str) -> None:
-    def asked() -> str:
+    def dry_run() -> str:
         with pytest.raises(ClientError) as caught:
             kms.decrypt(
                 KeyId=key, EncryptionContext=CONTEXT, DryRun=True, DryRunModifiers=["IGNORE_CIPHERTEXT"]
             )
         return code(caught)
 
-    assert asked() == "DryRunOperationException"
+    assert dry_run() == "DryRunOperationException"
     kms.disable_key(KeyId=key)
-    assert asked() == "DisabledException"
+    assert dry_run() == "DisabledException"
 
 
 def test_re_encrypt_moves_a_key_and_names_both_materials(kms: "KMSClient", key: str) -> None:
     other = kms.create_key()["KeyMetadata"]["Arn"]
     moved = kms.re_encrypt(
-        CiphertextBlob=wrapped(kms, key),
+        CiphertextBlob=wrap(kms, key),
         SourceKeyId=key,
         SourceEncryptionContext=CONTEXT,
         DestinationKeyId=other,

@@ -74,13 +74,13 @@ def test_yesterdays_wallet_and_token_are_good_today(yesterday: Day, today: Sessi
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the printed lines are for curl")
 def test_printed_lines_work_when_pasted(today: Session) -> None:
     lines = [line.strip() for line in today.printed.splitlines() if line.strip().startswith("curl ")]
-    answers = [pasted(f"{line} --silent --fail") for line in lines]
+    answers = [paste(f"{line} --silent --fail") for line in lines]
     assert len(lines) == 3
     assert all('"walletAddress":"0x' in answer for answer in answers)
     assert '"privateKey":"0x' in answers[1]
 
 
-def pasted(line: str) -> str:
+def paste(line: str) -> str:
     """What a printed line answers in a shell."""
     done = subprocess.run(  # noqa: S603 - printed by us
         ["/bin/sh", "-c", line], capture_output=True, text=True, check=True

@@ -17,7 +17,7 @@ print(os.getuid(), os.access(__file__, os.X_OK), *(int(mask, 16) for mask in hel
 """
 
 
-def reported(folder: Path) -> str:
+def run_report(folder: Path) -> str:
     """What a program in `folder` tells about itself when it runs as `nobody`."""
     program = folder / "program"
     program.write_text(REPORT.format(python=sys.executable))
@@ -39,7 +39,7 @@ def reported(folder: Path) -> str:
 )
 def test_below_a_closed_folder_one_capability_is_kept_and_counts(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    assert reported(tmp_path) == f"65534 True {1 << 1}"
+    assert run_report(tmp_path) == f"65534 True {1 << 1}"
 
 
 def test_a_parent_that_is_gone_already_starts_nothing(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ ROUTES = {
 RECIPIENT = base64.b64encode(X25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
 
 
-def asked(action: str, body: Any) -> Operation:
+def operation_of(action: str, body: Any) -> Operation:
     """The operation that a request's body of this action means."""
     match action:
         case "sign.message":
@@ -77,14 +77,14 @@ def policy(*rules: Any) -> Policy:
     return Policy("under-test", 3, parse(json.dumps({"rules": rules}).encode()))
 
 
-def judged(by: Policy, action: str, body: Any, user_id: str = "shop-1") -> Judgement:
+def judge_request(by: Policy, action: str, body: Any, user_id: str = "shop-1") -> Judgement:
     """What a policy says of a request."""
-    return judge(by, user_id, "a-token", asked(action, body))
+    return judge(by, user_id, "a-token", operation_of(action, body))
 
 
-def allowed(by: Policy, action: str, body: Any, user_id: str = "shop-1") -> bool:
+def is_allowed(by: Policy, action: str, body: Any, user_id: str = "shop-1") -> bool:
     """Whether some rule's criteria all hold."""
-    return bool(judged(by, action, body, user_id).matches)
+    return bool(judge_request(by, action, body, user_id).matches)
 
 
 def ask(service: Service, token: str, user: str, action: str, body: Any) -> Any:

@@ -38,7 +38,7 @@ def set_policy(service: Service) -> Callable[[bytes], str]:
 
 
 @pytest.fixture
-def bound(service: Service) -> Callable[[str], str]:
+def token_under(service: Service) -> Callable[[str], str]:
     """Makes a token of every scope that a policy bounds: in the hands of an attacker, from now on."""
 
     def make(policy: str, **changes: Any) -> str:
@@ -56,9 +56,9 @@ def bound(service: Service) -> Callable[[str], str]:
 
 
 @pytest.fixture
-def stolen(set_policy: Callable[[bytes], str], bound: Bound) -> str:
+def stolen(set_policy: Callable[[bytes], str], token_under: Bound) -> str:
     """A token of every scope with a checkout policy of its own."""
-    return bound(set_policy((SHIPPED / "checkout.json").read_bytes()))
+    return token_under(set_policy((SHIPPED / "checkout.json").read_bytes()))
 
 
 @pytest.fixture

@@ -188,11 +188,11 @@ def test_a_delegation_is_the_wallets_own(service: Service, shopper: str) -> None
 
 
 def test_a_rewritten_policy_allows_nothing(
-    service: Service, set_policy: Callable[[bytes], str], bound: Callable[..., str], shopper: str
+    service: Service, set_policy: Callable[[bytes], str], token_under: Callable[..., str], shopper: str
 ) -> None:
     """The database's owner widens the policy of a token that he holds."""
     checkout = (SHIPPED / "checkout.json").read_bytes()
-    token = bound(set_policy(checkout))
+    token = token_under(set_policy(checkout))
     name = _policy_of(service, token, shopper)
     wide = checkout.decode().replace(MERCHANT, STRANGER)
     _as_owner(service, "UPDATE policies SET document = %s WHERE name = %s", (wide, name))
@@ -216,14 +216,14 @@ def test_a_rewritten_policy_allows_nothing(
 def test_a_row_that_was_moved_allows_nothing(
     service: Service,
     set_policy: Callable[[bytes], str],
-    bound: Callable[..., str],
+    token_under: Callable[..., str],
     shopper: str,
     change: str,
 ) -> None:
     wide = (SHIPPED / "checkout.json").read_bytes().replace(MERCHANT.encode(), STRANGER.encode())
     name, other = set_policy(wide), set_policy(wide)
     complete(service.services.policies.set(TESTER, name, (SHIPPED / "checkout.json").read_bytes()))
-    token = bound(name)
+    token = token_under(name)
     assert ask(service, token, shopper, "sign.transaction", transaction(to=STRANGER)).status_code == 403
     _as_owner(service, change, {"name": name, "other": other})
     _forget(service)
@@ -235,7 +235,7 @@ def test_a_row_that_was_moved_allows_nothing(
 def test_a_process_that_has_seen_no_newer_version_asks_the_log(
     service: Service,
     set_policy: Callable[[bytes], str],
-    bound: Callable[..., str],
+    token_under: Callable[..., str],
     shopper: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -243,7 +243,7 @@ def test_a_process_that_has_seen_no_newer_version_asks_the_log(
     wide = (SHIPPED / "checkout.json").read_bytes().replace(MERCHANT.encode(), STRANGER.encode())
     name = set_policy(wide)
     complete(service.services.policies.set(TESTER, name, (SHIPPED / "checkout.json").read_bytes()))
-    token = bound(name)
+    token = token_under(name)
     _as_owner(service, "DELETE FROM policies WHERE name = %(name)s AND version = 2", {"name": name})
     monkeypatch.setattr(in_force, "SETTING_SECONDS", 0.0)
     with serving(service.services.settings, service.kms, service.token) as restarted:

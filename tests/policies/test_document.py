@@ -75,7 +75,7 @@ def problems(*rules: Any, **members: Any) -> str:
     return "\n".join(refused.value.problems)
 
 
-def changed(name: str, change: Callable[[Any], Any]) -> Any:
+def change_rule(name: str, change: Callable[[Any], Any]) -> Any:
     rule = copy.deepcopy(RULES[name])
     change(rule)
     return rule
@@ -96,33 +96,33 @@ CRITERIA = [
 
 @pytest.mark.parametrize(("name", "member"), CRITERIA)
 def test_a_criterion_that_is_left_out_is_an_error(name: str, member: str) -> None:
-    assert problems(changed(name, lambda rule: rule.pop(member))) == (
+    assert problems(change_rule(name, lambda rule: rule.pop(member))) == (
         f'rules.0.{member}: is missing; to restrict nothing it says "any"'
     )
 
 
 @pytest.mark.parametrize("member", ["name", "chainId", "verifyingContract"])
 def test_a_domain_says_its_name_its_chain_and_its_contract(member: str) -> None:
-    told = problems(changed("typed", lambda rule: rule["domain"].pop(member)))
+    told = problems(change_rule("typed", lambda rule: rule["domain"].pop(member)))
     assert told.startswith(f"rules.0.domain.{member}: is missing")
 
 
 @pytest.mark.parametrize("member", ["to", "amount"])
 def test_every_parameter_of_a_function_is_named(member: str) -> None:
-    told = problems(changed("call", lambda rule: rule["call"]["where"].pop(member)))
+    told = problems(change_rule("call", lambda rule: rule["call"]["where"].pop(member)))
     assert f"where does not name {member}" in told
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_an_unknown_member_is_an_error(name: str) -> None:
-    told = problems(changed(name, lambda rule: rule.update(note="mine")))
+    told = problems(change_rule(name, lambda rule: rule.update(note="mine")))
     assert told == "rules.0.note: is not a member that a policy knows here"
 
 
 @pytest.mark.parametrize(("name", "member"), CRITERIA)
 @pytest.mark.parametrize("value", [None, [], {}, "", True, [None], [[]], {"max": 1}, "ANY !"])
 def test_what_no_criterion_may_be_is_an_error(name: str, member: str, value: Any) -> None:
-    told = problems(changed(name, lambda rule: rule.update({member: value})))
+    told = problems(change_rule(name, lambda rule: rule.update({member: value})))
     assert all(line.startswith("rules.0") and member in line for line in told.splitlines())
 
 
@@ -173,11 +173,11 @@ def test_what_no_criterion_may_be_is_an_error(name: str, member: str, value: Any
     ],
 )
 def test_a_mistake_is_told_with_its_place(name: str, change: Any, told: str) -> None:
-    assert told in problems(changed(name, change))
+    assert told in problems(change_rule(name, change))
 
 
 def test_every_problem_is_told_at_once() -> None:
-    told = problems(changed("pay", lambda rule: rule.update(to=[], fee=[], note=1)))
+    told = problems(change_rule("pay", lambda rule: rule.update(to=[], fee=[], note=1)))
     assert {line.split(":")[0] for line in told.splitlines()} == {"rules.0.to", "rules.0.fee", "rules.0.note"}
 
 

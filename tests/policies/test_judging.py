@@ -13,7 +13,18 @@ from kms_service.ethereum.abi import parse_function
 from kms_service.ethereum.authorizations import Authorization, SignedAuthorization
 from kms_service.service.policies.judging import judge
 from kms_service.service.policies.operations import TransactionSigning
-from policies.asking import ETHER, GWEI, MERCHANT, STRANGER, USDC, allowed, asked, judged, policy, transaction
+from policies.asking import (
+    ETHER,
+    GWEI,
+    MERCHANT,
+    STRANGER,
+    USDC,
+    is_allowed,
+    judge_request,
+    operation_of,
+    policy,
+    transaction,
+)
 from policies.test_document import RULES
 
 TRANSFER = parse_function("transfer(address to, uint256 amount)")
@@ -78,7 +89,7 @@ def rule(name: str, **changes: Any) -> dict[str, Any]:
     ],
 )
 def test_a_payment_meets_every_criterion_or_is_refused(fields: Any, failed: str | None) -> None:
-    judgement = judged(policy(RULES["pay"]), "sign.transaction", transaction(**fields))
+    judgement = judge_request(policy(RULES["pay"]), "sign.transaction", transaction(**fields))
     assert judgement.reason == ("" if failed is None else f"not met: {failed}")
     assert judgement.nearest == (None if failed is None else "pay")
 
@@ -97,7 +108,7 @@ def test_a_payment_meets_every_criterion_or_is_refused(fields: Any, failed: str 
     ],
 )
 def test_a_call_is_judged_by_its_decoded_arguments(body: Any, failed: str | None) -> None:
-    judgement = judged(policy(RULES["call"]), "sign.transaction", body)
+    judgement = judge_request(policy(RULES["call"]), "sign.transaction", body)
     assert judgement.reason == ("" if failed is None else f"not met: {failed}")
 
 
@@ -110,29 +121,31 @@ def test_one_of_several_functions_is_enough() -> None:
         },
     ]
     by = policy(rule("call", call=several))
-    assert allowed(by, "sign.transaction", call(TRANSFER, MERCHANT, 1))
-    assert allowed(by, "sign.transaction", call(APPROVE, MERCHANT, 7))
-    assert not allowed(by, "sign.transaction", call(APPROVE, MERCHANT, 8))
+    assert is_allowed(by, "sign.transaction", call(TRANSFER, MERCHANT, 1))
+    assert is_allowed(by, "sign.transaction", call(APPROVE, MERCHANT, 7))
+    assert not is_allowed(by, "sign.transaction", call(APPROVE, MERCHANT, 8))
 
 
 def test_a_selector_and_a_length_are_criteria_too() -> None:
     by = policy(
         rule("call", call={"selectors": ["0xa9059cbb"], "maxBytes": 68}, windows=[], to="any"),
     )
-    assert allowed(by, "sign.transaction", call(TRANSFER, STRANGER, 1))
+    assert is_allowed(by, "sign.transaction", call(TRANSFER, STRANGER, 1))
     longer = call(TRANSFER, STRANGER, 1)
     longer["transaction"]["data"] += "00"
-    assert judged(by, "sign.transaction", longer).reason == "not met: call.maxBytes"
-    assert judged(by, "sign.transaction", call(APPROVE, STRANGER, 1)).reason == "not met: call.selectors"
-    assert not allowed(by, "sign.transaction", call(TRANSFER, STRANGER, 1, to=None))
+    assert judge_request(by, "sign.transaction", longer).reason == "not met: call.maxBytes"
+    assert (
+        judge_request(by, "sign.transaction", call(APPROVE, STRANGER, 1)).reason == "not met: call.selectors"
+    )
+    assert not is_allowed(by, "sign.transaction", call(TRANSFER, STRANGER, 1, to=None))
 
 
 def test_a_tuple_as_a_whole_may_be_anything() -> None:
     function = parse_function("f((address a, uint256 b) t, uint256 c)")
     criteria = {"function": "f((address a, uint256 b) t, uint256 c)", "where": {"t": "any", "c": ["1"]}}
     by = policy(rule("call", call=criteria, windows=[]))
-    assert allowed(by, "sign.transaction", call(function, (STRANGER, 1), 1))
-    assert not allowed(by, "sign.transaction", call(function, (STRANGER, 1), 2))
+    assert is_allowed(by, "sign.transaction", call(function, (STRANGER, 1), 1))
+    assert not is_allowed(by, "sign.transaction", call(function, (STRANGER, 1), 2))
 
 
 def test_every_element_of_an_argument_must_meet_its_constraint() -> None:
@@ -143,10 +156,10 @@ def test_every_element_of_an_argument_must_meet_its_constraint() -> None:
     }
     windows = [{"per": "day", "of": "token", "sum": "call.payments.amount", "max": "15"}]
     by = policy(rule("call", call=criteria, windows=windows))
-    two = judged(by, "sign.transaction", call(function, [(MERCHANT, 10), (MERCHANT, 4)]))
+    two = judge_request(by, "sign.transaction", call(function, [(MERCHANT, 10), (MERCHANT, 4)]))
     assert two.matches[0].needs[0].amount == 14
-    assert not allowed(by, "sign.transaction", call(function, [(MERCHANT, 10), (STRANGER, 4)]))
-    assert not allowed(by, "sign.transaction", call(function, [(MERCHANT, 11)]))
+    assert not is_allowed(by, "sign.transaction", call(function, [(MERCHANT, 10), (STRANGER, 4)]))
+    assert not is_allowed(by, "sign.transaction", call(function, [(MERCHANT, 11)]))
 
 
 @pytest.mark.parametrize(
@@ -167,14 +180,14 @@ def test_typed_data_is_judged_by_domain_type_and_members(changes: Any, failed: s
     body = order(**changes)
     if "cost" in body["message"]:
         del body["message"]["price"]
-    judgement = judged(policy(RULES["typed"]), "sign.typed-data", body)
+    judgement = judge_request(policy(RULES["typed"]), "sign.typed-data", body)
     assert judgement.reason == ("" if failed is None else f"not met: {failed}")
 
 
 def test_another_primary_type_is_refused() -> None:
     body = order()
     body.update(primaryType="Line", message={"sku": "a", "count": 1})
-    reason = judged(policy(RULES["typed"]), "sign.typed-data", body).reason
+    reason = judge_request(policy(RULES["typed"]), "sign.typed-data", body).reason
     assert reason == "not met: primaryTypes"
 
 
@@ -198,19 +211,19 @@ def test_another_primary_type_is_refused() -> None:
     ],
 )
 def test_members_are_found_by_dotted_path(where: Any, holds: bool) -> None:
-    assert allowed(policy(rule("typed", where=where)), "sign.typed-data", ORDER) is holds
+    assert is_allowed(policy(rule("typed", where=where)), "sign.typed-data", ORDER) is holds
 
 
 def test_criteria_of_the_domain() -> None:
     def by(**changes: Any) -> Any:
         return policy(rule("typed", domain={**RULES["typed"]["domain"], **changes}))
 
-    assert allowed(by(version=["1"]), "sign.typed-data", ORDER)
-    assert not allowed(by(version=["2"]), "sign.typed-data", ORDER)
-    assert allowed(by(verifyingContract=[STRANGER]), "sign.typed-data", ORDER)
-    assert not allowed(by(verifyingContract=[MERCHANT]), "sign.typed-data", ORDER)
+    assert is_allowed(by(version=["1"]), "sign.typed-data", ORDER)
+    assert not is_allowed(by(version=["2"]), "sign.typed-data", ORDER)
+    assert is_allowed(by(verifyingContract=[STRANGER]), "sign.typed-data", ORDER)
+    assert not is_allowed(by(verifyingContract=[MERCHANT]), "sign.typed-data", ORDER)
     without = order(domain={"name": "Shop", "chainId": 1})
-    assert not allowed(by(verifyingContract=[STRANGER]), "sign.typed-data", without)
+    assert not is_allowed(by(verifyingContract=[STRANGER]), "sign.typed-data", without)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +237,7 @@ def test_criteria_of_the_domain() -> None:
     ],
 )
 def test_a_message_has_a_prefix_and_a_length(body: Any, failed: str | None) -> None:
-    judgement = judged(policy(RULES["message"]), "sign.message", body, "anna")
+    judgement = judge_request(policy(RULES["message"]), "sign.message", body, "anna")
     assert judgement.reason == ("" if failed is None else f"not met: {failed}")
 
 
@@ -237,7 +250,7 @@ def test_a_message_has_a_prefix_and_a_length(body: Any, failed: str | None) -> N
     ],
 )
 def test_a_delegation_is_of_one_chain_to_a_known_delegate(body: Any, failed: str | None) -> None:
-    judgement = judged(policy(RULES["delegate"]), "sign.authorization", body)
+    judgement = judge_request(policy(RULES["delegate"]), "sign.authorization", body)
     assert judgement.reason == ("" if failed is None else f"not met: {failed}")
 
 
@@ -254,8 +267,8 @@ def test_a_delegation_is_of_one_chain_to_a_known_delegate(body: Any, failed: str
 )
 def test_a_rule_is_about_some_wallets(wallets: Any, user_id: str, about: bool) -> None:
     by = policy(rule("key", wallets=wallets))
-    assert allowed(by, "private_key.read", None, user_id) is about
-    assert not allowed(by, "private_key.export", None, user_id)
+    assert is_allowed(by, "private_key.read", None, user_id) is about
+    assert not is_allowed(by, "private_key.export", None, user_id)
 
 
 EVERYTHING = {
@@ -271,21 +284,21 @@ EVERYTHING = {
 @pytest.mark.parametrize("action", EVERYTHING)
 def test_what_no_rule_is_for_is_refused(action: str) -> None:
     others = [one for one in RULES.values() if one["action"] != action]
-    judgement = judged(policy(*others), action, EVERYTHING[action])
+    judgement = judge_request(policy(*others), action, EVERYTHING[action])
     assert (judgement.matches, judgement.nearest) == ((), None)
     assert judgement.reason == f"no rule is for {action}"
 
 
 def test_the_nearest_rule_is_the_one_of_which_the_fewest_criteria_fail() -> None:
     by = policy(RULES["pay"], RULES["call"])
-    assert judged(by, "sign.transaction", call(TRANSFER, STRANGER, 1)).nearest == "call"
-    assert judged(by, "sign.transaction", call(APPROVE, STRANGER, 1)).nearest == "pay"
-    assert judged(by, "sign.transaction", transaction(to=STRANGER)).nearest == "pay"
+    assert judge_request(by, "sign.transaction", call(TRANSFER, STRANGER, 1)).nearest == "call"
+    assert judge_request(by, "sign.transaction", call(APPROVE, STRANGER, 1)).nearest == "pay"
+    assert judge_request(by, "sign.transaction", transaction(to=STRANGER)).nearest == "pay"
 
 
 def test_matches_come_in_the_documents_order_with_what_they_take() -> None:
     first = rule("pay", id="first", windows=[{"per": "minute", "of": "token", "count": 1}])
-    judgement = judged(policy(first, RULES["pay"]), "sign.transaction", transaction())
+    judgement = judge_request(policy(first, RULES["pay"]), "sign.transaction", transaction())
     assert [match.rule for match in judgement.matches] == ["first", "pay"]
     (need,) = judgement.matches[0].needs
     assert (need.policy, need.rule, need.window) == ("under-test", "first", "count per minute and token")
@@ -297,9 +310,11 @@ def test_matches_come_in_the_documents_order_with_what_they_take() -> None:
 
 def test_amounts_of_tokens_are_counted_apart_by_chain_and_contract() -> None:
     by = policy(rule("call", chainIds="any", to="any"))
-    (need,) = judged(by, "sign.transaction", call(TRANSFER, MERCHANT, 7)).matches[0].needs
+    (need,) = judge_request(by, "sign.transaction", call(TRANSFER, MERCHANT, 7)).matches[0].needs
     assert (need.asset, need.amount) == (f"1:{USDC}", 7)
-    (other,) = judged(by, "sign.transaction", call(TRANSFER, MERCHANT, 7, chainId=137)).matches[0].needs
+    (other,) = (
+        judge_request(by, "sign.transaction", call(TRANSFER, MERCHANT, 7, chainId=137)).matches[0].needs
+    )
     assert other.asset == f"137:{USDC}"
 
 
@@ -308,7 +323,7 @@ def test_value_and_fee_are_added_up_over_all_chains() -> None:
         {"per": "day", "of": "wallet", "sum": measure, "max": "1 ether"}
         for measure in ("value", "fee", "value+fee")
     ]
-    matches = judged(policy(rule("pay", windows=windows)), "sign.transaction", transaction()).matches
+    matches = judge_request(policy(rule("pay", windows=windows)), "sign.transaction", transaction()).matches
     fee = 21000 * 20 * GWEI
     assert [need.amount for need in matches[0].needs] == [ETHER // 10, fee, ETHER // 10 + fee]
     assert {need.asset for need in matches[0].needs} == {""}
@@ -316,14 +331,14 @@ def test_value_and_fee_are_added_up_over_all_chains() -> None:
 
 def test_any_recipient_may_be_none() -> None:
     by = policy(rule("pay", to="any", call="any"))
-    assert allowed(by, "sign.transaction", transaction(to=None, data="0x60"))
-    assert not allowed(
+    assert is_allowed(by, "sign.transaction", transaction(to=None, data="0x60"))
+    assert not is_allowed(
         policy(rule("pay", to=[MERCHANT], call="any")), "sign.transaction", transaction(to=None, data="0x60")
     )
 
 
 def test_a_policy_without_rules_refuses() -> None:
-    judgement = judge(policy(), "anna", "a-token", asked("sign.message", {"message": "x"}))
+    judgement = judge(policy(), "anna", "a-token", operation_of("sign.message", {"message": "x"}))
     assert judgement.matches == ()
 
 

@@ -12,7 +12,7 @@ from kms_service.ethereum.abi import CallMismatch, parse_function
 from kms_service.ethereum.address import add_checksum
 from kms_service.service.policies.language.amounts import amount
 from kms_service.service.policies.language.document import InvalidPolicy, parse
-from policies.asking import MERCHANT, USDC, judged, policy, transaction
+from policies.asking import MERCHANT, USDC, judge_request, policy, transaction
 from policies.test_document import RULES
 
 TRANSFER = parse_function("transfer(address to, uint256 amount)")
@@ -109,7 +109,7 @@ def test_a_payment_is_allowed_exactly_when_every_criterion_holds(
         and data == "0x"
         and user == "shop-1"
     )
-    judgement = judged(policy(rule), "sign.transaction", body, user)
+    judgement = judge_request(policy(rule), "sign.transaction", body, user)
     assert bool(judgement.matches) is expected
     assert (judgement.nearest is None) is expected
 
@@ -122,6 +122,6 @@ def test_more_rules_never_allow_less(order: list[str], count: int) -> None:
         ("private_key.read", None),
     ]
     for action, body in requests:
-        few = judged(policy(*(RULES[name] for name in order[:count])), action, body)
-        all_rules = judged(policy(*(RULES[name] for name in order)), action, body)
+        few = judge_request(policy(*(RULES[name] for name in order[:count])), action, body)
+        all_rules = judge_request(policy(*(RULES[name] for name in order)), action, body)
         assert {match.rule for match in few.matches} <= {match.rule for match in all_rules.matches}

@@ -102,11 +102,11 @@ def test_policies_are_shown_with_their_documents(
 def test_the_use_of_windows_is_shown_in_pages(
     service: Service,
     set_policy: Callable[[bytes], str],
-    bound: Callable[[str], str],
+    token_under: Callable[[str], str],
     shopper: str,
 ) -> None:
     name = set_policy(CHECKOUT)
-    token = bound(name)
+    token = token_under(name)
     assert service.call("GET", f"/policies/{name}/usage").json() == {"windows": [], "nextCursor": None}
     assert ask(service, token, shopper, "sign.transaction", transaction()).status_code == 200
     assert ask(service, token, shopper, "sign.transaction", call(TRANSFER, MERCHANT, 7)).status_code == 200
@@ -146,15 +146,15 @@ def test_a_cursor_of_nobodys_is_refused(
 def test_a_new_version_and_another_policy_act_within_seconds(
     service: Service,
     set_policy: Callable[[bytes], str],
-    bound: Callable[[str], str],
+    token_under: Callable[[str], str],
     shopper: str,
 ) -> None:
     name, other = set_policy(CHECKOUT), set_policy(b'{"rules": []}')
-    token = bound(name)
+    token = token_under(name)
     payment = transaction(value=1)
     assert ask(service, token, shopper, "sign.transaction", payment).status_code == 200
 
-    def becomes(status: int) -> None:
+    def wait_for_status(status: int) -> None:
         # By what is foreseen, since asking in earnest would use up the policy's windows.
         allowed = status == 200
         wait_until(
@@ -163,14 +163,14 @@ def test_a_new_version_and_another_policy_act_within_seconds(
         assert ask(service, token, shopper, "sign.transaction", payment).status_code == status
 
     complete(service.services.policies.set(TESTER, name, b'{"rules": [ ]}'))
-    becomes(403)
+    wait_for_status(403)
     complete(service.services.policies.set(TESTER, name, CHECKOUT))
-    becomes(200)
+    wait_for_status(200)
     (row,) = [row for row in complete(service.services.tokens.list_all()) if row.policy == name]
     complete(service.services.tokens.set_policy(TESTER, row.name, other))
-    becomes(403)
+    wait_for_status(403)
     complete(service.services.tokens.set_policy(TESTER, row.name, None))
-    becomes(200)
+    wait_for_status(200)
 
 
 def test_setting_the_same_document_makes_no_version(

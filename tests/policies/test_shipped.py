@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from kms_service.service.policies.judging import Policy
 from kms_service.service.policies.language.document import parse
-from policies.asking import SHIPPED, judged
+from policies.asking import SHIPPED, judge_request
 from policies.test_document import RULES
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.json") if not path.stem.endswith(".schema"))
@@ -17,25 +17,25 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def shipped(name: str) -> Policy:
+def shipped_policy(name: str) -> Policy:
     return Policy(name, 1, parse((SHIPPED / f"{name}.json").read_bytes()))
 
 
 @pytest.mark.parametrize(("name", "case"), CASES, ids=[f"{name}: {case['case']}" for name, case in CASES])
 def test_a_case_is_judged_as_it_says(name: str, case: dict[str, Any]) -> None:
-    judgement = judged(shipped(name), case["action"], case.get("body"), case["userId"])
+    judgement = judge_request(shipped_policy(name), case["action"], case.get("body"), case["userId"])
     assert (judgement.matches[0].rule if judgement.matches else None) == case["allowedBy"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_rule_has_a_case_that_it_allows_and_every_policy_one_that_it_refuses(name: str) -> None:
     allowed_by = {case["allowedBy"] for of, case in CASES if of == name}
-    assert allowed_by == {rule.id for rule in shipped(name).document.rules} | {None}
+    assert allowed_by == {rule.id for rule in shipped_policy(name).document.rules} | {None}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_policy_bounds_how_often(name: str) -> None:
-    assert all(rule.windows for rule in shipped(name).document.rules)
+    assert all(rule.windows for rule in shipped_policy(name).document.rules)
 
 
 SCHEMA = Draft202012Validator(json.loads((SHIPPED / "policy.schema.json").read_text()))

@@ -23,7 +23,7 @@ def need(window: str, amount: int, maximum: int, per: Period = "day", **changes:
     return Need(window=f"{window} per {per} and wallet", per=per, amount=amount, maximum=maximum, **fields)
 
 
-def used(windows: PolicyWindowStore, policy: str = "p") -> dict[str, int]:
+def read_usage(windows: PolicyWindowStore, policy: str = "p") -> dict[str, int]:
     return {use.measure: use.used for use in complete(windows.uses(policy, limit=100, after=None))}
 
 
@@ -32,19 +32,19 @@ def test_a_window_is_filled_to_its_maximum_and_no_further(windows: PolicyWindowS
     assert complete(windows.take([need("value", 4, 10)])) == need("value", 4, 10)
     assert complete(windows.take([need("value", 3, 10)])) is None
     assert complete(windows.take([need("value", 0, 10)])) is None
-    assert used(windows) == {"value": 10}
+    assert read_usage(windows) == {"value": 10}
 
 
 def test_more_than_the_maximum_at_once_has_no_room(windows: PolicyWindowStore) -> None:
     assert complete(windows.take([need("value", 11, 10)])) == need("value", 11, 10)
-    assert used(windows) == {}
+    assert read_usage(windows) == {}
 
 
 def test_all_is_taken_or_nothing(windows: PolicyWindowStore) -> None:
     complete(windows.take([need("fee", 5, 5)]))
     both = [need("value", 1, 10), need("fee", 1, 5)]
     assert complete(windows.take(both)) == both[1]
-    assert used(windows) == {"fee": 5}
+    assert read_usage(windows) == {"fee": 5}
     assert complete(windows.take([])) is None
 
 
@@ -54,14 +54,14 @@ def test_what_has_no_room_is_told_without_taking(windows: PolicyWindowStore) -> 
         assert complete(windows.find_full([need("value", 4, 10)])) is None
         assert complete(windows.find_full([need("fee", 1, 1), need("value", 5, 10)])) == need("value", 5, 10)
         assert complete(windows.find_full([need("fee", 2, 1)])) == need("fee", 2, 1)
-    assert used(windows) == {"value": 6}
+    assert read_usage(windows) == {"value": 6}
 
 
 def test_amounts_have_no_limit_of_their_own(windows: PolicyWindowStore) -> None:
     for _ in range(4):
         assert complete(windows.take([need("value", MOST, 4 * MOST)])) is None
     assert complete(windows.take([need("value", 1, 4 * MOST)])) is not None
-    assert used(windows) == {"value": 4 * MOST}
+    assert read_usage(windows) == {"value": 4 * MOST}
 
 
 def test_windows_of_other_keys_do_not_touch_each_other(windows: PolicyWindowStore) -> None:
@@ -97,7 +97,7 @@ def test_any_number_at_once_takes_exactly_what_there_is(windows: PolicyWindowSto
 
     taken = sum(lacking is None for lacking in complete(many()))
     assert taken == 33
-    assert used(windows) == {"value": 99, "count": 33}
+    assert read_usage(windows) == {"value": 99, "count": 33}
 
 
 @pytest.mark.parametrize(("per", "slots"), [("minute", 60), ("hour", 60), ("day", 96)])
@@ -113,12 +113,12 @@ def test_what_was_taken_counts_for_its_period_and_at_most_a_slot_more(
     # A slot may have passed by itself meanwhile, and one more would free it.
     assert complete(windows.take([need("value", 1, 10, per)])) is not None
     later(2)
-    assert used(windows) == {"value": 0}
+    assert read_usage(windows) == {"value": 0}
     assert complete(windows.find_full([need("value", 10, 10, per)])) is None
     assert complete(windows.take([need("value", 10, 10, per)])) is None
     later(10**6)
     assert complete(windows.take([need("value", 4, 10, per)])) is None
-    assert used(windows) == {"value": 4}
+    assert read_usage(windows) == {"value": 4}
 
 
 def test_older_parts_fall_out_one_by_one(windows: PolicyWindowStore, database_url: str) -> None:
@@ -127,7 +127,7 @@ def test_older_parts_fall_out_one_by_one(windows: PolicyWindowStore, database_ur
         with psycopg.connect(database_url) as connection:
             connection.execute("UPDATE policy_windows SET slot = slot - 40")
     # Taken 120, 80 and 40 slots ago: the first is out of the day's 97.
-    assert used(windows) == {"value": 5}
+    assert read_usage(windows) == {"value": 5}
     assert complete(windows.take([need("value", 6, 10)])) is not None
     assert complete(windows.take([need("value", 5, 10)])) is None
 
@@ -137,11 +137,11 @@ def test_a_clock_that_goes_back_frees_nothing(windows: PolicyWindowStore, databa
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE policy_windows SET slot = slot + 5")
     assert complete(windows.take([need("value", 1, 10)])) is not None
-    assert used(windows) == {"value": 10}
+    assert read_usage(windows) == {"value": 10}
 
 
 def test_a_new_maximum_acts_at_once_and_what_was_taken_stays(windows: PolicyWindowStore) -> None:
     complete(windows.take([need("value", 6, 10)]))
     assert complete(windows.take([need("value", 1, 5)])) is not None
     assert complete(windows.take([need("value", 6, 12)])) is None
-    assert used(windows) == {"value": 12}
+    assert read_usage(windows) == {"value": 12}

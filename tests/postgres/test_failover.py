@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.errors import AuditUnavailable, DatabaseUnavailable
@@ -162,9 +162,9 @@ def raising(database_url: str) -> str:
 def _pids(database: Database) -> set[int]:
     statement = text("SELECT pg_backend_pid()")
     with (
-        entered(database.connection()) as one,
-        entered(database.connection()) as two,
-        entered(database.connection()) as three,
+        enter(database.connection()) as one,
+        enter(database.connection()) as two,
+        enter(database.connection()) as three,
     ):
         return {complete(each.execute(statement)).scalar_one() for each in (one, two, three)}
 
@@ -174,7 +174,7 @@ def _by_row(database: Database, state: str) -> None:
 
 
 def _by_sqlalchemy(database: Database, state: str) -> None:
-    with entered(database.connection()) as connection:
+    with enter(database.connection()) as connection:
         complete(connection.execute(text(f"SELECT raise_state('{state}')")))
 
 

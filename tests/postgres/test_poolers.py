@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import KmsEndpoint
 from kms_service.errors import DatabaseUnavailable
 from kms_service.local import tether
@@ -96,7 +96,7 @@ def test_the_service_serves(pooled_url: str, kms_endpoint: KmsEndpoint) -> None:
         assert complete(services.wallets.get_private_key_for_user(TESTER, "user-0")).user_id == "user-0"
 
 
-def _opened(settings: Settings, url: str, prepared: str) -> Database:
+def _open(settings: Settings, url: str, prepared: str) -> Database:
     changes = {"database_url": SecretStr(url), "database_prepared_statements": prepared}
     return open_database(settings.model_copy(update=changes), connections=4)
 
@@ -129,7 +129,7 @@ async def _ask(databases: list[Database]) -> list[str]:
 
 
 def test_no_client_meets_the_statements_of_another(by_transaction: str, settings: Settings) -> None:
-    databases = [_opened(settings, by_transaction, "auto") for _ in range(3)]
+    databases = [_open(settings, by_transaction, "auto") for _ in range(3)]
     assert complete(_ask(databases)) == []
     for each in databases:
         complete(each.close())
@@ -139,7 +139,7 @@ def test_prepared_all_the_same_it_is_an_error_and_never_another_row(
     by_transaction: str, settings: Settings
 ) -> None:
     """PgBouncer before 1.21 knows nothing of prepared statements."""
-    databases = [_opened(settings, by_transaction, "true") for _ in range(3)]
+    databases = [_open(settings, by_transaction, "true") for _ in range(3)]
     for wrong in complete(_ask(databases)):
         assert "(26000)" in wrong or "closed" in wrong, wrong
     for each in databases:
@@ -154,7 +154,7 @@ def test_without_a_pooler_statements_are_prepared_unless_told(
     database = open_database(settings.model_copy(update=changes), connections=1)
     for value in range(7):
         complete(database.row(_NUMBER, {"value": value}))
-    with entered(database.connection()) as connection:
+    with enter(database.connection()) as connection:
         counted = text("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%AS number%'")
         found = complete(connection.execute(counted)).scalars().all()
     complete(database.close())
@@ -166,7 +166,7 @@ def test_the_session_holds_on_every_server_connection(by_transaction: str, setti
     with psycopg.connect(by_transaction, autocommit=True, prepare_threshold=None) as other:
         other.execute("ALTER DATABASE " + other.info.dbname + " SET datestyle = 'German'")
         other.execute("ALTER DATABASE " + other.info.dbname + " SET timezone = 'Asia/Kathmandu'")
-    database = _opened(settings, by_transaction, "auto")
+    database = _open(settings, by_transaction, "auto")
 
     async def looks() -> set[tuple[str, str]]:
         both = asyncio.Barrier(2)  # as many as there are connections to PostgreSQL: each gets one of a pair
@@ -188,9 +188,9 @@ def test_the_session_holds_on_every_server_connection(by_transaction: str, setti
 def test_what_a_pooler_cannot_carry_is_refused_in_one_line(by_transaction: str, settings: Settings) -> None:
     with psycopg.connect(by_transaction, autocommit=True, prepare_threshold=None) as other:
         other.execute("ALTER DATABASE " + other.info.dbname + " SET search_path = 'elsewhere'")
-    database = _opened(settings, by_transaction, "auto")
+    database = _open(settings, by_transaction, "auto")
 
-    def refused() -> bool:
+    def is_refused() -> bool:
         try:
             complete(database.row(_NUMBER, {"value": 1}))
         except DatabaseUnavailable as error:
@@ -202,5 +202,5 @@ def test_what_a_pooler_cannot_carry_is_refused_in_one_line(by_transaction: str, 
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-    wait_until(refused)
+    wait_until(is_refused)
     complete(database.close())

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import KmsEndpoint
 from kms_service.errors import DatabaseUnavailable
 from kms_service.local.postgres import PostgresServer
@@ -34,7 +34,7 @@ ODD = {
 
 
 def _show(database: Database, name: str) -> str:
-    with entered(database.connection()) as connection:
+    with enter(database.connection()) as connection:
         return str(complete(connection.execute(text(f"SHOW {name}"))).scalar_one())
 
 
@@ -85,7 +85,7 @@ def test_a_database_without_an_encoding_serves(ascii_url: str, kms_endpoint: Kms
 
 
 @contextmanager
-def _opened(settings: Settings, more: str) -> Iterator[Database]:
+def _open(settings: Settings, more: str) -> Iterator[Database]:
     url = f"{settings.database_url.get_secret_value()}?{more}"
     database = open_database(settings.model_copy(update={"database_url": SecretStr(url)}), connections=1)
     yield database
@@ -106,7 +106,7 @@ def _opened(settings: Settings, more: str) -> Iterator[Database]:
     ],
 )
 def test_what_the_url_says_is_merged(settings: Settings, more: str, name: str, value: str) -> None:
-    with _opened(settings, more) as database:
+    with _open(settings, more) as database:
         assert _show(database, name) == value
 
 

@@ -164,7 +164,7 @@ def main() -> None:
             began, ended = asyncio.run(_run(regions, load, fault))
             _report(name, load, began, ended)
             told = [each["event"] for each in load.server.events() if each["event"].startswith("region_")]
-            lost = asyncio.run(load.lost())
+            lost = asyncio.run(load.count_lost())
             click.echo(f"  {dict(Counter(told))}; {lost} of {len(load.wallets)} wallets do not open")
 
 

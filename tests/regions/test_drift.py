@@ -37,7 +37,7 @@ def settings(regions: TwoRegions) -> Settings:
     return regions.settings("postgresql://localhost/none", kms_key_pool_size=2)
 
 
-def _compared(settings: Settings) -> dict[str, Check]:
+def _compare(settings: Settings) -> dict[str, Check]:
     home, there = in_each_region(settings)
     elsewhere = settings.in_fallback_region
     assert elsewhere is not None
@@ -46,13 +46,13 @@ def _compared(settings: Settings) -> dict[str, Check]:
 
 
 def test_replicas_that_are_as_their_keys(settings: Settings) -> None:
-    found = _compared(settings)
+    found = _compare(settings)
     assert [check.result for check in found.values()] == [CheckResult.GOOD] * 4
     assert found[f"{PREFIX}-1 in {FALLBACK}"].detail == f"as in {HOME}"
     assert found[f"may Decrypt in {FALLBACK}"].detail == "allowed by all 2 replicas"
 
 
-def _disabled(regions: TwoRegions) -> None:
+def _disable(regions: TwoRegions) -> None:
     regions.fallback.key(FIRST).state = "Disabled"
 
 
@@ -86,7 +86,7 @@ def _one_region(regions: TwoRegions) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (_disabled, "is Disabled, and Active in the first Region"),
+        (_disable, "is Disabled, and Active in the first Region"),
         (_other_policy, "the policy lacks RevealWallets"),
         (_other_tags, "other tags: Owner"),
         (_other_rotation, "another rotation"),
@@ -99,7 +99,7 @@ def test_what_has_come_to_differ_is_named(
     regions: TwoRegions, settings: Settings, change: Callable[[TwoRegions], None], says: str
 ) -> None:
     change(regions)
-    found = _compared(settings)
+    found = _compare(settings)
     check = found[f"{PREFIX}-1 in {FALLBACK}"]
     assert check.result is CheckResult.BAD
     assert says in check.detail
@@ -109,21 +109,21 @@ def test_what_has_come_to_differ_is_named(
 
 def test_what_may_not_be_read_is_said_and_no_fault(regions: TwoRegions, settings: Settings) -> None:
     with regions.fallback.deny(FIRST, "GetKeyPolicy", "ListResourceTags"):
-        check = _compared(settings)[f"{PREFIX}-1 in {FALLBACK}"]
+        check = _compare(settings)[f"{PREFIX}-1 in {FALLBACK}"]
     assert check.result is CheckResult.GOOD
     assert check.detail.endswith("these credentials may not read policy and tags")
 
 
 def test_a_role_that_may_open_nothing_there_is_told(regions: TwoRegions, settings: Settings) -> None:
     with regions.fallback.deny(FIRST, "Decrypt"):
-        check = _compared(settings)[f"may Decrypt in {FALLBACK}"]
+        check = _compare(settings)[f"may Decrypt in {FALLBACK}"]
     assert check.result is CheckResult.BAD
     assert check.detail.startswith("denied by arn:aws:kms:eu-west-1:")
 
 
 def test_a_region_that_does_not_answer(regions: TwoRegions, settings: Settings) -> None:
     with regions.fallback.on().answer(Reset()):
-        (check,) = _compared(settings).values()
+        (check,) = _compare(settings).values()
     assert (check.name, check.result) == (f"endpoint in {FALLBACK}", CheckResult.BAD)
 
 
@@ -141,7 +141,7 @@ def test_the_command_shows_it(
         "DATABASE_URL": database_url,
     }.items():
         monkeypatch.setenv(name, value)
-    _disabled(regions)
+    _disable(regions)
     result = CliRunner().invoke(pool, ["doctor", "--json"])
     assert result.exit_code == 1
     found = {check["name"]: check for check in json.loads(result.stdout)}

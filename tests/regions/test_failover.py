@@ -76,13 +76,13 @@ class Pair:
 
         return asyncio.run(scenario())
 
-    def wrapped(self, arn: str) -> WrappedDek:
+    def wrap(self, arn: str) -> WrappedDek:
         async def act(aws: AwsKmsService) -> WrappedDek:
             return (await aws.encrypt(arn, DataKey(DEK), CONTEXT)).dek
 
         return self.run(act)
 
-    def opened(self, dek: WrappedDek) -> str:
+    def open(self, dek: WrappedDek) -> str:
         """The ARN that it was opened under."""
 
         async def act(aws: AwsKmsService) -> str:
@@ -118,30 +118,30 @@ ABSENT: list[Fault] = [
 
 @pytest.mark.parametrize("fault", ABSENT, ids=repr)
 def test_what_one_region_does_not_answer_the_other_does(pair: Pair, fault: Fault) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
     with pair.home.on().answer(fault):
-        assert pair.opened(dek) == there(pair.arn)
-        made = pair.wrapped(pair.arn)
+        assert pair.open(dek) == there(pair.arn)
+        made = pair.wrap(pair.arn)
     assert (made.key_arn, made.region) == (there(pair.arn), FALLBACK)
-    assert pair.opened(made) == pair.arn
+    assert pair.open(made) == pair.arn
     assert pair.fallback.count("Decrypt", outcome="ok") == 1
 
 
 def test_a_refused_connection_fails_over(pair: Pair) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
     with pair.home.refusing_connections():
-        assert pair.opened(dek) == there(pair.arn)
-        made = pair.wrapped(pair.other)
-    assert pair.opened(made) == pair.other
+        assert pair.open(dek) == there(pair.arn)
+        made = pair.wrap(pair.other)
+    assert pair.open(made) == pair.other
 
 
 def test_both_regions_missing_is_the_first_ones_error_and_no_secret(pair: Pair) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
     with pair.home.on().answer(Status(500)), pair.fallback.refusing_connections():
         with pytest.raises(KmsUnavailable):
-            pair.opened(dek)
+            pair.open(dek)
         with pytest.raises(KmsUnavailable):
-            pair.wrapped(pair.arn)
+            pair.wrap(pair.arn)
 
 
 REFUSALS = [
@@ -161,77 +161,77 @@ REFUSALS = [
 
 @pytest.mark.parametrize("code", REFUSALS)
 def test_a_refusal_is_never_got_round(pair: Pair, code: str) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
     fault: Fault = Status(429) if code == "429" else Error(code)
     with pair.home.on().answer(fault):
         with context.deadline(4), pytest.raises((KmsError, IntegrityFailure)):
-            pair.opened(dek)
+            pair.open(dek)
         with context.deadline(4), pytest.raises(KmsError):
-            pair.wrapped(pair.arn)
+            pair.wrap(pair.arn)
     assert pair.fallback.requests == []
 
 
 def test_an_answer_that_is_none_is_not_taken_elsewhere(pair: Pair) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
     with pair.home.on().answer(Garbage()), pytest.raises(KmsUnavailable):
-        pair.opened(dek)
+        pair.open(dek)
     assert pair.fallback.requests == []
 
 
 def test_throttling_fails_over_only_where_it_is_said_to(pair: Pair) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
     with pair.home.on().answer(Error("ThrottlingException")):
         with context.deadline(4), pytest.raises(KmsThrottled):
-            pair.opened(dek)
+            pair.open(dek)
         pair.when_throttled = True
-        assert pair.opened(dek) == there(pair.arn)
+        assert pair.open(dek) == there(pair.arn)
 
 
 def test_without_credentials_in_one_region_those_of_the_other_are_used(pair: Pair) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
 
     def walk() -> Loaded:
         raise NoCredentials("ConnectTimeoutError")
 
     pair.walk = walk
-    assert pair.opened(dek) == there(pair.arn)
+    assert pair.open(dek) == there(pair.arn)
 
 
 def test_a_key_of_one_region_stays_in_it(pair: Pair) -> None:
-    dek = pair.wrapped(pair.alone)
+    dek = pair.wrap(pair.alone)
     with pair.home.on().answer(Status(500)):
         with pytest.raises(KmsUnavailable):
-            pair.opened(dek)
+            pair.open(dek)
         with pytest.raises(KmsUnavailable):
-            pair.wrapped(pair.alone)
+            pair.wrap(pair.alone)
     assert pair.fallback.requests == []
 
 
 def test_a_key_of_the_second_region_alone_is_asked_there(pair: Pair) -> None:
     arn = pair.fallback.store.create("theirs").arn
     blob = pair.fallback.key(arn).wrap(DEK, CONTEXT)
-    assert pair.opened(WrappedDek(arn, FALLBACK, blob)) == arn
+    assert pair.open(WrappedDek(arn, FALLBACK, blob)) == arn
     assert pair.home.requests == []
 
 
 @pytest.mark.invariant(4)
 def test_a_reply_may_name_the_same_key_of_the_region_asked_and_no_other(pair: Pair) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
     lies = [pair.arn, there(pair.other), there(pair.arn).replace("111122223333", "999922223333")]
     lies += [there(pair.arn).replace("arn:aws:", "arn:aws-cn:"), there(pair.arn).replace("mrk-", "mrk-0")]
     with pair.home.on().answer(Status(500)):
         for lie in lies:
             with pair.fallback.on("Decrypt", "Encrypt").answer(OtherKeyId(lie)):
                 with pytest.raises(IntegrityFailure):
-                    pair.opened(dek)
+                    pair.open(dek)
                 with pytest.raises(KmsUnavailable):
-                    pair.wrapped(pair.arn)
+                    pair.wrap(pair.arn)
     with pair.home.on("Decrypt").answer(OtherKeyId(there(pair.arn))), pytest.raises(IntegrityFailure):
-        pair.opened(dek)
+        pair.open(dek)
 
 
 def test_a_dek_is_moved_by_the_region_that_answers(pair: Pair) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
 
     async def act(aws: AwsKmsService) -> WrappedDek:
         return (await aws.re_encrypt(dek, CONTEXT, pair.other, CONTEXT)).dek
@@ -239,11 +239,11 @@ def test_a_dek_is_moved_by_the_region_that_answers(pair: Pair) -> None:
     with pair.home.on().answer(Reset()):
         moved = pair.run(act)
     assert (moved.key_arn, moved.region) == (there(pair.other), FALLBACK)
-    assert pair.opened(moved) == pair.other
+    assert pair.open(moved) == pair.other
 
 
 def test_a_circuit_spares_later_calls_the_waiting_and_a_trial_ends_it(pair: Pair) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
 
     async def act(aws: AwsKmsService) -> None:
         home = aws.regions.home
@@ -270,7 +270,7 @@ def test_a_circuit_spares_later_calls_the_waiting_and_a_trial_ends_it(pair: Pair
 
 
 def test_refusals_show_that_a_region_is_there(pair: Pair) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
 
     async def act(aws: AwsKmsService) -> None:
         for _ in range(4):
@@ -284,7 +284,7 @@ def test_refusals_show_that_a_region_is_there(pair: Pair) -> None:
 
 
 def test_the_second_region_has_its_time_within_the_deadline(pair: Pair) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
 
     async def act(aws: AwsKmsService) -> str:
         with context.deadline(8):
@@ -296,7 +296,7 @@ def test_the_second_region_has_its_time_within_the_deadline(pair: Pair) -> None:
 
 
 def test_where_both_are_away_nobody_waits(pair: Pair) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
 
     async def act(aws: AwsKmsService) -> None:
         for _ in range(5):
@@ -328,9 +328,9 @@ def test_an_alias_is_described_by_the_second_region_as_a_key_of_the_first(pair: 
 # Hedging.
 
 
-def _primed(pair: Pair) -> WrappedDek:
+def _prime(pair: Pair) -> WrappedDek:
     pair.hedge = Hedge()
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
     for _ in range(ENOUGH):
         pair.hedge._slowest.add(0.05)
     return dek
@@ -341,39 +341,39 @@ def _slow(pair: Pair) -> AbstractContextManager[object]:
 
 
 def test_a_slow_decrypt_is_answered_by_the_other_region(pair: Pair) -> None:
-    dek = _primed(pair)
+    dek = _prime(pair)
     with _slow(pair):
-        assert pair.opened(dek) == there(pair.arn)
+        assert pair.open(dek) == there(pair.arn)
     assert (pair.home.count("Decrypt"), pair.fallback.count("Decrypt")) == (1, 1)
 
 
 def test_nothing_is_hedged_before_enough_is_known_and_no_encrypt_ever(pair: Pair) -> None:
     pair.hedge = Hedge()
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
     with _slow(pair):
-        assert pair.opened(dek) == pair.arn
-    dek = _primed(pair)
+        assert pair.open(dek) == pair.arn
+    dek = _prime(pair)
     with pair.home.on("Encrypt").answer(Delay(0.5)):
-        pair.wrapped(pair.arn)
+        pair.wrap(pair.arn)
     assert pair.fallback.requests == []
 
 
 def test_a_refusal_of_the_first_region_ends_it_while_the_second_is_asked(pair: Pair) -> None:
-    dek = _primed(pair)
+    dek = _prime(pair)
     hanging = pair.fallback.on("Decrypt").answer(Hang())
     with _slow(pair), pair.home.deny(pair.arn, "Decrypt"), hanging, pytest.raises(KmsKeyUnusable):
-        pair.opened(dek)
+        pair.open(dek)
     assert pair.fallback.count("Decrypt") == 1
 
 
 def test_an_error_of_the_second_region_leaves_the_answer_to_the_first(pair: Pair) -> None:
-    dek = _primed(pair)
+    dek = _prime(pair)
     with _slow(pair), pair.fallback.deny(pair.arn.replace(HOME, FALLBACK), "Decrypt"):
-        assert pair.opened(dek) == pair.arn
+        assert pair.open(dek) == pair.arn
 
 
 def test_hedged_calls_still_open_the_circuit_of_a_region_that_hangs(pair: Pair) -> None:
-    dek = _primed(pair)
+    dek = _prime(pair)
 
     async def act(aws: AwsKmsService) -> None:
         with pair.home.on("Decrypt").answer(Hang()):
@@ -387,7 +387,7 @@ def test_hedged_calls_still_open_the_circuit_of_a_region_that_hangs(pair: Pair) 
 
 
 def test_a_region_that_no_request_tries_is_tried_all_the_same(pair: Pair) -> None:
-    dek = pair.wrapped(pair.arn)
+    dek = pair.wrap(pair.arn)
 
     async def act(aws: AwsKmsService) -> None:
         watch = RegionWatch(aws.regions, "alias/Empressa-wallet-key-1", pair.clock)

@@ -43,7 +43,7 @@ def _callers(load: Load) -> Iterator[None]:
         thread.join()
 
 
-def _served(load: Load, regions: set[str]) -> None:
+def _assert_served(load: Load, regions: set[str]) -> None:
     """Create and read some wallets, none of which fails; new ones are wrapped in these Regions."""
     users = [f"{load.run_id}-{time.monotonic_ns()}" for _ in range(ROUND)]
     with load.server.client(load.token) as client:
@@ -61,16 +61,16 @@ def test_a_region_that_fails_under_load(database_url: str, regions: TwoRegions, 
     fault: Callable[[KmsEndpoint], Repair] = FAULTS[name]
     with serving(database_url, regions) as load:
         with _callers(load):
-            _served(load, {HOME})
+            _assert_served(load, {HOME})
             repair = fault(regions.home)
             try:
                 load.server.wait_for("region_away")
                 known_at = time.monotonic() - load.started
-                _served(load, {HOME, FALLBACK} if name.startswith("flaps") else {FALLBACK})
+                _assert_served(load, {HOME, FALLBACK} if name.startswith("flaps") else {FALLBACK})
             finally:
                 repair()
             load.server.wait_for("region_back")
-            _served(load, {HOME, FALLBACK})
+            _assert_served(load, {HOME, FALLBACK})
         failed = [each for each in load.requests if each.status not in (200, 201)]
         assert [each for each in failed if each.at > known_at] == []
-        assert asyncio.run(load.lost()) == 0
+        assert asyncio.run(load.count_lost()) == 0

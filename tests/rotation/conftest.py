@@ -15,7 +15,7 @@ from wiring import running_services
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _shorten_idle_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewrap_worker, "IDLE_SECONDS", 0.05)
     monkeypatch.setattr(rewrap_worker, "WAIT_SECONDS", 0.05)
 

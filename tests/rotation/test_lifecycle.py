@@ -49,7 +49,7 @@ def test_a_key_is_safe_to_disable_once_everything_has_left_it(fleet: Fleet, work
     worker()
     job = fleet.start()
     assert _holding(fleet)[4] is False
-    fleet.ended(job)
+    fleet.wait_for_end(job)
     assert _holding(fleet) == [True, True, True, True, True, False]
     assert _holding(fleet, timedelta(0)) == [True] * 6
     fleet.query("UPDATE key_census SET last_used_at = now() - interval '31 days'")
@@ -64,7 +64,7 @@ def test_audit_chains_stay_verifiable_after_the_key_is_gone(fleet: Fleet, worker
     assert fleet.query("SELECT DISTINCT kms_key_id FROM audit_chains WHERE kms_key_id = %s", fleet.source)
     fleet.drain_source()
     worker()
-    fleet.ended(fleet.start())
+    fleet.wait_for_end(fleet.start())
     fleet.kms.key(fleet.source).state = "Disabled"
     with running_services(fleet.services.settings) as fresh:
         report = complete(fresh.verifier.verify(None, {}, lambda _: None))
@@ -89,7 +89,7 @@ def test_addresses_are_told_after_the_keys_that_wrapped_row_macs_are_gone(
     assert [each.finding for each in judged.conditions if "row MACs" in each.finding and not each.holds]
     complete(fleet.services.pool_service.set_mode(TESTER, aliases[-1], KeyMode.DRAINING))
     worker()
-    fleet.ended(fleet.start(sources=[aliases[-1]]))
+    fleet.wait_for_end(fleet.start(sources=[aliases[-1]]))
     fleet.kms.key(_arn_of(fleet, aliases[-1])).state = "Disabled"
     with running_services(fleet.services.settings) as fresh:
         assert fresh.row_macs.loaded
@@ -151,7 +151,7 @@ def test_wallets_are_counted_by_key_material(fleet: Fleet, worker: Worker) -> No
 
     worker()
     stale = datetime(2025, 1, 1, tzinfo=UTC)
-    fleet.ended(fleet.start(sources=None, wrapped_before=stale, destinations=[SOURCE]))
+    fleet.wait_for_end(fleet.start(sources=None, wrapped_before=stale, destinations=[SOURCE]))
     fleet.query("UPDATE key_materials SET counted_in_seconds = 0")  # or a slow count would not be due again
     state = complete(fleet.services.pool_service.refresh())
     (found,) = [each for each in state.keys if each.info.key_arn == fleet.source]

@@ -25,7 +25,7 @@ def test_wallets_move_by_re_encrypt_alone_and_their_seeds_stay(fleet: Fleet, wor
     seeds, before = fleet.seeds(), len(fleet.kms.find_requests())
 
     worker()
-    job = fleet.ended(fleet.start())
+    job = fleet.wait_for_end(fleet.start())
 
     assert (job.status, job.total, job.done, job.failed, job.skipped) == (
         RewrapStatus.COMPLETED,
@@ -51,14 +51,14 @@ def test_wallets_are_spread_over_the_active_keys(fleet: Fleet, worker: Worker) -
     fleet.drain_source()
     complete(fleet.services.pool_service.set_mode(TESTER, "Empressa-wallet-key-2", KeyMode.DRAINING))
     worker()
-    fleet.ended(fleet.start())
+    fleet.wait_for_end(fleet.start())
     assert set(fleet.by_key()) <= {fleet.kms.key(f"alias/Empressa-wallet-key-{n}").arn for n in range(3, 11)}
     assert len(fleet.by_key()) > 3
 
 
 def test_both_keys_and_contexts_are_named(fleet: Fleet, worker: Worker) -> None:
     worker()
-    fleet.ended(fleet.start(destinations=["Empressa-wallet-key-5"]))
+    fleet.wait_for_end(fleet.start(destinations=["Empressa-wallet-key-5"]))
     for each in fleet.moves():
         assert each.params["SourceKeyId"] == fleet.source
         assert each.params["DestinationKeyId"] == fleet.kms.key("alias/Empressa-wallet-key-5").arn
@@ -69,7 +69,7 @@ def test_both_keys_and_contexts_are_named(fleet: Fleet, worker: Worker) -> None:
 
 def test_time_and_key_material_of_the_wrapping_are_kept(fleet: Fleet, worker: Worker) -> None:
     worker()
-    fleet.ended(fleet.start(destinations=["Empressa-wallet-key-5"]))
+    fleet.wait_for_end(fleet.start(destinations=["Empressa-wallet-key-5"]))
     key = fleet.kms.key("alias/Empressa-wallet-key-5")
     rows = fleet.query(
         "SELECT DISTINCT kms_key_material_id, kms_key_id, dek_wrapped_at > created_at FROM wallets"
@@ -91,7 +91,7 @@ def test_stale_wallets_move_whatever_their_key(fleet: Fleet, worker: Worker) -> 
     fleet.query("UPDATE wallets SET dek_wrapped_at = now() WHERE user_id < 'user-005'")
     worker()
     long_ago = datetime.now(UTC) - timedelta(days=365)
-    job = fleet.ended(fleet.start(sources=None, wrapped_before=long_ago))
+    job = fleet.wait_for_end(fleet.start(sources=None, wrapped_before=long_ago))
     assert (job.status, job.total, job.done) == (RewrapStatus.COMPLETED, 15, 15)
     moved = fleet.query(
         "SELECT min(user_id), max(user_id), count(*) FROM wallets WHERE kms_key_material_id <> ''"
@@ -102,7 +102,9 @@ def test_stale_wallets_move_whatever_their_key(fleet: Fleet, worker: Worker) -> 
 
 def test_stale_wallets_may_stay_under_their_key(fleet: Fleet, worker: Worker) -> None:
     worker()
-    job = fleet.ended(fleet.start(sources=None, wrapped_before=datetime.now(UTC), destinations=[SOURCE]))
+    job = fleet.wait_for_end(
+        fleet.start(sources=None, wrapped_before=datetime.now(UTC), destinations=[SOURCE])
+    )
     assert (job.status, job.done) == (RewrapStatus.COMPLETED, SIZE)
     assert fleet.by_key() == {fleet.source: SIZE}
     fleet.all_open()
@@ -112,7 +114,7 @@ def test_wallets_made_meanwhile_under_the_source_move_too(fleet: Fleet, worker: 
     job = fleet.start(rate_per_second=15)
     worker()
     fleet.grow(["aaa", "user-0105", "zzz"])
-    ended = fleet.ended(job)
+    ended = fleet.wait_for_end(job)
     assert (ended.status, ended.done) == (RewrapStatus.COMPLETED, SIZE + 3)
     assert fleet.source not in fleet.by_key()
 
@@ -130,7 +132,7 @@ def test_a_wallet_that_does_not_open_is_listed_and_the_rest_moves(
 ) -> None:
     fleet.query(f"UPDATE wallets SET {damage} WHERE user_id = 'user-010'")  # noqa: S608 # a test's own words
     worker()
-    job = fleet.ended(fleet.start())
+    job = fleet.wait_for_end(fleet.start())
     assert (job.status, job.done, job.failed) == (RewrapStatus.COMPLETED_WITH_ERRORS, SIZE - 1, 1)
     (failure,) = complete(fleet.services.rewrap_jobs.failures(job.rotation_id, limit=10, after=""))
     assert (failure.user_id, failure.code, failure.reason) == ("user-010", "integrity_failure", reason)
@@ -142,7 +144,7 @@ def test_a_lying_reply_is_not_stored(fleet: Fleet, worker: Worker) -> None:
     other = fleet.kms.key("alias/Empressa-wallet-key-9").arn
     fleet.kms.on("ReEncrypt").times(2).answer(OtherKeyId(other))
     worker()
-    job = fleet.ended(fleet.start(destinations=["Empressa-wallet-key-2"]))
+    job = fleet.wait_for_end(fleet.start(destinations=["Empressa-wallet-key-2"]))
     assert (job.status, job.done, job.failed) == (RewrapStatus.COMPLETED_WITH_ERRORS, SIZE - 2, 2)
     fleet.all_open()
 
@@ -151,7 +153,7 @@ def test_a_lying_reply_is_not_stored(fleet: Fleet, worker: Worker) -> None:
 def test_throttling_slows_the_job_and_fails_nothing(fleet: Fleet, worker: Worker) -> None:
     fleet.kms.on("ReEncrypt").times(25).answer(Error("ThrottlingException"))
     worker()
-    job = fleet.ended(fleet.start(rate_per_second=100))
+    job = fleet.wait_for_end(fleet.start(rate_per_second=100))
     assert (job.status, job.done, job.failed) == (RewrapStatus.COMPLETED, SIZE, 0)
     assert job.kms_calls == SIZE + 25
     assert job.last_error == "kms_throttled: ThrottlingException"
@@ -162,34 +164,34 @@ def test_throttling_slows_the_job_and_fails_nothing(fleet: Fleet, worker: Worker
 def test_kms_being_away_is_waited_out(fleet: Fleet, worker: Worker) -> None:
     fleet.kms.on("ReEncrypt").times(21).answer(Error("KMSInternalException"))
     worker()
-    job = fleet.ended(fleet.start())
+    job = fleet.wait_for_end(fleet.start())
     assert (job.status, job.done, job.failed) == (RewrapStatus.COMPLETED, SIZE, 0)
     assert job.last_error == "kms_unavailable: KMSInternalException"
 
 
-def _ended_as_failed() -> float:
+def _count_failed_rotations() -> float:
     return REGISTRY.get_sample_value("kms_service_rotations_ended_total", {"status": "failed"}) or 0.0
 
 
 def test_a_source_that_refuses_ends_the_job_as_failed(fleet: Fleet, worker: Worker) -> None:
     fleet.kms.key(fleet.source).state = "Disabled"
-    before = _ended_as_failed()
+    before = _count_failed_rotations()
     worker()
-    job = fleet.ended(fleet.start())
+    job = fleet.wait_for_end(fleet.start())
     assert job.status is RewrapStatus.FAILED
     assert job.last_error is not None
     assert job.last_error.startswith("kms_key_unusable: DisabledException")
-    wait_until(lambda: _ended_as_failed() == before + 1)  # counted once it is written
+    wait_until(lambda: _count_failed_rotations() == before + 1)  # counted once it is written
     # One round, with three destinations tried for each wallet of it.
     assert job.kms_calls <= 3 * SIZE
     fleet.kms.key(fleet.source).state = "Enabled"
-    assert fleet.ended(fleet.start()).status is RewrapStatus.COMPLETED
+    assert fleet.wait_for_end(fleet.start()).status is RewrapStatus.COMPLETED
 
 
 def test_a_destination_that_refuses_is_passed_over(fleet: Fleet, worker: Worker) -> None:
     fleet.kms.deny("alias/Empressa-wallet-key-4", "ReEncrypt")
     worker()
-    job = fleet.ended(fleet.start())
+    job = fleet.wait_for_end(fleet.start())
     assert (job.status, job.done) == (RewrapStatus.COMPLETED, SIZE)
     assert fleet.kms.key("alias/Empressa-wallet-key-4").arn not in fleet.by_key()
 

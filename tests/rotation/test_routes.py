@@ -78,13 +78,13 @@ def test_what_was_done_to_a_job_is_on_record(fleet: Fleet, client: AsgiClient, w
     client.post(f"/rotations/{job['rotationId']}/resume")
     worker()
 
-    def recorded() -> list[tuple[str, str, str]]:
+    def read_events() -> list[tuple[str, str, str]]:
         return fleet.query(
             "SELECT actor, action, outcome FROM audit_events WHERE action LIKE %s ORDER BY id", "rotation.%"
         )
 
-    wait_until(lambda: len(recorded()) == 5)
-    assert recorded() == [
+    wait_until(lambda: len(read_events()) == 5)
+    assert read_events() == [
         ("mover", "rotation.start", "ok"),
         ("mover", "rotation.start", "rotation_running"),
         ("mover", "rotation.pause", "ok"),

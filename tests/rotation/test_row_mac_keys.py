@@ -21,7 +21,7 @@ from wiring import TESTER, as_role, running_services
 Worker = Callable[[], Services]
 
 
-def _wrapped_by(fleet: Fleet, number: int = 1) -> list[str]:
+def _wrapping_keys(fleet: Fleet, number: int = 1) -> list[str]:
     rows = fleet.query("SELECT kms_key_id FROM row_mac_keys WHERE number = %s ORDER BY wrapping", number)
     return [str(row[0]) for row in rows]
 
@@ -42,12 +42,12 @@ def _age(fleet: Fleet) -> None:
 def _rotate_away(fleet: Fleet, worker: Worker, key_arn: str) -> None:
     name = _drain(fleet, key_arn)
     worker()
-    fleet.ended(fleet.start(sources=[name]))
+    fleet.wait_for_end(fleet.start(sources=[name]))
 
 
 @pytest.mark.invariant(13)
 def test_addresses_are_told_while_all_but_one_of_the_wrapping_keys_are_away(fleet: Fleet) -> None:
-    wrapped_by = _wrapped_by(fleet)
+    wrapped_by = _wrapping_keys(fleet)
     assert len(set(wrapped_by)) == len(wrapped_by) == WRAPPED_BY
     for key_arn in wrapped_by[1:]:
         fleet.kms.key(key_arn).state = "Disabled"
@@ -56,13 +56,13 @@ def test_addresses_are_told_while_all_but_one_of_the_wrapping_keys_are_away(flee
 
 
 def test_a_key_that_leaves_the_pool_is_replaced(fleet: Fleet) -> None:
-    before = _wrapped_by(fleet)
+    before = _wrapping_keys(fleet)
     _drain(fleet, before[0])
     complete(fleet.services.row_macs.tend())
-    after = _wrapped_by(fleet)
+    after = _wrapping_keys(fleet)
     assert (after[: len(before)], len(set(after))) == (before, WRAPPED_BY + 1)
     complete(fleet.services.row_macs.tend())
-    assert _wrapped_by(fleet) == after
+    assert _wrapping_keys(fleet) == after
 
 
 def test_a_rotation_starts_a_new_key_that_every_process_knows_before_it_is_used(
@@ -71,7 +71,7 @@ def test_a_rotation_starts_a_new_key_that_every_process_knows_before_it_is_used(
     services = fleet.services
     (first,) = complete(services.row_macs.keyring()).key_ids
     with running_services(services.settings) as other:
-        _rotate_away(fleet, worker, _wrapped_by(fleet)[0])
+        _rotate_away(fleet, worker, _wrapping_keys(fleet)[0])
         complete(services.row_macs.tend())
         complete(services.row_macs.tend())
         complete(other.row_macs.tend())
@@ -84,13 +84,13 @@ def test_a_rotation_starts_a_new_key_that_every_process_knows_before_it_is_used(
         made = complete(other.wallets.create_wallet(TESTER, "late"))
         # This one has not looked since, and it still makes MACs under the old key.
         assert complete(services.wallets.get_wallet("late")).wallet_address == made.wallet_address
-    assert len(_wrapped_by(fleet, 2)) == WRAPPED_BY
+    assert len(_wrapping_keys(fleet, 2)) == WRAPPED_BY
     complete(services.row_macs.tend())
     assert fleet.query("SELECT max(number) FROM row_mac_keys") == [(2,)]
 
 
 def test_a_verification_moves_the_macs_to_the_newest_key(fleet: Fleet, worker: Worker) -> None:
-    _rotate_away(fleet, worker, _wrapped_by(fleet)[0])
+    _rotate_away(fleet, worker, _wrapping_keys(fleet)[0])
     complete(fleet.services.row_macs.tend())
     _age(fleet)
     with running_services(fleet.services.settings) as fresh:
@@ -139,16 +139,16 @@ def test_rubbish_of_a_stolen_serving_login_stops_nobody(fleet: Fleet) -> None:
         with pytest.raises(InsufficientPrivilege):
             connection.execute("INSERT INTO row_mac_keys (number, wrapped_at) VALUES (5, '2020-01-01')")
     complete(fleet.services.row_macs.tend())
-    _tells_all(fleet, fleet.services)
+    _assert_tells_all(fleet, fleet.services)
     with running_services(fleet.services.settings) as fresh:
         assert fresh.row_macs.loaded
-        _tells_all(fleet, fresh)
+        _assert_tells_all(fleet, fresh)
     _drain(fleet, row[2])
     complete(fleet.services.row_macs.tend())
-    assert len({*_wrapped_by(fleet)}) == WRAPPED_BY + 1
+    assert len({*_wrapping_keys(fleet)}) == WRAPPED_BY + 1
 
 
-def _tells_all(fleet: Fleet, services: Services) -> None:
+def _assert_tells_all(fleet: Fleet, services: Services) -> None:
     assert complete(services.row_macs.keyring()).key_ids == {
         uuid.UUID(str(fleet.query("SELECT key_id FROM row_mac_keys WHERE wrapping = 1 AND number = 1")[0][0]))
     }

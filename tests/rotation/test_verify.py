@@ -162,7 +162,7 @@ def test_a_stopped_run_says_where_to_go_on(
 ) -> None:
     walked = wallet_walk.WalletWalk.next
 
-    async def interrupted(
+    async def walk_interrupted(
         walk: wallet_walk.WalletWalk, chosen: wallet_walk.Chosen, after: str
     ) -> wallet_walk.Stretch | None:
         if after == "user-009":
@@ -170,7 +170,7 @@ def test_a_stopped_run_says_where_to_go_on(
             await asyncio.Event().wait()  # until the signal ends the run
         return await walked(walk, chosen, after)
 
-    monkeypatch.setattr(wallet_walk.WalletWalk, "next", interrupted)
+    monkeypatch.setattr(wallet_walk.WalletWalk, "next", walk_interrupted)
     result = verify()
     assert result.exit_code == 130
     assert "--after 'user-009'" in result.output

@@ -40,7 +40,7 @@ def test_two_workers_share_a_job(fleet: Fleet, worker: Worker) -> None:
     fleet.kms.on("ReEncrypt").answer(Delay(0.02))
     worker()
     worker()
-    job = fleet.ended(fleet.start())
+    job = fleet.wait_for_end(fleet.start())
     assert (job.status, job.done, job.skipped) == (RewrapStatus.COMPLETED, SIZE, 0)
     # Nothing was done twice.
     assert len(fleet.moves()) == SIZE
@@ -57,7 +57,7 @@ def test_pause_acts_at_once_and_resume_loses_nothing(fleet: Fleet, worker: Worke
 
     _hurry(fleet)
     assert complete(fleet.services.rewrap_jobs.resume(TESTER, job.rotation_id)).status is RewrapStatus.RUNNING
-    ended = fleet.ended(job)
+    ended = fleet.wait_for_end(job)
     assert (ended.status, ended.done, ended.kms_calls) == (RewrapStatus.COMPLETED, SIZE, SIZE)
 
 
@@ -92,7 +92,7 @@ def test_the_pace_is_that_of_all_workers_together(fleet: Fleet, worker: Worker) 
     job = fleet.start(rate_per_second=12)
     worker()
     worker()
-    ended = fleet.ended(job)
+    ended = fleet.wait_for_end(job)
     assert ended.started_at is not None
     assert ended.finished_at is not None
     # The bucket is empty at first, so all calls are due after two seconds and not before.
@@ -109,7 +109,7 @@ def test_a_wallet_that_changed_meanwhile_is_left_alone(fleet: Fleet, worker: Wor
     wait_until(lambda: fleet.job(job).skipped == 1)
     assert fleet.query("SELECT encrypted_dek FROM wallets") == [(b"\x01",)]
     # The next sweep finds it as it is now, and KMS does not know it.
-    assert fleet.ended(job).status is RewrapStatus.COMPLETED_WITH_ERRORS
+    assert fleet.wait_for_end(job).status is RewrapStatus.COMPLETED_WITH_ERRORS
 
 
 def test_reads_creations_and_signatures_go_on(fleet: Fleet, worker: Worker) -> None:
@@ -131,7 +131,7 @@ def test_reads_creations_and_signatures_go_on(fleet: Fleet, worker: Worker) -> N
         reader.start()
     worker()
     worker()
-    job = fleet.ended(fleet.start())
+    job = fleet.wait_for_end(fleet.start())
     made = complete(fleet.services.wallets.create_wallet(TESTER, "made-meanwhile"))
     stop.set()
     for reader in readers:
@@ -155,7 +155,7 @@ def test_a_killed_worker_loses_nothing(
     _hurry(fleet)
     fleet.query("UPDATE rotation_batches SET leased_until = now()")
     with _worker_process(settings) as second:
-        ended = fleet.ended(job)
+        ended = fleet.wait_for_end(job)
         assert second.wait(60) == 0
     assert (ended.status, ended.done, ended.failed, ended.skipped) == (RewrapStatus.COMPLETED, SIZE, 0, 0)
     fleet.all_open()
@@ -181,7 +181,7 @@ def test_a_lease_runs_out_by_itself(fleet: Fleet, worker: Worker, monkeypatch: p
     batch = complete(dead.claim(fleet.job(job), "dead"))
     assert batch is not None
     worker()
-    assert fleet.ended(job).done == SIZE
+    assert fleet.wait_for_end(job).done == SIZE
     assert time.monotonic() - started > 0.8
     with pytest.raises(rotation_batches.LeaseLost):
         complete(dead.commit(job, batch, rotation_batches.Round()))

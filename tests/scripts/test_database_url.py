@@ -31,13 +31,13 @@ def script(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
     )
 
 
-def printed(**variables: str) -> str:
+def print_url(**variables: str) -> str:
     done = script(**variables)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.removesuffix("\n")
 
 
-def refused(**variables: str) -> str:
+def fail_with(**variables: str) -> str:
     """The one line of a failure; nothing is printed then, and no value is told."""
     done = script(**variables)
     assert (done.returncode, done.stdout) == (78, "")
@@ -48,18 +48,18 @@ def refused(**variables: str) -> str:
 
 def test_a_whole_url_is_printed_as_it_is_and_comes_first() -> None:
     url = "postgresql://u:p%40@h/d?sslmode=verify-full"
-    assert printed(DATABASE_URL=url, **PARTS, DB_SECRET_ID="none") == url
+    assert print_url(DATABASE_URL=url, **PARTS, DB_SECRET_ID="none") == url
 
 
 def test_parts_have_a_default_port() -> None:
-    assert printed(**PARTS) == "postgresql://svc:pw@db.internal:5432/wallets"
-    assert printed(**PARTS, DB_PORT="6543") == "postgresql://svc:pw@db.internal:6543/wallets"
+    assert print_url(**PARTS) == "postgresql://svc:pw@db.internal:5432/wallets"
+    assert print_url(**PARTS, DB_PORT="6543") == "postgresql://svc:pw@db.internal:6543/wallets"
 
 
 @pytest.mark.parametrize("host", ["db.internal", "10.0.0.1", "/var/run/postgresql"])
 def test_nasty_parts_are_read_back_by_libpq(host: str) -> None:
     parts = {"DB_HOST": host, "DB_NAME": f"n{NASTY}", "DB_USER": f"u{NASTY}", "DB_PASSWORD": NASTY}
-    read = conninfo.conninfo_to_dict(printed(**parts))
+    read = conninfo.conninfo_to_dict(print_url(**parts))
     assert read == {
         "host": host,
         "port": "5432",
@@ -70,7 +70,7 @@ def test_nasty_parts_are_read_back_by_libpq(host: str) -> None:
 
 
 def test_an_ipv6_host_is_bracketed() -> None:
-    url = printed(**{**PARTS, "DB_HOST": "fd00::1"})
+    url = print_url(**{**PARTS, "DB_HOST": "fd00::1"})
     assert "@[fd00::1]:5432/" in url
     assert conninfo.conninfo_to_dict(url)["host"] == "fd00::1"
 
@@ -78,7 +78,7 @@ def test_an_ipv6_host_is_bracketed() -> None:
 def test_a_nasty_password_opens_a_real_server(postgres_server: PostgresServer) -> None:
     with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE ROLE nasty LOGIN PASSWORD {}").format(sql.Literal(NASTY)))
-    url = printed(
+    url = print_url(
         DB_HOST="127.0.0.1",
         DB_PORT=str(postgres_server.port),
         DB_NAME="postgres",
@@ -90,9 +90,9 @@ def test_a_nasty_password_opens_a_real_server(postgres_server: PostgresServer) -
 
 
 def test_what_is_missing_is_named_and_no_value_told() -> None:
-    line = refused(DB_HOST="h", DB_PASSWORD="hunter2")
+    line = fail_with(DB_HOST="h", DB_PASSWORD="hunter2")
     assert "DB_NAME, DB_USER not set" in line
-    assert "DB_PORT is not a number" in refused(**{**PARTS, "DB_PASSWORD": "hunter2", "DB_PORT": "x"})
+    assert "DB_PORT is not a number" in fail_with(**{**PARTS, "DB_PASSWORD": "hunter2", "DB_PORT": "x"})
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_a_secret_as_rds_writes_it(secrets_manager: str) -> None:
         "dbInstanceIdentifier": "db",
     }
     put_secret(secrets_manager, "whole", json.dumps(secret))
-    read = conninfo.conninfo_to_dict(printed(**from_secret(secrets_manager, "whole")))
+    read = conninfo.conninfo_to_dict(print_url(**from_secret(secrets_manager, "whole")))
     assert (read["host"], read["port"], read["dbname"]) == (secret["host"], "5433", "wallets")
     assert (read["user"], read["password"]) == ("admin", NASTY)
 
@@ -151,21 +151,21 @@ def test_a_secret_as_rds_writes_it(secrets_manager: str) -> None:
 def test_a_managed_master_secret_holds_the_login_only(secrets_manager: str) -> None:
     put_secret(secrets_manager, "login", json.dumps({"username": "admin", "password": "p@w"}))
     variables = {**from_secret(secrets_manager, "login"), "DB_HOST": "h", "DB_NAME": "d"}
-    assert printed(**variables) == "postgresql://admin:p%40w@h:5432/d"
-    assert "DB_HOST, DB_NAME not set" in refused(**from_secret(secrets_manager, "login"))
+    assert print_url(**variables) == "postgresql://admin:p%40w@h:5432/d"
+    assert "DB_HOST, DB_NAME not set" in fail_with(**from_secret(secrets_manager, "login"))
 
 
 def test_a_secret_that_cannot_be_used_is_named_in_one_line(secrets_manager: str) -> None:
-    assert "secret none: ResourceNotFoundException" in refused(**from_secret(secrets_manager, "none"))
+    assert "secret none: ResourceNotFoundException" in fail_with(**from_secret(secrets_manager, "none"))
     for name, text in (("text", "hunter2"), ("list", '["hunter2"]')):
         put_secret(secrets_manager, name, text)
-        assert "is not a JSON object" in refused(**from_secret(secrets_manager, name))
+        assert "is not a JSON object" in fail_with(**from_secret(secrets_manager, name))
 
 
 def test_without_region_or_credentials_it_says_so(secrets_manager: str) -> None:
     bare = {"DB_SECRET_ID": "whole", "AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets_manager}
-    assert "region" in refused(**bare)
-    assert "credentials" in refused(**bare, AWS_REGION="us-east-1", HOME="/nonexistent")
+    assert "region" in fail_with(**bare)
+    assert "credentials" in fail_with(**bare, AWS_REGION="us-east-1", HOME="/nonexistent")
 
 
 def test_help_names_every_source() -> None:

@@ -7,10 +7,12 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from lock_files import PINNED, PROJECT, locked
+from lock_files import PINNED, PROJECT, locked_packages
 
 
-def declared(extras: Sequence[str], groups: Sequence[str], *, service: bool = True) -> list[Requirement]:
+def declared_requirements(
+    extras: Sequence[str], groups: Sequence[str], *, service: bool = True
+) -> list[Requirement]:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     lists = [project["project"]["dependencies"]] if service else []
     lists += [project["project"]["optional-dependencies"][extra] for extra in extras]
@@ -21,20 +23,20 @@ def declared(extras: Sequence[str], groups: Sequence[str], *, service: bool = Tr
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("clients.txt", declared([], ["clients"], service=False)),
-        ("docs.txt", declared([], ["docs"], service=False)),
-        ("workflows.txt", declared([], ["workflows"], service=False)),
-        ("build.txt", declared([], ["build"], service=False)),
-        ("serve.txt", declared([], [])),
-        ("tracing.txt", declared(["tracing"], [])),
-        ("local.txt", declared(["local"], [])),
-        ("develop.txt", declared(["local", "tracing"], ["build", "dev", "bench"])),
+        ("clients.txt", declared_requirements([], ["clients"], service=False)),
+        ("docs.txt", declared_requirements([], ["docs"], service=False)),
+        ("workflows.txt", declared_requirements([], ["workflows"], service=False)),
+        ("build.txt", declared_requirements([], ["build"], service=False)),
+        ("serve.txt", declared_requirements([], [])),
+        ("tracing.txt", declared_requirements(["tracing"], [])),
+        ("local.txt", declared_requirements(["local"], [])),
+        ("develop.txt", declared_requirements(["local", "tracing"], ["build", "dev", "bench"])),
     ],
 )
 def test_every_declared_dependency_is_locked_at_a_version_it_allows(
     name: str, wanted: list[Requirement]
 ) -> None:
-    versions = locked(name)
+    versions = locked_packages(name)
     for requirement in wanted:
         found = versions.get(canonicalize_name(requirement.name), set())
         assert found, f"{requirement} is not in {name}: run scripts/lock.sh"
@@ -43,7 +45,7 @@ def test_every_declared_dependency_is_locked_at_a_version_it_allows(
 
 @pytest.mark.parametrize("name", ["build.txt", "serve.txt", "tracing.txt", "local.txt"])
 def test_what_is_tested_is_what_is_served(name: str) -> None:
-    part, whole = locked(name), locked("develop.txt")
+    part, whole = locked_packages(name), locked_packages("develop.txt")
     assert part == {package: whole[package] for package in part}
 
 

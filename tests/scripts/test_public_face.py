@@ -9,7 +9,7 @@ import pytest
 import yaml
 from packaging.utils import canonicalize_name
 
-from lock_files import PROJECT, locked
+from lock_files import PROJECT, locked_packages
 
 GITHUB = PROJECT / ".github"
 WORKFLOWS: dict[str, dict[str, Any]] = {
@@ -101,7 +101,7 @@ def test_a_hook_runs_what_the_lock_pins(hook: dict[str, Any]) -> None:
     assert hook["language"] == "system"
     assert program.parent == Path(".venv/bin")
     package = PACKAGES.get(program.name, program.name)
-    assert len(locked("develop.txt")[canonicalize_name(package)]) == 1
+    assert len(locked_packages("develop.txt")[canonicalize_name(package)]) == 1
 
 
 def test_owners_are_named_for_paths_that_exist() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from packaging.utils import canonicalize_name
 
-from lock_files import locked
+from lock_files import locked_packages
 
 PROJECT = Path(__file__).resolve().parents[2]
 VERSION = "987.6.5"
@@ -147,7 +147,9 @@ def test_the_statement_names_the_commit_and_every_lock(clone: Path, dry_run: Pat
 def test_both_bills_list_what_the_lock_pins(dry_run: Path, lock: str) -> None:
     name = "kms-service" if lock == "serve" else f"kms-service-{lock}"
     pinned = {
-        (package, str(version)) for package, versions in locked(f"{lock}.txt").items() for version in versions
+        (package, str(version))
+        for package, versions in locked_packages(f"{lock}.txt").items()
+        for version in versions
     }
     cyclonedx, spdx = (_document(dry_run, f"{name}-{VERSION}.{kind}.json") for kind in ("cdx", "spdx"))
     assert {(canonicalize_name(each["name"]), each["version"]) for each in cyclonedx["components"]} == pinned

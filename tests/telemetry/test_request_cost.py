@@ -194,10 +194,10 @@ def test_no_route_is_built_amid_a_first_request(services: Services, monkeypatch:
     app = create_app(services, owns_process=False)
     complete(services.audit.try_to_begin())
 
-    def built(*_: object, **__: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a validator is made while a caller waits")
 
-    monkeypatch.setattr("pydantic.TypeAdapter.__init__", built)
+    monkeypatch.setattr("pydantic.TypeAdapter.__init__", refuse)
     client = AsgiClient(app, "")
     # The document is written when it is first asked for.
     for method, path in {tuple(cost.route.split()) for cost in COSTS} - {("GET", "/openapi.json")}:

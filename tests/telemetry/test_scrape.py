@@ -110,18 +110,18 @@ def test_every_wrapped_key_is_called_by_its_alias(single: ServerProcess) -> None
 def test_a_denial_is_told_apart_from_a_broken_key(
     single: ServerProcess, endpoint: KmsEndpoint, token: str, fault: str, outcome: str
 ) -> None:
-    def failed() -> float:
+    def count_failed() -> float:
         samples = scrape(f"{single.url}/metrics")
         return total(samples, "kms_service_kms_requests_total", operation="Decrypt", outcome=outcome)
 
-    before = failed()
+    before = count_failed()
     endpoint.on("Decrypt").answer(Error(fault))
     try:
         with single.client(token) as client:
             assert client.get("/wallets/user1/private-key").json()["code"] == "kms_key_unusable"
     finally:
         endpoint.clear()
-    assert failed() == before + 1
+    assert count_failed() == before + 1
 
 
 def test_labels_hold_no_user_address_token_or_arn(single: ServerProcess, token: str) -> None:

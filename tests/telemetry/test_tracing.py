@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from calling import Service, serving
-from event_loop import complete, entered
+from event_loop import complete, enter
 from kms_endpoint import Error, FlippedPlaintext, KmsEndpoint
 from kms_service.errors import SettingsError
 from kms_service.settings import Settings
@@ -58,13 +58,13 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-def traced(service: Service, method: str, path: str, **content: Any) -> Any:
+def call_traced(service: Service, method: str, path: str, **content: Any) -> Any:
     return service.call(method, path, headers={"traceparent": PARENT, "x-request-id": "request-1"}, **content)
 
 
 def test_a_request_goes_on_with_its_callers_trace(service: Service, exporter: InMemorySpanExporter) -> None:
     assert service.create("alice").status_code == 201
-    assert traced(service, "GET", "/wallets/alice/private-key").status_code == 200
+    assert call_traced(service, "GET", "/wallets/alice/private-key").status_code == 200
     (server,) = [span for span in spans(exporter) if span.kind is SpanKind.SERVER]
     assert server.name == "GET /wallets/{userId}/private-key"
     assert server.parent is not None
@@ -85,9 +85,9 @@ def test_trace_log_audit_row_and_cloudtrail_join(
     service: Service, exporter: InMemorySpanExporter, log: io.StringIO
 ) -> None:
     service.create("alice")
-    traced(service, "GET", "/wallets/alice/private-key")
+    call_traced(service, "GET", "/wallets/alice/private-key")
     (call,) = [span for span in spans(exporter) if span.name == "KMS.Decrypt"]
-    with entered(service.services.database.connection()) as connection:
+    with enter(service.services.database.connection()) as connection:
         rows = complete(
             connection.execute(audit_events.select().where(audit_events.c.request_id == "request-1"))
         ).all()
@@ -98,7 +98,7 @@ def test_trace_log_audit_row_and_cloudtrail_join(
 
 
 def test_statements_have_their_text_and_no_values(service: Service, exporter: InMemorySpanExporter) -> None:
-    traced(service, "PUT", "/wallets/somebody-special")
+    call_traced(service, "PUT", "/wallets/somebody-special")
     statements = [attributes(span) for span in spans(exporter) if "db.query.text" in attributes(span)]
     assert {statement["db.system.name"] for statement in statements} == {"postgresql"}
     assert any("record_wallet" in statement["db.query.text"] for statement in statements)
@@ -110,7 +110,7 @@ def test_failures_are_told_by_code(
 ) -> None:
     service.create("alice")
     kms_endpoint.on("Decrypt").answer(Error("DisabledException"))
-    assert traced(service, "GET", "/wallets/alice/private-key").status_code == 503
+    assert call_traced(service, "GET", "/wallets/alice/private-key").status_code == 503
     by_name = {span.name: span for span in spans(exporter)}
     for name, code in (("KMS.Decrypt", "kms_key_unusable"), ("GET /wallets/{userId}/private-key", "503")):
         assert by_name[name].status.status_code is StatusCode.ERROR
@@ -143,7 +143,7 @@ def test_without_tracing_there_is_no_span_and_no_trace_id(
 ) -> None:
     with serving(settings, kms_endpoint) as service:
         logs.configure("DEBUG", "json", log)
-        assert traced(service, "GET", "/livez").status_code == 200
+        assert call_traced(service, "GET", "/livez").status_code == 200
     assert '"event": "request"' in log.getvalue()
     assert "traceId" not in log.getvalue()
 

@@ -18,7 +18,7 @@ COMMAND_LINE_ONLY = (errors.StartupError,)
 ONLY_THEIR_CHILDREN_ARE_RAISED = {errors.CallerError, errors.KmsError}
 
 
-def _drawn() -> dict[str, str]:
+def _read_tree() -> dict[str, str]:
     """Each name of the docstring's tree, and the name it hangs under."""
     parents: dict[str, str] = {}
     path: list[str] = []
@@ -52,7 +52,7 @@ def test_the_tree_in_the_docstring_is_the_real_one() -> None:
         for name, kind in inspect.getmembers(errors, inspect.isclass)
         if issubclass(kind, KmsServiceError) and kind is not KmsServiceError and kind.__base__
     }
-    assert _drawn() == real
+    assert _read_tree() == real
 
 
 def test_every_error_of_the_tree_has_its_answer() -> None:

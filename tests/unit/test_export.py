@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[2] / "docs/api.md"
 RFC, LOW_ORDER = hpke.RFC, hpke.LOW_ORDER
 
 
-def _encrypted(recipient: X25519PrivateKey) -> EncryptedKey:
+def _encrypt(recipient: X25519PrivateKey) -> EncryptedKey:
     return ExportEncryption(recipient.public_key().public_bytes_raw()).encrypt(KEY, ADDRESS)
 
 
@@ -42,7 +42,7 @@ def test_our_second_reading_of_the_rfc_opens_the_vector_too() -> None:
 
 def test_only_the_recipient_opens_an_export() -> None:
     recipient = X25519PrivateKey.generate()
-    encrypted = _encrypted(recipient)
+    encrypted = _encrypt(recipient)
     assert (
         hpke.open_(recipient, encrypted.encapsulated_key, encrypted.ciphertext, INFO, ADDRESS.encode())
         == KEY.reveal()
@@ -59,7 +59,7 @@ def test_only_the_recipient_opens_an_export() -> None:
 
 def test_an_export_opens_for_its_own_wallet_and_purpose_only() -> None:
     recipient = X25519PrivateKey.generate()
-    encrypted = _encrypted(recipient)
+    encrypted = _encrypt(recipient)
     for info, aad in ((INFO, ADDRESS.lower().encode()), (INFO, b""), (b"", ADDRESS.encode())):
         with pytest.raises(InvalidTag):
             hpke.open_(recipient, encrypted.encapsulated_key, encrypted.ciphertext, info, aad)
@@ -67,7 +67,7 @@ def test_an_export_opens_for_its_own_wallet_and_purpose_only() -> None:
 
 def test_no_two_exports_are_alike() -> None:
     recipient = X25519PrivateKey.generate()
-    assert _encrypted(recipient).encapsulated_key != _encrypted(recipient).encapsulated_key
+    assert _encrypt(recipient).encapsulated_key != _encrypt(recipient).encapsulated_key
 
 
 @pytest.mark.parametrize("public_key", LOW_ORDER, ids=lambda key: key.hex()[:8])
@@ -95,7 +95,7 @@ def test_the_documented_lines_open_an_export() -> None:
     )
     assert block is not None
     recipient = X25519PrivateKey.generate()
-    encrypted = _encrypted(recipient)
+    encrypted = _encrypt(recipient)
     answer = {
         "walletAddress": ADDRESS,
         "encapsulatedKey": base64.b64encode(encrypted.encapsulated_key).decode(),

@@ -23,16 +23,16 @@ import pytest
     ],
 )
 def test_a_module_loads_only_what_it_works_with(module: str, absent: set[str]) -> None:
-    assert _loaded(f"import {module}", absent) == "\n"
+    assert _run(f"import {module}", absent) == "\n"
 
 
 def test_the_list_of_commands_loads_none_of_them() -> None:
     program = "from kms_service.cli.root import root; root(['--help'], standalone_mode=False)"
-    shown = _loaded(program, {"pydantic"})
+    shown = _run(program, {"pydantic"})
     assert shown.endswith("  Verify, read, export and reconcile the audit log.\n\n")
 
 
-def _loaded(program: str, watched: set[str]) -> str:
+def _run(program: str, watched: set[str]) -> str:
     """What a program of its own prints, and at the end which of these it has loaded."""
     program = f"import sys; {program}; print(*({watched} & sys.modules.keys()))"
     path = {"PYTHONPATH": ":".join(filter(None, sys.path))}

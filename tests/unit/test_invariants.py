@@ -10,7 +10,7 @@ _MARK = re.compile(r"mark\.invariant\((\d+)\)")
 _ROW = re.compile(r"^(\d+)\. ", re.MULTILINE)
 
 
-def _stated() -> set[int]:
+def _stated_numbers() -> set[int]:
     section = (ROOT / "docs/architecture.md").read_text().split("\n## Invariants\n")[1].split("\n## ")[0]
     return {int(number) for number in _ROW.findall(section)}
 
@@ -20,5 +20,5 @@ def test_every_stated_invariant_is_cited_by_a_test() -> None:
     cited = {
         int(number) for path in ROOT.glob("tests/**/test_*.py") for number in _MARK.findall(path.read_text())
     }
-    assert _stated() == set(range(1, len(_stated()) + 1))
-    assert cited == _stated()
+    assert _stated_numbers() == set(range(1, len(_stated_numbers()) + 1))
+    assert cited == _stated_numbers()

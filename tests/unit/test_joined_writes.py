@@ -27,7 +27,7 @@ class Wire(asyncio.Transport):
         self.seen.append("close")
 
 
-def _seen_after(act: Callable[[JoinedWrites], None]) -> list[bytes | str]:
+def _collect_writes(act: Callable[[JoinedWrites], None]) -> list[bytes | str]:
     wire = Wire()
 
     async def scenario() -> None:
@@ -43,15 +43,15 @@ def test_head_and_body_are_one_write() -> None:
         transport.write(b"head")
         transport.write(b"body")
 
-    assert _seen_after(answer) == [b"headbody"]
+    assert _collect_writes(answer) == [b"headbody"]
 
 
 def test_a_head_alone_goes_out_in_the_next_turn() -> None:
-    assert _seen_after(lambda transport: transport.write(b"head")) == [b"head"]
+    assert _collect_writes(lambda transport: transport.write(b"head")) == [b"head"]
 
 
 def test_an_empty_write_writes_nothing() -> None:
-    assert _seen_after(lambda transport: transport.write(b"")) == []
+    assert _collect_writes(lambda transport: transport.write(b"")) == []
 
 
 @pytest.mark.parametrize(("end", "told"), [("close", "close"), ("write_eof", "eof")])
@@ -60,11 +60,11 @@ def test_nothing_is_kept_back_at_the_end(end: str, told: str) -> None:
         transport.write(b"head")
         getattr(transport, end)()
 
-    assert _seen_after(answer) == [b"head", told]
+    assert _collect_writes(answer) == [b"head", told]
 
 
 def test_other_calls_go_to_the_transport() -> None:
     def look(transport: JoinedWrites) -> None:
         assert transport.get_extra_info("peername") == ("127.0.0.1", 1)
 
-    _seen_after(look)
+    _collect_writes(look)

@@ -61,7 +61,7 @@ def pool(endpoint: KmsEndpoint) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _unscripted(endpoint: KmsEndpoint, pool: list[str]) -> Iterator[None]:
+def _reset_endpoint(endpoint: KmsEndpoint, pool: list[str]) -> Iterator[None]:
     yield
     endpoint.clear()
     endpoint.requests.clear()

@@ -11,7 +11,7 @@ COLLECTED_OTHERWISE = 100_000  # objects; a collection begins at some hundred
 
 
 @pytest.fixture(autouse=True)
-def _thawed() -> Iterator[None]:
+def _unfreeze() -> Iterator[None]:
     before = gc.get_freeze_count()
     yield
     if not before:

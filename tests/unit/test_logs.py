@@ -20,7 +20,7 @@ FOREIGN = (
 
 
 @pytest.fixture
-def _restored() -> Iterator[None]:
+def _restore_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -28,10 +28,10 @@ def _restored() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-pytestmark = pytest.mark.usefixtures("_restored")
+pytestmark = pytest.mark.usefixtures("_restore_logging")
 
 
-def _configured(level: str = "INFO", log_format: logs.LogFormat = "json") -> io.StringIO:
+def _configure(level: str = "INFO", log_format: logs.LogFormat = "json") -> io.StringIO:
     stream = io.StringIO()
     logs.configure(level, log_format, stream)
     return stream
@@ -50,7 +50,7 @@ def _fails(secret: str) -> None:
 
 
 def test_a_line_has_the_contracts_fields() -> None:
-    stream = _configured()
+    stream = _configure()
     context.request_id.set("request-1")
     logs.get_logger().info(
         "request", actor="payments", method="GET", route="/wallets", status=200, durationMs=1.5
@@ -70,7 +70,7 @@ def test_a_line_has_the_contracts_fields() -> None:
 
 
 def test_without_a_request_there_is_no_request_id() -> None:
-    stream = _configured()
+    stream = _configure()
     logs.get_logger().info("started")
     assert _lines(stream)[0].keys() == {"timestamp", "level", "event"}
 
@@ -78,7 +78,7 @@ def test_without_a_request_there_is_no_request_id() -> None:
 @pytest.mark.parametrize("log_format", ["json", "text"])
 @pytest.mark.parametrize("logger", ["ours", "uvicorn.error", "somebody"])
 def test_an_exception_is_logged_by_type_and_place(log_format: logs.LogFormat, logger: str) -> None:
-    stream = _configured("DEBUG", log_format)
+    stream = _configure("DEBUG", log_format)
     log = logs.get_logger() if logger == "ours" else logging.getLogger(logger)
     try:
         try:
@@ -98,7 +98,7 @@ def test_an_exception_is_logged_by_type_and_place(log_format: logs.LogFormat, lo
 @pytest.mark.invariant(8)
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
 def test_libraries_that_print_secrets_stay_silent(level: str) -> None:
-    stream = _configured(level)
+    stream = _configure(level)
     for name in FOREIGN:
         logging.getLogger(name).debug("Plaintext: canary")
         logging.getLogger(name).info("Plaintext: canary")
@@ -106,13 +106,13 @@ def test_libraries_that_print_secrets_stay_silent(level: str) -> None:
 
 
 def test_a_librarys_warning_is_logged_in_our_form() -> None:
-    stream = _configured()
+    stream = _configure()
     logging.getLogger("uvicorn.error").warning("slow %s", "client")
     assert _lines(stream)[0].items() >= {"level": "warning", "event": "slow client"}.items()
 
 
 def test_lines_below_the_level_are_not_written() -> None:
-    stream = _configured("WARNING")
+    stream = _configure("WARNING")
     logs.get_logger().info("quiet")
     logs.get_logger().warning("loud")
     assert [line["event"] for line in _lines(stream)] == ["loud"]
@@ -121,7 +121,7 @@ def test_lines_below_the_level_are_not_written() -> None:
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_evidence_is_written_at_every_level(level: str, log_format: logs.LogFormat) -> None:
-    stream = _configured(level, log_format)
+    stream = _configure(level, log_format)
     logs.get_evidence_logger().info("audit_head", seq=7)
     assert "audit_head" in stream.getvalue()
     assert "evidence" not in stream.getvalue()
@@ -146,12 +146,12 @@ def test_logs_are_text_on_a_terminal_and_json_elsewhere() -> None:
     logs.get_logger().info("started", port=3001)
     assert not terminal.getvalue().startswith("{")
     assert "3001" in terminal.getvalue()
-    stream = _configured(log_format="auto")
+    stream = _configure(log_format="auto")
     logs.get_logger().info("started")
     assert _lines(stream)[0]["event"] == "started"
 
 
 def test_a_line_break_in_a_field_makes_no_second_line() -> None:
-    stream = _configured()
+    stream = _configure()
     logs.get_logger().info("named", name='alice\n{"event": "forged"}')
     assert len(_lines(stream)) == 1

@@ -13,7 +13,7 @@ PICTURES = ["overview.svg", "layers.svg", "private-key.svg"]
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     subprocess.run(  # noqa: S603 # our own script
         [sys.executable, "-B", str(ROOT / "scripts/pictures"), "--into", str(folder)], check=True
@@ -22,8 +22,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_what_the_code_says_now(drawn: Path, name: str) -> None:
-    assert (ROOT / "docs" / name).read_text() == (drawn / name).read_text(), "run: python scripts/pictures"
+def test_a_picture_is_what_the_code_says_now(pictures: Path, name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == (pictures / name).read_text(), "run: python scripts/pictures"
 
 
 def test_every_folder_of_services_is_on_the_page() -> None:

@@ -35,7 +35,7 @@ HOSTILE = {
 }
 
 
-def obeyed(text: str) -> set[str]:
+def control_characters(text: str) -> set[str]:
     """What of `text` a terminal would obey, hide or reorder."""
     kinds = {"Cc", "Cf", "Zl", "Zp", "Cs"}
     return {character for character in text if unicodedata.category(character) in kinds}
@@ -44,7 +44,7 @@ def obeyed(text: str) -> set[str]:
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_everything_that_a_terminal_obeys_is_escaped(kind: str) -> None:
     shown = printable(HOSTILE[kind])
-    assert not obeyed(shown)
+    assert not control_characters(shown)
     assert json.loads(f'"{shown}"') == HOSTILE[kind], "nothing is lost"
 
 
@@ -52,7 +52,7 @@ def test_everything_that_a_terminal_obeys_is_escaped(kind: str) -> None:
 def test_escaping_loses_nothing_and_leaves_nothing_to_obey(text: str) -> None:
     text = text.replace("\\", "").replace('"', "")
     shown = printable(text)
-    assert not obeyed(shown)
+    assert not control_characters(shown)
     assert json.loads(f'"{shown}"') == text
     line = json.dumps({"reason": text}, ensure_ascii=False)
     assert json.loads(printable(line)) == {"reason": text}, "a line of JSON stays what it was"
@@ -70,7 +70,7 @@ def test_a_printed_value_stays_on_one_line(kind: str, capsys: pytest.CaptureFixt
     warn(f"reason {HOSTILE[kind]}")
     screen().print(safe_text(f"reason [red]{HOSTILE[kind]}"), soft_wrap=True)
     printed = capsys.readouterr()
-    assert obeyed(printed.out) == obeyed(printed.err) == {"\n"}
+    assert control_characters(printed.out) == control_characters(printed.err) == {"\n"}
     assert (printed.out.count("\n"), printed.err.count("\n")) == (3, 1)
     assert "[red]" in printed.out
 
@@ -88,7 +88,7 @@ def test_a_logged_event_stays_on_one_line(kind: str, log_format: logs.LogFormat)
     finally:
         root.handlers, root.level = handlers, level
         structlog.reset_defaults()
-    assert obeyed(stream.getvalue()) == {"\n"}
+    assert control_characters(stream.getvalue()) == {"\n"}
     assert stream.getvalue().count("\n") == 2
 
 

@@ -64,10 +64,10 @@ def test_every_page_can_be_found(index: str) -> None:
 
 def test_every_setting_has_its_line_with_its_default() -> None:
     defaults = {name: None if each.is_required() else each.default for name, each in SETTINGS.items()}
-    assert {name: written(default) for name, default in defaults.items()} == EXAMPLE
+    assert {name: format_default(default) for name, default in defaults.items()} == EXAMPLE
 
 
-def written(default: object) -> str:
+def format_default(default: object) -> str:
     """A default as it stands in .env."""
     if default is None:
         return ""
@@ -87,7 +87,7 @@ def documented_settings() -> dict[str, str]:
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:
     assert documented_settings() == {
-        name: "required" if each.is_required() else written(each.default) or "none"
+        name: "required" if each.is_required() else format_default(each.default) or "none"
         for name, each in SETTINGS.items()
     }
 
@@ -95,7 +95,7 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
 # Error codes
 
 
-def answered() -> dict[str, int]:
+def status_by_code() -> dict[str, int]:
     """Each code that an answer can have, and its status."""
     found = {code: status for status, (code, _) in problems._FRAMEWORK.items()}
     found |= {code: status for code, (status, _) in problems._REFUSED.items()}
@@ -113,7 +113,7 @@ def test_every_error_code_is_in_the_table_with_its_status() -> None:
         if cells[0].isdigit()
         for code in _CODE.findall(cells[1])
     }
-    assert documented == answered()
+    assert documented == status_by_code()
 
 
 # Commands

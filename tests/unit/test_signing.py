@@ -66,7 +66,7 @@ DYNAMIC: dict[str, Any] = {
 BEYOND = 2**53
 
 
-def _typed(body: dict[str, Any]) -> bytes:
+def _digest_typed(body: dict[str, Any]) -> bytes:
     return signing.typed_message(TypedDataBody.model_validate(body).read()).digest
 
 
@@ -270,7 +270,7 @@ def test_refuses_dynamic_fees_that_contradict(bad: dict[str, Any]) -> None:
 )
 def test_refuses_a_value_that_is_not_exactly_of_its_type(kind: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        _typed(_one(kind, value))
+        _digest_typed(_one(kind, value))
     assert refusal.value.field.startswith("message.it")
 
 
@@ -285,7 +285,7 @@ def test_refuses_a_value_that_is_not_exactly_of_its_type(kind: str, value: Any) 
 )  # fmt: skip
 def test_refuses_a_type_that_is_not_in_eip712(kind: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        _typed(_one(kind, 1))
+        _digest_typed(_one(kind, 1))
     assert refusal.value.field.startswith("types")
 
 
@@ -336,22 +336,22 @@ def _mail(**changes: Any) -> dict[str, Any]:
 )
 def test_refuses_typed_data_that_does_not_match_its_types(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        _typed(_mail(**changes))
+        _digest_typed(_mail(**changes))
     assert refusal.value.field == field
 
 
 def test_a_type_nobody_uses_changes_nothing_but_needs_a_primary_type() -> None:
     more = _mail(types__Other=[{"name": "a", "type": "bool"}])
-    assert _typed(more) == _typed(MAIL)
+    assert _digest_typed(more) == _digest_typed(MAIL)
     del more["primaryType"]
     with pytest.raises(InvalidRequest) as refusal:
-        _typed(more)
+        _digest_typed(more)
     assert refusal.value.field == "primaryType"
-    assert _typed(_mail(primaryType=...)) == _typed(MAIL)
+    assert _digest_typed(_mail(primaryType=...)) == _digest_typed(MAIL)
 
 
 def test_the_domain_type_may_be_left_out() -> None:
-    assert _typed(_mail(types__EIP712Domain=...)) == _typed(MAIL)
+    assert _digest_typed(_mail(types__EIP712Domain=...)) == _digest_typed(MAIL)
 
 
 def _tower(height: int) -> dict[str, list[dict[str, str]]]:
@@ -365,7 +365,7 @@ def _tower(height: int) -> dict[str, list[dict[str, str]]]:
 def test_deep_types_are_checked_once_each_and_to_a_limit(height: int) -> None:
     started = time.process_time()
     with pytest.raises(InvalidRequest) as refusal:
-        _typed({"domain": {}, "types": _tower(height), "message": {}})
+        _digest_typed({"domain": {}, "types": _tower(height), "message": {}})
     assert refusal.value.field.startswith("message" if height < 32 else "types")
     assert time.process_time() - started < 5  # it would not end in a lifetime if each way down were taken
 
@@ -379,7 +379,7 @@ def test_refuses_a_message_whose_encoding_would_take_seconds() -> None:
     }
     body = {"domain": {}, "types": types, "message": {"some": [{"wide": []}] * 4000}}
     with pytest.raises(InvalidRequest, match="too large"):
-        _typed(body)
+        _digest_typed(body)
 
 
 @pytest.mark.parametrize(

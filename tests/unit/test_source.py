@@ -35,12 +35,12 @@ assert not structlog.is_configured(), "logging configured at import"
 """
 
 
-def _tracked(*folders: str) -> list[Path]:
+def _modules(*folders: str) -> list[Path]:
     return [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
 
 
 @pytest.mark.parametrize(
-    "path", _tracked("src", "tests", "scripts", "benchmarks"), ids=lambda path: path.stem
+    "path", _modules("src", "tests", "scripts", "benchmarks"), ids=lambda path: path.stem
 )
 def test_a_file_is_named_after_what_belongs_in_it(path: Path) -> None:
     assert not NO_NAMES & {part.removesuffix(".py") for part in path.relative_to(ROOT).parts}
@@ -62,12 +62,12 @@ def test_importing_does_no_work() -> None:
     assert done.stdout == done.stderr == ""
 
 
-@pytest.mark.parametrize("path", _tracked("src"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", _modules("src"), ids=lambda path: path.stem)
 def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
 
 
-@pytest.mark.parametrize("path", _tracked("src"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", _modules("src"), ids=lambda path: path.stem)
 def test_a_function_can_be_held_in_mind(path: Path) -> None:
     """From `def` to its last line, docstring included: 50 lines at most."""
     lengths = {
@@ -82,7 +82,7 @@ def test_most_functions_are_short() -> None:
     """The median is below 10 lines, over the whole package."""
     lengths = [
         (node.end_lineno or 0) - node.lineno + 1
-        for path in _tracked("src")
+        for path in _modules("src")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
@@ -91,7 +91,7 @@ def test_most_functions_are_short() -> None:
 
 def test_an_error_that_a_docstring_promises_is_raised_somewhere() -> None:
     """Names under `Raises:`, with or without their module: something must raise each of these classes."""
-    texts = {path: path.read_text() for path in _tracked("src")}
+    texts = {path: path.read_text() for path in _modules("src")}
     promised = {
         name.strip().rpartition(".")[2]
         for text in texts.values()
@@ -111,7 +111,7 @@ def test_tests_wait_in_one_place() -> None:
     """No sleep but in `waiting` and `event_loop`: a test waits for what it is about, or lets a clock pass."""
     sleeping = {
         path.relative_to(ROOT / "tests").as_posix()
-        for path in _tracked("tests")
+        for path in _modules("tests")
         for node in ast.walk(ast.parse(path.read_text()))
         if (isinstance(node, ast.Attribute) and node.attr == "sleep")
         or (isinstance(node, ast.ImportFrom) and "sleep" in {name.name for name in node.names})
@@ -121,7 +121,7 @@ def test_tests_wait_in_one_place() -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    sorted({path.parent for path in _tracked("src")}),
+    sorted({path.parent for path in _modules("src")}),
     ids=lambda folder: folder.relative_to(ROOT / "src").as_posix(),
 )
 def test_a_folder_can_be_taken_in_at_a_glance(folder: Path) -> None:

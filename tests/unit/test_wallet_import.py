@@ -76,7 +76,7 @@ def test_an_import_opens_with_its_own_key_only() -> None:
         )
 
 
-def _flipped(data: bytes, bit: int) -> bytes:
+def _flip(data: bytes, bit: int) -> bytes:
     changed = bytearray(data)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)
@@ -85,9 +85,9 @@ def _flipped(data: bytes, bit: int) -> bytes:
 def test_any_flipped_bit_and_any_cut_is_refused() -> None:
     encapsulated, ciphertext = hpke.seal(PUBLIC, bytes(32), INFO, b"alice")
     changed = [(encapsulated, ciphertext[:length]) for length in range(len(ciphertext))]
-    changed += [(encapsulated, _flipped(ciphertext, bit)) for bit in range(8 * len(ciphertext))]
+    changed += [(encapsulated, _flip(ciphertext, bit)) for bit in range(8 * len(ciphertext))]
     # X25519 ignores the highest bit of a coordinate; HPKE hashes it, so it is refused like the others.
-    changed += [(_flipped(encapsulated, bit), ciphertext) for bit in range(8 * len(encapsulated))]
+    changed += [(_flip(encapsulated, bit), ciphertext) for bit in range(8 * len(encapsulated))]
     changed += [(encapsulated[:-1], ciphertext), (encapsulated + b"\x00", ciphertext), (b"", ciphertext)]
     for key, text in changed:
         with pytest.raises(UnopenedImport):

@@ -23,7 +23,7 @@ from kms_endpoint import KmsEndpoint
 from kms_service.local.postgres import PostgresServer
 from server_process import ServerProcess, serve
 from upgrade_versions import OWNER, PROJECT, Version, export_last_release
-from vectors.rows import associated, seal
+from vectors.rows import associated_data, seal
 from waiting import wait_until
 
 PREFIX, POOL_SIZE = "Empressa-wallet-key", 10
@@ -129,8 +129,8 @@ def _rewrite_in_first_layout(url: str, endpoint: KmsEndpoint, user: str) -> None
         address, seed, wrapped, key = connection.execute(statement, (user,)).fetchone() or ("", b"", b"", "")
         context = {"purpose": "wallet-dek", "wallet_address": address}
         dek = kms.decrypt(KeyId=key, CiphertextBlob=wrapped, EncryptionContext=context)["Plaintext"]
-        account = AESGCM(dek).decrypt(seed[1:13], seed[13:], associated(user, address, 2))
-        first = seal(account[32:], dek, os.urandom(12), associated(user, address, 1))
+        account = AESGCM(dek).decrypt(seed[1:13], seed[13:], associated_data(user, address, 2))
+        first = seal(account[32:], dek, os.urandom(12), associated_data(user, address, 1))
         connection.execute("UPDATE wallets SET encrypted_seed = %s WHERE user_id = %s", (first, user))
 
 

@@ -12,7 +12,7 @@ from vectors.rows import (
     LABELS,
     Row,
     account_row_of,
-    associated,
+    associated_data,
     draw,
     draw_nonce,
     row_of,
@@ -145,7 +145,7 @@ def _other_deks(row: Row, other: Row) -> Iterator[tuple[str, Row]]:
 
 def _other_ciphers(row: Row, plaintext: bytes) -> Iterator[tuple[str, Row]]:
     version = row.encrypted_seed[0]
-    nonce, data = draw_nonce("other ciphers"), associated(row.user_id, row.wallet_address, version)
+    nonce, data = draw_nonce("other ciphers"), associated_data(row.user_id, row.wallet_address, version)
     short_key = seal(plaintext, row.dek[:16], nonce, data, version)
     yield "AES-128-GCM", replace(row, encrypted_seed=short_key)
     yield "AES-128-GCM with its own key", replace(row, dek=row.dek[:16], encrypted_seed=short_key)

@@ -62,7 +62,7 @@ def open_row(*, user_id: str, wallet_address: str, dek: bytes, encrypted_seed: b
     address = _address(point)
     if address != wallet_address:
         raise Rejected("contents", f"the key is that of {address}")
-    return Wallet(phrase, key.to_bytes(32, "big"), address, "0x" + _compressed(point).hex())
+    return Wallet(phrase, key.to_bytes(32, "big"), address, "0x" + _compress(point).hex())
 
 
 def verify_row(*, user_id: str, wallet_address: str, dek: bytes, encrypted_seed: bytes) -> Wallet:
@@ -148,7 +148,7 @@ def _derive(phrase: str) -> int:
     block = hmac.digest(b"Bitcoin seed", seed, "sha512")
     key, chain = int.from_bytes(block[:32], "big"), block[32:]
     for index, hardened in ((44, True), (60, True), (0, True), (0, False), (0, False)):
-        data = b"\x00" + key.to_bytes(32, "big") if hardened else _compressed(_times(key, _G))
+        data = b"\x00" + key.to_bytes(32, "big") if hardened else _compress(_times(key, _G))
         number = index + 0x80000000 if hardened else index
         block = hmac.digest(chain, data + number.to_bytes(4, "big"), "sha512")
         key, chain = (int.from_bytes(block[:32], "big") + key) % _N, block[32:]
@@ -168,7 +168,7 @@ def _keccak256(data: bytes) -> bytes:
     return keccak.new(digest_bits=256, data=data).digest()
 
 
-def _compressed(point: Point) -> bytes:
+def _compress(point: Point) -> bytes:
     if point is None:
         raise Rejected("contents", "the key is zero")
     return bytes([2 + (point[1] & 1)]) + point[0].to_bytes(32, "big")

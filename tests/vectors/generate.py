@@ -16,7 +16,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from vectors import corruptions, derivation
-from vectors.rows import ABOUT, JUNK, Row, account_row_of, associated, draw, row_of
+from vectors.rows import ABOUT, JUNK, Row, account_row_of, associated_data, draw, row_of
 
 HERE = Path(__file__).parent
 ALL_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:@-"
@@ -27,7 +27,7 @@ ZERO_IN_KEY = 98
 ZERO_IN_PARENT = 464
 
 
-def accepted() -> Iterator[tuple[str, str, str]]:
+def accepted_phrases() -> Iterator[tuple[str, str, str]]:
     """Name, user and phrase of every wallet that must open."""
     yield "the phrase of Hardhat and Foundry", "alice", JUNK
     yield "BIP-39's all-zero entropy", "bob", ABOUT
@@ -46,7 +46,7 @@ def accepted() -> Iterator[tuple[str, str, str]]:
 
 def accepted_accounts() -> Iterator[tuple[str, str, bytes, str]]:
     """Name, user, key and phrase of every wallet of version 2 that must open; some have no phrase."""
-    for name, user, phrase in accepted():
+    for name, user, phrase in accepted_phrases():
         yield name, user, derivation.private_key(phrase), phrase
     for size, words in ((20, "fifteen"), (24, "eighteen"), (28, "twenty-one"), (32, "twenty-four")):
         phrase = derivation.phrase(draw(f"{words} words", size))
@@ -71,14 +71,14 @@ def render() -> dict[str, str]:
 
 
 def _accept_vectors() -> Iterator[dict[str, str]]:
-    for name, user_id, phrase in accepted():
+    for name, user_id, phrase in accepted_phrases():
         row = row_of(user_id, phrase)
         yield {
             "name": name,
             "mnemonic": phrase,
             **row.fields(),
             "nonce": row.encrypted_seed[1:13].hex(),
-            "aad": associated(user_id, row.wallet_address).hex(),
+            "aad": associated_data(user_id, row.wallet_address).hex(),
             "private_key": derivation.private_key(phrase).hex(),
         }
 
@@ -91,24 +91,24 @@ def _accept_accounts() -> Iterator[dict[str, str]]:
             "mnemonic": phrase,
             **row.fields(),
             "nonce": row.encrypted_seed[1:13].hex(),
-            "aad": associated(user_id, row.wallet_address, 2).hex(),
+            "aad": associated_data(user_id, row.wallet_address, 2).hex(),
             "private_key": key.hex(),
             "compressed_public_key": derivation.compressed_public_key(key),
         }
 
 
 def _must_fail_vectors() -> Iterator[dict[str, str]]:
-    yield from _staged("envelope", corruptions.bad_envelopes())
-    yield from _staged("contents", corruptions.bad_contents())
+    yield from _label("envelope", corruptions.bad_envelopes())
+    yield from _label("contents", corruptions.bad_contents())
 
 
 def _must_fail_accounts() -> Iterator[dict[str, str]]:
-    yield from _staged("envelope", corruptions.bad_account_envelopes())
-    yield from _staged("contents", corruptions.bad_accounts())
-    yield from _staged("phrase", corruptions.bad_phrases())
+    yield from _label("envelope", corruptions.bad_account_envelopes())
+    yield from _label("contents", corruptions.bad_accounts())
+    yield from _label("phrase", corruptions.bad_phrases())
 
 
-def _staged(stage: str, rows: Iterable[tuple[str, Row]]) -> Iterator[dict[str, str]]:
+def _label(stage: str, rows: Iterable[tuple[str, Row]]) -> Iterator[dict[str, str]]:
     for reason, row in rows:
         yield {"reason": reason, "stage": stage, **row.fields()}
 

@@ -39,7 +39,7 @@ def row_of(user_id: str, phrase: str | bytes, address: str | None = None) -> Row
     address = address or derivation.address(derivation.private_key(plaintext.decode()))
     label = f"{user_id} {plaintext.hex()} {address}"
     dek, nonce = draw(f"DEK {label}", 32), draw_nonce(label)
-    return Row(user_id, address, dek, seal(plaintext, dek, nonce, associated(user_id, address)))
+    return Row(user_id, address, dek, seal(plaintext, dek, nonce, associated_data(user_id, address)))
 
 
 def account_row_of(user_id: str, key: bytes, phrase: str | bytes, address: str | None = None) -> Row:
@@ -48,10 +48,10 @@ def account_row_of(user_id: str, key: bytes, phrase: str | bytes, address: str |
     address = address or derivation.address(key)
     label = f"{user_id} {plaintext.hex()} {address} version 2"
     dek, nonce = draw(f"DEK {label}", 32), draw_nonce(label)
-    return Row(user_id, address, dek, seal(plaintext, dek, nonce, associated(user_id, address, 2), 2))
+    return Row(user_id, address, dek, seal(plaintext, dek, nonce, associated_data(user_id, address, 2), 2))
 
 
-def associated(user_id: str, address: str, version: int = 1) -> bytes:
+def associated_data(user_id: str, address: str, version: int = 1) -> bytes:
     """The associated data of a row."""
     user = user_id.encode()
     label = LABELS[version]

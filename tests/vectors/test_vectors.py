@@ -126,7 +126,7 @@ def test_the_service_refuses(vector: dict[str, str]) -> None:
 
 @_each(NOT_THE_KEYS_PHRASE)
 def test_a_phrase_that_is_not_the_keys_does_not_derive_to_it(vector: dict[str, str]) -> None:
-    contents = _opened(vector)
+    contents = _open(vector)
     assert isinstance(contents, WalletSecret)
     assert contents.mnemonic is not None
     assert _address_opened(vector) == vector["wallet_address"]
@@ -134,14 +134,14 @@ def test_a_phrase_that_is_not_the_keys_does_not_derive_to_it(vector: dict[str, s
         _same(ethereum.derive_imported(contents.mnemonic).address, vector)
 
 
-def _opened(vector: dict[str, str]) -> PhraseSecret | WalletSecret:
+def _open(vector: dict[str, str]) -> PhraseSecret | WalletSecret:
     row = _row(vector)
     dek, seed = DataKey(row.pop("dek")), row.pop("encrypted_seed")
     return envelope.decrypt(seed, dek, **row)
 
 
 def _address_opened(vector: dict[str, str]) -> str:
-    contents = _opened(vector)
+    contents = _open(vector)
     if isinstance(contents, PhraseSecret):
         return _same(ethereum.derive(contents.mnemonic).address, vector)
     return _same(ethereum.account_of(contents.private_key).address, vector)

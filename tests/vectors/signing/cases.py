@@ -46,13 +46,13 @@ def amount(number: int) -> int | str:
     return draw.choice(forms)
 
 
-def unsigned(bits: int) -> int:
+def unsigned_integer(bits: int) -> int:
     return int(
         draw.choice([0, 1, 2**bits - 1, draw.getrandbits(bits), draw.getrandbits(draw.randint(1, bits))])
     )
 
 
-def signed(bits: int) -> int:
+def signed_integer(bits: int) -> int:
     return int(draw.choice([0, -1, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, draw.getrandbits(bits - 1)]))
 
 
@@ -81,7 +81,7 @@ def atom(type_name: str) -> Any:
     size = int(type_name.lstrip("abcdefghijklmnopqrstuvwxyz"))
     if type_name.startswith("bytes"):
         return hexadecimal(draw.randbytes(size))
-    return amount(unsigned(size) if type_name.startswith("uint") else signed(size))
+    return amount(unsigned_integer(size) if type_name.startswith("uint") else signed_integer(size))
 
 
 def atomic_type() -> str:
@@ -149,9 +149,9 @@ def transaction() -> dict[str, Any]:
     kind = draw.choice([0, 1, 2])
     fields: dict[str, Any] = {
         "chainId": amount(draw.choice([1, 5, 137, 11155111, 2**53, 2**63 - 37])),
-        "nonce": amount(draw.choice([0, 1, 127, 128, 255, 256, unsigned(32)])),
-        draw.choice(["gas", "gasLimit"]): amount(draw.choice([21000, unsigned(40)])),
-        "value": amount(unsigned(draw.choice([64, 128, 256]))),
+        "nonce": amount(draw.choice([0, 1, 127, 128, 255, 256, unsigned_integer(32)])),
+        draw.choice(["gas", "gasLimit"]): amount(draw.choice([21000, unsigned_integer(40)])),
+        "value": amount(unsigned_integer(draw.choice([64, 128, 256]))),
         "data": data(200),
     }
     if fields["data"] == "0x" or draw.random() < 0.8:
@@ -159,11 +159,11 @@ def transaction() -> dict[str, Any]:
     if kind != 0 and draw.random() < 0.7:
         fields["accessList"] = [access_list_item() for _ in range(draw.randint(0, 3))]
     if kind == 2:
-        highest = unsigned(draw.choice([40, 256]))
+        highest = unsigned_integer(draw.choice([40, 256]))
         fields["maxFeePerGas"] = amount(highest)
         fields["maxPriorityFeePerGas"] = amount(draw.choice([0, highest, highest // 3]))
     else:
-        fields["gasPrice"] = amount(unsigned(draw.choice([40, 256])))
+        fields["gasPrice"] = amount(unsigned_integer(draw.choice([40, 256])))
     if draw.random() < 0.5 or (kind == 1 and "accessList" not in fields):
         fields["type"] = draw.choice([kind, hex(kind), str(kind)])
     return fields
@@ -178,18 +178,18 @@ def authorization() -> dict[str, Any]:
     return {
         "chainId": amount(draw.choice([0, 1, 137, 2**53, 2**64 - 1])),
         "address": address(),
-        "nonce": amount(draw.choice([0, 1, 127, 128, 255, 256, 2**53, unsigned(63)])),
+        "nonce": amount(draw.choice([0, 1, 127, 128, 255, 256, 2**53, unsigned_integer(63)])),
     }
 
 
 def set_code() -> dict[str, Any]:
-    highest = unsigned(draw.choice([40, 128]))
+    highest = unsigned_integer(draw.choice([40, 128]))
     fields: dict[str, Any] = {
         "chainId": amount(draw.choice([1, 137, 11155111, 2**53])),
-        "nonce": amount(draw.choice([0, 1, 127, 128, unsigned(32)])),
-        draw.choice(["gas", "gasLimit"]): amount(draw.choice([21000, unsigned(40)])),
+        "nonce": amount(draw.choice([0, 1, 127, 128, unsigned_integer(32)])),
+        draw.choice(["gas", "gasLimit"]): amount(draw.choice([21000, unsigned_integer(40)])),
         "to": address(),
-        "value": amount(unsigned(draw.choice([64, 128]))),
+        "value": amount(unsigned_integer(draw.choice([64, 128]))),
         "data": data(200),
         "maxFeePerGas": amount(highest),
         "maxPriorityFeePerGas": amount(draw.choice([0, highest, highest // 3])),

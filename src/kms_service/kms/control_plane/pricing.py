@@ -64,7 +64,9 @@ def requests_of_plan(
     }
 
 
-def requests_of_two_regions(a_month: Mapping[str, Decimal], *, processes: int, hedging: bool) -> dict[str, Decimal]:
+def requests_of_two_regions(
+    a_month: Mapping[str, Decimal], *, processes: int, hedging: bool
+) -> dict[str, Decimal]:
     """The requests of a plan, with those that a second Region adds.
 
     Args:

@@ -45,7 +45,7 @@ class DekHistoryStore:
             return [row.user_id for row in rows]
 
     async def list_for(self, user_id: str) -> Sequence[ReplacedDek]:
-        """This user's earlier wrapped DEKs, newest first; list_for more than 20, the ten newest and ten oldest."""
+        """This user's earlier wrapped DEKs, newest first; of more than 20, the ten newest and ten oldest."""
         columns = wallet_dek_history.c
         statement = select(
             columns.id,
