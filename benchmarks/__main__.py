@@ -59,7 +59,7 @@ class Duration(click.ParamType[float]):
 def main() -> None:
     """Measure kms-service on this machine, with PostgreSQL and a KMS stand-in of its own.
 
-    Nothing is left behind, also after Ctrl-C.
+    Nothing is left behind, even after Ctrl-C.
     """
     signal.signal(signal.SIGTERM, _end)
 
@@ -92,7 +92,7 @@ def run_all(*, quick: bool, scale: tuple[int, ...], latency_ms: float, into: Pat
 @click.option("--rounds", type=int, default=FULL.rounds, show_default=True, help="Of each request.")
 @_into
 def scale_only(*, wallets: tuple[int, ...], rounds: int, into: Path) -> None:
-    """Hold large tables against a small one: scale.json. Ten million wallets want 10 GB and half an hour."""
+    """Compare large tables with a small one: scale.json. Ten million wallets need 10 GB and half an hour."""
     plan = replace(FULL, scale=wallets, rounds=rounds)
     at = circumstances()
     with _progress(plan.steps_of_scale) as tell, rig(plan.latency_ms) as machine:
@@ -113,7 +113,7 @@ def scale_only(*, wallets: tuple[int, ...], rounds: int, into: Path) -> None:
 def against(
     folder: Path, *, pairs: int, latency_ms: int, callers: int, seconds: int, workers: int, into: Path
 ) -> None:
-    """Hold this service against another in FOLDER, in alternating pairs: against.json and against.svg.
+    """Compare this service with another in FOLDER, in alternating pairs: against.json and against.svg.
 
     FOLDER has bench/bench.sh, which measures both, and node-kms-service, built. Neither is in this project.
     """
@@ -163,7 +163,7 @@ def run_situations(
 @click.option("--latency-ms", type=float, default=FULL.latency_ms, show_default=True, help="Of KMS.")
 @_into
 def run_soak(*, seconds: float, bound: float, latency_ms: float, into: Path) -> None:
-    """Load for long, and watch memory: soak.json and soak.svg.
+    """Run a long load, and watch memory: soak.json and soak.svg.
 
     Exits 1 when a process grows beyond the bound.
     """
@@ -185,9 +185,9 @@ def run_soak(*, seconds: float, bound: float, latency_ms: float, into: Path) -> 
 @click.option("--connections", type=int, default=200, show_default=True)
 @_into
 def run_hostile(*, seconds: float, connections: int, into: Path) -> None:
-    """Send one worker what anybody may send without a token, and watch its memory: hostile.json.
+    """Send one worker what anybody can send without a token, and watch its memory: hostile.json.
 
-    Exits 1 when it takes 300 MiB or does not answer any more.
+    Exits 1 when it takes 300 MiB or stops answering.
     """
     at = circumstances()
     with _progress(max(1, int(seconds / TELL_SECONDS))) as tell, rig(FULL.latency_ms) as machine:
@@ -208,7 +208,7 @@ def run_hostile(*, seconds: float, connections: int, into: Path) -> None:
 @click.option("--latency-ms", type=float, default=FULL.latency_ms, show_default=True, help="Of KMS.")
 @_into
 def run_adoption(*, wallets: int, here: int, latency_ms: float, into: Path) -> None:
-    """Adopt wallets of the ported service, and pass over many that are here: adoption.json."""
+    """Adopt wallets of the ported service, then pass over many that were adopted before: adoption.json."""
     at = circumstances()
     with _progress(adoption.STEPS) as tell, rig(latency_ms) as machine:
         found = adoption.adoption(machine, wallets, here, tell)
@@ -227,9 +227,9 @@ def run_adoption(*, wallets: int, here: int, latency_ms: float, into: Path) -> N
 @click.option("--rounds", type=int, default=3, show_default=True, help="Alone and under the flood in turn.")
 @_into
 def run_flood(*, seconds: float, connections: int, rounds: int, into: Path) -> None:
-    """Flood one worker with tokens that nobody made, and time a caller with a good one: flood.json.
+    """Flood one worker with tokens that nobody issued, and time a caller with a valid one: flood.json.
 
-    Exits 1 when the good caller's p50 more than doubles.
+    Exits 1 when the valid caller's p50 more than doubles.
     """
     at = circumstances()
     with _progress(steps(rounds)) as tell, rig(FULL.latency_ms) as machine:
@@ -246,7 +246,7 @@ def run_flood(*, seconds: float, connections: int, rounds: int, into: Path) -> N
 
 @main.command("micro")
 def run_micro() -> None:
-    """Time the cryptography and the building of calls, without HTTP, PostgreSQL or KMS; as JSON."""
+    """Time the cryptography and the building of KMS calls, without HTTP, PostgreSQL or KMS; prints JSON."""
     click.echo(json.dumps({"circumstances": circumstances(), "micro": micro(1.0)}, indent=2))
 
 
