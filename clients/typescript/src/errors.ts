@@ -3,7 +3,7 @@ export class KmsServiceError extends Error {
   override name = 'KmsServiceError';
 }
 
-/** No wallet can have this user id: 1 to 128 of `A-Z a-z 0-9 . _ : @ -`, and not `.` or `..`. */
+/** No wallet can have this user id: ids are 1 to 128 of `A-Z a-z 0-9 . _ : @ -`, and not `.` or `..`. */
 export class InvalidUserId extends KmsServiceError {
   override name = 'InvalidUserId';
 }

@@ -9,7 +9,7 @@ class KmsServiceError(Exception):
 
 
 class InvalidUserId(KmsServiceError, ValueError):
-    """No wallet can have this user id: it has 1 to 128 of `A-Z a-z 0-9 . _ : @ -` and is not `.` or `..`."""
+    """No wallet can have this user id: ids are 1 to 128 of `A-Z a-z 0-9 . _ : @ -`, and not `.` or `..`."""
 
 
 class Unreachable(KmsServiceError):
