@@ -98,10 +98,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        # 1. Nothing may use the services once they are closed: not the warm-up, and no work of a request.
         if warm_up is not None:
             await asyncio.wait({warm_up})
         await app.state.in_flight.close()
+        # 2. Closing them ends the audit chains with their last rows.
         await services.close()
+        # 3. Export the spans of all that.
         tracing.close()
 
 

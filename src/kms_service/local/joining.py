@@ -79,6 +79,7 @@ def join(folder: Path) -> Iterator[bool]:
 
     Raises:
         LocalError: there is no session's data in `folder`, or its servers could not be started.
+        And what `preparation.prepare` raises, if no session is running.
     """
     folder = folder.resolve()
     if not (folder / "postgres-password").exists():

@@ -64,6 +64,7 @@ def run(folder: Path, say: Say) -> int:
 
     Raises:
         LocalError: something could not be started.
+        And what `preparation.prepare` raises.
     """
     started = time.monotonic()
     with contextlib.suppress(Stopped), stop_on_signals(), serving(folder, say) as session:
@@ -79,6 +80,7 @@ def serving(folder: Path, say: Say) -> Iterator[Session]:
 
     Raises:
         LocalError: something could not be started.
+        And what `preparation.prepare` raises.
     """
     folder = folder.resolve()
     forget_aws()

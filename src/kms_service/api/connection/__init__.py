@@ -1,1 +1,1 @@
-"""One HTTP/1.1 connection, bounded in whatever anybody may send before a token is known."""
+"""One HTTP/1.1 connection, with limits on what anybody may send before a token is known."""

@@ -14,6 +14,7 @@ def run(say: Say, *, stay: bool) -> int:
 
     Raises:
         LocalError: something could not be started, or did not do what the story says.
+        And what `preparation.prepare` raises.
     """
     os.environ.update(PORT="0", LOG_LEVEL="ERROR")  # beside any session, and without log lines
     with (

@@ -108,6 +108,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setblocking(False)
+        # Python writes each signal's number to `theirs`; the callback's arguments keep that socket open.
         signal.set_wakeup_fd(theirs.fileno())
         self._selector.register(ours, selectors.EVENT_READ, partial(self._on_signals, ours, theirs))
         for number in (*_STOP_SIGNALS, signal.SIGHUP, signal.SIGCHLD):
