@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 PAGES = {page.name: page.read_text() for page in sorted((DEPLOY / "runbooks").glob("*.md"))}
 INDEX = PAGES["README.md"]
-OTHERS = [ROOT / "README.md", DEPLOY / "README.md", *(ROOT / "docs").glob("*.md")]
+OTHERS = [ROOT / "README.md", ROOT / "SECURITY.md", DEPLOY / "README.md", *(ROOT / "docs").glob("*.md")]
 SHAPE = ["Symptoms", "Impact", "Diagnose", "Contain", "Fix", "Resolved when", "Follow up"]
 
 _BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
@@ -44,6 +44,10 @@ def commands() -> list[str]:
         # At the start of a line: `kubectl -n kms-service …` is not ours.
         typed += re.findall(r"^kms-service [^|)\n]+", block, re.MULTILINE) if kind == "sh" else []
     inline = [code for text in PAGES.values() for code in _INLINE.findall(_BLOCK.sub("", text))]
+    for page in OTHERS:
+        # With an option of its own: elsewhere these pages name commands, and leave out their arguments.
+        found = _INLINE.findall(_BLOCK.sub("", page.read_text()))
+        inline += [code for code in found if re.fullmatch(r"kms-service [a-z].* --.+", code)]
     return sorted({command.strip() for command in typed + inline if "…" not in command})
 
 
@@ -80,6 +84,7 @@ def test_every_command_is_one_of_the_command_line(
     typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADOPT_FROM_URL", "postgresql://reader@other-host/other")
     (tmp_path / "service.log").touch()
     words = shlex.split(typed, comments=True)[1:]
     command: click.Command = root

@@ -30,27 +30,27 @@ _MARKS = {CheckResult.GOOD: ("✓", "green"), CheckResult.BAD: ("✗", "red"), C
     "--duty",
     "duties",
     multiple=True,
-    type=click.Choice(list(Duty)),
+    type=click.Choice(list(Duty), case_sensitive=False),
     default=[Duty.CREATE, Duty.REVEAL],
     show_default=True,
-    help="What these credentials are for: they must be allowed that, and nothing else. Repeat for several.",
+    help="What these credentials are for: they must be allowed this, and nothing else. Repeat for several.",
 )
 @click.option(
     "--adopted-from",
     multiple=True,
     metavar="KEY",
-    help="ARN of a key that an adoption unwrapped under: that must be over by now. Repeat for several.",
+    help="ARN of a key of the adopted service that this role must no longer use. Repeat for several.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def doctor(duties: tuple[Duty, ...], adopted_from: tuple[str, ...], *, as_json: bool) -> None:
     """Check everything that serving needs.
 
-    Credentials, endpoint, clocks, every key, its rotation and policy, and the database. Permissions are asked
-    with KMS's dry runs, so nothing is encrypted or decrypted. Exits 0 only if all is well, else 1, with
-    advice under each line that is not.
+    Credentials, endpoint, clocks, every key with its rotation and policy, and the database. Permissions are
+    checked with KMS's dry runs, so nothing is encrypted or decrypted. Exits 0 only if every check passes,
+    else 1, with advice under each failed check.
 
-    With KMS_FALLBACK_REGION each key is compared with its replica there: alias, state, rotation, and where
+    With KMS_FALLBACK_REGION, each key is compared with its replica there: alias, state, rotation, and, if
     these credentials may read them, policy and tags.
     """
     settings = load_settings()
