@@ -207,7 +207,7 @@ def test_seal_needs_a_reason_and_unseal_lifts_it(run: Run, services: Services) -
     done = run("seal", "--reason", "a drill")
     assert (done.code, done.err) == (0, "")
     assert re.fullmatch(
-        r"Sealed since [\d-]+ [\d:]+ UTC\. kms-service unseal lets releases go on\.\n", done.out
+        r"Sealed since [\d-]+ [\d:]+ UTC\. Run kms-service unseal to allow releases again\.\n", done.out
     )
     assert complete(services.shared_state.recent(0)).sealed
     facts = run("unseal", "--json").facts

@@ -102,5 +102,5 @@ def test_no_file_takes_the_place_of_a_device(
     pipe = tmp_path_factory.mktemp("devices") / "pipe"
     os.mkfifo(pipe)
     done = run("audit", *words, "--out", str(pipe))
-    assert (done.code, f"{pipe} is no file" in done.err) == (1, True)
+    assert (done.code, f"{pipe} is not a file" in done.err) == (1, True)
     assert pipe.is_fifo()

@@ -14,7 +14,7 @@ CHECKOUT = str(SHIPPED / "checkout.json")
 
 def test_check_reports_every_problem_with_its_place(run: Run, tmp_path: Path) -> None:
     good = run("policy", "check", CHECKOUT)
-    assert (good.code, good.out) == (0, f"{CHECKOUT} is a policy of 4 rules.\n")
+    assert (good.code, good.out) == (0, f"{CHECKOUT} is a valid policy. Rules: 4.\n")
     rule = {"id": "a", "action": "sign.message", "wallets": "any", "prefixes": [], "extra": 1}
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps({"rules": [rule]}))
@@ -93,7 +93,7 @@ def test_a_policy_is_set_shown_listed_and_bounds_a_token(run: Run) -> None:
     freed = run("token", "policy", "till", "--none", "--json")
     assert freed.facts["policy"] is None
     bound = run("token", "policy", "till", "--policy", "checkout")
-    assert bound.out == "till is bound by the policy checkout.\n"
+    assert bound.out == "till is bound to the policy checkout.\n"
     log = run("audit", "list", "--json").out
     details = [json.loads(line)["detail"] for line in log.splitlines() if '"token.policy"' in line]
     assert details == ["till 3: checkout", "till 2: none"]

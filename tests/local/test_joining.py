@@ -26,7 +26,7 @@ KEY = "Empressa-wallet-key-1"
 # A rotation that a page starts, the session's own worker may have ended before its next line is typed.
 NO = {
     ("pool", "retire"): "Not safe to disable",
-    ("pool", "create-aliases"): "is a key of us-east-1 alone",
+    ("pool", "create-aliases"): "is a single-Region key of us-east-1",
     **{
         ("rotation", act): "there is no rotation yet|The rotation has ended|no rotation is live"
         for act in ("pause", "resume", "cancel", "run", "status")
@@ -95,7 +95,7 @@ def test_the_printed_line_joins_from_anywhere(running: Session, tmp_path: Path) 
         check=True,
     )
     assert sum(key["wallets"] for key in json.loads(done.stdout)["keys"]) == 3
-    assert "On the laptop session in" in done.stderr
+    assert "Using the laptop session in" in done.stderr
 
 
 def test_the_folders_variable_alone_joins(
@@ -114,7 +114,7 @@ def test_where_no_session_is_a_command_says_so(
     monkeypatch.chdir(tmp_path)
     done = run("--local", "pool", "status")
     assert done.code == 69
-    assert "begin one with kms-service local" in done.err
+    assert "start one with kms-service local" in done.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -133,7 +133,7 @@ def test_on_the_data_of_an_ended_session_the_servers_run_for_the_command(running
     assert (running.folder / "session.json").exists()
     done = run("--local", "wallet", "list", "--json")
     assert done.code == 0
-    assert "On the data of the laptop session" in done.err
+    assert "Using the data of the laptop session" in done.err
     assert {json.loads(line)["userId"] for line in done.out.splitlines()} >= {"alice", "bob"}
     assert not (running.folder / "session.json").exists()
     assert not any(str(running.folder) in line for line in _command_lines())

@@ -48,7 +48,7 @@ def _compare(settings: Settings) -> dict[str, Check]:
 def test_replicas_that_are_as_their_keys(settings: Settings) -> None:
     found = _compare(settings)
     assert [check.result for check in found.values()] == [CheckResult.GOOD] * 4
-    assert found[f"{PREFIX}-1 in {FALLBACK}"].detail == f"as in {HOME}"
+    assert found[f"{PREFIX}-1 in {FALLBACK}"].detail == f"same as in {HOME}"
     assert found[f"may Decrypt in {FALLBACK}"].detail == "allowed by all 2 replicas"
 
 
@@ -88,11 +88,11 @@ def _one_region(regions: TwoRegions) -> None:
     [
         (_disable, "is Disabled, and Active in the first Region"),
         (_other_policy, "the policy lacks RevealWallets"),
-        (_other_tags, "other tags: Owner"),
-        (_other_rotation, "another rotation"),
+        (_other_tags, "different tags: Owner"),
+        (_other_rotation, "different rotation"),
         (_other_key, "the alias names another key"),
         (_no_alias, "the alias: NotFoundException"),
-        (_one_region, "is a key of one Region: its wallets open in no other"),
+        (_one_region, "is a single-Region key: its wallets open in no other Region"),
     ],
 )
 def test_what_has_come_to_differ_is_named(

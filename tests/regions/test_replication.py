@@ -115,7 +115,7 @@ def test_keys_of_one_region_are_named_with_the_way_to_move_their_wallets(
     regions.home.add_pool(PREFIX, 2)
     result = run()
     assert result.exit_code == 1
-    assert result.stdout.count(f"is a key of {HOME} alone, and KMS cannot make it a multi-Region one") == 2
+    assert result.stdout.count(f"is a single-Region key of {HOME}, which KMS cannot make multi-Region") == 2
     assert "kms-service rotation start --from ALIAS --no-dry-run" in result.stdout
     assert [each["step"] for each in run.replicas(exit_code=1)] == ["refuse", "refuse", "keep"]
     assert len(regions.fallback.store.keys) == 1

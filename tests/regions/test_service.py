@@ -112,7 +112,7 @@ def test_a_rotation_moves_what_was_wrapped_elsewhere_too(
     names = [key.info.name for key in complete(services.pool_service.state()).keys]
     retirement = complete(services.key_lifecycle.retirement(names[0], unused_for=timedelta(0)))
     held = sum(key.wallets for key in complete(services.pool_service.state()).keys[:1])
-    assert any(f"{held} wallets lie under it" in each.finding for each in retirement.conditions) or not held
+    assert any(f"wallets under it: {held}" in each.finding for each in retirement.conditions) or not held
     request = RewrapRequest(names[:3], None, names[3:], dry_run=False, rate_per_second=1000)
     job = complete(services.rewrap_jobs.start(TESTER, request))
     assert len(job.sources) == 6

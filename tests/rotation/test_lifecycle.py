@@ -119,7 +119,7 @@ def test_the_checklist_names_what_is_missing_and_how_to_mend_it(fleet: Fleet, co
     assert result.exit_code == 1
     assert "✘ takes new wallets" in result.output
     assert f"kms-service pool drain {SOURCE}" in result.output
-    assert f"✘ {SIZE} wallets lie under it" in result.output
+    assert f"✘ wallets under it: {SIZE}" in result.output
     assert "✔ no rotation is moving wallets" in result.output
     assert "Not safe to disable." in result.output
     facts = json.loads(command("retire", fleet.source, "--json").stdout)
@@ -132,7 +132,7 @@ def test_a_key_outside_the_pool_is_judged_by_its_arn(fleet: Fleet) -> None:
     judged = complete(fleet.services.key_lifecycle.retirement(key, unused_for=MONTH))
     # Its census is empty, and this KMS does not tell: unknown is not never.
     assert [condition.holds for condition in judged.conditions] == [True] * 5 + [False]
-    assert "nobody can say" in judged.conditions[-1].finding
+    assert "its last use is unknown" in judged.conditions[-1].finding
     with pytest.raises(KeyNotFound):
         complete(fleet.services.key_lifecycle.retirement("nobody-knows-it", unused_for=MONTH))
 

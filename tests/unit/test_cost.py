@@ -49,7 +49,7 @@ def test_a_plan_counts_a_request_a_wallet_and_a_request_a_read() -> None:
 
 def test_looking_at_the_keys_is_part_of_the_plan() -> None:
     looks = pricing.requests_of_plan(wallets=0, reads_a_day=0, key_count=10, processes=2, refresh_seconds=300)
-    assert looks["looks at the keys"] == pytest.approx(2 * 10 * 2 * 8760)
+    assert looks["checks of the keys' state"] == pytest.approx(2 * 10 * 2 * 8760)
 
 
 def test_a_second_region_costs_its_replicas_and_trials_and_hedging_a_hundredth() -> None:

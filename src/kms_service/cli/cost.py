@@ -34,7 +34,7 @@ _REFRESH_SECONDS = 300.0
 @click.option("--wallets", type=click.IntRange(0), default=0, help="New wallets a month.")
 @click.option("--reads-per-day", type=click.IntRange(0), default=0, help="Private keys and signatures a day.")
 @click.option(
-    "--processes", type=click.IntRange(0), default=1, show_default=True, help="Workers of all replicas."
+    "--processes", type=click.IntRange(0), default=1, show_default=True, help="Workers in all replicas."
 )
 @click.option("--second-region", is_flag=True, help="With replicas of all keys in KMS_FALLBACK_REGION.")
 @click.option("--hedging", is_flag=True, help="With KMS_HEDGING; implies --second-region.")
@@ -61,9 +61,9 @@ def cost(
 ) -> None:
     """Project what AWS KMS costs in a month, in US dollars: keys, their rotated versions, requests.
 
-    From a plan (--wallets, --reads-per-day, --processes), or from what running servers did (--scrape). Prices
-    are those of commercial Regions in 2026; the free tier is not taken off. A scrape tells of the requests to
-    both Regions, hedged ones among them.
+    From a plan (--wallets, --reads-per-day, --processes), or from what a running server did (--scrape).
+    Prices are those of commercial Regions in 2026, without the free tier. A scrape counts the requests to
+    both Regions, including hedged ones.
     """
     both = second_region or hedging
     if urls:

@@ -26,9 +26,9 @@ _FOLDER = ".local"
 )
 @click.pass_context
 def local(context: click.Context, folder: Path) -> None:
-    """Serve with nothing else installed: PostgreSQL from a wheel and a KMS stand-in whose keys last.
+    """Serve on this machine, with PostgreSQL from a wheel and a KMS stand-in whose keys survive restarts.
 
-    Migrates, makes the pool's keys and a development token with all scopes, and prints lines to try. For
+    Migrates, creates the pool's keys and a development token with all scopes, and prints commands to try. For
     laptops only: the KMS keys are in a file. Reads the environment, not .env. Other commands join it from
     another terminal with --local: kms-service --local pool status.
     """
@@ -41,10 +41,10 @@ def local(context: click.Context, folder: Path) -> None:
 
 @local.command()
 def demo() -> None:
-    """Show everything in two minutes, on a session of its own.
+    """Take a two-minute tour, in a separate temporary session.
 
     Wallets, a signature, a key disabled under load, a rotation, a row that was tampered with, the emergency
-    stop. On a terminal it serves on at the end, with the operator page, until Ctrl-C.
+    stop. On a terminal it keeps serving at the end, with the operator page, until Ctrl-C.
     """
     with _install():
         from kms_service.local.demo.run import run  # noqa: PLC0415 - an optional extra
@@ -63,7 +63,7 @@ def join_session() -> Iterator[None]:
     with _install():
         from kms_service.local import joining  # noqa: PLC0415 - an optional extra
     with joining.join(folder) as running:
-        _say(f"On {'the laptop session' if running else 'the data of the laptop session'} in {folder}.")
+        _say(f"Using {'the laptop session' if running else 'the data of the laptop session'} in {folder}.")
         yield
 
 

@@ -11,10 +11,10 @@ from kms_service.store.postgres import migrations
 @click.command()
 @click.option("--revision", default="head", show_default=True, help="Stop at this revision.")
 def migrate(revision: str) -> None:
-    """Bring the database's schema to what this version needs; safe to repeat.
+    """Migrate the database's schema to what this version needs; safe to repeat.
 
-    Needs the settings of the database only. Migrations stay usable for the version before, so run
-    this first, then deploy.
+    Needs only the database's settings. The previous version works with the new schema, so run this first,
+    then deploy.
     """
     settings = load_database_settings()
     login = run_on_loop(migrations.login_for_migrations(settings))

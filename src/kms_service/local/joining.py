@@ -84,7 +84,7 @@ def join(folder: Path) -> Iterator[bool]:
     folder = folder.resolve()
     if not (folder / "postgres-password").exists():
         raise LocalError(
-            f"{folder} has no laptop session: begin one with kms-service local, "
+            f"{folder} has no laptop session: start one with kms-service local, "
             f"or name its folder in {LOCAL_FOLDER_VARIABLE}"
         )
     with _environment(), contextlib.ExitStack() as stack:

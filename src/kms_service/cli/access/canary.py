@@ -14,8 +14,8 @@ from kms_service.cli.times import rfc3339
 def canary() -> None:
     """Mark wallets that nobody should ever open, and raise an alarm when somebody does.
 
-    Opening one answers as usual. It writes an audit event canary.opened, an error-level log event
-    canary_opened, and counts in kms_service_canary_opened_total.
+    The caller gets a normal answer. The service writes an audit event canary.opened and an error-level
+    log event canary_opened, and counts it in kms_service_canary_opened_total.
     """
 
 
@@ -37,11 +37,11 @@ async def add(user_id: str) -> None:
 @click.argument("user_id", metavar="USER")
 @on_loop
 async def remove(user_id: str) -> None:
-    """Make the wallet of USER an ordinary one again."""
+    """Stop treating the wallet of USER as a canary."""
     async with operator_services() as services:
         await services.pool.refresh()
         await services.canaries.remove(operator(services), user_id)
-    tell(f"The wallet of {user_id} is no canary any more.")
+    tell(f"The wallet of {user_id} is no longer a canary.")
 
 
 @canary.command(name="list")

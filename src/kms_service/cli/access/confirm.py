@@ -23,16 +23,16 @@ from kms_service.telemetry.printable import printable
     "names",
     multiple=True,
     metavar="NAME",
-    help="Confirm this token without being asked; repeat for several. The others stay as they are.",
+    help="Confirm this token without asking; repeat for several. The others stay as they are.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def confirm(names: tuple[str, ...], *, as_json: bool) -> None:
-    """Confirm tokens of a version before MACs.
+    """Confirm tokens from a version without MACs.
 
-    They are refused until a person has said of each that it is as it was made: all that it may do is shown,
-    and asked for one by one on a terminal, or named with --yes. Each confirmation is on record. What is not
-    confirmed stays refused; revoke it.
+    They are refused until a person confirms each as it was made. The command shows everything that a token
+    may do, and asks for each on a terminal; or name tokens with --yes. Each confirmation is recorded. Tokens
+    that are not confirmed stay refused; revoke them.
     """
     async with operator_services() as services:
         await services.pool.refresh()

@@ -20,10 +20,10 @@ _PAGE = 500
 
 @click.group()
 def policy() -> None:
-    """Set and show policies: what tokens may do with keys, at most.
+    """Set and show policies, which limit what tokens may do with keys.
 
-    A policy is a JSON document; `deploy/policies` has some to start from, and docs/policies.md the language.
-    Tokens name theirs: kms-service token create NAME --policy POLICY.
+    A policy is a JSON document. `deploy/policies` has examples, and docs/policies.md describes the language.
+    Bind a token to a policy with: kms-service token create NAME --policy POLICY.
     """
 
 
@@ -32,9 +32,9 @@ def policy() -> None:
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a policy instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(file: Path | None, *, schema: bool, as_json: bool) -> None:
-    """Check that FILE is a policy; nothing is changed.
+    """Check that FILE is a valid policy; nothing is changed.
 
-    Every problem is printed with its place in the document. `-` is standard input.
+    Every problem is printed with its location in the document. `-` is standard input.
     """
     if schema:
         tell(*json.dumps(json_schema(), indent=2).splitlines())
@@ -52,7 +52,7 @@ def check(file: Path | None, *, schema: bool, as_json: bool) -> None:
     elif problems:
         warn(*problems)
     else:
-        tell(f"{file} is a policy of {len(rules)} rules.")
+        tell(f"{file} is a valid policy. Rules: {len(rules)}.")
     if problems:
         raise click.exceptions.Exit(1)
 
@@ -66,8 +66,8 @@ def check(file: Path | None, *, schema: bool, as_json: bool) -> None:
 async def set_policy(name: str, file: Path | None, given: Path | None, *, as_json: bool) -> None:
     """Store FILE as the newest version of the policy called NAME.
 
-    Takes effect within two seconds, on all replicas and for every token that names it. Storing the same
-    document again makes no new version. `-` is standard input.
+    Takes effect within two seconds, on all replicas and for every token bound to it. Storing the same
+    document again creates no new version. `-` is standard input.
     """
     if (file is None) is (given is None):
         raise click.UsageError("give the FILE of the policy, once")
@@ -98,7 +98,7 @@ async def show(name: str, version: int | None, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def list_policies(*, as_json: bool) -> None:
-    """List all policies by name, with their newest versions."""
+    """List all policies with their newest versions."""
     async with operator_services() as services:
         rows = await services.policies.list_all()
     if as_json:
@@ -128,9 +128,9 @@ async def history(name: str, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one window a line.")
 @on_loop
 async def usage(name: str, *, as_json: bool) -> None:
-    """Show how full the windows of the policy called NAME are.
+    """Show how much of each window of the policy called NAME is used.
 
-    Amounts are in the smallest unit. A window of which nothing is used is not listed.
+    Amounts are in the smallest unit. Unused windows are not listed.
     """
     async with operator_services() as services:
         after: tuple[str, str, str, str] | None = None

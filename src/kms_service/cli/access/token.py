@@ -21,7 +21,7 @@ from kms_service.store.access.tokens import TokenRow
 
 @click.group()
 def token() -> None:
-    """Make, rotate, list and revoke the bearer tokens of calling services."""
+    """Create, rotate, list and revoke the bearer tokens of calling services."""
 
 
 token.add_command(confirm)
@@ -50,7 +50,9 @@ token.add_command(confirm)
     metavar="N",
     help="Maximum signatures a minute, over all replicas; without it, no limit.",
 )
-@click.option("--policy", metavar="NAME", help="The policy that bounds it; without one, only its scopes do.")
+@click.option(
+    "--policy", metavar="NAME", help="The policy that limits it; without one, only its scopes and limits do."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def create(
@@ -63,9 +65,9 @@ async def create(
     *,
     as_json: bool,
 ) -> None:
-    """Make a token called NAME and print it, once and never again.
+    """Create a token called NAME, and print it this once.
 
-    Only its hash is stored. Names are never reused, since the audit log refers to them.
+    Only its hash is stored. Names are never reused, because the audit log refers to them.
     """
     async with operator_services() as services:
         await services.pool.refresh()
@@ -90,14 +92,14 @@ async def create(
     show_default=True,
     help="How long the old secret stays valid: 30m, 12h, 7d.",
 )
-@click.option("--expires-in", type=Span(), help="A new expiry; without it the token keeps the one it has.")
+@click.option("--expires-in", type=Span(), help="A new expiry; without it the token keeps its expiry.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *, as_json: bool) -> None:
     """Give the valid token called NAME a new secret.
 
-    Prints it, once and never again. The old secret stays valid for the overlap, so that callers can change
-    over. Scopes, limits and name stay. If a secret leaked, revoke the token instead.
+    Prints it this once. The old secret stays valid for the overlap, so that callers can switch. Name, scopes
+    and limits stay the same. If a secret leaked, revoke the token instead.
     """
     async with operator_services() as services:
         await services.pool.refresh()
@@ -107,14 +109,14 @@ async def rotate(name: str, overlap: timedelta, expires_in: timedelta | None, *,
 
 @token.command(name="policy")
 @click.argument("name")
-@click.option("--policy", metavar="NAME", help="The policy that bounds it from now on.")
+@click.option("--policy", metavar="NAME", help="The policy that limits it from now on.")
 @click.option(
-    "--none", "unbound", is_flag=True, help="Remove its policy: only its scopes bound it from now on."
+    "--none", "unbound", is_flag=True, help="Remove its policy: only its scopes and limits apply from now on."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def set_policy(name: str, policy: str | None, *, unbound: bool, as_json: bool) -> None:
-    """Bound the valid token called NAME by a policy, or by none.
+    """Bind the valid token called NAME to a policy, or to none.
 
     Takes effect on all replicas within two seconds.
     """
@@ -123,7 +125,7 @@ async def set_policy(name: str, policy: str | None, *, unbound: bool, as_json: b
     async with operator_services() as services:
         await services.pool.refresh()
         row = await services.tokens.set_policy(operator(services), name, policy)
-    told = f"{name} is bound by the policy {policy}." if policy else f"{name} is bound by no policy."
+    told = f"{name} is bound to the policy {policy}." if policy else f"{name} is bound to no policy."
     tell(json.dumps(_facts(row)) if as_json else told)
 
 
@@ -131,9 +133,9 @@ async def set_policy(name: str, policy: str | None, *, unbound: bool, as_json: b
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def list_tokens(*, as_json: bool) -> None:
-    """List all tokens by name, scopes and times.
+    """List all tokens with their scopes and times.
 
-    The tokens themselves are stored nowhere.
+    The tokens themselves are not stored anywhere.
     """
     async with operator_services() as services:
         rows = await services.tokens.list_all()
@@ -142,7 +144,7 @@ async def list_tokens(*, as_json: bool) -> None:
         tell(json.dumps([{**_facts(row), "refused": refused.get(row.name)} for row in rows]))
         return
     if refused:
-        warn(f"Refused, since no operator wrote their rows last: {', '.join(refused)}")
+        warn(f"Refused, because an operator did not write their current rows: {', '.join(refused)}")
     for row in rows:
         used = "never used" if row.last_used_at is None else f"used {row.last_used_at:%Y-%m-%d %H:%M}"
         bounds = f"  policy {row.policy}" if row.policy else ""
@@ -154,7 +156,7 @@ async def list_tokens(*, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def revoke(name: str, *, as_json: bool) -> None:
-    """Revoke the token called NAME for good.
+    """Revoke the token called NAME permanently.
 
     Takes effect on all replicas within two seconds.
     """

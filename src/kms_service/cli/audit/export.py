@@ -42,12 +42,12 @@ _PASSES = 2  # every row is verified, and then written
 async def export(
     out: Path, since: datetime | None, until: datetime | None, log: TextIO | None, *, as_json: bool
 ) -> None:
-    """Write the audit log as a bundle to check elsewhere.
+    """Write the audit log as a bundle that anybody can check.
 
-    It can be checked without this service. The zip file holds events, chains, heads, wrapped MAC keys, the
-    pool's keys, a manifest with the SHA-256 of every member, signed by AUDIT_SIGNING_KEY where that is set,
-    and verify.py: unpack it, and run `python3 verify.py --fingerprint SHA256:…`. The log is verified first;
-    the bundle says what was found. Exits 1 when something was.
+    The check does not need this service. The zip file contains events, chains, heads, wrapped MAC keys, the
+    pool's keys, a manifest with the SHA-256 of every member (signed if AUDIT_SIGNING_KEY is set), and
+    verify.py: unpack it, and run `python3 verify.py --fingerprint SHA256:…`. The log is verified first, and
+    the bundle contains the result. Exits 1 if anything is wrong.
     """
     until = until or datetime.now(UTC)
     if since is not None and since >= until:
@@ -74,14 +74,14 @@ async def export(
 @click.option(
     "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write."
 )
-@click.option("--reason", required=True, help="To whom and why, for the audit log.")
+@click.option("--reason", required=True, help="For whom and why, for the audit log.")
 @on_loop
 async def release_mac_keys(out: Path, reason: str) -> None:
     """Give an auditor the MAC keys of all chains, on record.
 
-    With them, verify.py --mac-keys checks each event. They are secret: whoever has them and may write to the
-    database can forge events of chains that are still open. Restart the service afterwards, and its new
-    chains are under another key. The file gets mode 0600.
+    With them, verify.py --mac-keys checks each event. They are secret: anybody who has them and can write to
+    the database can forge events in chains that are still open. Restart the service afterwards, so that its
+    new chains are under new keys. The file gets mode 0600.
     """
     async with operator_services() as services:
         await services.pool.refresh()  # the record needs a chain, and its MAC key a KMS key
@@ -99,11 +99,11 @@ def write_privately(out: Path) -> Iterator[IO[bytes]]:
         click.ClickException: it cannot be written, or `out` is there and not a regular file.
     """
     if not out.name:
-        raise click.ClickException(f"{out} is no file")
+        raise click.ClickException(f"{out} is not a file")
     part = out.with_name(f"{out.name}.part")
     try:
         if out.exists() and not out.is_file():
-            raise click.ClickException(f"{out} is no file")
+            raise click.ClickException(f"{out} is not a file")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -154,6 +154,6 @@ def _describe(out: Path, done: Exported) -> list[str]:
     return [
         *done.findings,
         f"{out}: {done.events} events in {done.chains} chains, {signed}",
-        f"its verify.py has the SHA-256 {done.verifier_sha256}",
-        f"check it where it was unpacked: {check}",
+        f"SHA-256 of its verify.py: {done.verifier_sha256}",
+        f"unpack it, and check it there with: {check}",
     ]

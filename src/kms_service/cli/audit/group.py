@@ -40,27 +40,27 @@ audit.add_command(report_command)
 
 
 @audit.command()
-@click.option("--since", type=Moment(), help="Walk only rows from this time on; RFC 3339, or 24h, 7d.")
+@click.option("--since", type=Moment(), help="Check only rows from this time on; RFC 3339, or 24h, 7d.")
 @click.option(
     "--heads",
     "log",
     type=click.File(encoding="utf-8", errors="replace"),
-    help="The service's JSON log (- for standard input): its audit_head events show what was cut off an end.",
+    help="The service's JSON log (- for standard input): its audit_head events reveal a truncated chain.",
 )
 @click.option(
     "--no-heads",
     is_flag=True,
-    help="Do without heads, though a log that was started again then looks whole.",
+    help="Verify without heads; then a log that was started anew passes.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def verify(since: datetime | None, log: TextIO | None, *, no_heads: bool, as_json: bool) -> None:
     """Verify every chain of the audit log.
 
-    Names the first row of each that is not what was written. Needs to read the audit tables, and kms:Decrypt
-    with the context purpose=audit-chain. Heads come from --heads and from the place that AUDIT_HEADS_URL
-    names. Exits 1 when a row was changed, removed, inserted or reordered, a chain cannot be checked, or no
-    head is known and --no-heads is not given.
+    Names the first row of each chain that is not as it was written. Needs to read the audit tables, and
+    kms:Decrypt with the context purpose=audit-chain. Heads come from --heads and from the location that
+    AUDIT_HEADS_URL names. Exits 1 if a row was changed, removed, inserted or reordered, if a chain cannot be
+    checked, or if no head is known and --no-heads is not given.
     """
     if no_heads and log is not None:
         raise click.UsageError("--no-heads and --heads exclude each other")

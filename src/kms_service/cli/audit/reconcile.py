@@ -29,7 +29,7 @@ _SHOWN = 50
     required=True,
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A file of CloudTrail, or a folder of them as S3 holds them; may be repeated.",
+    help="A CloudTrail file, or a folder of them as in S3; may be repeated.",
 )
 @click.argument("more_files", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
 @click.option(
@@ -44,9 +44,12 @@ _SHOWN = 50
     "unless told. May be repeated.",
 )
 @click.option(
-    "--administrator", "administrators", multiple=True, help="ARN of who may change policies of keys."
+    "--administrator",
+    "administrators",
+    multiple=True,
+    help="ARN of a principal that may change key policies.",
 )
-@click.option("--key", "keys", multiple=True, help="ARN of a key that was ours and that no row names now.")
+@click.option("--key", "keys", multiple=True, help="ARN of a former key of ours that no row names now.")
 @click.option(
     "--delivery", type=Span(), default="15m", show_default=True, help="How late CloudTrail may deliver."
 )
@@ -71,10 +74,11 @@ async def reconcile(
 ) -> None:
     """Explain every use of our KMS keys in CloudTrail.
 
-    By rows of the audit log, and the reverse. Names a Decrypt of a wallet that no row explains, with who
-    did it, from where and when; a row whose request CloudTrail does not have; whoever uses our keys and is
-    none of the service's roles. CloudTrail is out of reach of the service's own role, so this is where the
-    search for a theft begins. Exits 1 when something is unexplained, or the log is not as it was written.
+    Compares CloudTrail with the audit log, in both directions. Names each Decrypt of a wallet that no row
+    explains, with who did it, from where and when; each row whose request CloudTrail does not have; and
+    everybody who uses our keys without one of the service's roles. The service's own role cannot change
+    CloudTrail, so start here if you suspect a theft. Exits 1 if anything is unexplained, or if the log is not
+    as it was written.
     """
     async with operator_services() as services:
         heads, _ = await read_known_heads(services, log)

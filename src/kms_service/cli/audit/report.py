@@ -28,7 +28,7 @@ _CLOUDTRAIL = "CloudTrail"
 
 
 @click.command()
-@click.option("--month", required=True, help="Which month, as in 2026-11.")
+@click.option("--month", required=True, help="The month, such as 2026-11.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -39,7 +39,7 @@ _CLOUDTRAIL = "CloudTrail"
     "files",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="CloudTrail's files of the month, to reconcile the log with. May be repeated.",
+    help="CloudTrail's files for the month, to reconcile the log with. May be repeated.",
 )
 @click.option(
     "--role", "principals", multiple=True, help="ARN of a role of the service, as for audit reconcile."
@@ -54,11 +54,11 @@ _CLOUDTRAIL = "CloudTrail"
 async def report(
     month: str, out: Path | None, files: Sequence[Path], principals: Sequence[str], log: TextIO | None
 ) -> None:
-    """Write a month of the log as a page for people.
+    """Write a month of the log as a page to read.
 
     HTML that prints well: who released what how often, refusals, keys, rotations, the seal, canaries, and
-    what was verified and what was not. The log is verified for it, and reconciled with CloudTrail where its
-    files are given. Exits 1 when a check failed.
+    what was verified and what was not. The command verifies the log, and reconciles it with CloudTrail if you
+    give its files. Exits 1 if a check failed.
     """
     wanted = month_of(month)
     async with operator_services() as services:

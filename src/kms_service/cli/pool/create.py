@@ -31,19 +31,25 @@ _DONE = {Step.CREATE: "created", Step.COMPLETE: "completed", Step.ADOPT: "adopte
 
 
 @click.command(name="create-aliases")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option(
     "--rotation-days",
     type=click.IntRange(LEAST_DAYS, MOST_DAYS),
     default=DEFAULT_DAYS,
     show_default=True,
-    help="Have KMS rotate each key's material every so many days.",
+    help="Make KMS rotate each key's material after this many days.",
 )
-@click.option("--create-role", multiple=True, metavar="ARN", help="May make wallets; repeat for several.")
-@click.option("--reveal-role", multiple=True, metavar="ARN", help="May hand out keys and sign.")
-@click.option("--rotate-role", multiple=True, metavar="ARN", help="May move wallets between keys.")
-@click.option("--audit-role", multiple=True, metavar="ARN", help="May verify the audit chains.")
-@click.option("--operate-role", multiple=True, metavar="ARN", help="May change tokens, and unseal.")
+@click.option(
+    "--create-role", multiple=True, metavar="ARN", help="A role that may create wallets; repeat for several."
+)
+@click.option("--reveal-role", multiple=True, metavar="ARN", help="A role that may release keys and sign.")
+@click.option(
+    "--rotate-role", multiple=True, metavar="ARN", help="A role that may move wallets between keys."
+)
+@click.option("--audit-role", multiple=True, metavar="ARN", help="A role that may verify the audit chains.")
+@click.option(
+    "--operate-role", multiple=True, metavar="ARN", help="A role that may change tokens and unseal."
+)
 @click.option("--account", metavar="ID", help="The account that owns the keys; by default the caller's.")
 @click.option(
     "--replicate-to",
@@ -67,16 +73,16 @@ async def create_aliases(
     show_policy: bool,
     as_json: bool,
 ) -> None:
-    """Make the pool's keys and aliases; safe to repeat.
+    """Create the pool's keys and aliases; safe to repeat.
 
-    KMS_KEY_ALIAS_PREFIX and KMS_KEY_POOL_SIZE say which: raise the size and run it again to grow the pool. An
-    alias that exists is adopted, never changed; how its key differs from what is wanted is reported.
+    KMS_KEY_ALIAS_PREFIX and KMS_KEY_POOL_SIZE say which: raise the size and run it again to grow the pool.
+    Existing aliases are used and never changed; the command reports how their keys differ from the settings.
 
-    With roles, each key gets a policy that lets a role do its one thing and lets none schedule deletion,
-    disable the key or change the policy. Without, it gets KMS's default policy: IAM alone decides then.
+    With roles, each key gets a policy that allows each role only its task, and none of them to schedule
+    deletion, disable the key or change the policy. Without roles, IAM alone decides.
 
-    With --replicate-to each replica gets its primary's policy, tags and alias. KMS cannot convert a key that
-    is not multi-Region: such keys are named, with the way to move their wallets, and the exit code is 1.
+    With --replicate-to, each replica gets its primary's policy, tags and alias. KMS cannot convert a
+    single-Region key: the command names such keys, says how to move their wallets, and exits 1.
     """
     settings = load_settings(database_url="postgresql://localhost/unused")  # keys come before it
     if replicate_to == settings.aws_region:

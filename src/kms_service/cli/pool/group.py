@@ -33,7 +33,7 @@ pool.add_command(rotate)
 async def status(*, as_json: bool) -> None:
     """Show every key: state, mode, wallets, last use, rotation.
 
-    Circuits are each serving process's own, so they show at GET /kms/pool and in its metrics only.
+    Each serving process has its own circuits: see GET /kms/pool and its metrics.
     """
     async with operator_services() as services:
         state = await services.pool_service.refresh()
@@ -48,10 +48,10 @@ async def status(*, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def drain(alias: str, *, as_json: bool) -> None:
-    """Give the key ALIAS no new wallets; it still decrypts.
+    """Stop using the key ALIAS for new wallets.
 
-    Takes effect on all replicas within two seconds and lasts over restarts. The last active key cannot be
-    drained.
+    It still decrypts. Takes effect on all replicas within two seconds and survives restarts. The last active
+    key cannot be drained.
     """
     await _set_mode(alias, KeyMode.DRAINING, as_json=as_json)
 
@@ -72,4 +72,4 @@ async def _set_mode(alias: str, mode: KeyMode, *, as_json: bool) -> None:
     if as_json:
         tell(json.dumps(key_view(key).model_dump(by_alias=True, mode="json")))
     else:
-        tell(f"{key.info.alias} is {mode}; {key.wallets} wallets lie under it.")
+        tell(f"{key.info.alias} is {mode}. Wallets under it: {key.wallets:,}.")

@@ -26,9 +26,9 @@ from kms_service.service.pool.retire import Retirement
 async def retire(alias: str, days: int, *, as_json: bool) -> None:
     """Say whether the key ALIAS may be disabled.
 
-    Shows each condition with a tick, and takes an ARN too. It looks and changes nothing: disabling a key is
-    yours to do; delete one only when it has been disabled for a long time and nobody has missed it. Exits
-    1 while a condition does not hold.
+    Shows each condition and whether it is met. ALIAS may be an ARN. The command changes nothing: disable the
+    key yourself, and delete it only after it has been disabled for a long time without anybody missing it.
+    Exits 1 until every condition is met.
     """
     async with operator_services() as services:
         await services.pool_service.refresh()
@@ -46,19 +46,21 @@ async def retire(alias: str, days: int, *, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @on_loop
 async def rotate(alias: str, *, yes: bool) -> None:
-    """Have KMS make new material for the key ALIAS now.
+    """Make KMS create new material for the key ALIAS now.
 
-    This is RotateKeyOnDemand. KMS allows 25 of these for a key, ever, and bills the first and second rotation
-    of a key with a dollar a month each. Older material stays, and everything wrapped with it goes on opening.
-    Wallets stay under the material they were wrapped with until they are wrapped anew; the automatic schedule
-    is not changed.
+    This calls RotateKeyOnDemand. KMS allows 25 of these in a key's lifetime, and bills a dollar a month each
+    for the first and second rotation. Older material stays, and everything wrapped with it still opens.
+    Wallets stay under the material that wrapped them until a rotation wraps them again. The automatic
+    schedule does not change.
     """
     if not yes:
-        click.confirm(f"Rotate {alias}? It cannot be undone, and a key has 25 of these", abort=True)
+        click.confirm(
+            f"Rotate {alias}? This cannot be undone, and KMS allows 25 in a key's lifetime.", abort=True
+        )
     async with operator_services() as services:
         await services.pool_service.refresh()
         key = await services.key_lifecycle.rotate(operator(services), alias)
-    tell(f"{key.alias} is rotating; KMS may take a while. To bring its wallets under the new material:")
+    tell(f"{key.alias} is rotating; KMS may take a while. To wrap its wallets with the new material:")
     tell("  kms-service rotation start --wrapped-before 1m --no-dry-run")
 
 

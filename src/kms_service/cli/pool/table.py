@@ -68,7 +68,7 @@ def _ago(at: datetime | None) -> str:
 def _notes(state: PoolState) -> list[Text]:
     wallets = sum(key.wallets for key in state.keys) + sum(other.wallets or 0 for other in state.others)
     active = sum(key.info.wraps for key in state.keys)
-    notes = [Text(f"\n{active} of {len(state.keys)} keys take new wallets; {wallets:,} wallets in all.")]
+    notes = [Text(f"\n{active} of {len(state.keys)} keys take new wallets. Wallets in all: {wallets:,}.")]
     notes += [
         safe_text(f"{each.name}, the {each.role} Region, does not serve: {each.reason}", "red")
         for each in state.regions
@@ -101,7 +101,7 @@ def _notes(state: PoolState) -> list[Text]:
     ]
     notes += [
         safe_text(
-            f"{other.wallets:,} wallets lie under {other.kms_key_id}, which no known alias of the pool names",
+            f"{other.wallets:,} wallets are under {other.kms_key_id}, which has no known alias of the pool",
             "yellow",
         )
         for other in state.others

@@ -31,11 +31,11 @@ log = get_logger()
 
 @click.command()
 def serve() -> None:
-    """Serve HTTP on HOST and PORT, with the settings of the environment and .env; HTTPS with TLS_CERT_FILE.
+    """Serve HTTP on HOST and PORT (HTTPS with TLS_CERT_FILE), with settings from the environment and .env.
 
-    Does not migrate. Exits 78 when a setting is missing or wrong or the schema is behind, 69 when no key of
-    the pool can be used. On SIGTERM it reports that it is not ready, finishes the requests under way, and
-    exits 0. With several WORKERS, SIGHUP replaces one after the other without a pause.
+    Does not migrate. Exits 78 if a setting is missing or wrong or the schema is too old, 69 if no key of the
+    pool can be used. On SIGTERM it reports that it is not ready, finishes the requests in flight, and exits
+    0. With several WORKERS, SIGHUP replaces one after the other without a pause.
     """
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format)

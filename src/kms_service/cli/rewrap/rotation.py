@@ -23,18 +23,28 @@ _rotation_id = click.argument("rotation_id", required=False, type=click.UUID)
 
 @click.group()
 def rotation() -> None:
-    """Move wallets from some KMS keys to others by kms:ReEncrypt, without any plaintext."""
+    """Move wallets from some KMS keys to others with kms:ReEncrypt, without any plaintext."""
 
 
 @rotation.command()
 @click.option(
-    "--from", "sources", multiple=True, metavar="KEY", help="A key to empty: ARN or alias; repeatable."
+    "--from",
+    "sources",
+    multiple=True,
+    metavar="KEY",
+    help="A key to empty: ARN or alias; repeat for several.",
 )
 @click.option(
-    "--wrapped-before", type=Moment(), help="Instead: wallets of any key wrapped before this time (UTC)."
+    "--wrapped-before",
+    type=Moment(),
+    help="Instead of --from: all wallets that were wrapped before this time (UTC).",
 )
 @click.option(
-    "--to", "destinations", multiple=True, metavar="ALIAS", help="Where to; default: all active keys."
+    "--to",
+    "destinations",
+    multiple=True,
+    metavar="ALIAS",
+    help="A destination; repeat for several.  [default: all active keys]",
 )
 @click.option("--dry-run/--no-dry-run", default=True, show_default=True, help="Count, and change nothing.")
 @click.option(
@@ -42,7 +52,7 @@ def rotation() -> None:
     type=click.FloatRange(1, MAX_RATE),
     default=DEFAULT_RATE,
     show_default=True,
-    help="KMS calls a second, over all workers.",
+    help="KMS calls a second, for all workers together.",
 )
 @_as_json
 @on_loop
@@ -55,10 +65,10 @@ async def start(
     rate: float,
     as_json: bool,
 ) -> None:
-    """Start a rotation, or by default only count what it would move.
+    """Start a rotation; by default only count what it would move.
 
-    Workers do it: the service has one in every process, and `kms-service rotation run` is another. One
-    rotation runs at a time. Drain the keys to be emptied first, so that no new wallets come under them.
+    Workers move the wallets: every serving process has one, and `kms-service rotation run` adds another. One
+    rotation runs at a time. First drain the keys that you want to empty, so that they get no new wallets.
     """
     if bool(sources) == (wrapped_before is not None):
         raise click.UsageError("Give either --from or --wrapped-before.")
@@ -85,13 +95,13 @@ async def list_rotations(limit: int, *, as_json: bool) -> None:
 
 @rotation.command()
 @_rotation_id
-@click.option("--watch", is_flag=True, help="Follow it until it ends.")
+@click.option("--watch", is_flag=True, help="Show progress until it ends.")
 @_as_json
 @on_loop
 async def status(rotation_id: UUID | None, *, watch: bool, as_json: bool) -> None:
     """Show a rotation, by default the last one.
 
-    Lists the first of the wallets that it could not move.
+    Lists the first wallets that it could not move.
     """
     async with operator_services() as services:
         job = await _choose(services, rotation_id)
@@ -111,7 +121,7 @@ async def status(rotation_id: UUID | None, *, watch: bool, as_json: bool) -> Non
 @_as_json
 @on_loop
 async def pause(rotation_id: UUID | None, *, as_json: bool) -> None:
-    """Have the workers stop within seconds; nothing is lost."""
+    """Pause the workers within seconds; nothing is lost."""
     async with operator_services() as services:
         await services.pool_service.refresh()
         _print(
@@ -127,7 +137,7 @@ async def pause(rotation_id: UUID | None, *, as_json: bool) -> None:
 @_as_json
 @on_loop
 async def resume(rotation_id: UUID | None, *, as_json: bool) -> None:
-    """Have the workers go on where they stopped."""
+    """Let the workers continue where they stopped."""
     async with operator_services() as services:
         await services.pool_service.refresh()
         _print(
@@ -143,7 +153,7 @@ async def resume(rotation_id: UUID | None, *, as_json: bool) -> None:
 @_as_json
 @on_loop
 async def cancel(rotation_id: UUID | None, *, as_json: bool) -> None:
-    """End a rotation; what has moved stays moved."""
+    """End a rotation; moved wallets stay moved."""
     async with operator_services() as services:
         await services.pool_service.refresh()
         _print(
@@ -161,11 +171,11 @@ async def cancel(rotation_id: UUID | None, *, as_json: bool) -> None:
 @_as_json
 @on_loop
 async def run(at_once: int, *, as_json: bool) -> None:
-    """Be a worker until the live rotation has ended.
+    """Run a worker until the current rotation ends.
 
-    Any number of workers share one rotation, on any machines; each may be killed at any moment, and another
-    takes over within a minute what it was working on, or at once after SIGTERM or Ctrl-C. Exits 1 when the
-    rotation did not end as completed, 130 when stopped.
+    Any number of workers share one rotation, on any machines. If a worker is killed, another takes over its
+    work within a minute, or at once after SIGTERM or Ctrl-C. Exits 1 if the rotation did not end as
+    completed, 130 if stopped.
     """
     stop_on_sigterm()
     async with operator_services(rotation_worker_enabled=True, rotation_calls_in_flight=at_once) as services:

@@ -48,7 +48,7 @@ class _MasterKey(click.ParamType[DataKey]):
 @click.option("--region", help="Region of the other service's KMS keys.  [default: AWS_REGION]")
 @click.option(
     "--layout", type=click.Choice([each.value for each in Layout]), default="auto", show_default=True,
-    help="How the other service wrote its phrases.",
+    help="The layout in which the other service stored its phrases.",
 )  # fmt: skip
 @click.option("--master-kek-file", type=_MasterKey(), help="MASTER_KEK in hex, for rows older than KMS.")
 @click.option("--rate", type=click.FloatRange(min=0.1), help="Wallets a second, at most.")
@@ -78,11 +78,11 @@ async def adopt(
     """Take over the wallets of the service that this one ports; its table is only read.
 
     Each wallet is unwrapped under the KMS key that its row names, opened, derived and compared with its row,
-    then encrypted anew under a key of the pool and kept with an audit row. What is here already is passed
-    over: repeat a run that was stopped or killed, and run several side by side if you like.
+    then encrypted again under a key of the pool and stored with an audit row. Wallets that are already here
+    are skipped, so you can repeat a run that was stopped or killed, and run several in parallel.
 
-    Without --no-dry-run everything is opened and checked, and nothing is written. Exits 0 only when every
-    wallet is here, 1 when something is left or wrong, 130 when stopped.
+    Without --no-dry-run everything is opened and checked, and nothing is written. Exits 0 only if every
+    wallet is here, 1 if any is left or wrong, 130 if stopped.
     """
     stop_on_sigterm()
     async with operator_services(max_in_flight=2 * at_once) as services:
@@ -137,12 +137,12 @@ def _conclude(run: Adoption, *, dry_run: bool, as_json: bool) -> None:
             tell(f"{run.counts[outcome]:>12,}  {outcome.value}")
         if run.done and run.keys_used:
             named = " ".join(f"--adopted-from {key}" for key in run.keys_used)
-            tell(f"Take back what let this role unwrap. Whether it is gone: kms-service pool doctor {named}")
+            tell(f"Detach the policy that lets this role unwrap. To check: kms-service pool doctor {named}")
         if dry_run and run.complete:
             tell("Nothing was written. --no-dry-run adopts what can be.")
     if not run.complete:
         if not as_json:
-            tell(f"Stopped. Go on with: --after {run.cursor!r}" if run.cursor else "Stopped.")
+            tell(f"Stopped. Continue with: --after {run.cursor!r}" if run.cursor else "Stopped.")
         raise click.exceptions.Exit(130)
     if not run.done:
         raise click.exceptions.Exit(1)
@@ -209,7 +209,7 @@ def _lines() -> Iterator[ShowAdoption]:
         if now >= due:
             pace = run.passed / max(now - started, 0.001)
             left = max(0, run.total - run.passed) / max(pace, 0.001)
-            warn(f"{run.passed:,} of {run.total:,} looked at, {pace:,.0f} a second, {left:,.0f} s to go")
+            warn(f"{run.passed:,} of {run.total:,} checked, {pace:,.0f} a second, {left:,.0f} s left")
             due = now + _LINE_SECONDS
 
     yield report

@@ -20,12 +20,12 @@ from kms_service.telemetry import logs
 async def put_back(users: tuple[str, ...], *, every: bool, as_json: bool) -> None:
     """Put back DEKs whose replacements do not open.
 
-    Opens each wallet; one that opens stays as it is. For another it tries what the DEK was before, and puts
-    back the first that opens it: nothing is released. Needs kms:Decrypt with the context purpose=wallet-dek,
-    and a login of kms_operate. Exits 1 when nothing opens a wallet.
+    Opens each wallet. If one does not open, tries its earlier DEKs and puts back the first that opens it.
+    Nothing is released. Needs kms:Decrypt with the context purpose=wallet-dek, and a login of kms_operate.
+    Exits 1 if no DEK opens a wallet.
     """
     if bool(users) == every:
-        raise click.UsageError("name users, or --all")
+        raise click.UsageError("give at least one USER, or --all")
     lost = 0
     async with operator_services() as services:
         # Every wallet is reported below, so log lines about it would only be in the way.
@@ -45,7 +45,7 @@ async def put_back(users: tuple[str, ...], *, every: bool, as_json: bool) -> Non
 async def forget_replaced() -> None:
     """Forget DEKs that were replaced over 30 days ago.
 
-    Only of wallets that open without them; each wallet is opened, and nothing is released.
+    Only if the wallet opens without them: each wallet is opened, and nothing is released.
     """
     async with operator_services() as services:
         await services.pool_service.refresh()

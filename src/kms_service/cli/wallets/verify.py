@@ -36,18 +36,16 @@ class _Share(click.ParamType[float]):
 
 
 @click.command()
-@click.option("--sample", type=_Share(), default="100%", show_default=True, help="Open a random share only.")
+@click.option("--sample", type=_Share(), default="100%", show_default=True, help="Open only a random share.")
 @click.option("--key", help="Only wallets under this key: ARN or alias.")
-@click.option("--since", type=Moment(), help="Only wallets made or wrapped since; RFC 3339, or 24h, 7d.")
+@click.option("--since", type=Moment(), help="Only wallets created or wrapped since; RFC 3339, or 24h, 7d.")
 @click.option("--after", default="", metavar="USER", help="Continue after this user id.")
 @click.option(
     "--at-once", type=click.IntRange(1, 256), default=16, show_default=True, help="Wallets at a time."
 )
 @click.option("--rate", type=click.FloatRange(min=0.1), help="Wallets a second, at most.")
-@click.option(
-    "--authenticate", is_flag=True, help="Give wallets without a MAC, or with an older key's, a new one."
-)
-@click.option("--region", metavar="NAME", help="Ask KMS in this Region only, as a drill for the second one.")
+@click.option("--authenticate", is_flag=True, help="Add missing MACs, and renew those under an older key.")
+@click.option("--region", metavar="NAME", help="Call KMS only in this Region, as a drill for the second one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def verify(
@@ -64,16 +62,15 @@ async def verify(
 ) -> None:
     """Open every stored wallet, derive its address again, check its MAC, and release nothing.
 
-    Also names wallets that no audit row tells of, and such rows without their wallet (not with --key).
-    One kms:Decrypt a wallet, one audit row a run. Failures are printed as they are found. Stopped by Ctrl-C,
-    it says how to continue. Exits 1 if anything was found, 130 when stopped.
+    Also names wallets without an audit row of their creation, and such rows without their wallet (not with
+    --key). Makes one kms:Decrypt for each wallet, and one audit row for the run. Failures are printed as they
+    are found. After Ctrl-C it says how to continue. Exits 1 if anything is wrong, 130 if stopped.
 
-    Use --authenticate once after an upgrade from a version before MACs: without a MAC no address is returned.
-    After a rotation it moves the MACs to the newest key; the older ones hold as well.
+    Use --authenticate once after an upgrade from a version without MACs, because no address is returned
+    without one. After a rotation it moves the MACs to the newest key; the older ones stay valid.
 
-    --region proves that wallets would open if every other Region were away: the keys of row MACs and of the
-    run's own audit chain are asked of that Region too. Wallets under keys that are not multi-Region fail,
-    unless the Region is their own.
+    --region proves that wallets would open if every other Region were down: that Region also unwraps the keys
+    of row MACs and of the run's own audit chain. Wallets under single-Region keys of other Regions fail.
     """
     stop_on_sigterm()
     # One key gets half of the places, so twice as many are needed.
@@ -110,11 +107,11 @@ def _conclude(run: Verification, *, as_json: bool) -> None:
             f"{run.opened:,} wallets opened, {run.failed:,} failed, {run.passed:,} of {run.total:,} checked."
         )
         if run.authenticated:
-            tell(f"{run.authenticated:,} wallets got their MAC.")
+            tell(f"{run.authenticated:,} wallets got a MAC.")
         if run.unreconciled:
             tell(f"{run.unreconciled:,} wallets and rows of the audit log do not match.")
         if not run.complete:
-            tell(f"Stopped. Go on with: --after {run.cursor!r}")
+            tell(f"Stopped. Continue with: --after {run.cursor!r}")
     if not run.complete:
         raise click.exceptions.Exit(130)
     if run.failed or run.unreconciled:

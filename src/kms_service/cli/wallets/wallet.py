@@ -20,7 +20,7 @@ _LONGEST_INPUT = 4096
 
 @click.group()
 def wallet() -> None:
-    """List wallets, import one, and undo what a rotation did; no secret is printed."""
+    """List wallets, import one, and repair replaced DEKs; prints no secret."""
 
 
 wallet.add_command(put_back)
@@ -36,8 +36,8 @@ wallet.add_command(forget_replaced)
 async def list_wallets(key: str | None, after: str | None, limit: int, *, as_json: bool) -> None:
     """List wallets in order of user id.
 
-    Each is shown with its address, time and key. A row whose MAC does not hold is named on standard error,
-    without its address; then it exits 1.
+    Shows each with its address, time and key. Names rows with an invalid MAC on standard error, without their
+    address, and then exits 1.
     """
     async with operator_services() as services:
         kms_key_id, refused = await key_arn(services, key), 0
@@ -48,14 +48,14 @@ async def list_wallets(key: str | None, after: str | None, limit: int, *, as_jso
             for row in page.wallets:
                 tell(wallet_view(row).model_dump_json(by_alias=True) if as_json else _line(row))
             for user_id in page.refused:
-                warn(f"{user_id}  integrity_failure: kms-service verify tells more")
+                warn(f"{user_id}  integrity_failure: for details run kms-service verify")
             refused += len(page.refused)
             limit -= len(page.wallets) + len(page.refused)
             after = page.next_after
             if after is None:
                 break
     if after is not None:
-        warn(f"There are more. Go on with: --after {after!r}")
+        warn(f"There are more. Continue with: --after {after!r}")
     if refused:
         raise click.exceptions.Exit(1)
 
@@ -65,11 +65,11 @@ async def list_wallets(key: str | None, after: str | None, limit: int, *, as_jso
 @click.option("--json", "as_json", is_flag=True, help="Print the wallet as in GET /wallets/{userId}.")
 @on_loop
 async def import_wallet(user: str, *, as_json: bool) -> None:
-    """Import a wallet that was made elsewhere.
+    """Import a wallet that was created elsewhere.
 
-    A phrase of 12 to 24 English words, or a private key in hex. Asked for without echo, or read from standard
-    input where that is no terminal: never an argument, which other users of the machine could see. Refused
-    when the user has a wallet, or another user has this one.
+    Takes a phrase of 12 to 24 English words, or a private key in hex. Prompts for it without echo, or reads
+    standard input if that is not a terminal. It is never an argument, which other users of the machine could
+    see. Refused if the user already has a wallet, or another user has this one.
     """
     if not re.fullmatch(USER_ID, user) or user in {".", ".."}:
         raise click.ClickException("USER is not 1 to 128 characters of A-Z a-z 0-9 . _ : @ -")

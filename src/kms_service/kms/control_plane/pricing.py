@@ -60,7 +60,7 @@ def requests_of_plan(
     return {
         "new wallets": Decimal(wallets),
         "private keys and signatures": reads_a_day * DAYS_A_MONTH,
-        "looks at the keys": looks * 2 * key_count * processes,
+        "checks of the keys' state": looks * 2 * key_count * processes,
     }
 
 
@@ -77,7 +77,7 @@ def requests_of_two_regions(
     reads = a_month["private keys and signatures"] if hedging else Decimal(0)
     return {
         **a_month,
-        "trials of the second Region": TRIALS_A_DAY * DAYS_A_MONTH * processes,
+        "checks of the second Region": TRIALS_A_DAY * DAYS_A_MONTH * processes,
         "hedged private keys and signatures": reads * HEDGED_SHARE,
     }
 

@@ -179,7 +179,9 @@ class Adopter:
 
 def _compare(row: SourceRow, address: str | None) -> Adopted:
     if address is None:
-        return Adopted(row.user_id, Outcome.LEFT, "its row here is not whole: kms-service verify tells more")
+        return Adopted(
+            row.user_id, Outcome.LEFT, "its row here has no valid MAC: for details run kms-service verify"
+        )
     if address.lower() == row.wallet_address.lower():
         return Adopted(row.user_id, Outcome.ALREADY_HERE)
     return Adopted(row.user_id, Outcome.OTHER_ADDRESS, "the user has another wallet here")

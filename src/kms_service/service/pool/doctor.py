@@ -60,7 +60,7 @@ NEEDS = {
 }
 _ALL = tuple(dict.fromkeys(action for needs in NEEDS.values() for action in needs))
 _MOST_NAMED = 3
-_UNKNOWN_ADVICE = "KMS could not be asked by a dry run; see its error."
+_UNKNOWN_ADVICE = "KMS did not answer the dry run; see its error."
 _NEVER = (Action.ENCRYPT_WITHOUT_PURPOSE, Action.GENERATE_DATA_KEY, Action.CREATE_GRANT)
 
 
@@ -111,7 +111,7 @@ class Doctor:
     async def _credentials(self) -> Check:
         name = "credentials"
         if self._settings.uses_kms_stand_in and self._settings.aws_endpoint_url_sts is None:
-            return Check(name, CheckResult.SKIPPED, "the KMS endpoint is a stand-in: STS does not know it")
+            return Check(name, CheckResult.SKIPPED, "the KMS endpoint is a stand-in, which STS does not know")
         try:
             identity = await self._identify()
         except AdministrationFailed as error:
@@ -119,7 +119,7 @@ class Doctor:
                 name,
                 CheckResult.BAD,
                 error.reason,
-                "Give the process a role, or set AWS_ACCESS_KEY_ID and its pair.",
+                "Give the process a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
             )
         return Check(name, CheckResult.GOOD, f"{identity.arn}, account {identity.account}")
 
@@ -133,11 +133,11 @@ class Doctor:
                 name, CheckResult.BAD, error.name, "Set HTTPS_PROXY to an http:// URL, or leave it out."
             )
         if proxy is None:
-            return Check(name, CheckResult.GOOD, "KMS is asked directly")
+            return Check(name, CheckResult.GOOD, "none: KMS is called directly")
         # The proxy's user and password must not be shown.
         parts = urlsplit(proxy)
         where = f"{parts.hostname}:{parts.port or 80}"
-        return Check(name, CheckResult.GOOD, f"KMS is asked through {where}, by HTTPS_PROXY")
+        return Check(name, CheckResult.GOOD, f"KMS is called through {where}, because of HTTPS_PROXY")
 
     async def _endpoint(self) -> Sequence[Check]:
         where = self._settings.aws_endpoint_url_kms or f"AWS KMS in {self._settings.aws_region}"
@@ -168,7 +168,7 @@ class Doctor:
         for action in self._needed:
             yield await self._permission(action, keys, wanted=Verdict.ALLOWED)
         if self._settings.uses_kms_stand_in:
-            yield Check("nothing more", CheckResult.SKIPPED, "a stand-in enforces no policies")
+            yield Check("nothing more", CheckResult.SKIPPED, "the stand-in enforces no policies")
             return
         for action in [*(each for each in _ALL if each not in self._needed), *_NEVER]:
             yield await self._permission(action, keys, wanted=Verdict.DENIED)
@@ -181,24 +181,24 @@ class Doctor:
             except AdministrationFailed as error:
                 return Check(name, CheckResult.SKIPPED, f"key policies cannot be read: {error.reason}")
             found += [
-                f"{key.name}: {policy} lets in {', '.join(key_policy.let_in(document)) or 'nobody'}"
+                f"{key.name}: {policy} admits {', '.join(key_policy.let_in(document)) or 'nobody'}"
                 for policy, document in policies.items()
                 if policy != "default"
             ]
         if not found:
-            return Check(name, CheckResult.GOOD, "no key has a policy but its own")
-        advice = "Take the key's share back in AWS RAM, unless it is meant to be used from there."
+            return Check(name, CheckResult.GOOD, "every key has only its own policy")
+        advice = "Remove the key's share in AWS RAM, unless it is meant to be used from there."
         return Check(name, CheckResult.BAD, "; ".join(found), advice)
 
     async def _adoption_is_over(self, key_arn: str) -> Check:
         name = "adoption is over"
         verdict, reason = await self._inspection.asks(Action.DECRYPT_WITHOUT_CONTEXT, key_arn)
         if verdict is Verdict.DENIED:
-            return Check(name, CheckResult.GOOD, f"nothing more can be unwrapped under {key_arn}")
+            return Check(name, CheckResult.GOOD, f"this role can no longer unwrap under {key_arn}")
         if verdict is Verdict.UNKNOWN:
             return Check(name, CheckResult.BAD, f"{key_arn}: {reason}", _UNKNOWN_ADVICE)
         advice = "Detach the policy of deploy/iam/adoption.json from this role."
-        return Check(name, CheckResult.BAD, f"this role still unwraps under {key_arn}", advice)
+        return Check(name, CheckResult.BAD, f"this role can still unwrap under {key_arn}", advice)
 
     async def _permission(self, action: Action, keys: Sequence[DescribedKey], *, wanted: Verdict) -> Check:
         name = f"may {action}" if wanted is Verdict.ALLOWED else f"may not {action}"
@@ -244,14 +244,14 @@ class Doctor:
             return Check(name, CheckResult.SKIPPED, "this login may not read them")
         waiting = [each.found.row.name for each in unproven if is_valid(each.found.row, each.found.now)]
         if not waiting:
-            return Check(name, CheckResult.GOOD, "each valid one has a MAC")
-        detail = f"refused, since they have no MAC: {', '.join(waiting)}"
+            return Check(name, CheckResult.GOOD, "every valid token has a MAC")
+        detail = f"refused, because they have no MAC: {', '.join(waiting)}"
         return Check(name, CheckResult.BAD, detail, "kms-service token confirm")
 
 
 def _clock(name: str, at: datetime | None) -> Check:
     if at is None:
-        return Check(name, CheckResult.SKIPPED, "the endpoint tells no time")
+        return Check(name, CheckResult.SKIPPED, "the endpoint does not send the time")
     skew = abs((datetime.now(UTC) - at).total_seconds())
     # An HTTP date has whole seconds, so a smaller difference cannot be seen.
     detail = f"clocks agree within {max(1, round(skew))} s"
@@ -260,7 +260,7 @@ def _clock(name: str, at: datetime | None) -> Check:
             name,
             CheckResult.BAD,
             f"this machine's clock is {skew:.0f} s off",
-            "Synchronise it, with chrony for one.",
+            "Synchronise it, for example with chrony.",
         )
     return Check(name, CheckResult.GOOD, detail)
 
@@ -277,7 +277,7 @@ def _rotation(key: KmsKeyInfo) -> str:
 
 def _advice(key: KmsKeyInfo) -> str:
     if isinstance(key, UnknownKey) and key.missing:
-        return "There is no such alias in this account and Region: kms-service pool create-aliases makes it."
+        return "No such alias in this account and Region: kms-service pool create-aliases creates it."
     if key.status is KeyStatus.DISABLED:
         return f"aws kms enable-key --key-id {key.key_arn}"
     if key.status is KeyStatus.PENDING_DELETION:
@@ -294,4 +294,4 @@ def _abbreviate(names: Sequence[str]) -> str:
 def _policy_advice(action: Action, wanted: Verdict) -> str:
     if wanted is Verdict.ALLOWED:
         return f"Name this role in the key policy for {action}; pool create-aliases --show-policy prints one."
-    return f"The key policy gives this role more than it needs: take {action} away."
+    return f"The key policy gives this role more than it needs: remove {action}."

@@ -44,7 +44,7 @@ class RegionComparison:
         try:
             reply = await self._inspection.reach(aliases[0])
         except AdministrationFailed as error:
-            advice = "Check KMS_FALLBACK_REGION, KMS_FALLBACK_ENDPOINT_URL, DNS and the way there."
+            advice = "Check KMS_FALLBACK_REGION, KMS_FALLBACK_ENDPOINT_URL, DNS and the network path."
             yield Check(f"endpoint in {region}", CheckResult.BAD, error.reason, advice)
             return
         yield Check(f"endpoint in {region}", CheckResult.GOOD, f"answered in {reply.seconds * 1000:.0f} ms")
@@ -64,8 +64,10 @@ class RegionComparison:
         except AdministrationFailed as error:
             return Check(name, CheckResult.SKIPPED, f"not known in {self._home.region}: {error.reason}"), None
         if not arn.is_multi_region(key.key_arn):
-            detail = f"{key.key_arn} is a key of one Region: its wallets open in no other"
-            return Check(name, CheckResult.BAD, detail, f"{_REPLICATE} {self._there.region} says how."), None
+            detail = f"{key.key_arn} is a single-Region key: its wallets open in no other Region"
+            return Check(
+                name, CheckResult.BAD, detail, f"{_REPLICATE} {self._there.region} says how to move them."
+            ), None
         try:
             replica = await self._there.facts(alias)
         except AdministrationFailed as error:
@@ -76,11 +78,11 @@ class RegionComparison:
         found = _drift(key, replica, self._there.region)
         if found:
             advice = (
-                f"Make it in {self._there.region} as it is in {self._home.region}, or the other way round."
+                f"Make it the same in {self._there.region} as in {self._home.region}, or the other way round."
             )
             return Check(name, CheckResult.BAD, "; ".join(found), advice), replica.key_arn
         rest = _describe_unread(key, replica)
-        return Check(name, CheckResult.GOOD, f"as in {self._home.region}{rest}"), replica.key_arn
+        return Check(name, CheckResult.GOOD, f"same as in {self._home.region}{rest}"), replica.key_arn
 
     async def _check_permission(self, action: Action, replicas: Sequence[str]) -> Check:
         name = f"may {action} in {self._there.region}"
@@ -115,10 +117,10 @@ def _drift(key: KeyFacts, replica: KeyFacts, region: str) -> list[str]:
         found += [f"the policy {each}" for each in key_policy.differences(key.policy, replica.policy)]
     if key.tags is not None and replica.tags is not None and key.tags != replica.tags:
         names = {name for name, _ in key.tags.items() ^ replica.tags.items()}
-        found.append(f"other tags: {', '.join(sorted(names))}")
+        found.append(f"different tags: {', '.join(sorted(names))}")
     if (key.rotation.enabled, key.rotation.period_in_days) != (
         replica.rotation.enabled,
         replica.rotation.period_in_days,
     ):
-        found.append("another rotation")
+        found.append("different rotation")
     return found

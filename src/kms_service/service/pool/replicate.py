@@ -93,7 +93,7 @@ class Replication:
             return PlannedReplica(alias, ReplicaStep.REPLICATE, None, None)
         replica_arn = arn.in_region(primary_arn, self._there.region)
         if not arn.is_multi_region(primary_arn):
-            reason = f"is a key of {self._home.region} alone, and KMS cannot make it a multi-Region one"
+            reason = f"is a single-Region key of {self._home.region}, which KMS cannot make multi-Region"
             return PlannedReplica(alias, ReplicaStep.REFUSE, primary_arn, None, reason)
         key_id = replica_arn.rpartition("/")[2]
         if named not in (None, key_id):

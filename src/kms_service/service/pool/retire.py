@@ -117,16 +117,16 @@ class KeyLifecycle:
     async def _holds_no_wallets(self, key_arn: str, names: Sequence[str]) -> Condition:
         wallets = await self._jobs.count_due(names, None)
         if not wallets:
-            return Condition(True, "no wallet lies under it")
+            return Condition(True, "no wallet is under it")
         remedy = f"kms-service rotation start --from {key_arn} --no-dry-run"
-        return Condition(False, f"{wallets:,} wallets lie under it", remedy)
+        return Condition(False, f"wallets under it: {wallets:,}", remedy)
 
     async def _holds_no_audit_chains(self, key_arn: str, names: Sequence[str]) -> Condition:
         if not await self._chain_keys.list_under(names, limit=1):
             return Condition(True, "no audit chain's key is wrapped by it")
         remedy = (
-            f"kms-service rotation start --from {key_arn} --no-dry-run moves them; a process that runs since "
-            "before the key was drained may open more, so restart the service first"
+            f"kms-service rotation start --from {key_arn} --no-dry-run moves them; a process that started "
+            "before the drain may open more, so restart the service first"
         )
         return Condition(False, "keys of audit chains are wrapped by it", remedy)
 
@@ -137,7 +137,7 @@ class KeyLifecycle:
             if holding.intersection(names) and not holding.intersection(usable):
                 remedy = f"kms-service rotation start --from {key_arn} --no-dry-run moves it"
                 return Condition(
-                    False, "a key of row MACs is wrapped by it alone: no address could be told", remedy
+                    False, "it alone wraps a key of row MACs: no address could be returned", remedy
                 )
         return Condition(True, "no key of row MACs is wrapped by it alone")
 
@@ -145,7 +145,9 @@ class KeyLifecycle:
         job = await self._jobs.find_live()
         if job is None or {*job.sources, *job.destinations}.isdisjoint(names):
             return Condition(True, "no rotation is moving wallets from or to it")
-        return Condition(False, f"rotation {job.rotation_id} moves wallets from or to it", "wait for its end")
+        return Condition(
+            False, f"rotation {job.rotation_id} moves wallets from or to it", "wait until it has ended"
+        )
 
     async def _is_unused(self, key_arn: str, unused_for: timedelta) -> Condition:
         census = (await self._census.read()).get(key_arn)
@@ -155,13 +157,13 @@ class KeyLifecycle:
         if last is None and not told:
             # Somebody may have emptied the census: an unknown last use does not mean that there was none.
             remedy = "let this login call kms:GetKeyLastUsage, or look for the key in CloudTrail"
-            return Condition(False, f"nobody can say when it was last used, {source}", remedy)
+            return Condition(False, f"its last use is unknown, {source}", remedy)
         if last is None:
             return Condition(True, f"has never been used, {source}")
         days = unused_for.days
         if datetime.now(UTC) - last > unused_for:
             return Condition(True, f"was last used on {last:%Y-%m-%d}, over {days} days ago, {source}")
-        remedy = f"wait until it has not been used for {days} days; CloudTrail tells by whom it is"
+        remedy = f"wait until it has not been used for {days} days; CloudTrail shows who uses it"
         return Condition(False, f"was last used on {last:%Y-%m-%d %H:%M} UTC, {source}", remedy)
 
     async def _last_usage(self, key_arn: str) -> tuple[datetime | None, str, bool]:
@@ -171,6 +173,6 @@ class KeyLifecycle:
             asked = self._administrations if arn.is_multi_region(key_arn) else self._administrations[:1]
             seen = [await each.last_usage(arn.in_region(key_arn, each.region)) for each in asked]
         except AdministrationFailed as error:
-            return None, f"by this service's records alone (GetKeyLastUsage: {error.reason})", False
+            return None, f"going by this service's records only (GetKeyLastUsage: {error.reason})", False
         last = max((at for at in seen if at is not None), default=None)
-        return last, "by this service's records and KMS's", True
+        return last, "going by this service's records and KMS's", True
