@@ -121,10 +121,10 @@ _EMAIL = {
     "AlertEmail": {
         "Type": "String",
         "Default": "",
-        "Description": "Who is told of deletion, disabling and policy changes; empty for nobody.",
+        "Description": "Email address for alarms about the keys; empty for none.",
     }
 }
-_TOPIC = {"Description": "Where alarms go.", "Value": {"Ref": "Alerts"}}
+_TOPIC = {"Description": "Topic of the alarms.", "Value": {"Ref": "Alerts"}}
 
 
 def _parameters() -> dict[str, Any]:
@@ -135,13 +135,13 @@ def _parameters() -> dict[str, Any]:
             "Default": 365,
             "MinValue": 90,
             "MaxValue": 2560,
-            "Description": "How often KMS makes new material for each key.",
+            "Description": "How often KMS rotates the material of each key, in days.",
         },
         "MultiRegion": {
             "Type": "String",
             "Default": "false",
             "AllowedValues": ["true", "false"],
-            "Description": "Keys that can have replicas. For new stacks: KMS cannot change it.",
+            "Description": "Multi-Region keys, which can have replicas. For new stacks: KMS converts none.",
         },
         **_EMAIL,
     }
@@ -329,7 +329,7 @@ def _outputs(keys: int) -> dict[str, Any]:
     return outputs | {
         "AliasPrefix": {"Description": "KMS_KEY_ALIAS_PREFIX.", "Value": {"Ref": "AliasPrefix"}},
         "KeyArns": {
-            "Description": "PrimaryKeyArns of kms-replicas.yaml.",
+            "Description": "PrimaryKeyArns for kms-replicas.yaml.",
             "Value": {"Fn::Join": [",", [_arn(f"Key{number}") for number in range(1, keys + 1)]]},
         },
         "AlertsTopicArn": _TOPIC,

@@ -9,7 +9,7 @@ output "key_arns" {
 }
 
 output "primary_key_arns" {
-  description = "PrimaryKeyArns of deploy/cloudformation/kms-replicas.yaml, where multi_region is true."
+  description = "PrimaryKeyArns for deploy/cloudformation/kms-replicas.yaml, if multi_region is true."
   value       = join(",", [for number in range(1, var.keys + 1) : aws_kms_key.this[tostring(number)].arn])
 }
 
@@ -19,6 +19,6 @@ output "alias_prefix" {
 }
 
 output "alerts_topic_arn" {
-  description = "Where alarms go: AlarmTopicArn of deploy/cloudformation/monitoring.yaml."
+  description = "Topic of the alarms: AlarmTopicArn for deploy/cloudformation/monitoring.yaml."
   value       = aws_sns_topic.alerts.arn
 }

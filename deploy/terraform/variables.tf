@@ -21,7 +21,7 @@ variable "alias_prefix" {
 }
 
 variable "rotation_period_in_days" {
-  description = "How often KMS makes new material for each key."
+  description = "How often KMS rotates the material of each key, in days."
   type        = number
   default     = 365
 
@@ -32,13 +32,13 @@ variable "rotation_period_in_days" {
 }
 
 variable "multi_region" {
-  description = "Keys that can have replicas. For new pools: KMS cannot change it."
+  description = "Multi-Region keys, which can have replicas. Only for new pools, because KMS cannot convert keys."
   type        = bool
   default     = false
 }
 
 variable "alert_email" {
-  description = "Who is told of deletion, disabling and policy changes; empty for nobody."
+  description = "Email address for alarms about the keys; empty for none."
   type        = string
   default     = ""
 }
@@ -50,7 +50,7 @@ variable "trusted_service" {
 }
 
 variable "oidc_provider" {
-  description = "Of an EKS cluster, without https://: its service accounts assume the roles then. Empty for none."
+  description = "OIDC provider of an EKS cluster, without https://, whose service accounts then assume the roles. Empty for none."
   type        = string
   default     = ""
 }

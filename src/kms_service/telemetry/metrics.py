@@ -26,38 +26,38 @@ http_duration = Histogram(
 )
 in_flight = Gauge(
     "kms_service_requests_in_flight",
-    "Blocking work running or waiting, also of requests that were given up on.",
+    "Work that is running or waiting, including that of abandoned requests.",
     multiprocess_mode="livesum",
 )
-connections = Gauge("kms_service_connections", "Connections that are open.", multiprocess_mode="livesum")
+connections = Gauge("kms_service_connections", "Open connections.", multiprocess_mode="livesum")
 connections_ended = Counter(
     "kms_service_connections_ended_total",
-    "Connections that the service ended, by what was waited for too long or came too large.",
+    "Connections that the service closed, by what took too long or was too large.",
     ["reason"],
 )
 overloaded = Counter(
-    "kms_service_overloaded_total", "Requests refused at once, since too many were in flight."
+    "kms_service_overloaded_total", "Requests refused at once because too many were in flight."
 )
 timed_out = Counter("kms_service_timed_out_total", "Requests that reached their deadline.")
 http_problems = Counter(
     "kms_service_http_problems_total",
-    "Problems answered, in a batch those of single users too, by error code.",
+    "Problems answered, including those of single users in a batch, by error code.",
     ["code"],
 )
 kms_requests = Counter(
     "kms_service_kms_requests_total",
-    "Calls to AWS KMS, retries not counted: ok, access_denied, cancelled, or the error code.",
+    "Calls to AWS KMS, without retries: ok, access_denied, cancelled, or the error code.",
     ["operation", "key", "outcome"],
 )
 kms_duration = Histogram(
     "kms_service_kms_request_duration_seconds",
-    "Time of a call to AWS KMS, retries included.",
+    "Duration of a call to AWS KMS, including retries.",
     ["operation"],
     buckets=LATENCY_SECONDS,
 )
 kms_billable_requests = Counter(
     "kms_service_kms_billable_requests_total",
-    "HTTP requests sent to AWS KMS, retries included: what the bill counts, by what they were for.",
+    "HTTP requests sent to AWS KMS, including retries, by purpose: what AWS bills.",
     ["operation", "purpose"],
 )
 kms_retries = Counter(
@@ -67,21 +67,21 @@ kms_retries = Counter(
 )
 region_requests = Counter(
     "kms_service_region_requests_total",
-    "Calls to AWS KMS by the Region that was asked; a call that fails over is one in each.",
+    "Calls to AWS KMS by Region; a call that fails over counts in both.",
     ["region", "operation", "outcome"],
 )
 region_failovers = Counter(
     "kms_service_region_failovers_total",
-    "Calls that KMS_FALLBACK_REGION was asked in place of AWS_REGION, by what became of them.",
+    "Calls made to KMS_FALLBACK_REGION in place of AWS_REGION, by outcome.",
     ["operation", "outcome"],
 )
 region_hedges = Counter(
     "kms_service_region_hedges_total",
-    "Decrypts that both Regions were asked, since the first was slow: one request more each.",
+    "Decrypts sent to both Regions because the first was slow: one more request each.",
 )
 region_circuit_open = Gauge(
     "kms_service_region_circuit_open",
-    "1 while calls keep away from the KMS of this Region, since it does not answer.",
+    "1 while calls avoid KMS in this Region because it does not answer.",
     ["region"],
     multiprocess_mode="livemax",
 )
@@ -90,7 +90,7 @@ pool_keys = Gauge(
 )
 key_status = Gauge(
     "kms_service_key_status",
-    "1 for the status that each key has, 0 for those it has not.",
+    "1 for the current status of each key, 0 for the others.",
     ["key", "status"],
     multiprocess_mode="livemostrecent",
 )
@@ -101,7 +101,7 @@ wallet_opens = Counter(
 )
 circuit_open = Gauge(
     "kms_service_circuit_open",
-    "1 while real traffic keeps new wallets away from this key.",
+    "1 while failed calls keep new wallets away from this key.",
     ["key"],
     multiprocess_mode="livemax",
 )
@@ -113,7 +113,7 @@ key_draining = Gauge(
 )
 key_rotation_enabled = Gauge(
     "kms_service_key_rotation_enabled",
-    "1 where KMS rotates this key by itself; 0 also when the role may not ask.",
+    "1 if KMS rotates this key automatically; 0 if not, or if the role may not read it.",
     ["key"],
     multiprocess_mode="livemin",
 )
@@ -127,7 +127,7 @@ integrity_failures = Counter(
     "kms_service_integrity_failures_total", "Stored wallets that did not open, or opened to something else."
 )
 secrets_released = Counter(
-    "kms_service_secrets_released_total", "Secrets and signatures handed out.", ["kind", "actor"]
+    "kms_service_secrets_released_total", "Secrets and signatures released.", ["kind", "actor"]
 )
 audit_rows = Counter(
     "kms_service_audit_rows_total",
@@ -144,15 +144,15 @@ policy_denied = Counter(
 )
 policy_integrity_failures = Counter(
     "kms_service_policy_integrity_failures_total",
-    "Policies that are missing, or not as an operator wrote them.",
+    "Policies found missing, or not as an operator wrote them.",
 )
 token_integrity_failures = Counter(
     "kms_service_token_integrity_failures_total",
-    "Tokens that were refused because no operator wrote their rows last.",
+    "Tokens refused because their rows are not as an operator last wrote them.",
 )
 seal_integrity_failures = Counter(
     "kms_service_seal_integrity_failures_total",
-    "Changes of the seal that no operator made, or that were taken away: each seals.",
+    "Changes of the seal found forged or missing: each seals.",
 )
 sealed = Gauge(
     "kms_service_sealed",
@@ -166,20 +166,20 @@ canary_opened = Counter(
 )
 audit_heads_failures = Counter(
     "kms_service_audit_heads_failures_total",
-    "Times that heads of audit chains could not be kept in AUDIT_HEADS_URL.",
+    "Times that heads of audit chains could not be written to AUDIT_HEADS_URL.",
 )
 audit_heads_kept = Gauge(
     "kms_service_audit_heads_kept_timestamp_seconds",
-    "The Unix time at which heads were last kept in AUDIT_HEADS_URL.",
+    "Unix time at which heads were last written to AUDIT_HEADS_URL.",
     multiprocess_mode="livemin",
 )
 audit_foreign_rows = Counter(
     "kms_service_audit_foreign_rows_total",
-    "Places of audit chains in which a row of somebody else lay; the chain was left to the verifier.",
+    "Positions in audit chains where somebody else had written a row; the chain was abandoned.",
 )
 audit_last_row = Gauge(
     "kms_service_audit_last_row_timestamp_seconds",
-    "The database's Unix time of the newest row that this process committed; the age of its newest head.",
+    "Unix time, by the database's clock, of the newest row that this process committed.",
     multiprocess_mode="livemax",
 )
 authentication_failures = Counter(
@@ -188,29 +188,29 @@ authentication_failures = Counter(
 )
 database_duration = Histogram(
     "kms_service_database_statement_duration_seconds",
-    "Time of a statement, from sending it to its result.",
+    "Duration of a statement, from sending it to its result.",
     buckets=LATENCY_SECONDS,
 )
 database_errors = Counter(
     "kms_service_database_errors_total",
-    "Failed statements, and connections that were lost or could not be had.",
+    "Failed statements, and connections that were lost or could not be opened.",
     ["error"],
 )
 database_connections = Gauge(
     "kms_service_database_connections",
-    "Connections to PostgreSQL by state, looked at every few seconds.",
+    "Connections to PostgreSQL by state, sampled every few seconds.",
     ["state"],
     multiprocess_mode="livesum",
 )
 build_info = Gauge(
     "kms_service_build_info",
-    "Always 1; the labels tell what is running.",
+    "Always 1; the labels say what is running.",
     ["version", "python"],
     multiprocess_mode="livemax",
 )
 start_time = Gauge(
     "kms_service_start_time_seconds",
-    "Unix time at which the oldest worker of this version began to count.",
+    "Unix time at which the oldest worker of this version started to count.",
     ["version"],  # a gauge without labels would be 0, and so the oldest, in a worker that has not begun
     multiprocess_mode="livemin",
 )
@@ -222,15 +222,15 @@ stale_wallets = Gauge(
 )
 rotation_wallets = Counter(
     "kms_service_rotation_wallets_total",
-    "Wallets that this process's re-wrap worker dealt with.",
+    "Wallets that this process's rotation worker handled.",
     ["outcome"],
 )
 rotations_ended = Counter(
-    "kms_service_rotations_ended_total", "Rotations that this process's worker saw the end of.", ["status"]
+    "kms_service_rotations_ended_total", "Rotations that ended while this process worked on them.", ["status"]
 )
 rotation_remaining = Gauge(
     "kms_service_rotation_remaining_wallets",
-    "Wallets that the running rotation has still to move; 0 without one.",
+    "Wallets that the current rotation still has to move; 0 without one.",
     multiprocess_mode="livemax",
 )
 
