@@ -1,4 +1,4 @@
-"""What is tried again, held to botocore's standard mode; and what we leave out of it, case by case."""
+"""Which failures are retried, compared with botocore's standard mode; and where we differ, case by case."""
 
 from typing import Any
 
@@ -72,7 +72,7 @@ def _botocores_pause(context: RetryContext, chance: float) -> float | None:
     retry_after=st.none() | st.integers(0, 20_000),
     chance=st.floats(0, 1),
 )
-def test_a_decrypts_pause_is_botocores(
+def test_the_pause_before_another_decrypt_is_that_of_botocore(
     number: int, code: str, status: int, retry_after: int | None, chance: float
 ) -> None:
     # Botocore takes a 429 with one of the operation's own errors for that error; KMS sends no such thing.
@@ -85,7 +85,7 @@ def test_a_decrypts_pause_is_botocores(
 @pytest.mark.parametrize(
     "lost", [ConnectionClosedError(endpoint_url="x"), EndpointConnectionError(endpoint_url="x")], ids=repr
 )
-def test_a_lost_decrypt_pauses_as_botocores(lost: Exception) -> None:
+def test_the_pause_after_a_lost_decrypt_is_that_of_botocore(lost: Exception) -> None:
     for number in (1, 2, 3):
         theirs = _botocores_pause(_context(number, None, None, None, lost), 0.5)
         assert Attempts(lambda: 0.5).pause("Decrypt", number, Failure(type(lost).__name__, None)) == theirs
@@ -102,7 +102,7 @@ def test_a_lost_decrypt_pauses_as_botocores(lost: Exception) -> None:
         ("ReEncrypt", set()),
     ],
 )
-def test_what_is_tried_again(operation: str, again: set[str]) -> None:
+def test_only_what_may_well_succeed_is_tried_again(operation: str, again: set[str]) -> None:
     failures = {"throttled": _THROTTLED, "broken": _BROKEN, "lost": _LOST, "late": _LATE}
     tried = {name for name, each in failures.items() if Attempts().pause(operation, 1, each) is not None}
     assert tried == again
@@ -120,7 +120,7 @@ def test_no_attempt_begins_that_could_outlive_the_deadline(
         assert Attempts(lambda: 0.1).pause("Decrypt", number, failure) is None
 
 
-def test_a_wait_that_kms_asks_for_must_fit_too() -> None:
+def test_a_pause_that_kms_asks_for_must_fit_into_the_deadline_too() -> None:
     failure = Failure("ThrottlingException", 400, retry_after=4.0)
     with context.deadline(10):
         assert Attempts(lambda: 0.0).pause("Decrypt", 1, failure) == 4.0
@@ -129,7 +129,7 @@ def test_a_wait_that_kms_asks_for_must_fit_too() -> None:
 
 
 def test_a_region_that_fails_is_not_asked_three_times_as_often() -> None:
-    """The bucket empties and fills as botocore's."""
+    """The bucket empties and fills like that of botocore."""
     ours, bucket = Attempts(), RetryQuota()
     theirs: Any = RetryQuotaChecker(bucket, ThrottlingErrorDetector(RetryEventAdapter()))
     for failure, code, status in [(_BROKEN, "500", 500), (_THROTTLED, "ThrottlingException", 400)]:

@@ -1,4 +1,4 @@
-"""The calls as a whole, against a scripted endpoint: attempts, deadlines, and what is told of them."""
+"""The calls as a whole, against a scripted endpoint: attempts, deadlines, and what is counted and logged."""
 
 import asyncio
 import gc
@@ -174,7 +174,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.invariant(4)
 @pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(("fault", "decrypt", "encrypt"), OUTCOMES, ids=[str(each[0]) for each in OUTCOMES])
-def test_what_a_fault_becomes_and_how_often_it_is_tried(
+def test_each_fault_becomes_its_error_after_its_number_of_tries(
     setting: Setting, fault: Fault, decrypt: Outcome, encrypt: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dek = setting.wrap()
@@ -224,7 +224,9 @@ def test_a_short_dek_is_an_integrity_failure(setting: Setting) -> None:
         ),
     ],
 )
-def test_what_cannot_be_a_stored_dek_is_not_sent(setting: Setting, dek: WrappedDek, reason: str) -> None:
+def test_anything_that_cannot_be_a_stored_dek_is_not_sent(
+    setting: Setting, dek: WrappedDek, reason: str
+) -> None:
     with pytest.raises(IntegrityFailure) as failure:
         setting.run(lambda aws: aws.decrypt(dek, CONTEXT))
     assert failure.value.reason == reason
@@ -233,7 +235,7 @@ def test_what_cannot_be_a_stored_dek_is_not_sent(setting: Setting, dek: WrappedD
     assert setting.kms.requests == []
 
 
-def test_a_create_checks_what_an_opening_will(setting: Setting) -> None:
+def test_a_create_refuses_a_key_that_no_opening_could_reach(setting: Setting) -> None:
     elsewhere = setting.arn.replace("eu-central-1", "us-east-1")
     with pytest.raises(KmsCallNotMade, match="cannot be reached"):
         setting.run(lambda aws: aws.encrypt(elsewhere, DataKey(DEK), CONTEXT))
@@ -258,7 +260,7 @@ def test_no_attempt_begins_without_time_for_it(setting: Setting) -> None:
     assert setting.kms.count("Decrypt") == 1
 
 
-def test_many_wait_at_once_on_one_thread(setting: Setting) -> None:
+def test_many_calls_wait_at_once_on_one_thread(setting: Setting) -> None:
     """All are under way before any is answered; a call that is given up leaves its place."""
     dek = setting.wrap()
     setting.width = 300
@@ -279,7 +281,7 @@ def test_many_wait_at_once_on_one_thread(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_whenever_a_call_is_cancelled_no_answer_is_anothers(
+def test_whenever_a_call_is_cancelled_no_other_call_gets_its_answer(
     setting: Setting, loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     """Six hundred openings of two DEKs, half of them cancelled at any of their awaits."""
@@ -331,7 +333,7 @@ def test_a_call_that_is_cancelled_at_one_of_its_awaits_leaves_nothing(setting: S
     assert setting.run(act) == DEK
 
 
-def test_connections_are_kept(setting: Setting) -> None:
+def test_a_connection_is_kept_for_the_next_call(setting: Setting) -> None:
     dek = setting.wrap()
 
     async def act(aws: AwsKmsService) -> int:
@@ -344,7 +346,7 @@ def test_connections_are_kept(setting: Setting) -> None:
     assert setting.run(act) == 1
 
 
-def test_every_request_is_counted_and_told(setting: Setting) -> None:
+def test_every_request_is_counted_with_its_outcome(setting: Setting) -> None:
     dek = setting.wrap()
 
     def count_billed() -> float:
@@ -370,7 +372,7 @@ def test_every_request_is_counted_and_told(setting: Setting) -> None:
     assert after[0] - before[0] in {4, 5}
 
 
-def test_without_credentials_nothing_is_sent_and_readiness_can_tell(setting: Setting) -> None:
+def test_without_credentials_nothing_is_sent_and_the_problem_is_known(setting: Setting) -> None:
     dek = setting.wrap()
     sent = len(setting.kms.requests)
     found: list[Loaded] = []
@@ -395,7 +397,7 @@ def test_without_credentials_nothing_is_sent_and_readiness_can_tell(setting: Set
     setting.run(act, KmsClient(setting.kms.url, "eu-central-1", Credentials(walk)))
 
 
-def test_credentials_that_kms_no_longer_takes_are_asked_for_again(setting: Setting) -> None:
+def test_credentials_that_kms_no_longer_accepts_are_loaded_again(setting: Setting) -> None:
     dek = setting.wrap()
     walks: list[float] = []
 
@@ -443,7 +445,7 @@ def _log_restored() -> Iterator[None]:
 @pytest.mark.invariant(1)
 @pytest.mark.usefixtures("_log_restored")
 @pytest.mark.usefixtures("short_pauses")
-def test_no_dek_is_logged_whatever_happens_in_debug_mode(setting: Setting) -> None:
+def test_no_dek_is_logged_even_in_debug_mode(setting: Setting) -> None:
     """Each fault, with asyncio's debug mode and every logger at DEBUG that our settings leave there."""
     dek = setting.wrap()
     shapes = [DEK.hex(), repr(DEK)[2:40], "yMnKy8zNzs/Q", repr(bytearray(DEK))[12:40]]

@@ -1,4 +1,4 @@
-"""Credentials are fresh before anybody needs them; a source of them that hangs stops only what has none."""
+"""Credentials are renewed before anybody needs them; a source that hangs stops only processes without any."""
 
 import asyncio
 import json
@@ -64,7 +64,7 @@ def source() -> Iterator[Source]:
 
 @pytest.fixture
 def shorten_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same course of events in a fraction of the time."""
+    """The same events in a fraction of the time."""
     monkeypatch.setattr(credentials, "WALK_SECONDS", 0.2)
     monkeypatch.setattr(credentials, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(credentials, "RETRY_SECONDS", 0.1)
@@ -82,7 +82,7 @@ def _with(walk: Callable[[], Loaded], act: Callable[[Credentials], Awaitable[T]]
     return asyncio.run(asyncio.wait_for(run(), 60))
 
 
-def test_all_who_come_first_wait_for_one_walk(source: Source) -> None:
+def test_all_first_callers_wait_for_the_same_walk(source: Source) -> None:
     async def act(made: Credentials) -> list[AccessKeys]:
         assert made.problem is None
         return await asyncio.gather(*(made.current() for _ in range(20)))
@@ -91,7 +91,7 @@ def test_all_who_come_first_wait_for_one_walk(source: Source) -> None:
     assert source.walks == 1
 
 
-def test_settings_credentials_are_never_asked_for_again() -> None:
+def test_credentials_from_the_settings_are_never_loaded_again() -> None:
     async def act(made: Credentials) -> AccessKeys:
         first = await made.current()
         made.distrust()
@@ -101,7 +101,7 @@ def test_settings_credentials_are_never_asked_for_again() -> None:
 
 
 @pytest.mark.usefixtures("shorten_times")
-def test_they_are_replaced_ahead_of_expiry_while_nobody_waits(source: Source) -> None:
+def test_credentials_are_replaced_ahead_of_expiry_while_nobody_waits(source: Source) -> None:
     source.lifetime = credentials.AHEAD_SECONDS - 1
 
     async def act(made: Credentials) -> None:
@@ -118,7 +118,7 @@ def test_they_are_replaced_ahead_of_expiry_while_nobody_waits(source: Source) ->
 
 
 @pytest.mark.usefixtures("shorten_times")
-def test_a_source_that_hangs_stops_nobody_who_has_valid_ones(source: Source) -> None:
+def test_a_source_that_hangs_stops_nothing_while_credentials_are_valid(source: Source) -> None:
     source.lifetime = credentials.AGAIN_SECONDS - 1
 
     async def serves_on(made: Credentials) -> None:
@@ -153,7 +153,7 @@ def test_a_source_that_hangs_stops_nobody_who_has_valid_ones(source: Source) -> 
 
 
 @pytest.mark.usefixtures("shorten_times")
-def test_threads_that_hang_are_few(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_hanging_threads_is_limited(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials, "MOST_WALKING", 3)
     source.hang = threading.Event()
 
@@ -179,7 +179,7 @@ def test_threads_that_hang_are_few(source: Source, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("shorten_times")
-def test_a_source_that_fails_is_named_and_asked_again(source: Source) -> None:
+def test_a_source_that_fails_is_reported_and_asked_again(source: Source) -> None:
     source.error = "NoCredentialsError"
 
     async def act(made: Credentials) -> None:
@@ -193,7 +193,7 @@ def test_a_source_that_fails_is_named_and_asked_again(source: Source) -> None:
     _with(source, act)
 
 
-def test_whoever_waits_for_the_first_keeps_to_the_deadline(source: Source) -> None:
+def test_a_wait_for_the_first_credentials_keeps_to_the_deadline(source: Source) -> None:
     source.hang = threading.Event()
 
     async def act(made: Credentials) -> float:
@@ -206,7 +206,7 @@ def test_whoever_waits_for_the_first_keeps_to_the_deadline(source: Source) -> No
 
 
 @pytest.mark.usefixtures("shorten_times")
-def test_credentials_that_kms_refuses_are_asked_for_again(source: Source) -> None:
+def test_credentials_that_kms_refuses_are_loaded_again(source: Source) -> None:
     async def act(made: Credentials) -> None:
         await made.current()
         made._walked_at -= 10
@@ -219,7 +219,7 @@ def test_credentials_that_kms_refuses_are_asked_for_again(source: Source) -> Non
     _with(source, act)
 
 
-def test_a_failure_nobody_foresaw_is_named(source: Source) -> None:
+def test_an_unforeseen_failure_is_reported_by_its_type(source: Source) -> None:
     def walk() -> Loaded:
         raise RuntimeError("canary")
 
@@ -261,7 +261,9 @@ def _answer(lifetime: timedelta) -> str:
     return "echo '" + json.dumps({**answer, "Expiration": expiration}) + "'"
 
 
-def test_the_chain_finds_what_the_environment_has(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_chain_finds_credentials_in_the_environment(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not machine.exists()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
@@ -295,7 +297,7 @@ def test_a_program_that_hangs_is_ended(machine: Path, monkeypatch: pytest.Monkey
     ("script", "name"),
     [("echo canary >&2; exit 1", "CredentialRetrievalError"), ("echo canary", "JSONDecodeError")],
 )
-def test_what_a_program_says_goes_nowhere(machine: Path, script: str, name: str) -> None:
+def test_the_output_of_a_program_appears_nowhere(machine: Path, script: str, name: str) -> None:
     _program(machine, script)
     with pytest.raises(NoCredentials) as failure:
         provider_chain.walk("eu-central-1")
@@ -304,7 +306,7 @@ def test_what_a_program_says_goes_nowhere(machine: Path, script: str, name: str)
     assert failure.value.__suppress_context__
 
 
-def test_a_machine_without_any_says_so(machine: Path) -> None:
+def test_a_machine_without_credentials_says_so(machine: Path) -> None:
     assert not machine.exists()
     with pytest.raises(NoCredentials, match="NoCredentialsError"):
         provider_chain.walk("eu-central-1")
@@ -318,7 +320,7 @@ def test_a_machine_without_any_says_so(machine: Path) -> None:
         ("[default]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = none\n", None, "InvalidConfigError"),
     ],
 )
-def test_a_wrong_configuration_is_named(
+def test_a_wrong_configuration_is_reported(
     machine: Path, monkeypatch: pytest.MonkeyPatch, config: str, profile: str | None, name: str
 ) -> None:
     machine.write_text(config)

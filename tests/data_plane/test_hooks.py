@@ -47,7 +47,7 @@ def _with_kms(act: Callable[[AwsKmsService, KmsKeyPool], Awaitable[T]]) -> T:
 
 @pytest.fixture
 def key_arn() -> Iterator[str]:
-    """A key in moto's memory, made with boto3 by whoever tests a service of theirs."""
+    """A key in moto's memory, made with boto3 as the tests of a calling service do it."""
     with mock_aws():
         client = boto3.client("kms", region_name="eu-central-1")
         arn = client.create_key()["KeyMetadata"]["Arn"]
@@ -67,7 +67,7 @@ def test_a_dek_is_wrapped_and_opened_by_moto(key_arn: str) -> None:
     assert _with_kms(act) == (key_arn, True)
 
 
-def test_motos_refusals_are_refusals(key_arn: str) -> None:
+def test_a_refusal_by_moto_is_a_refusal_by_kms(key_arn: str) -> None:
     async def act(kms: AwsKmsService, _pool: KmsKeyPool) -> None:
         with pytest.raises(KmsKeyMissing):
             await kms.describe("alias/other")
@@ -90,7 +90,9 @@ def test_a_mock_that_has_ended_answers_nothing(key_arn: str) -> None:
 @pytest.mark.parametrize(
     "event", ["before-send", "before-send.kms", "before-send.kms.Encrypt", "before-send.*.*"]
 )
-def test_a_hook_is_heard_for_the_calls_that_it_names(monkeypatch: pytest.MonkeyPatch, event: str) -> None:
+def test_a_hook_is_called_for_the_operations_that_it_names(
+    monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
     asked: list[str] = []
 
     def hook(event_name: str, request: object, **_: object) -> None:

@@ -1,4 +1,4 @@
-"""Replies are read without trust, and error codes are found as botocore finds them."""
+"""Replies are not trusted, and error codes are found as botocore finds them."""
 
 import json
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ def _reply(**members: object) -> Reply:
     st.sampled_from([400, 403, 413, 429]),
     st.text(st.sampled_from("abzAZ#:./"), max_size=30) | st.sampled_from(["DisabledException"]),
 )
-def test_an_error_code_is_botocores(status: int, kind: str) -> None:
+def test_an_error_code_is_read_as_botocore_reads_it(status: int, kind: str) -> None:
     body = json.dumps({"__type": kind, "message": "canary"}).encode()
     parser: Any = JSONParser()
     theirs = parser.parse({"status_code": status, "headers": {}, "body": body}, None)
@@ -39,7 +39,7 @@ def test_an_error_code_is_botocores(status: int, kind: str) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{}", b"not json", b"<html>Bad Gateway</html>", b'{"__type": 7}', b"[1]", b"\xff\xfe"]
 )
-def test_an_error_that_is_not_kmss_is_named_by_its_status(status: int, body: bytes) -> None:
+def test_an_error_that_is_not_from_kms_is_named_by_its_status(status: int, body: bytes) -> None:
     answer = _answer(status, body)
     assert replies.is_error(answer)
     assert replies.error_code(answer) == str(status)
@@ -48,7 +48,7 @@ def test_an_error_that_is_not_kmss_is_named_by_its_status(status: int, body: byt
 @pytest.mark.parametrize(
     "body", [b"nul", b"[]", b'"text"', b"7", b'{"KeyId":', b"\xff", b"[" * 100_000, b'{"a":1}x']
 )
-def test_what_is_no_object_is_garbled_and_not_quoted(body: bytes) -> None:
+def test_anything_but_an_object_is_garbled_and_not_quoted(body: bytes) -> None:
     with pytest.raises(Garbled) as caught:
         replies.read(_answer(200, body))
     assert str(caught.value) == ""
@@ -58,7 +58,7 @@ def test_an_empty_body_is_an_answer_without_members() -> None:
     assert replies.read(_answer(200, b"")).members == {}
 
 
-def test_members_are_what_they_should_be() -> None:
+def test_members_are_read_with_their_types() -> None:
     reply = _reply(
         KeyId="arn", Blob="a2V5", Nested={"Flag": True}, List=[{"N": 7}], At=1_700_000_000.5, Number=90
     )
@@ -98,19 +98,19 @@ def test_base64_is_strict(value: str) -> None:
         (Reply.each, [None, {}, "x", [7]]),
     ],
 )
-def test_other_members_are_of_their_kind(read: Any, values: list[object]) -> None:
+def test_members_of_another_type_are_refused(read: Any, values: list[object]) -> None:
     for value in values:
         with pytest.raises(Garbled):
             read(_reply(A=value), "A")
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("1500", 1.5), ("0", 0.0), ("-1", None), ("x", None)])
-def test_kms_may_ask_to_wait(value: str, seconds: float | None) -> None:
+def test_a_retry_after_header_is_read_as_seconds(value: str, seconds: float | None) -> None:
     assert replies.seconds_to_wait(_answer(400, b"", x_amz_retry_after=value)) == seconds
     assert replies.seconds_to_wait(_answer(400, b"")) is None
 
 
 @pytest.mark.parametrize("shown", [repr, str])
-def test_what_may_hold_a_dek_is_not_shown(shown: Any) -> None:
+def test_a_reply_that_may_hold_a_dek_is_not_shown(shown: Any) -> None:
     assert "canary" not in shown(_reply(Plaintext="canary"))
     assert "canary" not in shown(_answer(200, b"canary"))

@@ -1,4 +1,4 @@
-"""The signer is held to botocore's: the same header for every request, character for character."""
+"""The signer compared with botocore's: the same header for every request, character for character."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +29,7 @@ _TIMES = st.integers(0, 4_000_000_000)
 def _botocores(
     endpoint: str, region: str, keys: AccessKeys, ours: dict[str, str], body: bytes, now: int
 ) -> dict[str, str]:
-    """The headers that botocore adds to the same request at the same second."""
+    """The headers that botocore adds to the same request in the same second."""
     at = datetime.fromtimestamp(now, UTC)
     request = AWSRequest("POST", endpoint, {"content-type": ours["content-type"]}, body)
     request.headers["x-amz-target"] = ours["x-amz-target"]
@@ -48,7 +48,7 @@ def _botocores(
     body=st.binary(max_size=300),
     now=_TIMES,
 )
-def test_a_signature_is_botocores(
+def test_a_signature_equals_that_of_botocore(
     endpoint: str, region: str, secret: str, token: str | None, operation: str, body: bytes, now: int
 ) -> None:
     keys = AccessKeys("AKIDEXAMPLE", secret, token)
@@ -59,7 +59,7 @@ def test_a_signature_is_botocores(
 
 
 @given(calls=st.lists(st.tuples(st.sampled_from(["one", "two"]), _TIMES), min_size=1, max_size=8))
-def test_a_signer_that_is_used_again_signs_as_a_new_one(calls: list[tuple[str, int]]) -> None:
+def test_a_reused_signer_signs_like_a_new_one(calls: list[tuple[str, int]]) -> None:
     used = Signer("https://kms.eu-central-1.amazonaws.com", "eu-central-1")
     for secret, now in calls:
         keys = AccessKeys("AKIDEXAMPLE", secret, None)
@@ -81,7 +81,7 @@ def test_the_host_that_is_signed_is_the_one_that_is_sent() -> None:
         assert signer.url == f"{endpoint.split(':', 1)[0]}://{host}/"
 
 
-def test_what_no_signature_covers_is_not_sent() -> None:
+def test_no_unsigned_header_is_sent() -> None:
     signer = Signer("https://user:password@kms.example/path?query=1#part", "eu-central-1")
     assert signer.url == "https://kms.example/path"
 

@@ -1,4 +1,4 @@
-"""Where KMS is, held to boto3; whether a proxy lies between; and which certificates vouch for it."""
+"""The endpoint of KMS, compared with boto3's; the proxy in between; and the certificates that verify it."""
 
 import ssl
 from pathlib import Path
@@ -47,18 +47,20 @@ def test_there_are_regions_to_compare() -> None:
     ],
     ids=str,
 )
-def test_an_endpoint_is_boto3s(monkeypatch: pytest.MonkeyPatch, region: str, flags: dict[str, str]) -> None:
+def test_an_endpoint_is_the_one_that_boto3_finds(
+    monkeypatch: pytest.MonkeyPatch, region: str, flags: dict[str, str]
+) -> None:
     for name, value in flags.items():
         monkeypatch.setenv(name, value)
     assert regional_endpoint(region) == _boto3s(region)
 
 
-def test_every_regions_endpoint_is_aws_own() -> None:
+def test_the_endpoint_of_every_region_belongs_to_aws() -> None:
     for region in _REGIONS:
         assert regional_endpoint(region).startswith(f"https://kms.{region}.")
 
 
-def test_aws_configuration_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_wrong_aws_configuration_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("[profile\nbroken")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
@@ -84,7 +86,7 @@ def test_aws_configuration_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatc
         ({}, "https://kms.example", None),
     ],
 )
-def test_a_proxy_lies_only_before_a_real_endpoint(
+def test_a_proxy_is_used_only_for_a_real_endpoint(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], url: str, proxy: str | None
 ) -> None:
     for name, value in environment.items():
@@ -109,7 +111,7 @@ def test_the_server_is_verified_by_the_systems_certificates(monkeypatch: pytest.
     assert look("http://127.0.0.1:1", "eu-central-1").tls is None
 
 
-def test_a_bundle_takes_their_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_bundle_of_certificates_takes_their_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CA_BUNDLE", str(Authority(tmp_path, "ours").certificate_file))
     tls = look("https://kms.example", "eu-central-1").tls
     assert tls is not None

@@ -1,4 +1,4 @@
-"""The transport on raw sockets and real TLS: what it sends, what it believes, and how long it waits."""
+"""The transport on raw sockets and real TLS: what it sends, what it trusts, and how long it waits."""
 
 import asyncio
 import socket
@@ -169,11 +169,11 @@ def test_a_connection_is_used_again(answer: bytes) -> None:
     ],
     ids=["says that it closes", "is of an old kind", "answers twice", "goes on"],
 )
-def test_a_connection_that_might_answer_the_wrong_request_is_not(answer: bytes) -> None:
+def test_a_connection_that_might_answer_the_wrong_request_is_not_used_again(answer: bytes) -> None:
     assert _post(_repeating(answer), times=3)[1] == 3
 
 
-def test_what_nobody_asked_for_ends_the_connection() -> None:
+def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
     taken, ended = asyncio.Event(), asyncio.Event()
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -254,7 +254,7 @@ def test_connections_of_a_rush_are_closed_when_it_is_over() -> None:
 
 
 def test_a_rush_of_callers_dials_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of handshakes at once would each be too slow, and open circuits of keys that are well."""
+    """Hundreds of handshakes at once would each be too slow, and open the circuits of healthy keys."""
     now = most = 0
 
     async def dial_and_count(there: Way) -> Connection:
@@ -318,7 +318,7 @@ def test_a_redirection_is_an_answer_and_not_followed() -> None:
     ],
     ids=["nothing", "half a head", "half a body", "no HTTP", "no length", "a long header", "a long body"],
 )
-def test_an_answer_that_is_none_is_named(parts: list[bytes], name: str) -> None:
+def test_a_broken_answer_is_reported_by_name(parts: list[bytes], name: str) -> None:
     with pytest.raises(NoAnswer) as failure:
         _post(_saying(*parts))
     assert (failure.value.name, failure.value.timed_out) == (name, False)
@@ -384,7 +384,7 @@ def test_an_attempt_takes_three_seconds_at_most() -> None:
     assert (CONNECT_SECONDS, READ_SECONDS, ATTEMPT_SECONDS) == (1, 2, 3)
 
 
-def test_nobody_there_is_no_time_out() -> None:
+def test_a_refused_connection_is_not_a_time_out() -> None:
     async def act() -> Answer:
         transport = Transport("http://127.0.0.1:1/", None, None)
         try:
@@ -454,7 +454,7 @@ def test_a_certificate_for_another_use_is_refused(ours: Authority) -> None:
 
 
 def test_a_call_that_is_cancelled_gives_its_connection_to_nobody(ours: Authority) -> None:
-    """The answer to a request that somebody gave up must never be the answer to the next."""
+    """The answer to an abandoned request must never become the answer to the next one."""
     del ours
 
     asked, given_up = asyncio.Event(), asyncio.Event()
@@ -551,7 +551,7 @@ def test_a_tunnel_is_verified_like_a_direct_connection(ours: Authority, tmp_path
 
 
 @pytest.mark.parametrize("reply", [b"HTTP/1.1 407 No\r\n\r\n", b"HTTP/1.1 200", b"x" * 40_000, b"\r\n\r\n"])
-def test_a_proxy_that_opens_no_tunnel_is_named(reply: bytes) -> None:
+def test_a_proxy_that_opens_no_tunnel_is_reported(reply: bytes) -> None:
     async def act(url: str) -> Answer:
         transport = Transport("https://kms.example/", ssl.create_default_context(), url)
         try:
@@ -563,7 +563,7 @@ def test_a_proxy_that_opens_no_tunnel_is_named(reply: bytes) -> None:
         _run(_with_server(_saying(reply), act))
 
 
-def test_a_proxy_that_is_not_there_is_named() -> None:
+def test_a_proxy_that_is_not_there_is_reported() -> None:
     async def act() -> Answer:
         transport = Transport("https://kms.example/", ssl.create_default_context(), "http://127.0.0.1:1")
         return await transport.post(_HEADERS, b"{}")
@@ -605,7 +605,7 @@ def test_an_address_that_does_not_answer_costs_a_quarter_of_a_second(monkeypatch
     assert _run(_with_server(_saying(_reply(b"{}")), act))[0].status == 200
 
 
-def test_a_name_that_nobody_knows_is_named() -> None:
+def test_an_unknown_host_name_is_reported() -> None:
     async def act() -> Answer:
         transport = Transport("https://kms.invalid/", ssl.create_default_context(), None)
         return await transport.post(_HEADERS, b"{}")

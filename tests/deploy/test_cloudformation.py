@@ -42,7 +42,7 @@ def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(("template", "options"), [(TEMPLATE, []), (REPLICAS, ["--replicas"])])
-def test_it_is_what_the_key_policy_of_the_source_renders(template: Path, options: list[str]) -> None:
+def test_the_template_is_the_one_that_the_code_renders(template: Path, options: list[str]) -> None:
     rendered = _python(str(FOLDER / "render.py"), *options)
     assert rendered.stdout == template.read_text(), "run deploy/cloudformation/render.py"
 
@@ -55,7 +55,7 @@ def test_cfn_lint_finds_nothing(template: Path) -> None:
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, REPLICAS])
-def test_it_can_be_deployed_without_a_bucket(template: Path) -> None:
+def test_the_template_is_small_enough_to_deploy_without_a_bucket(template: Path) -> None:
     assert len(template.read_bytes()) < MAX_BODY_BYTES
 
 
@@ -74,7 +74,7 @@ def test_replicas_are_the_keys_of_the_pool_in_another_region() -> None:
     }
 
 
-def test_another_size_can_be_rendered() -> None:
+def test_a_pool_of_another_size_can_be_rendered() -> None:
     rendered = _python(str(FOLDER / "render.py"), "--keys", "3").stdout
     assert rendered.count("AWS::KMS::Key\n") == 3
 
@@ -147,7 +147,7 @@ def outputs(aws: str) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
-def test_it_makes_ten_keys_with_rotation_under_the_aliases(aws: str) -> None:
+def test_the_stack_makes_ten_keys_with_rotation_under_the_aliases(aws: str) -> None:
     kms = _client(aws, "kms")
     for number in range(1, 11):
         key = kms.describe_key(KeyId=f"alias/Empressa-wallet-key-{number}")["KeyMetadata"]
@@ -198,7 +198,7 @@ def _key_id(kms: Any, number: int) -> str:
     return key_id
 
 
-def test_deletion_disabling_and_policy_changes_of_every_key_are_told(aws: str) -> None:
+def test_deletion_disabling_and_policy_changes_of_every_key_match_a_rule(aws: str) -> None:
     kms, events = _client(aws, "kms"), _client(aws, "events")
     arns = {
         kms.describe_key(KeyId=f"alias/Empressa-wallet-key-{number}")["KeyMetadata"]["Arn"]
@@ -240,7 +240,7 @@ def test_the_service_runs_on_the_keys_of_the_stack(aws: str, database_url: str) 
         assert services.pool.reasons == {}
 
 
-def test_a_stack_that_goes_leaves_the_keys() -> None:
+def test_deleting_the_stack_leaves_the_keys() -> None:
     keys = [each for each in _resources().values() if each["Type"] == "AWS::KMS::Key"]
     assert len(keys) == 10
     assert all(key["DeletionPolicy"] == key["UpdateReplacePolicy"] == "Retain" for key in keys)

@@ -27,7 +27,7 @@ def test_every_container_is_hardened(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["kms-service", "kms", "postgres"])
-def test_what_stays_up_has_a_health_check(name: str) -> None:
+def test_every_long_running_container_has_a_health_check(name: str) -> None:
     assert COMPOSE["services"][name]["healthcheck"]["test"][0] == "CMD"
 
 
@@ -81,7 +81,7 @@ def test_every_image_of_the_dockerfile_names_its_version() -> None:
     assert re.fullmatch(r"python:3\.13-slim-trixie(@sha256:[0-9a-f]{64})?", base)
 
 
-def test_every_stage_that_runs_is_another_user_than_root() -> None:
+def test_no_stage_that_runs_is_root() -> None:
     stages = DOCKERFILE.split("\nFROM ")
     for stage in stages[3:]:
         assert re.findall(r"^USER (\S+)", stage, re.MULTILINE) == ["10001:10001"]
@@ -99,14 +99,14 @@ def test_the_image_is_built_from_the_serving_lock_or_the_one_with_tracing() -> N
     assert all((ROOT / "locks" / f"{name}.txt").is_file() for name in ("serve", choices))
 
 
-def test_the_build_context_is_a_list_of_what_may_enter() -> None:
+def test_the_build_context_is_an_allow_list() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert lines[0] == "*"
     assert not {"!.env", "!.git", "!.local"} & set(lines)
 
 
 @pytest.mark.parametrize("stage", ["service", "kms-stand-in"])
-def test_what_is_released_says_from_which_commit_it_was_made(stage: str) -> None:
+def test_a_released_image_names_its_commit(stage: str) -> None:
     text = DOCKERFILE.split(f" AS {stage}\n")[1].split("\nFROM ")[0]
     labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]+)"', text))
     for argument in ("VERSION", "REVISION", "CREATED", "SOURCE"):

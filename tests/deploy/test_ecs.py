@@ -1,4 +1,4 @@
-"""ECS: AWS's own model of the call, and moto, take each task definition."""
+"""ECS: AWS's own model of the call, and moto, accept each task definition."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is deployed for evidence: lint-free, really created, registered, and commands that are there."""
+"""What is deployed for evidence: lint-free, really created, registered, and with commands that exist."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def test_cfn_lint_finds_nothing() -> None:
 
 
 @mock_aws
-def test_the_stack_is_created_with_a_bucket_that_gives_nothing_back() -> None:
+def test_the_stack_is_created_with_a_bucket_that_deletes_nothing() -> None:
     iam = boto3.client("iam", "eu-central-1")
     for name in ("serving", "audit"):
         iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
@@ -58,7 +58,7 @@ def test_the_stack_is_created_with_a_bucket_that_gives_nothing_back() -> None:
     assert not [each for each in reads["Statement"] if "Put" in each["Action"] or "Delete" in each["Action"]]
 
 
-def test_the_lock_is_one_that_nobody_can_lift() -> None:
+def test_the_object_lock_is_one_that_nobody_can_lift() -> None:
     stack = yaml.load(STACK.read_text(), Loader=_loader())  # noqa: S506 - as above
     heads = stack["Resources"]["Heads"]["Properties"]
     assert heads["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]["Mode"] == "COMPLIANCE"
@@ -102,7 +102,7 @@ def test_the_job_can_do_no_more_than_the_others() -> None:
     assert (task["user"], task["readonlyRootFilesystem"]) == ("10001:10001", True)
 
 
-def test_its_failure_is_an_alert() -> None:
+def test_a_failure_of_the_job_raises_an_alert() -> None:
     (alert,) = [rule for rule in ALERTS if rule["alert"] == "KmsServiceCallsUnexplained"]
     assert f'job_name=~"{JOB["metadata"]["name"]}-.+"' in alert["expr"]
     assert alert["labels"]["severity"] == "page"

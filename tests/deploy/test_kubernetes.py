@@ -1,4 +1,4 @@
-"""Kubernetes: every field is one that it knows, the parts fit, and probes and ports are the service's."""
+"""Kubernetes: every field exists, the parts fit, and probes and ports are those of the service."""
 
 import shutil
 import subprocess
@@ -60,7 +60,7 @@ def test_the_only_writable_folder_is_in_memory() -> None:
         assert {each["name"] for each in mounts} == volumes.keys()
 
 
-def test_ports_and_probes_are_the_services(settings: Settings) -> None:
+def test_ports_and_probes_are_those_of_the_service(settings: Settings) -> None:
     (container,) = PODS["serve"]["spec"]["containers"]
     environment = WORKLOADS["kubernetes serve"].environment
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}

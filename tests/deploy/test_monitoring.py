@@ -1,4 +1,4 @@
-"""Alert rules, dashboards and alarms speak of metrics that the running service really has."""
+"""Alert rules, dashboards and alarms use only metrics that the running service really has."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The runbooks hold: their shape, and every command, query and metric in them; and commands elsewhere."""
+"""The runbooks are right: their shape, every command, query and metric in them; and commands elsewhere."""
 
 import re
 import shlex
@@ -38,7 +38,7 @@ def blocks(language: str) -> Iterator[tuple[str, str]]:
 
 
 def commands() -> list[str]:
-    """Every `kms-service …` that somebody is told to type, without what its output is piped into."""
+    """Every `kms-service …` command line, without what its output is piped into."""
     typed = [line for _, block in blocks("sh") for line in _COMMAND.findall(block)]
     for kind, block in _BLOCK.findall("\n".join(page.read_text() for page in OTHERS)):
         # At the start of a line: `kubectl -n kms-service …` is not ours.

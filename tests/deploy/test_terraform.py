@@ -15,7 +15,7 @@ MADE = MODULE.stack()
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short functions as they stand in its long form."""
+    """Reads CloudFormation's short functions as their long forms."""
 
 
 def _long(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _same(properties: dict[str, Any]) -> dict[str, Any]:
     return same
 
 
-def test_both_make_the_same_resources() -> None:
+def test_template_and_module_make_the_same_resources() -> None:
     template = {name: resource["Type"] for name, resource in RESOURCES.items()}
     # Without an address there is no subscription in either, but its block is there to compare.
     assert {name: resource["Type"] for name, resource in MADE.items()} == template
@@ -91,7 +91,7 @@ def test_a_resource_has_the_same_properties_in_both(name: str) -> None:
     assert _same(MADE[name]["Properties"]) == _same(_resolve(properties))
 
 
-def test_keys_outlive_both() -> None:
+def test_keys_outlive_template_and_module() -> None:
     kept = {RESOURCES[name]["Type"] for name in RESOURCES if "DeletionPolicy" in RESOURCES[name]}
     guarded = {
         KINDS[kind][0]
@@ -101,7 +101,7 @@ def test_keys_outlive_both() -> None:
     assert kept == guarded == {"AWS::KMS::Key"}
 
 
-def test_a_cluster_s_service_accounts_assume_the_roles_where_its_provider_is_given() -> None:
+def test_service_accounts_of_a_cluster_assume_the_roles_where_its_provider_is_given() -> None:
     """As `render.py --oidc-provider` has it, which a test compares with the manifests of Kubernetes."""
     roles = MODULE.local["roles"]
     document = MODULE.documents["cluster"]

@@ -56,7 +56,7 @@ def test_every_setting_exists_and_all_that_are_required_are_given(
 
 
 @each_workload
-def test_each_has_the_database_login_of_its_role_by_reference(workload: Workload) -> None:
+def test_each_workload_has_the_database_login_of_its_role_by_reference(workload: Workload) -> None:
     login = {
         "serve": "serve-url",
         "migrate": "migrate-url",

@@ -1,4 +1,4 @@
-"""A recorded load: all that KMS was asked for under faults is explained by the log, and one theft is not."""
+"""A recorded load: every KMS call under faults is explained by the log, and one theft is not."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -66,7 +66,7 @@ def _steal(database_url: str, kms_client: "KMSClient") -> str:
     return str(row[0])
 
 
-def test_a_loaded_day_is_explained_and_a_theft_is_named(
+def test_a_loaded_day_is_explained_and_a_theft_is_reported(
     run: Run, database_url: str, kms_endpoint: KmsEndpoint, kms_client: "KMSClient", tmp_path: Path
 ) -> None:
     env = environment(database_url, kms_endpoint)

@@ -1,4 +1,4 @@
-"""Nothing secret leaves: real secrets are driven through every route, failure, log format and command.
+"""Nothing secret leaves: real secrets go through every route, failure, log format and command.
 
 The canaries are the secrets themselves, taken where they are born: DEKs from what KMS received, phrases from
 the rows, keys and tokens from the answers that may hold them. Then everything else is searched for them.
@@ -155,7 +155,7 @@ PORTED = """
 
 @dataclass
 class Told:
-    """Everything that was told, but for the answers that are meant to hold a secret; and those secrets."""
+    """Everything that left the service, except answers that must hold a secret; and those secrets."""
 
     texts: list[str] = field(default_factory=list)
     handed_out: set[str] = field(default_factory=set)
@@ -215,7 +215,7 @@ class Caller:
             self.rotation = answer.json()["rotationId"]
 
     def _encrypt_import(self, user: str) -> dict[str, str]:
-        """A key of its own, encrypted for its import as callers do it; nothing where no import can begin."""
+        """A new key, encrypted for its import as callers do it; nothing where no import can begin."""
         begun = self.client.post("/wallet-imports")
         if begun.is_error:
             return {}
@@ -262,7 +262,7 @@ class Caller:
 
 @pytest.fixture
 def routes(services: Services) -> list[str]:
-    """Every route there is, documented or not, in an order in which what one makes the next may need."""
+    """Every route, documented or not, in an order in which each may need what earlier ones made."""
     on = dict.fromkeys(SWITCHES, True) | {"platform_verifier_user_id": "plain"}
     settings = services.settings.model_copy(update=on)
     app = create_app(replace(services, settings=settings), owns_process=False)
@@ -278,7 +278,7 @@ def routes(services: Services) -> list[str]:
 @pytest.mark.invariant(1)
 @pytest.mark.invariant(8)
 @pytest.mark.parametrize("log_format", sorted(set(get_args(LogFormat)) - {"auto"}))
-def test_no_secret_and_no_rejected_value_is_told(
+def test_no_secret_and_no_rejected_value_leaves(
     database_url: str, kms_endpoint: KmsEndpoint, routes: list[str], log_format: str
 ) -> None:
     on = {name.upper(): "true" for name in SWITCHES}
@@ -308,7 +308,7 @@ def test_no_secret_and_no_rejected_value_is_told(
 
 
 def _commands(group: Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:
-    """Every command there is, and whether it can print JSON."""
+    """Every command, and whether it can print JSON."""
     context = Context(group)
     for name in group.list_commands(context) if isinstance(group, Group) else ():
         command = group.get_command(context, name) if isinstance(group, Group) else None
@@ -319,7 +319,7 @@ def _commands(group: Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str,
 
 
 @pytest.mark.invariant(1)
-def test_no_command_tells_a_secret(
+def test_no_command_prints_a_secret(
     settings: Settings,
     services: Services,
     kms_endpoint: KmsEndpoint,
@@ -365,7 +365,7 @@ def _tamper(database_url: str) -> None:
 
 
 def _secrets(database_url: str, endpoint: KmsEndpoint) -> set[str]:
-    """Every DEK, mnemonic and private key there is, in the forms in which they could be told."""
+    """Every DEK, mnemonic and private key, in all forms in which they could appear."""
     deks = [base64.b64decode(call.params["Plaintext"]) for call in endpoint.find_requests("Encrypt")]
     found = {form for dek in deks for form in (dek.hex(), base64.b64encode(dek).decode(), repr(dek))}
     with psycopg.connect(database_url) as connection:

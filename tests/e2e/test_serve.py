@@ -59,7 +59,7 @@ def test_a_round_trip_and_a_stop_that_loses_nothing(
     assert not any("alice" in line for line in server.out)
 
 
-def test_an_interrupt_ends_well_too(env: dict[str, str]) -> None:
+def test_an_interrupt_ends_the_service_cleanly_too(env: dict[str, str]) -> None:
     with serve({**env, "WORKERS": "2"}) as server:
         assert server.stop(signal.SIGINT) == 0
         assert "Traceback" not in server.printed
@@ -88,7 +88,7 @@ def test_missing_settings_stop_the_start_with_all_of_them_listed(env: dict[str, 
     assert "canary" not in done.stderr
 
 
-def test_no_credentials_anywhere_is_a_missing_setting(env: dict[str, str]) -> None:
+def test_the_absence_of_credentials_is_a_missing_setting(env: dict[str, str]) -> None:
     bare = {name: value for name, value in env.items() if "ACCESS_KEY" not in name}
     done = run("serve", env={**bare, "HOME": "/nonexistent"})
     assert done.returncode == 78

@@ -1,4 +1,4 @@
-"""One service, really running, for everybody who attacks it."""
+"""One really running service, for all the attacks on it."""
 
 from collections.abc import Iterator
 

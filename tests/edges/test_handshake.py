@@ -79,7 +79,7 @@ def test_silence_before_amid_and_behind_a_handshake_is_ended(tls_server: Secured
 
 
 @pytest.mark.parametrize("sent", [PROBE, bytes(range(1, 200))], ids=["plain HTTP", "noise"])
-def test_what_is_no_handshake_is_ended_at_once(tls_server: Secured, sent: bytes) -> None:
+def test_anything_but_a_handshake_is_ended_at_once(tls_server: Secured, sent: bytes) -> None:
     def seconds() -> float:
         with connect(tls_server.url) as connection:
             connection.sendall(sent)

@@ -33,7 +33,7 @@ def resident(server: ServerProcess) -> int:
 
 
 def flood(connection: socket.socket, part: bytes, megabytes: int) -> None:
-    """Send a part again and again, so much of it or until the other side has had enough."""
+    """Send a part again and again, up to so many megabytes or until the other side closes."""
     block = part * (64 * 1024 // len(part) + 1)
     with suppress(ConnectionError):
         for _ in range(megabytes * MIB // len(block)):
@@ -72,7 +72,7 @@ def test_a_head_without_end_is_refused_and_takes_no_memory(
 
 
 @pytest.mark.parametrize("after", [b"", PROBE], ids=["first", "on a used connection"])
-def test_more_than_the_bytes_of_a_head_are_431(server: ServerProcess, after: bytes) -> None:
+def test_a_head_with_too_many_bytes_is_431(server: ServerProcess, after: bytes) -> None:
     head = b"GET /livez HTTP/1.1\r\nHost: a\r\n%s\r\n"
     short = head % (b"x: " + b"y" * (MAX_HEAD_BYTES - 200) + b"\r\n")
     with connect(server.url) as connection:
@@ -86,7 +86,7 @@ def test_more_than_the_bytes_of_a_head_are_431(server: ServerProcess, after: byt
         assert connection.recv(1) == b""
 
 
-def test_more_than_the_number_of_headers_are_431(server: ServerProcess) -> None:
+def test_a_head_with_too_many_headers_is_431(server: ServerProcess) -> None:
     def head(count: int) -> bytes:
         return b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"x:\r\n" * (count - 1) + b"\r\n"
 
@@ -94,7 +94,7 @@ def test_more_than_the_number_of_headers_are_431(server: ServerProcess) -> None:
     is_problem(ask(server.url, head(MAX_HEADERS + 1)), 431, "headers_too_large")
 
 
-def test_the_target_counts_too(server: ServerProcess) -> None:
+def test_the_target_counts_towards_the_head(server: ServerProcess) -> None:
     target = b"/livez?" + b"x" * MAX_HEAD_BYTES
     is_problem(ask(server.url, b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % target), 431, "headers_too_large")
 
@@ -112,8 +112,8 @@ def test_trailers_are_bounded_as_headers_are(server: ServerProcess, path: bytes,
     assert resident(server) < before + 20 * MIB
 
 
-def test_a_trailer_is_no_header(server: ServerProcess, token: str) -> None:
-    """It comes after the judgement of what came before it."""
+def test_a_trailer_is_not_read_as_a_header(server: ServerProcess, token: str) -> None:
+    """It comes after the request has been judged."""
     late = f"0\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
     with connect(server.url) as connection:
         connection.sendall(b"GET /wallets HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -252,7 +252,9 @@ def test_a_late_body_is_408_within_the_deadline(
     assert until_closed < SLACK_SECONDS
 
 
-def test_an_idle_connection_is_kept_for_so_long(slow_callers: SlowCallers, env: dict[str, str]) -> None:
+def test_an_idle_connection_is_kept_for_the_time_of_the_setting(
+    slow_callers: SlowCallers, env: dict[str, str]
+) -> None:
     kept = float(env["KEEP_ALIVE_SECONDS"])
     answers, until_closed = slow_callers.idle.result()
     assert answers == [200, 200]
@@ -275,7 +277,7 @@ def test_an_idle_connection_is_kept_for_so_long(slow_callers: SlowCallers, env: 
         b"GET \xff HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
 )
-def test_what_is_no_request_is_400(server: ServerProcess, head: bytes) -> None:
+def test_anything_but_a_request_is_400(server: ServerProcess, head: bytes) -> None:
     is_problem(ask(server.url, head), 400, "malformed_request")
 
 
@@ -294,7 +296,7 @@ def test_an_offer_to_upgrade_is_declined_and_costs_no_request(server: ServerProc
 # The body
 
 
-def test_a_slow_body_is_taken(server: ServerProcess, token: str) -> None:
+def test_a_slow_body_is_accepted(server: ServerProcess, token: str) -> None:
     authorized = f"POST /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n".encode()
     body = b'{"userId": "slow"}'
     with connect(server.url) as connection:
@@ -310,7 +312,7 @@ def test_a_slow_body_is_taken(server: ServerProcess, token: str) -> None:
 def test_a_pipelined_request_has_a_deadline_of_its_own(
     server: ServerProcess, token: str, deadline: float
 ) -> None:
-    """The one before it used up its own, in the same connection."""
+    """The request before it used up its own deadline, on the same connection."""
     head = f"POST /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n".encode()
     head += b"Content-Type: application/json\r\n"
     body = b'{"userId": "known"}'
@@ -356,14 +358,14 @@ def test_a_pipeline_is_answered_in_order(server: ServerProcess) -> None:
         assert statuses(read_answers(connection, 200)) == [200, 404] * 100
 
 
-def test_what_is_wrong_in_a_pipeline_is_told_in_its_turn(server: ServerProcess) -> None:
+def test_a_mistake_in_a_pipeline_is_answered_in_its_turn(server: ServerProcess) -> None:
     with connect(server.url) as connection:
         connection.sendall(PROBE * 3 + b"GET /livez HTTP/1.1\r\n\r\n" + PROBE)
         assert statuses(read_answers(connection, 4)) == [200, 200, 200, 400]
         assert connection.recv(1) == b""
 
 
-def test_a_broken_body_in_a_pipeline_is_told_in_its_turn(server: ServerProcess) -> None:
+def test_a_broken_body_in_a_pipeline_is_answered_in_its_turn(server: ServerProcess) -> None:
     broken = b"POST /wallets HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnot a length\r\n"
     with connect(server.url) as connection:
         connection.sendall(PROBE * 2 + broken)
@@ -399,7 +401,7 @@ def _listing(token: str) -> bytes:
     return f"GET /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
 
 
-def test_who_showed_no_good_token_holds_no_place_by_resting(
+def test_an_idle_caller_without_a_good_token_loses_its_place_first(
     server: ServerProcess, env: dict[str, str], token: str
 ) -> None:
     places = int(env["MAX_CONNECTIONS"])

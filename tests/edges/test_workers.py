@@ -1,4 +1,4 @@
-"""Several workers behind their supervisor: connections spread evenly, and none lost with a worker."""
+"""Several workers behind their supervisor: connections are spread evenly, and none is lost with a worker."""
 
 import os
 import resource
@@ -211,7 +211,7 @@ def test_a_killed_worker_takes_with_it_only_what_it_was_serving(server: ServerPr
 
 
 def test_new_callers_notice_nothing_of_a_killed_worker(server: ServerProcess) -> None:
-    """Also not those whose connection was on its way to it."""
+    """Not even those whose connection was on its way to it."""
     supervisor = psutil.Process(server.process.pid)
     victim, other = workers(server)
 
@@ -246,7 +246,7 @@ def test_a_worker_that_dies_while_its_replacement_starts_is_replaced_once(server
     started = len(server.wait_for("worker_started"))
 
     def last() -> list[psutil.Process]:
-        """The last of the old ones, once its replacement is there."""
+        """The last of the old workers, once its replacement is there."""
         found = below(server, WORKER)
         old = [worker for worker in found if worker.pid in before]
         return old if len(old) == 1 and len(found) == 3 else []
@@ -302,7 +302,7 @@ def test_workers_end_with_a_supervisor_that_is_killed(env: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_both_families_are_listened_on_at_both_ports(env: dict[str, str], count: int) -> None:
+def test_both_ports_listen_on_ipv4_and_ipv6(env: dict[str, str], count: int) -> None:
     env = {**env, "HOST": "::", "WORKERS": str(count), "PORT": str(free_port())}
     with serve(env) as server:
         metrics = server.wait_for("metrics_served")[0]["port"]
@@ -313,7 +313,7 @@ def test_both_families_are_listened_on_at_both_ports(env: dict[str, str], count:
 
 
 @pytest.mark.parametrize(("variable", "count"), [("PORT", 1), ("PORT", 2), ("METRICS_PORT", 2)])
-def test_a_port_that_is_taken_is_told_in_one_line(env: dict[str, str], variable: str, count: int) -> None:
+def test_a_port_that_is_taken_is_reported_in_one_line(env: dict[str, str], variable: str, count: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run("serve", env={**env, "WORKERS": str(count), variable: str(taken.getsockname()[1])})
     assert done.returncode == 78
@@ -324,7 +324,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(env: dict[str, str], variable:
 def test_four_hundred_callers_at_once_are_all_answered(
     server: ServerProcess, endpoint: KmsEndpoint, token: str
 ) -> None:
-    """Some perhaps with `overloaded`, but none with a reset."""
+    """Perhaps some with `overloaded`, but none with a reset."""
     settle(server)
     with server.client(token) as client:
         assert client.put("/wallets/many").status_code in {200, 201}

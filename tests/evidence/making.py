@@ -1,4 +1,4 @@
-"""Bundles made of rows that no database holds, and the verifier run on them as a stranger runs it."""
+"""Bundles of rows that are in no database, and the verifier run on them as a stranger runs it."""
 
 import json
 import subprocess

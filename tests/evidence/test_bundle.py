@@ -1,4 +1,4 @@
-"""Whoever changes a bundle, its own verifier names what was changed, offline."""
+"""Whoever changes a bundle: its own verifier says, offline, what was changed."""
 
 import hashlib
 import json
@@ -69,7 +69,7 @@ def _relabel(lines: list[Line]) -> None:
 
 
 def _rewrite(lines: list[Line]) -> None:
-    """Change an event and link all behind it anew, as somebody who has read this test's subject would."""
+    """Change an event and link all later ones anew, as somebody who has read the code would."""
     lines[3]["actor"] = "mallory"
     previous = bytes.fromhex(lines[2]["hash"])
     for line in lines[3:8]:
@@ -147,7 +147,7 @@ def test_swapped_wrapped_keys_are_named(bundle: Path) -> None:
 
 
 def _agree(folder: Path) -> None:
-    """Have the manifest tell of the members as they are now."""
+    """Make the manifest describe the members as they are now."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for name, told in manifest["members"].items():
         data = (folder / name).read_bytes()
@@ -155,7 +155,7 @@ def _agree(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 
-def test_a_manifest_that_agrees_with_altered_members_is_not_the_signed_one(bundle: Path) -> None:
+def test_a_manifest_rewritten_to_fit_altered_members_is_not_the_signed_one(bundle: Path) -> None:
     _edit(bundle, _rewrite)
     _edit(
         bundle,
@@ -195,7 +195,7 @@ def test_an_unsigned_bundle_is_refused_where_a_signer_is_pinned(
     assert verify(folder, "--fingerprint", signer.key.fingerprint)[0] == 1
 
 
-def test_mac_keys_show_what_was_changed_before_the_export(
+def test_mac_keys_reveal_what_was_changed_before_the_export(
     tmp_path: Path, chains: list[MadeChain], signer: Signer
 ) -> None:
     rows = list(chains[0].rows)
@@ -222,7 +222,7 @@ def test_a_chain_that_is_missing_is_named(tmp_path: Path, chains: list[MadeChain
     assert "FOUND: the chains from 2 to 2 are missing" in verify(folder)[1]
 
 
-def test_heads_outside_tell_of_what_was_cut_off(tmp_path: Path, chains: list[MadeChain]) -> None:
+def test_heads_outside_reveal_what_was_cut_off(tmp_path: Path, chains: list[MadeChain]) -> None:
     genuine = {chains[0].id: chains[0].head(7), chains[1].id: chains[1].head(5)}
     assert verify(write_bundle(tmp_path / "a", chains, heads=genuine))[0] == 0
     beyond = {chains[0].id: Head(9, bytes(32))}
@@ -240,7 +240,9 @@ def test_heads_outside_tell_of_what_was_cut_off(tmp_path: Path, chains: list[Mad
     assert "a head outside tells of it" in verify(write_bundle(tmp_path / "f", chains, heads=gone))[1]
 
 
-def test_a_bundle_of_a_window_begins_amid_a_chain(tmp_path: Path, chains: list[MadeChain]) -> None:
+def test_a_bundle_of_a_window_may_begin_in_the_middle_of_a_chain(
+    tmp_path: Path, chains: list[MadeChain]
+) -> None:
     heads = {chains[0].id: chains[0].head(8)}
     folder = write_bundle(tmp_path / "b", chains[:1], first=4, heads=heads)
     assert verify(folder, "--mac-keys", write_mac_keys(folder, chains[:1]))[0] == 0
@@ -250,7 +252,7 @@ def test_a_bundle_of_a_window_begins_amid_a_chain(tmp_path: Path, chains: list[M
     assert "chain 1 was cut off" in verify(cut)[1]
 
 
-def test_a_damaged_manifest_is_no_traceback(bundle: Path) -> None:
+def test_a_damaged_manifest_is_reported_without_a_traceback(bundle: Path) -> None:
     (bundle / "manifest.json").write_text("[")
     assert verify(bundle)[0] == 1
     (bundle / "manifest.json").unlink()

@@ -62,7 +62,7 @@ def _write(path: Path, *records: dict[str, Any]) -> Path:
     return path
 
 
-def test_a_decrypt_as_aws_publishes_it(tmp_path: Path) -> None:
+def test_a_decrypt_is_read_as_aws_publishes_it(tmp_path: Path) -> None:
     (call,) = read_calls(_write(tmp_path / "a.json", DECRYPT))
     assert call.at == datetime(2025, 5, 20, 20, 45, tzinfo=UTC)
     assert (call.operation, call.keys, call.error) == ("Decrypt", (KEY,), None)
@@ -75,13 +75,13 @@ def test_a_decrypt_as_aws_publishes_it(tmp_path: Path) -> None:
     assert call.contexts == ({"Department": "Engineering", "Project": "Alpha"},)
 
 
-def test_a_re_encrypt_as_aws_publishes_it(tmp_path: Path) -> None:
+def test_a_re_encrypt_is_read_as_aws_publishes_it(tmp_path: Path) -> None:
     (call,) = read_calls(_write(tmp_path / "a.json", RE_ENCRYPT))
     assert call.keys == (KEY, OTHER)
     assert call.contexts == ({"Project": "Alpha"}, {"Level": "3A"})
 
 
-def test_a_role_is_told_by_its_own_name_and_not_its_session(tmp_path: Path) -> None:
+def test_a_role_is_known_by_its_own_name_and_not_its_session(tmp_path: Path) -> None:
     issuer = {"type": "Role", "arn": "arn:aws:iam::1:role/serve"}
     identity = {"type": "AssumedRole", "arn": "arn:aws:sts::1:assumed-role/serve/i-1"}
     changed = DECRYPT | {"userIdentity": identity | {"sessionContext": {"sessionIssuer": issuer}}}
@@ -102,18 +102,20 @@ def test_a_role_is_told_by_its_own_name_and_not_its_session(tmp_path: Path) -> N
         (None, "account unknown"),
     ],
 )
-def test_everybody_has_a_name(tmp_path: Path, identity: dict[str, str] | None, principal: str) -> None:
+def test_every_kind_of_identity_has_a_name(
+    tmp_path: Path, identity: dict[str, str] | None, principal: str
+) -> None:
     (call,) = read_calls(_write(tmp_path / "a.json", DECRYPT | {"userIdentity": identity}))
     assert call.principal == principal
 
 
-def test_a_refused_call_without_resources_is_of_the_key_it_asked_for(tmp_path: Path) -> None:
+def test_a_refused_call_without_resources_belongs_to_the_key_it_asked_for(tmp_path: Path) -> None:
     refused = {name: value for name, value in DECRYPT.items() if name != "resources"}
     (call,) = read_calls(_write(tmp_path / "a.json", refused | {"errorCode": "AccessDenied"}))
     assert (call.keys, call.error) == ((KEY,), "AccessDenied")
 
 
-def test_other_services_and_digests_are_passed_over(tmp_path: Path) -> None:
+def test_other_services_and_digests_are_ignored(tmp_path: Path) -> None:
     assert not list(read_calls(_write(tmp_path / "a.json", DECRYPT | {"eventSource": "s3.amazonaws.com"})))
     assert not list(read_calls(_write(tmp_path / "b.json")))
     digest = tmp_path / "c.json"
@@ -123,7 +125,7 @@ def test_other_services_and_digests_are_passed_over(tmp_path: Path) -> None:
     assert not list(read_calls(digest))
 
 
-def test_a_folder_of_many_files_out_of_order_and_with_duplicates(tmp_path: Path) -> None:
+def test_a_folder_of_files_out_of_order_and_with_duplicates_is_read_once(tmp_path: Path) -> None:
     records = [record("Decrypt", at=second) for second in range(50)]
     write_gzip(tmp_path / "2026/11/10/b.json.gz", records[25:])
     write_gzip(tmp_path / "2026/11/11/a.json.gz", records[:30])

@@ -1,4 +1,4 @@
-"""Heads outside the database: each a new object, the newest read back, and a failure told as one."""
+"""Heads outside the database: each is a new object, the newest is read back, and a failure is reported."""
 
 import uuid
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ def test_each_head_is_an_object_of_its_own(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("*.json"))) == 3
 
 
-def test_other_files_are_no_heads(tmp_path: Path) -> None:
+def test_other_files_are_not_read_as_heads(tmp_path: Path) -> None:
     place = FolderOfHeads(tmp_path)
     place.keep([_head(ONE, 5)])
     (tmp_path / str(ONE) / "notes.json").write_text("{}")
@@ -105,7 +105,7 @@ def test_a_delete_marker_hides_no_head(s3: Any) -> None:
     assert place.read() == [_head(ONE, 6)]
 
 
-def test_names_put_before_the_heads_are_no_silence(s3: Any) -> None:
+def test_names_put_before_the_heads_are_an_error(s3: Any) -> None:
     prefix = str(uuid.uuid4())
     place = BucketOfHeads(lambda: s3, BUCKET, prefix)
     place.keep([_head(ONE, 5)])
@@ -115,7 +115,7 @@ def test_names_put_before_the_heads_are_no_silence(s3: Any) -> None:
         place.read()
 
 
-def test_more_chains_than_a_page(s3: Any) -> None:
+def test_more_chains_than_a_page_are_all_read(s3: Any) -> None:
     place = BucketOfHeads(lambda: s3, BUCKET, f"many-{uuid.uuid4()}")
     heads = [_head(uuid.UUID(int=number), 1) for number in range(120)]
     place.keep(heads)
@@ -141,7 +141,7 @@ def test_a_place_that_is_away_says_so(s3: Any, tmp_path: Path) -> None:
         BucketOfHeads(lambda: closed, BUCKET, "").keep([_head(ONE, 1)])
 
 
-def test_addresses() -> None:
+def test_the_address_of_a_store_is_parsed() -> None:
     assert bucket_and_prefix("s3://evidence-heads/audit/heads/") == (BUCKET, "audit/heads")
     assert bucket_and_prefix("s3://evidence-heads") == (BUCKET, "")
     assert bucket_and_prefix("/var/lib/heads") is None
@@ -175,7 +175,7 @@ def run(
     return runner(settings, monkeypatch, capsys)
 
 
-def test_an_end_that_was_cut_off_is_named_without_being_told_where_heads_are(
+def test_a_cut_off_end_is_reported_without_heads_being_given(
     run: Run, settings: Settings, database_url: str
 ) -> None:
     with running_services(settings) as services:

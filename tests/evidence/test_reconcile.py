@@ -1,4 +1,4 @@
-"""Every use of our keys is explained by our log, or named with who did it, to whom, from where, when."""
+"""Every use of our keys is explained by our log, or reported with who did it, to whom, from where, when."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -36,7 +36,7 @@ def test_a_release_is_explained_by_its_row(tmp_path: Path) -> None:
     assert (done.calls, done.found, dict(done.explained)) == (2, 0, {Explained.ROW: 2})
 
 
-def test_a_decrypt_with_the_stolen_role_is_named_with_everything_that_is_known(tmp_path: Path) -> None:
+def test_a_decrypt_with_the_stolen_role_is_reported_with_everything_known(tmp_path: Path) -> None:
     calls = [record("Decrypt"), record("Decrypt", by=THIEF, at=60.0)]
     done = reconcile_files(tmp_path, calls, [row(calls[0])])
     (finding,) = done.findings
@@ -52,7 +52,7 @@ def test_a_decrypt_with_the_stolen_role_is_named_with_everything_that_is_known(t
 
 @pytest.mark.parametrize("operation", ["Decrypt", "Encrypt", "ReEncrypt", "GenerateDataKey"])
 @pytest.mark.parametrize("outcome", ["ok", "AccessDeniedException"])
-def test_a_stranger_is_named_whatever_they_got(tmp_path: Path, operation: str, outcome: str) -> None:
+def test_a_stranger_is_reported_whatever_they_got(tmp_path: Path, operation: str, outcome: str) -> None:
     done = reconcile_files(tmp_path, [record(operation, by=STRANGER, outcome=outcome)])
     (finding,) = done.findings
     assert finding.trouble is Trouble.STRANGER
@@ -74,7 +74,7 @@ def test_without_roles_the_service_is_who_makes_the_calls_of_rows(tmp_path: Path
     assert [finding.trouble for finding in done.findings] == [Trouble.STRANGER]
 
 
-def test_where_no_row_tells_of_a_call_a_decrypt_still_needs_one(tmp_path: Path) -> None:
+def test_a_decrypt_needs_a_row_even_where_no_role_is_known(tmp_path: Path) -> None:
     calls = [record("Encrypt", EncryptionContext={"purpose": "row-mac"}), record("Decrypt", by=STRANGER)]
     done = reconcile_files(tmp_path, calls, principals=[])
     assert [finding.trouble for finding in done.findings] == [Trouble.UNEXPLAINED]
@@ -96,7 +96,7 @@ def test_roles_may_be_patterns(tmp_path: Path) -> None:
         {"action": "wallet.create"},
     ],
 )
-def test_a_row_that_tells_of_something_else_explains_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_a_row_about_something_else_explains_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
     call = record("Decrypt")
     done = reconcile_files(tmp_path, [call], [row(call, **changes)])
     assert [finding.trouble for finding in done.findings] == [Trouble.DISAGREES]
@@ -137,7 +137,7 @@ def test_the_opening_rows_of_one_process_share_a_request(tmp_path: Path) -> None
         ("ReEncrypt", MOVE | {"keys": (KEY,), "DestinationKeyId": KEY}),
     ],
 )
-def test_what_opens_no_wallet_is_explained_by_its_purpose(
+def test_a_call_that_opens_no_wallet_is_explained_by_its_purpose(
     tmp_path: Path, operation: str, params: dict[str, Any]
 ) -> None:
     done = reconcile_files(tmp_path, [record(operation, **params)])
@@ -145,7 +145,7 @@ def test_what_opens_no_wallet_is_explained_by_its_purpose(
 
 
 @pytest.mark.parametrize("outcome", ["DryRunOperationException", "ThrottlingException", "DisabledException"])
-def test_what_kms_did_not_do_is_explained(tmp_path: Path, outcome: str) -> None:
+def test_a_call_that_kms_did_not_carry_out_is_explained(tmp_path: Path, outcome: str) -> None:
     done = reconcile_files(
         tmp_path, [record("Decrypt", outcome=outcome), record("CreateGrant", outcome=outcome)]
     )
@@ -176,7 +176,7 @@ def test_a_dek_that_was_moved_away_is_named(tmp_path: Path, params: dict[str, An
         ("PutKeyPolicy", {}, Trouble.NEVER_DONE),
     ],
 )
-def test_what_the_service_never_does_is_named_even_by_its_own_role(
+def test_a_call_that_the_service_never_makes_is_reported_even_for_its_own_role(
     tmp_path: Path, operation: str, params: dict[str, Any], trouble: Trouble
 ) -> None:
     done = reconcile_files(tmp_path, [record(operation, **params)])
@@ -199,7 +199,7 @@ def test_other_keys_and_other_operations_are_not_ours(tmp_path: Path) -> None:
     assert (done.calls, done.found) == (0, 0)
 
 
-def test_our_context_under_a_key_that_we_do_not_know_is_looked_at(tmp_path: Path) -> None:
+def test_our_context_under_an_unknown_key_is_reported(tmp_path: Path) -> None:
     done = reconcile_files(tmp_path, [record("Decrypt", keys=(FOREIGN,))])
     assert [finding.trouble for finding in done.findings] == [Trouble.UNEXPLAINED]
 
@@ -210,7 +210,7 @@ def test_a_request_sent_again_is_explained_by_the_one_that_was_answered(tmp_path
     assert dict(done.explained) == {Explained.SENT_AGAIN: 2, Explained.ROW: 1}
 
 
-def test_no_more_requests_than_the_service_sends_are_explained_so(tmp_path: Path) -> None:
+def test_only_as_many_requests_as_the_service_sends_are_explained_so(tmp_path: Path) -> None:
     calls = [record("Decrypt", at=float(second)) for second in range(5)]
     done = reconcile_files(tmp_path, calls, [row(calls[4])])
     assert (done.explained[Explained.SENT_AGAIN], done.found) == (2, 2)

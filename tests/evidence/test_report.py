@@ -1,4 +1,4 @@
-"""The page for people: whole, escaped, without script, and fit for paper."""
+"""The page for people: complete, escaped, without script, and printable."""
 
 import re
 import subprocess
@@ -91,7 +91,7 @@ def test_an_empty_month_is_a_page_too() -> None:
 
 
 @pytest.mark.parametrize("text", ["2026-13", "2026", "november", "", "2026-11-01"])
-def test_what_is_no_month_is_refused(text: str) -> None:
+def test_anything_but_a_month_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         month_of(text)
 
@@ -101,7 +101,7 @@ def test_december_ends_with_the_year() -> None:
 
 
 @pytest.mark.skipif(chromium.FOUND is None, reason="needs Chromium")
-def test_it_prints(tmp_path: Path) -> None:
+def test_the_page_prints_to_pdf(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     page.write_text(html(_report()))
     subprocess.run(  # noqa: S603 - the browser that was found

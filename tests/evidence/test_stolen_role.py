@@ -1,4 +1,4 @@
-"""The commands, end to end: a quiet day is explained whole, and a call past the service is named."""
+"""The commands, end to end: a quiet day is fully explained, and a call past the service is reported."""
 
 import json
 import subprocess

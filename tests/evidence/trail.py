@@ -1,4 +1,4 @@
-"""Records of CloudTrail and rows of ours, made by hand for the rules that join them."""
+"""CloudTrail records and rows of ours, made by hand for the rules that join them."""
 
 import gzip
 import json

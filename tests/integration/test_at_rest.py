@@ -1,4 +1,4 @@
-"""What the service stores is the contract's: another implementation opens it with KMS alone."""
+"""What the service stores follows the contract: another implementation opens it with KMS alone."""
 
 import hmac
 from typing import TYPE_CHECKING

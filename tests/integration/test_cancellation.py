@@ -74,7 +74,9 @@ def _move(services: Services, _user: str) -> Coroutine[Any, Any, object]:
 
 @pytest.mark.invariant(15)
 @pytest.mark.parametrize("work", [_create, _read, _sign, _seal, _move])
-def test_nothing_is_left_half_done(services: Services, database_url: str, work: Work) -> None:
+def test_a_use_case_cancelled_at_any_await_leaves_nothing_half_done(
+    services: Services, database_url: str, work: Work
+) -> None:
     complete(services.wallets.ensure_wallet(TESTER, "settled"))
     complete(
         services.signing.sign(TESTER, "settled", lambda: signatures.of_message(b"first"))

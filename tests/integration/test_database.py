@@ -1,4 +1,4 @@
-"""Connections: none is held while KMS is asked, none is left behind, and foreign errors stay inside."""
+"""Connections: none is held while KMS is called, none is left behind, and no foreign error gets out."""
 
 import asyncio
 import traceback
@@ -35,7 +35,7 @@ def _in_use(services: Services) -> int:
 
 @contextmanager
 def _asking(work: Coroutine[Any, Any, object]) -> Iterator[None]:
-    """The work goes on meanwhile, and has ended afterwards."""
+    """The work goes on meanwhile and has ended afterwards."""
     asked = asyncio.run_coroutine_threadsafe(work, loop())
     yield
     asked.result()

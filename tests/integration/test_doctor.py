@@ -39,7 +39,7 @@ async def _fail_to_identify() -> Identity:
 
 @dataclass
 class Patient:
-    """A pool whose keys are all as they should be, and everything that is known of it."""
+    """A pool whose keys are all as they should be, and everything that is known about it."""
 
     kms: KmsEndpoint
     settings: Settings
@@ -108,7 +108,7 @@ def test_nothing_is_encrypted_or_decrypted(patient: Patient) -> None:
     assert all(each.params["DryRun"] for each in asked)
 
 
-def test_what_each_duty_needs(patient: Patient) -> None:
+def test_each_duty_needs_its_own_rights(patient: Patient) -> None:
     _set_policy(patient.kms, Roles(rotate=[ROLE]))
     patient.duties = [Duty.ROTATE]
     assert patient.bad() == {}
@@ -183,24 +183,24 @@ def test_a_policy_that_gives_too_much_is_bad(patient: Patient) -> None:
         ("PendingDeletion", "PendingDeletion: PendingDeletion", "cancel-key-deletion"),
     ],
 )
-def test_a_key_in_another_state(patient: Patient, state: str, detail: str, advice: str) -> None:
+def test_a_key_in_another_state_is_reported(patient: Patient, state: str, detail: str, advice: str) -> None:
     patient.kms.key(f"alias/{NAME}-2").state = state
     check = patient.bad()[f"{NAME}-2"]
     assert check.detail == detail
     assert advice in check.advice
 
 
-def test_an_alias_that_is_missing(patient: Patient) -> None:
+def test_a_missing_alias_is_reported(patient: Patient) -> None:
     patient.kms.forget(f"alias/{NAME}-10")
     assert "create-aliases creates it" in patient.bad()[f"{NAME}-10"].advice
 
 
-def test_a_key_that_may_not_be_described(patient: Patient) -> None:
+def test_a_key_that_may_not_be_described_is_reported(patient: Patient) -> None:
     patient.kms.deny(f"alias/{NAME}-1", "DescribeKey")
     assert "Allow kms:DescribeKey" in patient.bad()[f"{NAME}-1"].advice
 
 
-def test_rotation_that_is_off_or_not_known(patient: Patient) -> None:
+def test_rotation_that_is_off_or_unknown_is_reported(patient: Patient) -> None:
     patient.kms.key(f"alias/{NAME}-1").rotation_period = None
     patient.kms.deny(f"alias/{NAME}-2", "GetKeyRotationStatus")
     bad = patient.bad()
@@ -208,7 +208,7 @@ def test_rotation_that_is_off_or_not_known(patient: Patient) -> None:
     assert "Allow kms:GetKeyRotationStatus" in bad[f"{NAME}-2"].advice
 
 
-def test_a_key_that_cannot_rotate_is_no_fault(patient: Patient) -> None:
+def test_a_key_that_cannot_rotate_is_not_a_fault(patient: Patient) -> None:
     patient.kms.on("GetKeyRotationStatus", key=f"alias/{NAME}-1").answer(
         Error("UnsupportedOperationException")
     )
@@ -217,12 +217,12 @@ def test_a_key_that_cannot_rotate_is_no_fault(patient: Patient) -> None:
     assert "no automatic rotation (imported material or a custom key store)" in check.detail
 
 
-def test_credentials_that_are_missing(patient: Patient) -> None:
+def test_missing_credentials_are_reported(patient: Patient) -> None:
     patient.identify = _fail_to_identify
     assert patient.bad()["credentials"].detail == "NoCredentialsError"
 
 
-def test_an_endpoint_that_does_not_answer(patient: Patient) -> None:
+def test_an_endpoint_that_does_not_answer_is_reported(patient: Patient) -> None:
     patient.kms.on("DescribeKey").answer(Reset())
     checks = patient.examine()
     assert checks["endpoint"].result is CheckResult.BAD
@@ -238,7 +238,7 @@ def test_a_token_without_a_mac_is_named(patient: Patient) -> None:
     assert check.advice == "kms-service token confirm"
 
 
-def test_a_database_that_does_not_answer(patient: Patient) -> None:
+def test_a_database_that_does_not_answer_is_reported(patient: Patient) -> None:
     url = patient.settings.database_url.get_secret_value().rpartition("/")[0] + "/nowhere"
     patient.settings = Settings(_env_file=None, **{**_arguments(patient.settings), "database_url": url})
     assert "Check DATABASE_URL" in patient.bad()["database"].advice

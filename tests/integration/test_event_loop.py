@@ -38,7 +38,7 @@ def test_no_callback_computes_for_long_under_load(settings: Settings) -> None:
     assert _slow(took) == {}
 
 
-def test_what_blocks_the_loop_is_seen() -> None:
+def test_a_callback_that_blocks_the_loop_is_noticed() -> None:
     took: Took = defaultdict(dict)
 
     async def spin() -> None:

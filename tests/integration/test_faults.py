@@ -1,4 +1,4 @@
-"""What callers see of each KMS fault: the table of `fault_table.py`, held to what it has to say."""
+"""What callers see of each KMS fault: the table of `fault_table.py`, compared with what it must say."""
 
 from collections.abc import Iterator
 
@@ -54,7 +54,7 @@ def _summarise(behaviour: Behaviour) -> tuple[str, tuple[int, str, str]]:
 
 @pytest.mark.invariant(6)
 @pytest.mark.parametrize("name", EXPECTED)
-def test_fault(database: str, name: str) -> None:
+def test_each_fault_is_seen_by_callers_as_the_table_says(database: str, name: str) -> None:
     behaviour = measure(database, FAULTS[name])
     assert _summarise(behaviour) == EXPECTED[name]
     assert behaviour.other_read.status == 200

@@ -1,4 +1,4 @@
-"""Each role does its one thing under the policy that the pool's keys get, and nothing else, end to end."""
+"""Each role can do its one thing under the policy of the pool's keys, and nothing else, end to end."""
 
 import json
 

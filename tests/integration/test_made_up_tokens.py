@@ -1,4 +1,4 @@
-"""What a made-up token costs: an HMAC, or for the form of before a turn; never a good caller's memory."""
+"""What a made-up token costs: an HMAC, or in the old form a turn; it never displaces a good caller's."""
 
 from datetime import timedelta
 
@@ -36,7 +36,7 @@ def _as_of_before(services: Services, name: str) -> str:
     return token
 
 
-def test_one_of_the_new_form_costs_no_statement(services: Services) -> None:
+def test_a_made_up_token_of_the_new_form_costs_no_statement(services: Services) -> None:
     wrong = tokens.join(bytes(32), bytes(16))
     before = _statements()
     with pytest.raises(NotAuthenticated):
@@ -46,7 +46,7 @@ def test_one_of_the_new_form_costs_no_statement(services: Services) -> None:
     assert _statements() == before
 
 
-def test_one_of_the_old_form_costs_one_statement_and_then_none(services: Services) -> None:
+def test_a_made_up_token_of_the_old_form_costs_one_statement_and_then_none(services: Services) -> None:
     with pytest.raises(NotAuthenticated):
         holder(services, invented_token())  # after this it knows which are stored
     wrong = invented_token()
@@ -57,7 +57,7 @@ def test_one_of_the_old_form_costs_one_statement_and_then_none(services: Service
     assert _statements() == before + 1
 
 
-def test_a_good_one_of_the_old_form_goes_on_until_it_is_rotated(services: Services) -> None:
+def test_a_good_token_of_the_old_form_works_until_it_is_rotated(services: Services) -> None:
     token = _as_of_before(services, "app")
     assert holder(services, token).name == "app"
     new = complete(services.tokens.rotate(TESTER, "app", overlap=timedelta(hours=1), expires_in=None)).secret
@@ -65,7 +65,7 @@ def test_a_good_one_of_the_old_form_goes_on_until_it_is_rotated(services: Servic
     assert holder(services, token).name == holder(services, new).name == "app"
 
 
-def test_one_that_is_stored_waits_for_no_turn(
+def test_a_stored_token_waits_for_no_turn(
     settings: Settings, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many others wait for theirs."""
@@ -82,7 +82,7 @@ def test_one_that_is_stored_waits_for_no_turn(
     complete(standing.close())
 
 
-def test_many_made_up_ones_have_no_good_one_forgotten(
+def test_many_made_up_tokens_make_the_service_forget_no_good_one(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kms_service.service.access.authenticate.REMEMBERED_TOKENS", 3)
@@ -112,7 +112,7 @@ def test_a_process_without_its_keys_lets_nobody_in_and_says_why(
         complete(starting.close())
 
 
-def test_a_revoked_one_is_looked_up_once_in_two_seconds(services: Services) -> None:
+def test_a_revoked_token_is_looked_up_once_in_two_seconds(services: Services) -> None:
     token = _create(services, "app")
     complete(services.tokens.revoke(TESTER, "app"))
     before = _statements()

@@ -1,4 +1,4 @@
-"""The schema: what the migrations make is what the code sees, from scratch and step by step."""
+"""The schema: the migrations make what the code expects, from scratch and step by step."""
 
 import subprocess
 import sys
@@ -103,7 +103,7 @@ def test_a_wallet_outlives_every_step(empty_url: str) -> None:
 
 @pytest.mark.parametrize(("before", "after"), list(pairwise(REVISIONS[1:])))
 def test_the_version_before_may_still_write(empty_url: str, before: str, after: str) -> None:
-    """Expand, then contract: rows as the older code inserts them go in after the newer migration."""
+    """Expand, then contract: after the newer migration the older code can still insert its rows."""
     migrations.migrate(empty_url, before)
     columns = _one(
         empty_url,
@@ -144,7 +144,7 @@ def test_a_failed_step_leaves_nothing_behind(empty_url: str) -> None:
     migrations.migrate(empty_url)
 
 
-def test_a_table_in_use_ends_it_early_and_nothing_is_changed(empty_url: str) -> None:
+def test_a_table_in_use_ends_the_migration_early_and_changes_nothing(empty_url: str) -> None:
     """A change that waits for a lock makes every later reader wait behind it."""
     before = REVISIONS[REVISIONS.index(ROTATIONS) - 1]
     migrations.migrate(empty_url, before)
@@ -175,7 +175,7 @@ def _columns(url: str) -> dict[tuple[str, str], dict[str, object]]:
 
 
 def test_each_step_only_adds_and_asks_nothing_new_of_the_version_before(empty_url: str) -> None:
-    """Nothing goes, changes its type or becomes mandatory while the code that does not know it still runs."""
+    """Nothing is dropped, retyped or made mandatory while code that does not know of it still runs."""
     migrations.migrate(empty_url, KMS_FIELDS)
     before = _columns(empty_url)
     for revision in REVISIONS[2:]:
@@ -190,7 +190,7 @@ def test_each_step_only_adds_and_asks_nothing_new_of_the_version_before(empty_ur
         before = after
 
 
-def test_two_at_once_migrate_once(empty_url: str) -> None:
+def test_two_migrations_at_once_migrate_once(empty_url: str) -> None:
     code = "import sys; from kms_service.store.postgres.migrations import migrate; migrate(sys.argv[1])"
     started = [
         subprocess.Popen(  # noqa: S603 - a constant and a URL

@@ -1,4 +1,4 @@
-"""Invariant 14: what has no caller is an error, never somebody without bounds."""
+"""Invariant 14: a call without a caller is an error, never a caller without limits."""
 
 from typing import Any, cast
 
@@ -41,6 +41,6 @@ def test_nothing_is_released_or_changed_for_nobody(
 
 
 @pytest.mark.invariant(14)
-def test_a_request_without_a_token_is_nobodys() -> None:
+def test_a_request_without_a_token_has_no_caller() -> None:
     with pytest.raises(NotAuthenticated):
         caller_of(Request({"type": "http", "headers": []}))

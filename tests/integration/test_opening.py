@@ -1,4 +1,4 @@
-"""Invariant 4 on the vectors: the service's own road from a row to a key, through boto3 and KMS."""
+"""Invariant 4 on the vectors: the service's own way from a row to a key, through KMS."""
 
 import json
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ def test_a_row_of_the_contract_opens(
 
 
 @pytest.mark.parametrize("vector", MUST_FAIL)
-def test_anything_else_is_one_and_the_same_error(
+def test_every_row_that_must_not_open_gives_the_same_error(
     services: Services, endpoint: KmsEndpoint, vector: dict[str, str]
 ) -> None:
     with pytest.raises(IntegrityFailure) as error:
@@ -90,7 +90,7 @@ def test_a_lying_reply_is_refused(services: Services, endpoint: KmsEndpoint, lie
 
 
 @pytest.mark.parametrize("vector", WRONG_PHRASES, ids=[vector["reason"] for vector in WRONG_PHRASES])
-def test_a_phrase_that_is_not_the_keys_is_found_when_verified(
+def test_a_phrase_that_does_not_belong_to_its_key_is_found_by_verify(
     services: Services, endpoint: KmsEndpoint, vector: dict[str, str]
 ) -> None:
     assert _private_key(services, endpoint, vector)

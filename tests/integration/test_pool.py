@@ -1,4 +1,4 @@
-"""Single keys that fail: new wallets move to another key at once, decrypts stay, and all of it heals."""
+"""Single keys that fail: new wallets move to another key at once, decrypts stay, and the pool recovers."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -206,7 +206,7 @@ def test_a_refresh_that_kms_throttles_changes_nothing(three: Pool) -> None:
     assert three.pool.reasons == {}
 
 
-def test_what_kms_last_told_of_a_key_stays_and_since_when_it_tells_nothing(three: Pool) -> None:
+def test_the_last_description_of_a_key_stays_with_the_time_since_when_kms_gives_none(three: Pool) -> None:
     told = three.key().told_at
     assert (told is not None, three.key().silent_since) == (True, None)
     with three.kms.on("DescribeKey", key=FIRST).answer(Reset()):
@@ -222,7 +222,7 @@ def test_what_kms_last_told_of_a_key_stays_and_since_when_it_tells_nothing(three
     assert three.key().told_at != told
 
 
-def test_a_refused_key_was_told_of(three: Pool) -> None:
+def test_a_refusal_to_describe_a_key_counts_as_an_answer(three: Pool) -> None:
     told = three.key().told_at
     three.kms.on("DescribeKey", key=FIRST).answer(Error("AccessDeniedException"))
     complete(three.pool.refresh())
@@ -260,7 +260,7 @@ def test_an_alias_that_moved_is_noticed(three: Pool) -> None:
     assert (three.key().key_arn, three.key().moved_from) == (three.kms.key(FIRST).arn, before)
 
 
-def test_rotation_is_known(three: Pool) -> None:
+def test_the_rotation_of_a_key_is_known(three: Pool) -> None:
     key = three.kms.key(FIRST)
     key.rotation_period, key.rotation_enabled_at = 180, key.created
     three.kms.deny("alias/Empressa-wallet-key-2", "GetKeyRotationStatus")
@@ -273,7 +273,7 @@ def test_rotation_is_known(three: Pool) -> None:
     assert three.pool.reasons == {}
 
 
-def test_a_key_that_cannot_rotate_serves_and_is_shown_so(three: Pool) -> None:
+def test_a_key_that_cannot_rotate_serves_and_is_shown_as_such(three: Pool) -> None:
     """Imported material, custom key stores."""
     three.kms.on("GetKeyRotationStatus", key=FIRST).answer(Error("UnsupportedOperationException"))
     complete(three.pool.refresh())
@@ -289,7 +289,7 @@ def test_a_key_whose_primary_region_is_being_changed_serves(three: Pool) -> None
 
 
 @pytest.mark.parametrize("state", ["Creating", "PendingImport", "Unavailable", "PendingReplicaDeletion"])
-def test_a_key_in_another_state_does_not(three: Pool, state: str) -> None:
+def test_a_key_in_another_state_does_not_serve(three: Pool, state: str) -> None:
     three.kms.key(FIRST).state = state
     complete(three.pool.refresh())
     assert (three.key().status, three.key().reason) == (KeyStatus.UNAVAILABLE, state)
@@ -315,7 +315,7 @@ def test_a_key_of_another_region_is_refused_by_name_before_anything_is_wrapped()
         complete(aws.close())
 
 
-def test_a_pool_that_is_disabled_as_a_whole_is_known_to_be_at_the_next_look() -> None:
+def test_a_wholly_disabled_pool_is_noticed_at_the_next_look() -> None:
     with _pool(10) as ten:
         for key in ten.pool.keys:
             ten.kms.key(key.alias).state = "Disabled"
@@ -348,7 +348,7 @@ def test_a_pool_is_described_as_a_whole_at_a_bounded_rate() -> None:
         assert ten.kms.count("DescribeKey") == described + 10
 
 
-def test_one_key_that_fails_has_the_others_left_alone(three: Pool) -> None:
+def test_when_one_key_fails_the_others_are_not_described_again(three: Pool) -> None:
     _disable(three.kms)
     _circuit_opens(three)
     described = three.kms.count("DescribeKey")
@@ -383,7 +383,7 @@ def test_a_key_that_may_only_decrypt_goes_on_decrypting(three: Pool) -> None:
     complete(three.aws.decrypt(dek, CONTEXT))
 
 
-def test_a_disabled_key_answers_each_decrypt_itself(three: Pool) -> None:
+def test_each_decrypt_under_a_disabled_key_is_answered_by_kms_itself(three: Pool) -> None:
     dek = three.wrap_under(FIRST)
     _disable(three.kms)
     for _ in range(3):

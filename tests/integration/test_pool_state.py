@@ -1,4 +1,4 @@
-"""The pool over HTTP and over replicas: shown, drained, counted, and remembered by PostgreSQL."""
+"""The pool over HTTP and across replicas: shown, drained, counted, and kept in PostgreSQL."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -127,7 +127,7 @@ def test_the_last_active_key_is_not_drained(services: Services, client: Client) 
     assert complete(services.wallets.create_wallet(TESTER, "user")).user_id == "user"
 
 
-def test_keys_that_are_active_in_name_only_do_not_count(
+def test_keys_that_are_active_only_in_name_do_not_count(
     services: Services, kms_endpoint: KmsEndpoint
 ) -> None:
     for number in range(2, 11):
@@ -161,7 +161,7 @@ def test_two_who_drain_at_once_leave_one_key(services: Services) -> None:
         ("a b", {"mode": "active"}, 422, "invalid_request"),
     ],
 )
-def test_what_is_no_key_or_no_mode_is_refused(
+def test_an_unknown_key_or_mode_is_refused(
     client: Client, path: str, body: dict[str, object], status: int, code: str
 ) -> None:
     answer = client(Scope.POOL_ADMIN).put(f"/kms/pool/keys/{path}", json=body)
@@ -176,7 +176,7 @@ def test_what_is_no_key_or_no_mode_is_refused(
         ("PUT", f"/kms/pool/keys/{NAME}-1", Scope.POOL_READ),
     ],
 )
-def test_each_route_wants_its_own_scope(client: Client, method: str, path: str, scope: Scope) -> None:
+def test_each_route_needs_its_own_scope(client: Client, method: str, path: str, scope: Scope) -> None:
     assert client(scope).request(method, path).status_code == 403
 
 

@@ -82,7 +82,7 @@ def test_a_second_run_changes_nothing(kms: KmsEndpoint, run: Run) -> None:
 
 
 @pytest.mark.parametrize("operation", ["CreateKey", "CreateAlias", "EnableKeyRotation"])
-def test_a_run_that_died_in_the_middle_is_taken_up(kms: KmsEndpoint, run: Run, operation: str) -> None:
+def test_a_run_that_died_in_the_middle_is_resumed(kms: KmsEndpoint, run: Run, operation: str) -> None:
     rule = kms.on(operation).answer(_FromTheFifthOn())
     failed = run()
     assert isinstance(failed.exception, AdministrationFailed)
@@ -110,7 +110,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(kms: KmsEndpoint, run:
     assert _changes(kms) == 0
 
 
-def test_an_existing_alias_is_adopted_and_its_differences_are_told(kms: KmsEndpoint, run: Run) -> None:
+def test_an_existing_alias_is_adopted_and_its_differences_are_reported(kms: KmsEndpoint, run: Run) -> None:
     kms.add_pool("Empressa-wallet-key", 2)
     kms.key(ALIASES[0]).state = "Disabled"
     kms.key(ALIASES[1]).rotation_period = 90
@@ -127,7 +127,7 @@ def test_an_existing_alias_is_adopted_and_its_differences_are_told(kms: KmsEndpo
     assert after[:2] == before
 
 
-def test_a_key_that_cannot_rotate_is_adopted_and_shown_so(kms: KmsEndpoint, run: Run) -> None:
+def test_a_key_that_cannot_rotate_is_adopted_and_shown_as_such(kms: KmsEndpoint, run: Run) -> None:
     run(*ROLES)
     before = _changes(kms)
     kms.on("GetKeyRotationStatus", key=ALIASES[0]).answer(Error("UnsupportedOperationException"))
@@ -138,7 +138,9 @@ def test_a_key_that_cannot_rotate_is_adopted_and_shown_so(kms: KmsEndpoint, run:
     assert all(step["differences"] == [] for step in steps[1:])
 
 
-def test_the_pool_grows(kms: KmsEndpoint, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_larger_pool_gets_only_the_missing_keys(
+    kms: KmsEndpoint, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KMS_KEY_POOL_SIZE", "3")
     run()
     _assert_whole(kms, 3)
@@ -147,7 +149,7 @@ def test_the_pool_grows(kms: KmsEndpoint, run: Run, monkeypatch: pytest.MonkeyPa
     _assert_whole(kms, 5)
 
 
-def test_another_rotation_period(kms: KmsEndpoint, run: Run) -> None:
+def test_another_rotation_period_is_set(kms: KmsEndpoint, run: Run) -> None:
     run("--rotation-days", "90")
     assert {key.rotation_period for key in kms.store.keys.values()} == {90}
     assert run("--rotation-days", "89").exit_code == 2

@@ -1,4 +1,4 @@
-"""deploy/postgres/roles.sql: each role can do its work, and nothing beside it."""
+"""deploy/postgres/roles.sql: each role can do its work, and nothing else."""
 
 from datetime import timedelta
 
@@ -91,7 +91,7 @@ def test_a_role_is_refused_what_is_not_its_work(database_url: str, role: str) ->
                 connection.execute(statement.encode())
 
 
-def test_nobody_but_the_owner_changes_what_is_only_appended(database_url: str) -> None:
+def test_nobody_but_the_owner_changes_an_append_only_table(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         rows = connection.execute(
             "SELECT table_name, grantee, privilege_type FROM information_schema.role_table_grants "
@@ -104,8 +104,8 @@ def test_nobody_but_the_owner_changes_what_is_only_appended(database_url: str) -
 
 
 @pytest.mark.parametrize("table", sorted(metadata.tables))
-def test_every_table_is_thought_of(database_url: str, table: str) -> None:
-    """Whoever makes a table says in roles.sql who works on it."""
+def test_every_table_has_its_grants(database_url: str, table: str) -> None:
+    """Every new table must be granted to a role in roles.sql."""
     with psycopg.connect(database_url) as connection:
         owner, read, used = connection.execute(
             "SELECT tableowner, has_table_privilege('kms_readonly', %(table)s, 'SELECT'), "
@@ -162,7 +162,7 @@ def test_auditors_verify_and_read_with_select_only(settings: Settings) -> None:
     assert (report.intact, report.chains, report.rows) == (True, 1, 3)
 
 
-def test_what_an_earlier_version_granted_is_taken_away(database_url: str) -> None:
+def test_a_grant_of_an_earlier_version_is_revoked(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("GRANT DELETE ON audit_events TO kms_serve, PUBLIC")
         connection.execute(ROLES.read_bytes())

@@ -73,7 +73,7 @@ def owner(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def _live_chain(connection: psycopg.Connection[Any]) -> tuple[uuid.UUID, int]:
-    """The newest chain and the place behind its last row."""
+    """The newest chain, and the place after its last row."""
     found = connection.execute(
         "SELECT chain_id, max(seq) + 1 FROM audit_events GROUP BY chain_id ORDER BY max(id) DESC LIMIT 1"
     ).fetchone()
@@ -123,7 +123,7 @@ def test_a_live_chain_takes_rows_of_its_writer_only(
 
 
 @pytest.mark.parametrize("at", ["-infinity", "infinity", "0001-01-01 BC", "0001-01-01", "294000-01-01"])
-def test_what_nobody_could_read_again_is_refused(thief: psycopg.Connection[Any], at: str) -> None:
+def test_a_row_that_nobody_could_read_again_is_refused(thief: psycopg.Connection[Any], at: str) -> None:
     chain = {"key": b"k" * 32, "chain": uuid.uuid4(), "number": 1}
     assert thief.execute(_OPEN, chain).fetchone() != (None,)
     with pytest.raises(CheckViolation):
@@ -132,7 +132,7 @@ def test_what_nobody_could_read_again_is_refused(thief: psycopg.Connection[Any],
         thief.execute(_APPEND, {**chain, "seq": LARGEST, "at": "now"})
 
 
-def test_a_chain_of_the_thief_is_named_and_stops_nobody(
+def test_a_chain_of_the_thief_is_reported_and_stops_nobody(
     serving: Services, thief: psycopg.Connection[Any]
 ) -> None:
     chain = {"key": b"k" * 32, "chain": uuid.uuid4(), "number": 2, "seq": 2, "at": "now"}
@@ -214,7 +214,7 @@ def test_a_made_up_sealing_in_the_log_keeps_no_operator_from_unsealing(
 
 
 @pytest.mark.parametrize("action", ["token.revoke", "token.create", "policy.set"])
-def test_the_login_tells_the_log_of_no_change_that_only_operators_make(
+def test_the_login_cannot_log_a_change_that_only_operators_make(
     thief: psycopg.Connection[Any], action: str
 ) -> None:
     """What the log tells of a token or a policy decides whether its row is the newest."""
@@ -246,7 +246,7 @@ def test_an_impossible_chain_stops_nobody(
 
 
 @pytest.mark.parametrize("at", ["infinity", "294000-01-01", "0044-03-15 BC"])
-def test_a_value_that_nobody_can_read_is_the_rows_fault(
+def test_an_unreadable_value_is_an_integrity_failure_of_its_row(
     serving: Services, owner: psycopg.Connection[Any], at: str
 ) -> None:
     complete(serving.wallets.create_wallet(TESTER, "bob"))

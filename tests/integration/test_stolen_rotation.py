@@ -43,7 +43,7 @@ def _keys(services: Services) -> dict[str, bytes]:
     return {user: key.private_key.reveal() for user, key in released.items()}
 
 
-def test_what_the_rotating_role_overwrites_is_put_back(
+def test_a_dek_that_the_rotating_role_overwrites_is_restored(
     services: Services, thief: psycopg.Connection[Any], keys: dict[str, bytes], run: Run
 ) -> None:
     for _ in range(3):
@@ -67,7 +67,7 @@ def test_many_replacements_hide_nothing(
     assert _keys(services) == keys
 
 
-def test_it_is_on_record_who_replaced_it(
+def test_the_log_says_who_replaced_a_dek(
     thief: psycopg.Connection[Any], keys: dict[str, bytes], run: Run
 ) -> None:
     assert keys
@@ -118,7 +118,7 @@ def test_nobody_drops_or_changes_the_history_within_its_time(
         owner.execute(statement.encode())
 
 
-def test_it_is_forgotten_when_it_is_old_and_the_wallet_opens_without_it(
+def test_a_replaced_dek_is_deleted_when_it_is_old_and_the_wallet_opens_without_it(
     services: Services, database_url: str, thief: psycopg.Connection[Any], keys: dict[str, bytes], run: Run
 ) -> None:
     thief.execute(RUBBISH)

@@ -48,7 +48,7 @@ class Custody:
         return complete(self.services.wallets.get_private_key_for_user(TESTER, user_id)).private_key.reveal()
 
     def assert_tells_nothing(self, user_id: str) -> None:
-        """Neither a look-up, nor a list, nor an idempotent creation tells an address of this user's row."""
+        """No look-up, list or idempotent creation gives the address in this user's row."""
         with pytest.raises(IntegrityFailure):
             complete(self.services.wallets.get_wallet(user_id))
         with pytest.raises(IntegrityFailure):
@@ -110,7 +110,7 @@ def test_any_flipped_bit_is_refused(custody: Custody, column: str, which: int, p
     pair=st.permutations(range(len(USERS))).map(lambda order: order[:2]),
     columns=st.sets(st.sampled_from(COLUMNS), min_size=1),
 )
-def test_swapped_columns_never_give_anothers_key(
+def test_swapped_columns_never_give_another_users_key(
     custody: Custody, pair: list[int], columns: set[str]
 ) -> None:
     one, other = (dict(custody.rows[index]) for index in pair)
@@ -153,6 +153,6 @@ def test_another_key_id_is_refused(custody: Custody, key_id: Callable[[Custody, 
         custody.read(changed["user_id"])
 
 
-def test_the_rows_as_they_were_open_again(custody: Custody) -> None:
+def test_the_original_rows_open_again(custody: Custody) -> None:
     custody.rewrite(custody.rows)
     assert {user: custody.read(user) for user in USERS} == custody.keys

@@ -77,13 +77,13 @@ def test_a_client_without_a_certificate_is_refused(
     _is_refused(mutual[0], _client(authority))
 
 
-def test_a_certificate_of_another_authority_is_refused(
+def test_a_certificate_from_another_authority_is_refused(
     mutual: tuple[str, ssl.SSLContext], authority: Authority, stranger: Authority
 ) -> None:
     _is_refused(mutual[0], _client(authority, stranger.issue("client", CLIENT)))
 
 
-def test_a_server_certificate_is_no_client_certificate(
+def test_a_server_certificate_is_not_accepted_from_a_client(
     mutual: tuple[str, ssl.SSLContext], authority: Authority, certificate: tuple[Path, Path]
 ) -> None:
     _is_refused(mutual[0], _client(authority, certificate))
@@ -99,7 +99,7 @@ def _connect(url: str) -> socket.socket:
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
-def test_current_versions_are_spoken(
+def test_current_tls_versions_are_accepted(
     mutual: tuple[str, ssl.SSLContext], authority: Authority, version: str
 ) -> None:
     client = _client(authority, authority.issue("client", CLIENT))
@@ -111,7 +111,7 @@ def test_current_versions_are_spoken(
         assert secured.version() == version.replace("_", ".")
 
 
-def test_tls_1_1_is_not(mutual: tuple[str, ssl.SSLContext], authority: Authority) -> None:
+def test_tls_1_1_is_refused(mutual: tuple[str, ssl.SSLContext], authority: Authority) -> None:
     client = _client(authority, authority.issue("client", CLIENT))
     client.set_ciphers("ALL:@SECLEVEL=0")  # or this client would not even offer it
     with warnings.catch_warnings():
