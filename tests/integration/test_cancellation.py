@@ -5,9 +5,11 @@ import gc
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psutil import Process
 
 from event_loop import complete, turns
 from kms_endpoint import KmsEndpoint
@@ -15,6 +17,8 @@ from kms_service.api.asgi.in_flight import InFlight
 from kms_service.bootstrap import Services
 from kms_service.service.switches.seal import SealService
 from kms_service.service.wallets import signatures
+from kms_service.settings import Settings
+from kms_service.store.postgres.connection.dialling import Dialler
 from wiring import TESTER
 
 Work = Callable[[Services, str], Coroutine[Any, Any, object]]
@@ -90,8 +94,6 @@ def test_a_use_case_cancelled_at_any_await_leaves_nothing_half_done(
     assert step > 2
     _assert_rows_agree(database_url)
     complete(services.seal.unseal(TESTER))
-    # A log-in that was cancelled half way keeps its socket until it is collected, and the database with it.
-    gc.collect()
     assert complete(services.wallets.ensure_wallet(TESTER, "afterwards")).created
     read = complete(services.wallets.get_private_key_for_user(TESTER, "afterwards"))
     assert read.wallet_address == complete(services.wallets.get_wallet("afterwards")).wallet_address
@@ -103,12 +105,24 @@ def _places_taken(services: Services) -> int:
 
 
 async def _ends_cancelled(work: _CancelledAt) -> bool:
+    return (await _ended(work)).cancelled()
+
+
+async def _ended(work: _CancelledAt) -> asyncio.Task[Any]:
     async def run() -> object:
         return await work
 
     task = asyncio.create_task(run())
     await asyncio.wait({task})
-    return task.cancelled()
+    return task
+
+
+async def _error_of(task: asyncio.Task[Any]) -> BaseException:
+    try:
+        await task
+    except asyncio.CancelledError as error:
+        return error
+    raise AssertionError("the task was not cancelled")
 
 
 def _assert_rows_agree(database_url: str) -> None:
@@ -145,3 +159,28 @@ def test_a_create_whose_caller_is_gone_is_finished_and_recorded(
     assert kms_endpoint.count("Encrypt") >= 1
     _assert_rows_agree(database_url)
     assert not complete(services.wallets.ensure_wallet(TESTER, "left")).created
+
+
+@pytest.mark.invariant(15)
+def test_a_log_in_that_is_cancelled_at_any_await_keeps_no_socket(settings: Settings) -> None:
+    """At once, not when it is collected: the server would wait for its password for a minute."""
+    dialler, port = Dialler(settings), urlsplit(settings.database_url.get_secret_value()).port
+
+    def sockets() -> int:
+        return sum(bool(each.raddr) and each.raddr.port == port for each in Process().net_connections("tcp"))
+
+    before, kept, step = sockets(), list[BaseException | None](), 0
+    gc.disable()
+    try:
+        while True:
+            step += 1
+            task = complete(_ended(_CancelledAt(dialler.connect(), step)))
+            if not task.cancelled():
+                break
+            kept.append(complete(_error_of(task)))  # whoever keeps the error keeps the frames it came through
+            assert sockets() == before, f"a socket is open after a cancel at await {step}"
+        complete(task.result().close())
+    finally:
+        gc.enable()
+    assert len(kept) > 2
+    assert sockets() == before

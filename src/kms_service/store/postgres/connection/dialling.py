@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,10 +50,7 @@ class Dialler:
     async def _open(self, parameters: dict[str, str]) -> AsyncConnection[Any]:
         try:
             async with asyncio.timeout(CONNECT_SECONDS * (1 + hosts(parameters))):
-                driver = await AsyncConnection.connect(
-                    **_words(parameters), autocommit=True, prepare_threshold=None
-                )
-                return await self._make_ready(driver)
+                return await self._make_ready(await _log_in(parameters))
         except TimeoutError:
             raise psycopg.OperationalError("no answer in time while connecting") from None
 
@@ -73,6 +71,16 @@ class Dialler:
     def _prepare_threshold(self, *, pooled: bool) -> int | None:
         asked = self._settings.database_prepared_statements
         return None if asked == "false" or (asked == "auto" and pooled) else _PREPARED_AFTER
+
+
+async def _log_in(parameters: Mapping[str, str]) -> AsyncConnection[Any]:
+    try:
+        return await AsyncConnection.connect(**_words(parameters), autocommit=True, prepare_threshold=None)
+    except BaseException as error:
+        # Cancelled half way, psycopg leaves the socket to a frame of its own, which lives as long as the
+        # error does. The server would keep a connection for it until its authentication_timeout.
+        traceback.clear_frames(error.__traceback__)
+        raise
 
 
 def connect_for_migrations(database_url: str, login: Mapping[str, str]) -> Connection[Any]:
