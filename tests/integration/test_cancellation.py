@@ -105,10 +105,10 @@ def _places_taken(services: Services) -> int:
 
 
 async def _ends_cancelled(work: _CancelledAt) -> bool:
-    return (await _ended(work)).cancelled()
+    return (await _settle(work)).cancelled()
 
 
-async def _ended(work: _CancelledAt) -> asyncio.Task[Any]:
+async def _settle(work: _CancelledAt) -> asyncio.Task[Any]:
     async def run() -> object:
         return await work
 
@@ -117,7 +117,7 @@ async def _ended(work: _CancelledAt) -> asyncio.Task[Any]:
     return task
 
 
-async def _error_of(task: asyncio.Task[Any]) -> BaseException:
+async def _read_error(task: asyncio.Task[Any]) -> BaseException:
     try:
         await task
     except asyncio.CancelledError as error:
@@ -174,10 +174,12 @@ def test_a_log_in_that_is_cancelled_at_any_await_keeps_no_socket(settings: Setti
     try:
         while True:
             step += 1
-            task = complete(_ended(_CancelledAt(dialler.connect(), step)))
+            task = complete(_settle(_CancelledAt(dialler.connect(), step)))
             if not task.cancelled():
                 break
-            kept.append(complete(_error_of(task)))  # whoever keeps the error keeps the frames it came through
+            kept.append(
+                complete(_read_error(task))
+            )  # whoever keeps the error keeps the frames it came through
             assert sockets() == before, f"a socket is open after a cancel at await {step}"
         complete(task.result().close())
     finally:

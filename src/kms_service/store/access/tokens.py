@@ -113,6 +113,7 @@ _COLUMNS = (
     tokens.c.mac_key_id,
     tokens.c.mac,
 )
+_NOW = func.clock_timestamp().label("now")
 # As in the index `ix_audit_events_tokens`: names hold no spaces, and the version comes next.
 _OF_TOKENS = text("starts_with(audit_events.action, 'token.')")
 _RECORDED_NAME = func.split_part(audit_events.c.detail, text("' '"), text("1"))
@@ -121,20 +122,20 @@ _VERSION = cast(func.substring(audit_events.c.detail, r"^\S+ (\d{1,15})(?:[ :]|$
 
 def _recorded_version(name: Any) -> Any:
     highest = select(func.max(_VERSION)).where(_OF_TOKENS, collate(name, "default") == _RECORDED_NAME)
-    return func.coalesce(highest.scalar_subquery(), 0)
+    return func.coalesce(highest.scalar_subquery(), 0).label("recorded")
 
 
 def _find() -> Select[Any]:
     digest = bindparam("digest", type_=tokens.c.token_sha256.type)
     is_it = or_(tokens.c.token_sha256 == digest, tokens.c.previous_token_sha256 == digest)
-    return select(*_COLUMNS, _recorded_version(tokens.c.name), func.clock_timestamp()).where(is_it).limit(1)
+    return select(*_COLUMNS, _recorded_version(tokens.c.name), _NOW).where(is_it).limit(1)
 
 
 def _find_name() -> Select[Any]:
     name = bindparam("name", type_=tokens.c.name.type)
     one = select(literal(1).label("one")).subquery()
     named = one.outerjoin(tokens, tokens.c.name == name)
-    return select(*_COLUMNS, _recorded_version(name), func.clock_timestamp()).select_from(named)
+    return select(*_COLUMNS, _recorded_version(name), _NOW).select_from(named)
 
 
 def _find_unproven() -> Select[Any]:
@@ -151,7 +152,7 @@ def _find_unproven() -> Select[Any]:
         .exists()
     )
     return (
-        select(*_COLUMNS, _recorded_version(tokens.c.name), func.clock_timestamp(), created)
+        select(*_COLUMNS, _recorded_version(tokens.c.name), _NOW, created.label("created_on_record"))
         .where(tokens.c.mac.is_(None))
         .order_by(tokens.c.name)
     )
@@ -160,7 +161,7 @@ def _find_unproven() -> Select[Any]:
 _FIND = _find()
 _FIND_NAME = _find_name()
 _FIND_UNPROVEN = _find_unproven()
-_ALL = select(*_COLUMNS, _recorded_version(tokens.c.name), func.clock_timestamp()).order_by(tokens.c.name)
+_ALL = select(*_COLUMNS, _recorded_version(tokens.c.name), _NOW).order_by(tokens.c.name)
 
 
 class TokenStore:
@@ -183,7 +184,7 @@ class TokenStore:
         """What is known about a name."""
         async with self._database.connection() as connection:
             row = (await connection.execute(_FIND_NAME, {"name": name})).one()
-        return TokenName(None if row.name is None else _token(row), row[-2], row[-1])
+        return TokenName(None if row.name is None else _token(row), row.recorded, row.now)
 
     async def list_all(self) -> list[FoundToken]:
         """All tokens by name, including expired and revoked ones."""
@@ -194,7 +195,7 @@ class TokenStore:
         """All tokens without a MAC by name, including expired and revoked ones."""
         async with self._database.connection() as connection:
             rows = (await connection.execute(_FIND_UNPROVEN)).all()
-        return [UnprovenToken(FoundToken(_token(row), row[-3], row[-2]), row[-1]) for row in rows]
+        return [UnprovenToken(_found_token(row), row.created_on_record) for row in rows]
 
     async def digests(self, *, limit: int) -> frozenset[bytes]:
         """The digests of up to `limit` tokens that are not revoked, with those before their last rotation."""
@@ -227,11 +228,24 @@ class TokenStore:
 
 
 def _found_token(row: Row[*tuple[Any, ...]]) -> FoundToken:
-    return FoundToken(_token(row), row[-2], row[-1])
+    return FoundToken(_token(row), row.recorded, row.now)
 
 
 def _token(row: Row[*tuple[Any, ...]]) -> TokenRow:
-    *columns, key_id, mac = row[: len(_COLUMNS)]
-    named = dict(zip((column.name for column in _COLUMNS), columns, strict=False))
-    named["scopes"] = tuple(named["scopes"])
-    return TokenRow(**named, mac=None if mac is None or key_id is None else RowMac(key_id, mac))
+    without = row.mac_key_id is None or row.mac is None
+    return TokenRow(
+        name=row.name,
+        version=row.version,
+        token_sha256=row.token_sha256,
+        previous_token_sha256=row.previous_token_sha256,
+        previous_expires_at=row.previous_expires_at,
+        scopes=tuple(row.scopes),
+        private_key_reads_per_minute=row.private_key_reads_per_minute,
+        signatures_per_minute=row.signatures_per_minute,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        policy=row.policy,
+        last_used_at=row.last_used_at,
+        mac=None if without else RowMac(row.mac_key_id, row.mac),
+    )

@@ -15,7 +15,7 @@ PAGE_ROWS = 500
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 60
 _REQUIRED = ("user_id", "wallet_address", "encrypted_seed", "encrypted_dek")
-_OPTIONAL = ("compressed_public_key", "kms_key_id", "created_at")
+_COLUMNS = (*_REQUIRED, "compressed_public_key", "kms_key_id", "created_at")
 
 
 class SourceUnreadable(KmsServiceError):
@@ -56,12 +56,13 @@ class SourceTable:
     async def page(self, after: str | None) -> Sequence[SourceRow]:
         """Up to 500 rows after user `after`, in order of the user's id; every page costs the same."""
         statement = sql.SQL("SELECT {} FROM {}{} ORDER BY user_id LIMIT {}").format(
-            sql.SQL(", ").join(self._column(name) for name in (*_REQUIRED, *_OPTIONAL)),
+            sql.SQL(", ").join(self._column(name) for name in _COLUMNS),
             self._name,
             self._after_clause(after),
             sql.Literal(PAGE_ROWS),
         )
-        return [SourceRow(*row) for row in await _rows(self._connection, statement, {"after": after})]
+        rows = await _rows(self._connection, statement, {"after": after})
+        return [SourceRow(**dict(zip(_COLUMNS, row, strict=True))) for row in rows]
 
     def _after_clause(self, after: str | None) -> sql.Composable:
         if after is None:

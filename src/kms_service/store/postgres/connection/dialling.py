@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg._preparing import Prepare, PrepareManager
+from psycopg.rows import namedtuple_row
 
 from kms_service.database_settings import DatabaseSettings
 from kms_service.store.postgres.connection import session
@@ -56,7 +57,9 @@ class Dialler:
 
     async def _make_ready(self, driver: AsyncConnection[Any]) -> AsyncConnection[Any]:
         try:
-            cursor = await driver.execute(session.LOOK, [session.names(SERVING)])
+            cursor = await driver.cursor(row_factory=namedtuple_row).execute(
+                session.LOOK, [session.names(SERVING)]
+            )
             looked = session.read_session(_one(await cursor.fetchone()), driver.info.backend_pid)
             if pins := looked.settings_to_pin(SERVING, standby=self._settings.database_standby):
                 cursor = await driver.execute(session.PIN, [list(pins), list(pins.values())])
@@ -96,7 +99,9 @@ def connect_for_migrations(database_url: str, login: Mapping[str, str]) -> Conne
     driver = Connection.connect(**_words({**address(database_url), **login}), prepare_threshold=None)
     try:
         driver.autocommit = True
-        cursor = driver.execute(session.LOOK, [session.names(_NO_TIMEOUTS)])
+        cursor = driver.cursor(row_factory=namedtuple_row).execute(
+            session.LOOK, [session.names(_NO_TIMEOUTS)]
+        )
         looked = session.read_session(_one(cursor.fetchone()), driver.info.backend_pid)
         if pins := looked.settings_to_pin(_NO_TIMEOUTS, standby=False):
             cursor = driver.execute(session.PIN, [list(pins), list(pins.values())])

@@ -8,6 +8,7 @@ refused.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import OperationalError
 
@@ -31,10 +32,10 @@ _FROM_STARTUP = "client"
 _DEFAULT_PATHS = ('"$user", public', "public")
 
 LOOK = """
-SELECT pg_catalog.pg_backend_pid(),
-       pg_catalog.current_setting('transaction_read_only') = 'on',
+SELECT pg_catalog.pg_backend_pid() AS pid,
+       pg_catalog.current_setting('transaction_read_only') = 'on' AS read_only,
        ARRAY(SELECT ARRAY[name, setting, source, reset_val] FROM pg_catalog.pg_settings
-             WHERE name = ANY (%s))
+             WHERE name = ANY (%s)) AS settings
 """
 """Takes the names of settings; returns the row from which `found` makes a `Session`."""
 
@@ -116,13 +117,13 @@ def names(timeouts: Mapping[str, str]) -> list[str]:
     return [*_REPORTED, *_KEPT, *timeouts]
 
 
-def read_session(row: tuple[int, bool, list[list[str]]], answered_pid: int) -> Session:
+def read_session(row: Any, answered_pid: int) -> Session:
     """The session in a row of `LOOK`; `answered_pid` is the process that answered the start."""
-    pid, read_only, settings = row
+    settings = (Setting(*each) for each in row.settings)
     return Session(
-        pooled=pid != answered_pid,
-        read_only=read_only,
-        settings={name: Setting(name, value, source, default) for name, value, source, default in settings},
+        pooled=row.pid != answered_pid,
+        read_only=row.read_only,
+        settings={setting.name: setting for setting in settings},
     )
 
 
