@@ -1,9 +1,9 @@
-"""AWS's own settings, which botocore reads from the environment and its files: tried out at the start."""
+"""Tries out AWS's own settings at the start, which botocore reads from the environment and its files."""
 
 import os
 from pathlib import Path
 
-# Those that a client cannot be made with when they are wrong.
+# With a wrong value in one of these, no client can be made.
 _READ = (
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -24,7 +24,7 @@ _WHERE = {
 
 
 def problems_of_botocore() -> list[str]:
-    """What botocore cannot use of its own settings, by variable, never by value; loads little without any."""
+    """Which of its own settings botocore cannot use, by variable, never by value; quick if none are set."""
     config = Path(os.environ.get(_CONFIG) or "~/.aws/config").expanduser()
     if not config.exists() and not any(os.environ.get(name) for name in _READ):
         return []

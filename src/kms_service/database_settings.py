@@ -1,4 +1,4 @@
-"""The settings of the database, which some commands need alone."""
+"""The settings of the database; some commands need only these."""
 
 import os
 from typing import Annotated, Literal
@@ -12,12 +12,12 @@ _SCHEMES = ("postgresql://", "postgres://")
 
 
 def libpq_parameters(url: str) -> dict[str, str]:
-    """What a `postgresql://` URL says, as libpq itself reads it: several hosts, sockets, all parameters.
+    """The parameters in a `postgresql://` URL, as libpq itself reads it: several hosts, sockets, and so on.
 
-    The answer holds the password: the caller's to keep out of every message.
+    They include the password, which the caller must keep out of every message.
 
     Raises:
-        ValueError: libpq cannot read it, or it names no database; the message holds none of it.
+        ValueError: libpq cannot read the URL, or it names no database; the message holds none of it.
     """
     from psycopg import ProgrammingError  # noqa: PLC0415 # the supervisor of workers needs none of it
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 # as above
@@ -25,7 +25,7 @@ def libpq_parameters(url: str) -> dict[str, str]:
     try:
         given = conninfo_to_dict(url) if url.startswith(_SCHEMES) else {}
     except ProgrammingError:
-        given = {}  # libpq's own words quote the URL, password and all
+        given = {}  # libpq's message quotes the URL with its password
     parameters = {name: str(value) for name, value in given.items()}
     ports = parameters.get("port", "").split(",")
     if not parameters.get("dbname") or not all(port.isdecimal() or not port for port in ports):
@@ -39,7 +39,7 @@ def _postgresql(url: SecretStr) -> SecretStr:
 
 
 class DatabaseSettings(BaseSettings):
-    """What a command needs that only touches the database."""
+    """The settings for a command that only uses the database."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, case_sensitive=False
@@ -58,7 +58,7 @@ class DatabaseSettings(BaseSettings):
     aws_secret_access_key: SecretStr | None = None
     aws_session_token: SecretStr | None = None
 
-    # On fields, as in `Settings`.
+    # Validators of fields, as in `Settings`.
     @field_validator("database_iam_auth")
     @classmethod
     def _one_source_of_the_password(cls, iam: bool, info: ValidationInfo) -> bool:
@@ -90,7 +90,7 @@ def _leaves_this_machine(given: dict[str, str], *, by_secret: bool) -> bool:
         given.get("hostaddr") or given.get("host") or environ.get("PGHOSTADDR") or environ.get("PGHOST", "")
     )
     elsewhere = "service" in given or "PGSERVICE" in environ or (by_secret and not named)
-    # A host without a name is a socket.
+    # An empty host means a socket.
     return elsewhere or not all(
         not host or host.startswith(("/", "@")) or is_loopback(host) for host in named.split(",")
     )

@@ -1,4 +1,4 @@
-"""The settings that say where KMS is: one Region, and maybe a second one that opens wallets too."""
+"""The settings that say where KMS is: in one Region, and maybe in a second one as a fallback."""
 
 import re
 from typing import Annotated
@@ -17,7 +17,7 @@ def http_url(url: str) -> str:
     """The URL, if it is one of http(s) with a host.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not one.
     """
     parts = _split(url)
     if parts is None or parts.scheme not in {"http", "https"} or not _HOST.fullmatch(parts.hostname or ""):
@@ -30,7 +30,7 @@ def _split(url: str) -> SplitResult | None:
         parts = urlsplit(url)
         parts.port  # noqa: B018 # it is parsed when it is read
     except ValueError:
-        # The parser's own words quote the URL, password and all.
+        # Dropped, since the parser's message quotes the URL with its password.
         return None
     return parts
 
@@ -42,7 +42,7 @@ def _region(name: str) -> str:
 
 
 class KmsSettings(DatabaseSettings):
-    """Those of the database and of KMS."""
+    """The settings of the database and of KMS."""
 
     aws_region: Annotated[str, AfterValidator(_region)]
     aws_endpoint_url_kms: Annotated[str, AfterValidator(http_url)] | None = None
@@ -80,6 +80,6 @@ class KmsSettings(DatabaseSettings):
 
     @property
     def uses_kms_stand_in(self) -> bool:
-        """Whether the KMS endpoint is on this machine: no AWS account is behind it, and no key policy."""
+        """Whether the KMS endpoint is on this machine, so that it has no AWS account and no key policies."""
         host = urlsplit(self.aws_endpoint_url_kms or "").hostname
         return host is not None and is_loopback(host)

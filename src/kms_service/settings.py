@@ -1,4 +1,4 @@
-"""The one reader of environment variables and `.env`: frozen, checked as a whole, secrets unprintable."""
+"""The settings, from environment variables and `.env`: frozen, checked as a whole, secrets unprintable."""
 
 import os
 import re
@@ -26,9 +26,9 @@ from kms_service.kms_settings import KmsSettings, http_url
 from kms_service.laptop import LOCAL_FOLDER_VARIABLE
 from kms_service.tls import makes_a_server
 
-# Of a stop, past the longest request.
+# What a stop adds to the time of the longest request.
 GRACE_SECONDS = 2
-# An attempt in each Region takes three at most, and the database has to answer before and after.
+# An attempt takes three seconds at most in each Region, and the database must answer before and after.
 LEAST_SECONDS_WITH_FALLBACK = 8
 USER_ID = r"^[A-Za-z0-9._:@-]{1,128}$"
 _ADVICE = "Set them in the environment or in .env; .env.example explains every setting."
@@ -52,7 +52,7 @@ def _readable(path: Path | None) -> Path | None:
 
 
 class Settings(KmsSettings):
-    """Everything that can be set; each field's variable is its name in capitals, each default is below."""
+    """All settings; each field's variable is its name in capitals, and its default is given here."""
 
     aws_access_key_id: str | None = None
     aws_secret_access_key: Annotated[SecretStr | None, Field(validate_default=True)] = None
@@ -90,7 +90,7 @@ class Settings(KmsSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "text"] = "auto"
 
-    # On fields and not on the model: a validator of the model is silent while any field is wrong.
+    # Validators of fields and not of the model: those of the model do not run while any field is wrong.
     @field_validator("aws_secret_access_key")
     @classmethod
     def _credentials_can_be_had(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
@@ -146,24 +146,24 @@ class Settings(KmsSettings):
 
     @property
     def finish_seconds(self) -> float:
-        """How long the requests under way may take to end once a stop has begun: past the longest."""
+        """How many seconds requests under way get once a stop has begun: more than the longest needs."""
         return self.request_deadline_seconds + GRACE_SECONDS
 
     @property
     def calls_under_one_key(self) -> int:
         """How many calls under one key may be in flight.
 
-        Half of the places, rounded down, stay for the other keys when one hangs; a lone key has no others.
+        If one key hangs, half of the places, rounded down, are left for the others. A lone key gets all.
         """
         return self.max_in_flight if self.kms_key_pool_size == 1 else (self.max_in_flight + 1) // 2
 
     def alone_in(self, region: str) -> "Settings":
-        """The same settings for a process that asks KMS of this one Region alone."""
+        """The same settings for a process that asks KMS in this Region only."""
         endpoints = {
             self.aws_region: self.aws_endpoint_url_kms,
             self.kms_fallback_region: self.kms_fallback_endpoint_url,
         }
-        # A stand-in has all Regions at one address.
+        # A stand-in serves all Regions at one address.
         elsewhere = self.aws_endpoint_url_kms if self.uses_kms_stand_in else None
         return self.model_copy(
             update={
@@ -178,7 +178,7 @@ class Settings(KmsSettings):
 
     @property
     def in_fallback_region(self) -> "Settings | None":
-        """The same for the second Region; None where there is none."""
+        """The same settings for the second Region only; None if there is none."""
         return None if self.kms_fallback_region is None else self.alone_in(self.kms_fallback_region)
 
     @property
@@ -196,16 +196,16 @@ class Settings(KmsSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment over `.env`; constructor arguments are for tests."""
+        """Let the environment override `.env`, and constructor arguments, which tests use, override both."""
         del settings_cls, file_secret_settings
         return init_settings, env_settings, dotenv_settings
 
 
 def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
-    """The settings of this process, from the environment over `env_file`, which a laptop session leaves out.
+    """The settings of this process, from the environment and `env_file`, which a laptop session ignores.
 
     Raises:
-        SettingsError: lists every missing or wrong variable by name and how to mend it, never a value.
+        SettingsError: lists every missing or wrong variable by name and how to fix it, never a value.
     """
     env_file = _read_here(env_file)
     with _explain([*_find_outdated(env_file), *problems_of_botocore()]):
@@ -213,7 +213,7 @@ def load_settings(env_file: Path | None = Path(".env"), **overrides: Any) -> Set
 
 
 def load_database_settings(env_file: Path | None = Path(".env")) -> DatabaseSettings:
-    """The database's settings alone, for commands that need nothing else.
+    """Only the database's settings, for commands that need nothing else.
 
     Raises:
         SettingsError: one is missing or wrong.
@@ -228,7 +228,7 @@ def _read_here(env_file: Path | None) -> Path | None:
 
 @contextmanager
 def _explain(outdated: Sequence[str]) -> Iterator[None]:
-    # from None: the errors hold what was read.
+    # from None: the errors hold the values that were read.
     try:
         yield
     except ValidationError as error:
@@ -240,7 +240,7 @@ def _explain(outdated: Sequence[str]) -> Iterator[None]:
         raise SettingsError(outdated, _ADVICE)
 
 
-# Settings of earlier versions, and what to set now: ignored, they would mislead.
+# Settings of earlier versions, and what to set instead: ignoring them silently would mislead.
 _REPLACED = {
     "WORKER_THREADS": "there are no worker threads any more; set MAX_IN_FLIGHT and DATABASE_CONNECTIONS",
     "ROTATION_WORKER_THREADS": "there are no worker threads any more; set ROTATION_CALLS_IN_FLIGHT",
@@ -251,7 +251,7 @@ def _find_outdated(env_file: Path | None) -> list[str]:
     try:
         written = {} if env_file is None else dotenv_values(env_file)
     except UnicodeDecodeError:
-        return []  # reported where the file is read for good
+        return []  # reported when the settings are read
     names = {name.upper() for name in (*os.environ, *written)}
     return [f"{name}: {advice}" for name, advice in _REPLACED.items() if name in names]
 

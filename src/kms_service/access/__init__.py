@@ -1,1 +1,1 @@
-"""Who may do what: tokens, scopes, callers. Decides; never parses HTTP and never touches the database."""
+"""Who may do what: tokens, scopes, callers and limits. No HTTP, no database."""

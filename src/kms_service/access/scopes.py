@@ -1,4 +1,4 @@
-"""The scopes a token can hold, and the caller that holds them. No scope implies another."""
+"""The scopes that a token can hold, and the caller who holds them. No scope implies another."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from kms_service.errors import NotAuthorized
 
 
 class Scope(StrEnum):
-    """What a token may be allowed to do; an `admin` scope does not include the reads."""
+    """What a token may be allowed to do; an `admin` scope does not include reading."""
 
     WALLETS_CREATE = "wallets:create"
     WALLETS_READ = "wallets:read"
@@ -23,13 +23,13 @@ class Scope(StrEnum):
     AUDIT_READ = "audit:read"
 
 
-# What these allow changes nothing and releases nothing.
+# These scopes allow neither changes nor releases.
 LOOKING = frozenset({Scope.WALLETS_READ, Scope.POOL_READ, Scope.ROTATIONS_READ, Scope.AUDIT_READ})
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever holds a valid token: its name, scopes, limits (None: no limit) and policy (None: no bounds)."""
+    """Who asks: the name, scopes, limits (None: no limit) and policy (None: unbounded) of their token."""
 
     name: str
     scopes: frozenset[str]
@@ -39,7 +39,7 @@ class Caller:
 
     @classmethod
     def without_bounds(cls, name: str) -> "Caller":
-        """An operator with a shell, or the service itself: what binds them is their login and their role."""
+        """An operator with a shell, or the service itself; only database login and IAM role bind them."""
         return cls(name, frozenset(), None, None, None)
 
     @property
@@ -48,10 +48,10 @@ class Caller:
         return self.scopes <= LOOKING
 
     def require(self, scope: Scope) -> None:
-        """Pass, or raise.
+        """Pass if the token has this scope.
 
         Raises:
-            NotAuthorized: the token lacks exactly this scope.
+            NotAuthorized: it does not.
         """
         if scope not in self.scopes:
             raise NotAuthorized(scope)

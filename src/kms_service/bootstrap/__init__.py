@@ -1,4 +1,4 @@
-"""The one place where objects are built and wired; nothing else makes a client, an engine or a service."""
+"""Builds and wires all objects; nothing else makes a client, an engine or a service."""
 
 from kms_service.bootstrap.build import build
 from kms_service.bootstrap.services import Services

@@ -1,4 +1,4 @@
-"""The work that goes on beside requests, and how often."""
+"""The background work of a process, and how often each piece runs."""
 
 from structlog import PrintLogger
 
@@ -28,7 +28,7 @@ def background(
     materials: MaterialCensus,
     overviews: Overviews,
 ) -> tuple[Repeating, ...]:
-    """All of a process; begun and stopped by `Services`."""
+    """All background work of a process; `Services` starts and stops it."""
     return (
         *_emf(settings),
         *_overviews(settings, overviews),
@@ -51,11 +51,11 @@ def background(
 def _emf(settings: Settings) -> tuple[Repeating, ...]:
     if not settings.metrics_emf:
         return ()
-    # Past the logger: no level may filter metrics out.
+    # Printed without the logger, so that no log level filters metrics out.
     flush = EmbeddedMetrics(PrintLogger().msg).flush
     return (Repeating("embedded metrics", FLUSH_SECONDS, flush, once_more=True),)
 
 
 def _overviews(settings: Settings, overviews: Overviews) -> tuple[Repeating, ...]:
-    # Also while nobody looks: what is shown when something is away has to be known before.
+    # Even if nobody is looking: what is shown while something is unavailable must be read before.
     return (Repeating("overview", READ_SECONDS, overviews.read),) if settings.console_enabled else ()

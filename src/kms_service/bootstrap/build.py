@@ -46,7 +46,7 @@ from kms_service.telemetry.recent import History
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Services:
-    """All objects of a process, wired; no I/O yet. What it remembers ages by `clock`, monotonic seconds."""
+    """All objects of a process, wired; no I/O yet. What they remember ages by `clock`, monotonic seconds."""
     database = open_database(settings, connections=settings.database_connections)
     stores = make_stores(database)
     on = lay_foundations(settings, database, stores, clock)

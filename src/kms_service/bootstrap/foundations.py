@@ -1,4 +1,4 @@
-"""What every service stands on: KMS and its pool, the audit log, row MACs, and what operators switched."""
+"""Builds what every service needs: KMS and its pool, the audit log, row MACs, and the operators' switches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from kms_service.store.switches.shared_state import SharedStateStore
 
 @dataclass(frozen=True, slots=True)
 class Foundations:
-    """Of these there is one in a process, whatever it does."""
+    """The objects of which every process has exactly one, whatever it does."""
 
     database: Database
     health: KeyHealth
@@ -72,7 +72,7 @@ def _heads_outside(settings: Settings) -> HeadKeeper | None:
         return None
     if (place := bucket_and_prefix(url)) is None:
         return HeadKeeper(FolderOfHeads(folder_of(url)))
-    # Loads boto3, which a process that serves does without otherwise.
+    # This loads boto3, which a serving process otherwise does without.
     from kms_service.store.heads.bucket import BucketOfHeads  # noqa: PLC0415
 
     return HeadKeeper(BucketOfHeads(partial(s3_client, settings), *place))

@@ -81,11 +81,11 @@ class Services:
     background: tuple[Repeating, ...]
 
     async def check(self) -> None:
-        """Pass when everything is there that serving needs.
+        """Pass if everything that serving needs is there.
 
         Raises:
             SchemaBehind: a migration is missing.
-            NoKeyAtStart: no key of the pool can be used; one line a key says why.
+            NoKeyAtStart: no key of the pool can be used; the message has a line for each key.
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         await schema.check(self.database)
@@ -101,11 +101,11 @@ class Services:
         for alias, reason in self.pool.reasons.items():
             log.warning("key_unusable", key=alias, reason=reason)
         await self.row_macs.try_to_load()
-        await self.shared_state.poll()  # only now can an opened seal be told from a forged one
+        await self.shared_state.poll()  # only now can the MAC of an unsealing be checked
         await self.readiness.probe()
 
     def start(self) -> None:
-        """Begin the background work, on the running loop."""
+        """Start the background work, on the running loop."""
         metrics.begin(time.time())
         for work in self.background:
             work.start()

@@ -1,4 +1,4 @@
-"""All statements of a process, over its one database."""
+"""Builds the stores that several services share, over the process's one database."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from kms_service.store.wallets.find import WalletStore
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """One object for each group of statements; what only one service needs is made beside it."""
+    """The stores that several services share; a store that only one service needs is made with it."""
 
     wallets: WalletStore
     tokens: TokenStore

@@ -1,4 +1,4 @@
-"""What opens, makes and uses wallets, wired: every road to a private key goes through `Releases`."""
+"""Builds the services that make, open and use wallets; only `Releases` hands anything out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from kms_service.store.wallets.walk import WalletWalk
 
 @dataclass(frozen=True, slots=True)
 class WalletServices:
-    """The services of the room `service.wallets`."""
+    """The services of `service.wallets`."""
 
     wallets: WalletsKmsService
     signing: SigningService
@@ -36,7 +36,7 @@ class WalletServices:
 
 
 def wire_wallets(on: Foundations, stores: Stores, clock: Callable[[], float]) -> WalletServices:
-    """All of them; no I/O yet. Policies in force age by `clock`, monotonic seconds."""
+    """All of them, wired; no I/O yet. Policies in force age by `clock`, monotonic seconds."""
     opener = WalletOpener(on.kms)
     authentic = AuthenticWallets(stores.wallets, on.row_macs)
     keeper = WalletKeeper(authentic, on.pool, on.audit)

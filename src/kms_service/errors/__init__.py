@@ -1,4 +1,4 @@
-"""Everything that can go wrong, by whose fault it is; knows nothing of HTTP.
+"""Everything that can go wrong, sorted by who is at fault; HTTP is not known here.
 
 KmsServiceError
 ├── StartupError                  the process must not serve
@@ -8,10 +8,10 @@ KmsServiceError
 │   └── NoKeyAtStart              no key of the pool can be used
 ├── CallerError                   the request cannot be granted as it is
 │   ├── NotAuthenticated          no token, or one that is unknown, expired or revoked
-│   ├── NotAuthorized             a good token without the scope
+│   ├── NotAuthorized             a valid token without the scope
 │   ├── RateLimited               too many of these within a minute
 │   ├── PolicyDenied              no rule of the token's policy allows it
-│   ├── InvalidRequest            a rule that the schema cannot express is broken
+│   ├── InvalidRequest            it breaks a rule that the schema cannot express
 │   ├── WalletExists
 │   ├── NotFound
 │   │   ├── WalletNotFound
@@ -19,13 +19,13 @@ KmsServiceError
 │   │   ├── TokenNotFound
 │   │   ├── PolicyNotFound
 │   │   └── RewrapJobNotFound
-│   ├── MayNotUnseal              the login of this process closes the seal and does not open it
-│   ├── LastActiveKey             draining it would leave no key for new wallets
+│   ├── MayNotUnseal              this process's login may seal, but not unseal
+│   ├── LastActiveKey             draining this key would leave none for new wallets
 │   ├── TokenExists
 │   ├── TokenChangedElsewhere     somebody else changed it at the same moment
 │   ├── SealChangedElsewhere
 │   ├── PolicySetElsewhere
-│   ├── RewrapJobRunning          one job at a time
+│   ├── RewrapJobRunning          only one job runs at a time
 │   └── RewrapJobFinished
 ├── IntegrityFailure              stored bytes do not open, or open to something else
 │   ├── PolicyIntegrityFailure    a policy is missing, or not as an operator wrote it
@@ -33,12 +33,12 @@ KmsServiceError
 ├── KmsError                      a KMS call failed
 │   ├── KmsThrottled              the account's quota: no key is to blame
 │   ├── KmsUnavailable            time-out, reset, 5xx, garbage: the outcome is unknown
-│   └── KmsKeyUnusable            disabled, denied, deleted: this key, until someone fixes it
+│   └── KmsKeyUnusable            the key is disabled, denied or deleted, until somebody fixes it
 ├── NoUsableKey                   no key of the pool would wrap a new DEK
 ├── DatabaseUnavailable           PostgreSQL did not answer: the outcome is unknown
 │   └── DatabaseRefused           this process's login has no right to do that
 ├── AuditUnavailable              the audit row could not be committed, so nothing was released
-├── Overloaded                    more requests in flight than the process takes: nothing was begun
+├── Overloaded                    more requests in flight than the process allows: nothing was begun
 ├── TimedOut                      no answer within the request's deadline: the outcome is unknown
 └── Sealed                        an operator stopped all releases and signatures
 """

@@ -36,9 +36,9 @@ class RateLimited(CallerError):
 
 
 class PolicyDenied(CallerError):
-    """No rule of the token's policy allows it; `rule` came nearest, None when none is about such a thing.
+    """No rule of the token's policy allows it; `rule` came nearest, None if no rule is about this action.
 
-    `reason` is made of this source's words and the policy's, and of none of the caller's.
+    `reason` holds only words of this code and of the policy, and none of the caller's.
     """
 
     code = "policy_denied"
@@ -53,7 +53,7 @@ class PolicyDenied(CallerError):
 
 
 class MayNotUnseal(CallerError):
-    """This process's login may seal but not unseal, so that whoever takes the process over cannot unseal."""
+    """This process's login may seal but not unseal, so that whoever takes over the process cannot unseal."""
 
     code = "not_authorized"
 
@@ -62,7 +62,7 @@ class MayNotUnseal(CallerError):
 
 
 class InvalidRequest(CallerError):
-    """The request breaks a rule the schema cannot express; the message names the field, never its value."""
+    """The request breaks a rule that the schema cannot express; `field` names the field, never its value."""
 
     code = "invalid_request"
 
@@ -82,7 +82,7 @@ class WalletExists(CallerError):
 
 
 class NotFound(CallerError):
-    """The thing named in the request does not exist."""
+    """What the request names does not exist."""
 
     code = "not_found"
 
@@ -112,7 +112,7 @@ class TokenNotFound(NotFound):
 
 
 class PolicyNotFound(NotFound):
-    """No policy has this name, or not this version."""
+    """No policy has this name, or it has no such version."""
 
     code = "policy_not_found"
 
@@ -166,6 +166,6 @@ class RewrapJobRunning(CallerError):
 
 
 class RewrapJobFinished(CallerError):
-    """The rotation has ended, so it can be neither paused nor resumed nor cancelled."""
+    """The rotation has ended, so it cannot be paused, resumed or cancelled."""
 
     code = "rotation_finished"

@@ -4,7 +4,7 @@ from kms_service.errors.service import KmsServiceError
 
 
 class KmsError(KmsServiceError):
-    """A KMS call failed. `reason` is KMS's error code or a transport fault's name, `key` an ARN or alias."""
+    """A KMS call failed. `reason` is KMS's error code or a transport fault's name; `key` an ARN or alias."""
 
     message = "AWS KMS did not serve the call."
 
@@ -16,14 +16,14 @@ class KmsError(KmsServiceError):
 
 
 class KmsThrottled(KmsError):
-    """KMS throttles the account; another key would not help, waiting does."""
+    """KMS is throttling the account; waiting helps, another key does not."""
 
     code = "kms_throttled"
     message = "AWS KMS is throttling this account."
 
 
 class KmsUnavailable(KmsError):
-    """KMS did not answer, or not in a way that can be trusted; repeating may help."""
+    """KMS did not answer, or its answer cannot be trusted; repeating the call may help."""
 
     code = "kms_unavailable"
     message = "AWS KMS cannot be reached."

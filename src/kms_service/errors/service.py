@@ -1,13 +1,13 @@
-"""The root of all errors, and those that are neither the caller's nor KMS's."""
+"""The root of all errors, and those that are neither the caller's fault nor KMS's."""
 
 from collections.abc import Mapping
 
 
 class KmsServiceError(Exception):
-    """The root of every error this service raises on purpose.
+    """The root of every error that this service raises on purpose.
 
-    `code` is stable and listed in the README; `kms_request_id` is the KMS call that led here and
-    `audit_detail` what else its audit row tells.
+    `code` is stable and documented for callers. `kms_request_id` is that of the KMS call that failed, if
+    there was one; `audit_detail` is what else the error's audit row must say.
     """
 
     code = "internal_error"
@@ -18,7 +18,7 @@ class KmsServiceError(Exception):
 class IntegrityFailure(KmsServiceError):
     """Stored bytes do not open, or open to something else: tampering or corruption.
 
-    One message for every cause, so that an answer is no oracle. `reason` is for logs: words of this source.
+    Every cause has the same message, so that an answer is no oracle. `reason` is for logs, in our own words.
     """
 
     code = "integrity_failure"
@@ -31,13 +31,13 @@ class IntegrityFailure(KmsServiceError):
 
 
 class PolicyIntegrityFailure(IntegrityFailure):
-    """A policy that a token names is missing, or not as an operator wrote it: it allows nothing."""
+    """The policy that a token names is missing, or not as an operator wrote it: it allows nothing."""
 
     message = "The stored policy is missing, or not as an operator wrote it."
 
 
 class TokenIntegrityFailure(IntegrityFailure):
-    """A token's row is not as an operator wrote it last: it grants nothing, and no change makes it right."""
+    """A token's row is not as an operator wrote it last: it grants nothing, and cannot be changed."""
 
     message = (
         "The stored token is not as an operator wrote it. If it is of a version before MACs, "
@@ -61,7 +61,7 @@ class NoUsableKey(KmsServiceError):
 class DatabaseUnavailable(KmsServiceError):
     """PostgreSQL did not answer; whether a write took place is unknown.
 
-    Callers are told no more than that. `reason` is one line for operators, without a password; may be empty.
+    Callers learn no more than that. `reason` is one line for operators, without a password; it may be empty.
     """
 
     code = "database_unavailable"
@@ -72,7 +72,7 @@ class DatabaseUnavailable(KmsServiceError):
 
 
 class DatabaseRefused(DatabaseUnavailable):
-    """This process's login has no right to do that; nothing was written."""
+    """This process's login has no right to do this; nothing was written."""
 
 
 class AuditUnavailable(KmsServiceError):
@@ -85,7 +85,7 @@ class AuditUnavailable(KmsServiceError):
 
 
 class Overloaded(KmsServiceError):
-    """More requests are in flight than this process takes."""
+    """More requests are in flight than this process allows; nothing was begun."""
 
     code = "overloaded"
 
@@ -94,7 +94,7 @@ class Overloaded(KmsServiceError):
 
 
 class TimedOut(KmsServiceError):
-    """The deadline passed while the work was under way: it goes on, and its outcome is unknown."""
+    """The deadline passed while the work was under way; it continues, and its outcome is unknown."""
 
     code = "deadline_exceeded"
 

@@ -1,4 +1,4 @@
-"""Errors for which a process must not serve."""
+"""Errors that keep a process from serving."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ class StartupError(KmsServiceError):
 
 
 class SettingsError(StartupError):
-    """One or more settings are missing or wrong; the message lists all `problems`, without values."""
+    """Settings are missing or wrong; the message lists all `problems`, without values."""
 
     code = "settings"
     exit_code = 78
@@ -24,21 +24,21 @@ class SettingsError(StartupError):
 
 
 class SchemaBehind(StartupError):
-    """The database schema is not the one this code was written for; the message names the remedy."""
+    """The database's schema is older than this code needs; the message names the command that fixes it."""
 
     code = "schema_behind"
     exit_code = 78
 
 
 class MigrationFailed(StartupError):
-    """A migration did not go through; the database is as it was before it."""
+    """A migration failed; the database is as it was before that migration."""
 
     code = "migration_failed"
     exit_code = 75
 
 
 class NoKeyAtStart(StartupError):
-    """No key of the pool can be used; the message has one line a key."""
+    """No key of the pool can be used; the message has a line for each key."""
 
     code = "no_usable_key"
     exit_code = 69

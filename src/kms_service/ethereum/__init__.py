@@ -1,6 +1,6 @@
-"""Ethereum's own rules: mnemonics, derivation, addresses, signatures; the only importer of their libraries.
+"""Ethereum's own rules: mnemonics, derivation, addresses, signatures. Only here are their libraries imported.
 
-`eth_account` takes half a second to import, which only `signing` needs: it imports it when first used.
+`eth_account` takes half a second to import. Only `signing` needs it, and imports it when it is first used.
 """
 
 from kms_service.ethereum.derivation import (

@@ -1,7 +1,8 @@
-"""Contract functions in human-readable ABI, and calls of them: decoded by eth_abi, encoded again, compared.
+"""Parses contract functions in human-readable ABI, and decodes calls of them strictly, by eth_abi.
 
-Only one encoding of a call's arguments is taken, the one that compilers and wallets make. Others would reach
-the same function with arguments that look different to whoever judges them.
+Only one encoding of a call's arguments is accepted, the one that compilers and wallets make: what was decoded
+must encode to the same bytes. Other encodings would reach the same function with arguments that look
+different to whoever judges them.
 """
 
 import re
@@ -13,11 +14,11 @@ from kms_service.ethereum.address import add_checksum, keccak256
 from kms_service.ethereum.typed_types import Structs, element, is_atomic
 
 ARGUMENTS = "(arguments)"
-"""The name under which a function's parameters stand among its structs; no type can have it."""
+"""The name of a function's parameters among its structs; no type can have this name."""
 
 SELECTOR_BYTES = 4
 MAX_SIGNATURE = 2000
-# What decoding may cost: arguments can point twice at the same bytes, so nested arrays multiply.
+# Bounds the cost of decoding: arguments can point to the same bytes repeatedly, so nested arrays multiply.
 MAX_FIXED_ELEMENTS = 32
 _FUNCTION = re.compile(r"(?:function +)?([A-Za-z_$][A-Za-z0-9_$]{0,63}) *\((.*)\)", re.ASCII)
 _PARAMETER = re.compile(
@@ -29,7 +30,7 @@ _ALIASES = {"uint": "uint256", "int": "int256"}
 
 
 class CallMismatch(Exception):
-    """These bytes are not a call of this function in its one encoding."""
+    """These bytes are not a call of this function in its only accepted encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Function:
     Attributes:
         signature: its canonical form, such as `transfer(address,uint256)`.
         selector: the first 4 bytes of every call.
-        structs: its parameters as the struct `ARGUMENTS`, and the tuples they are made of.
+        types: the canonical types of its parameters.
+        structs: its parameters as the struct `ARGUMENTS`, and the tuples among them.
     """
 
     signature: str
@@ -51,7 +53,7 @@ class Function:
         """The arguments of a call by name: int, bool, str, bytes, list or dict; addresses in EIP-55's form.
 
         Raises:
-            CallMismatch: another function, bytes that do not decode, or not the one encoding.
+            CallMismatch: it calls another function, does not decode, or has another encoding.
         """
         from eth_abi.abi import decode, encode
         from eth_abi.exceptions import DecodingError, EncodingError
@@ -62,7 +64,7 @@ class Function:
         try:
             values = decode(self.types, encoded, strict=True)
             again = encode(self.types, values)
-        # A pointer can lie out of any range (OverflowError), and text need not be UTF-8 (ValueError).
+        # A pointer can be out of range (OverflowError), and text may not be UTF-8 (ValueError).
         except (DecodingError, EncodingError, OverflowError, ValueError) as error:
             raise CallMismatch("does not decode") from error
         if again != encoded:
@@ -73,11 +75,11 @@ class Function:
 def parse_function(text: str) -> Function:
     """A function from human-readable ABI, such as `transfer(address to, uint256 amount)`.
 
-    Every parameter, and every member of a tuple, has a name. `function` may stand before it; what it returns
-    and its modifiers may not stand behind.
+    Every parameter, and every member of a tuple, must have a name. The text may begin with `function`, but
+    must not have modifiers or return types after the parameters.
 
     Raises:
-        ValueError: anything else; says what is wrong.
+        ValueError: the text is anything else; the message says what is wrong.
     """
     shape = _FUNCTION.fullmatch(text.strip()) if len(text) <= MAX_SIGNATURE else None
     if shape is None:
@@ -90,7 +92,7 @@ def parse_function(text: str) -> Function:
 
 
 def _read_struct(name: str, text: str, structs: dict[str, dict[str, str]]) -> tuple[str, ...]:
-    """Read parameters into `structs[name]`; their canonical types, in order."""
+    """Read parameters into `structs[name]`; returns their canonical types, in order."""
     members: dict[str, str] = {}
     structs[name] = members
     canonical = []
@@ -115,7 +117,7 @@ def _read_struct(name: str, text: str, structs: dict[str, dict[str, str]]) -> tu
 
 
 def _split(text: str) -> list[str]:
-    """The parts between commas that are not within parentheses."""
+    """Split the text at the commas that are not within parentheses."""
     if not text.strip():
         return []
     parts, depth, start = [], 0, 0
@@ -132,7 +134,7 @@ def _split(text: str) -> list[str]:
 
 
 def _check_cost(structs: Structs, name: str, *, in_array: bool) -> int:
-    """How many values a struct holds, an array of any length counted as one element."""
+    """Pass if decoding the struct is cheap; returns how many values it holds, with one per open array."""
     total = 0
     for type_name in structs[name].values():
         count, nested = 1, in_array

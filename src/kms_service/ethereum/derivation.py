@@ -1,4 +1,4 @@
-"""From entropy to an account: BIP-39 in English without a passphrase, BIP-32 along m/44'/60'/0'/0/0.
+"""Derives accounts from entropy: BIP-39 in English without a passphrase, BIP-32 along m/44'/60'/0'/0/0.
 
 Phrases made here have 12 words; imported ones have 12 to 24.
 
@@ -38,7 +38,7 @@ class Account:
     Attributes:
         address: EIP-55.
         compressed_public_key: `0x` and the 33 bytes of SEC 1's compressed form in hex.
-        private_key: a secret of the caller's.
+        private_key: a secret that the caller owns.
     """
 
     address: str
@@ -60,10 +60,10 @@ def generate_mnemonic() -> Mnemonic:
 
 
 def account_of(private_key: PrivateKey) -> Account:
-    """The account of a bare private key: one multiplication on the curve. The caller owns the key.
+    """The account of a private key, by one multiplication on the curve. The caller owns the key.
 
     Raises:
-        IntegrityFailure: the number is none of secp256k1's keys: zero, or not below the group's order.
+        IntegrityFailure: the number is not a key of secp256k1: it is zero, or not below the group's order.
     """
     try:
         public = PublicKey.from_valid_secret(private_key.reveal())
@@ -78,24 +78,25 @@ def derive(mnemonic: Mnemonic) -> Account:
     """The account at m/44'/60'/0'/0/0 (BIP-32, BIP-44) of a phrase made here. The caller owns the key.
 
     Raises:
-        IntegrityFailure: not 12 English words with a right checksum; says no word of them.
+        IntegrityFailure: not 12 English words with a valid checksum; the error holds none of the words.
     """
     return _derive(mnemonic, _WORDS)
 
 
 def derive_imported(mnemonic: Mnemonic) -> Account:
-    """The account at the same path of a phrase made elsewhere. The caller owns the key.
+    """The account at the same path, of a phrase made elsewhere. The caller owns the key.
 
     Raises:
-        IntegrityFailure: not 12, 15, 18, 21 or 24 English words with a right checksum; says no word of them.
+        IntegrityFailure: not 12, 15, 18, 21 or 24 English words with a valid checksum; the error holds none
+            of the words.
     """
     return _derive(mnemonic, _IMPORTED_WORDS)
 
 
 def fault_of_phrase(mnemonic: Mnemonic) -> str | None:
-    """Why `derive_imported` would refuse a phrase, for whoever typed it; None when it would not.
+    """Why `derive_imported` would refuse a phrase, for whoever typed it; None if it would not.
 
-    Words of this source, and none of the phrase.
+    The answer holds only words of this code, and none of the phrase.
     """
     return _fault(mnemonic.reveal(), _IMPORTED_WORDS)
 
@@ -113,7 +114,7 @@ def _places() -> Mapping[str, int]:
 
 
 def _fault(phrase: str, word_counts: tuple[int, ...]) -> str | None:
-    # BIP-39's own check, by a table: the library's searches the list of 2048 words for each of them.
+    # BIP-39's own check, with a table: the library searches the list of 2048 words for each word.
     places = [_places().get(word) for word in phrase.split(" ")]
     if len(places) not in word_counts:
         return "does not have 12, 15, 18, 21 or 24 words with one space between"
@@ -144,9 +145,9 @@ def _descend(seed: bytes, path: tuple[int, ...]) -> bytes:
 
 
 def _child(key: bytes, chain_code: bytes, index: int) -> bytes:
-    """CKDpriv: the child's key and chain code, 32 bytes each.
+    """BIP-32's CKDpriv: the child's key and chain code, 32 bytes each.
 
-    BIP-32 has an invalid child skipped; one in 2^127 is, so here it is an error.
+    BIP-32 skips an invalid child. Only one in 2^127 is invalid, so here it is an error.
     """
     parent = b"\x00" + key if index >= _HARDENED else _public(key)
     digest = hmac.digest(chain_code, parent + index.to_bytes(4), "sha512")

@@ -1,4 +1,4 @@
-"""What amounts, bytes, addresses and texts look like in JSON, read strictly: one meaning or none.
+"""Reads amounts, bytes, addresses and texts from JSON, strictly: whatever is ambiguous is refused.
 
 Every reader raises ValueError with a message that holds no part of the value.
 """
@@ -9,7 +9,7 @@ from typing import Any
 from kms_service.ethereum.address import add_checksum
 
 MAX_UINT256 = 2**256 - 1
-# Beyond it a JavaScript number has lost digits before it was sent (RFC 7493, 2.2).
+# A larger JavaScript number may have lost digits before it was sent (RFC 7493, 2.2).
 MAX_SAFE_INTEGER = 2**53 - 1
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,77}", re.ASCII)
 _HEX = re.compile(r"0x[0-9a-fA-F]{1,64}", re.ASCII)
@@ -21,7 +21,7 @@ def integer(value: Any) -> int:
     """An integer: a JSON integer within ±(2^53 - 1), a decimal string, or 0x hex.
 
     Raises:
-        ValueError: anything else, such as a fraction, a boolean, or digits that JSON readers lose.
+        ValueError: anything else, such as a fraction, a boolean, or a JSON integer that may have lost digits.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         if abs(value) > MAX_SAFE_INTEGER:
@@ -60,7 +60,7 @@ def octets(value: Any) -> bytes:
 
 
 def boolean(value: Any) -> bool:
-    """A JSON true or false, and nothing that is like one.
+    """A JSON true or false, and nothing else that may count as one.
 
     Raises:
         ValueError: anything else.
@@ -71,7 +71,7 @@ def boolean(value: Any) -> bool:
 
 
 def address(value: Any) -> str:
-    """An address, returned in EIP-55's form: 0x and 40 hex digits, in lower case or with a right checksum.
+    """An address, 0x and 40 hex digits in lower case or with a valid checksum; returned in EIP-55's form.
 
     Raises:
         ValueError: anything else; a wrong checksum means a mistyped address.
@@ -85,7 +85,7 @@ def address(value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """A string that has a UTF-8 form, which half of a surrogate pair has not.
+    """A string that can be encoded in UTF-8; half of a surrogate pair cannot.
 
     Raises:
         ValueError: anything else.

@@ -1,8 +1,8 @@
-"""Signatures by eth_account and libsecp256k1, over what was read strictly.
+"""Signs by eth_account and libsecp256k1, only what was read strictly.
 
-All are deterministic (RFC 6979), with the low s (EIP-2).
+All signatures are deterministic (RFC 6979), with the low s (EIP-2).
 
-`eth_account` is imported when the first signature needs it, or by `warm_up` before: see the package.
+`eth_account` is imported when the first signature needs it, or before by `warm_up`: see the package.
 """
 
 import sys
@@ -25,14 +25,14 @@ _FIRST_V = 27
 
 @dataclass(frozen=True, slots=True)
 class Signable:
-    """A message in EIP-191's form, by its digest of 32 bytes: what a signature is over."""
+    """A message in EIP-191's form, by its 32-byte digest, which is what gets signed."""
 
     digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SignedTransaction:
-    """A signed transaction as it is sent to a node, and its hash of 32 bytes, by which a node knows it."""
+    """A signed transaction as it is sent to a node, and its 32-byte hash, by which nodes know it."""
 
     raw: bytes
     hash: bytes
@@ -41,8 +41,8 @@ class SignedTransaction:
 def warm_up() -> None:
     """Import what signing needs, so that the first signature does not wait for it.
 
-    One of its parts raises the interpreter's recursion limit a hundredfold, and JSON that a caller nests deep
-    enough would then overflow the stack and end the process: the limit is put back.
+    One of the modules raises the interpreter's recursion limit a hundredfold. Deeply nested JSON from a
+    caller could then overflow the stack and end the process, so the limit is restored.
     """
     limit = sys.getrecursionlimit()
     try:
@@ -52,7 +52,7 @@ def warm_up() -> None:
 
 
 def personal_message(message: bytes) -> Signable:
-    """A message under EIP-191 version 0x45, which wallets call personal_sign."""
+    """A message in the form of EIP-191 version 0x45, which wallets call personal_sign."""
     warm_up()
     from eth_account.messages import encode_defunct
 
@@ -60,7 +60,7 @@ def personal_message(message: bytes) -> Signable:
 
 
 def typed_message(typed: TypedData) -> Signable:
-    """Typed data under EIP-712."""
+    """Typed data in the form of EIP-712."""
     warm_up()
     from eth_account.messages import encode_typed_data
 
@@ -72,16 +72,16 @@ def typed_message(typed: TypedData) -> Signable:
 
 
 def sign(signable: Signable, key: PrivateKey) -> bytes:
-    """The signature: 65 bytes r ‖ s ‖ v, v being 27 or 28. Deterministic, with the low s.
+    """Sign a message: 65 bytes r ‖ s ‖ v, where v is 27 or 28.
 
-    By libsecp256k1 itself, which eth_account would hand the same digest to after hashing it once more.
+    It uses libsecp256k1 itself: eth_account would pass it the same digest, after computing that once more.
     """
     signed = CurveKey(key.reveal()).sign_recoverable(signable.digest, hasher=None)
     return signed[:-1] + bytes([signed[-1] + _FIRST_V])
 
 
 def sign_transaction(transaction: Transaction, key: PrivateKey) -> SignedTransaction:
-    """The signed transaction, of the type its fields say."""
+    """Sign a transaction, of the type that its fields give."""
     warm_up()
     from eth_account import Account
 
@@ -90,7 +90,7 @@ def sign_transaction(transaction: Transaction, key: PrivateKey) -> SignedTransac
 
 
 def sign_authorization(authorization: Authorization, key: PrivateKey) -> tuple[SignedAuthorization, bytes]:
-    """The signed authorisation (EIP-7702), and the digest of 32 bytes that it is over."""
+    """Sign an authorisation (EIP-7702); returns it with the 32-byte digest that was signed."""
     from eth_account import Account
 
     asked = {

@@ -1,7 +1,7 @@
 """Transactions that can be signed: legacy with EIP-155, EIP-2930, EIP-1559 and EIP-7702.
 
-Nothing is filled in but what has one meaning (no value, no data, an empty access list): a forgotten nonce or
-fee that a library takes for zero is a transaction nobody meant.
+Only what is unambiguous is filled in (no value, no data, an empty access list). If a forgotten nonce or fee
+counted as zero, that would be a transaction nobody meant.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ MAX_GAS = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class AccessListEntry:
-    """An address (EIP-55) and storage keys of 32 bytes each that a transaction will touch (EIP-2930)."""
+    """An address (EIP-55) and its storage keys, 32 bytes each, that a transaction will touch (EIP-2930)."""
 
     address: str
     storage_keys: Sequence[bytes]
@@ -27,7 +27,7 @@ class AccessListEntry:
 
 @dataclass(frozen=True, slots=True)
 class TransactionFields:
-    """A transaction as a caller gave it, each field within its own range; amounts in wei. None: not given."""
+    """A transaction as a caller gave it, each field in range; amounts in wei. None means not given."""
 
     chain_id: int
     nonce: int
@@ -46,7 +46,7 @@ class TransactionFields:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction ready to be signed, by JSON-RPC's field names; made by `read` only. Amounts in wei."""
+    """A transaction ready to be signed, by JSON-RPC's field names; only `read` makes one. In wei."""
 
     fields: dict[str, Any]
 
@@ -57,17 +57,17 @@ class Transaction:
 
     @property
     def recipient(self) -> str | None:
-        """To whom it goes, in EIP-55's form; None creates a contract."""
+        """The recipient, in EIP-55's form; None if it creates a contract."""
         return self.fields["to"] or None
 
     @property
     def value(self) -> int:
-        """What it moves."""
+        """The value that it transfers, in wei."""
         return int(self.fields["value"])
 
     @property
     def highest_fee(self) -> int:
-        """The most that its gas can cost; what some chains charge besides for publishing data is apart."""
+        """The most that its gas can cost, in wei; some chains charge for publishing data on top."""
         price = self.fields["maxFeePerGas" if "maxFeePerGas" in self.fields else "gasPrice"]
         return int(self.fields["gas"]) * int(price)
 
@@ -83,10 +83,10 @@ class Transaction:
 
 
 def read(given: TransactionFields) -> Transaction:
-    """The one transaction that these fields mean.
+    """The transaction that these fields mean.
 
     Raises:
-        InvalidRequest: names the field that is missing, or that contradicts another.
+        InvalidRequest: a field is missing, or contradicts another; names it.
     """
     kind = _kind(given)
     fields: dict[str, Any] = {
@@ -98,7 +98,7 @@ def read(given: TransactionFields) -> Transaction:
         "data": given.data,
     }
     if kind != LEGACY:
-        # eth_account knows a legacy transaction by the absence of a type.
+        # eth_account takes a transaction without a type as a legacy one.
         fields |= {"type": kind, "accessList": _access_list(given)}
     elif given.access_list is not None:
         raise InvalidRequest("a legacy transaction has none", "transaction.accessList")

@@ -1,8 +1,8 @@
-"""EIP-712 typed data as a caller sends it, checked against its types and turned into values of one meaning.
+"""Reads EIP-712 typed data from a caller: checks it against its types, and makes unambiguous values of it.
 
 eth_account's encoder is lenient where a signer must not be: it encodes a missing member as zero, ignores an
-unknown one, pads short bytes, takes "false" for a boolean and any length for a fixed array. So nothing
-reaches it but values that this module has read strictly.
+unknown one, pads short bytes, takes "false" for a boolean, and any length for a fixed array. So it only gets
+values that this module has read strictly.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ DOMAIN_MEMBERS = {
     "verifyingContract": "address",
     "salt": "bytes32",
 }
-# Encoding hashes all types again for every struct value: this bounds it to a fraction of a second.
+# Encoding hashes all types again for every struct value; this bounds it to a fraction of a second.
 MAX_WORK = 100_000
 
 
@@ -32,8 +32,8 @@ class TypedData:
     """Typed data ready to be encoded.
 
     Attributes:
-        domain: some of EIP712Domain's members, as int, str or bytes.
-        structs: the primary type and what it is made of.
+        domain: the given members of EIP712Domain, as int, str or bytes.
+        structs: the primary type first, then the structs it is made of.
         message: a value for every member, as int, bool, str, bytes, list or dict.
     """
 
@@ -50,10 +50,10 @@ def read(
 ) -> TypedData:
     """Typed data from its four JSON members.
 
-    `types` may hold EIP712Domain, if it says what the domain's members say.
+    `types` may hold EIP712Domain, if that agrees with the domain's members.
 
     Raises:
-        InvalidRequest: names the first member that is missing, unknown, of another type or out of range.
+        InvalidRequest: a member is missing, unknown, of another type or out of range; names the first one.
     """
     _check_domain_type(domain, types)
     structs = typed_types.read_types(
@@ -78,7 +78,7 @@ def _read_domain(domain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Reader:
-    """Reads one message; counts how much work its encoding will be."""
+    """Reads one message, and adds up how much work its encoding will be."""
 
     def __init__(self, structs: Structs) -> None:
         self._structs = structs

@@ -1,7 +1,7 @@
-"""The types of EIP-712 typed data: what a `types` member may declare, and which of it is the primary type.
+"""The types of EIP-712 typed data: what a `types` member may declare, and which of them is the primary type.
 
-Stricter than the encoders in use, where they are silent: a name that is no identifier could change the
-meaning of the type string that is hashed, and a type that is declared twice or shadowed has two meanings.
+This is stricter than the usual encoders: a name that is not an identifier could change the meaning of the
+type string that is hashed, and a type that is declared twice or shadowed has two meanings.
 Source: https://eips.ethereum.org/EIPS/eip-712, "Definition of typed structured data".
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from kms_service.errors import InvalidRequest
 
 Structs = Mapping[str, Mapping[str, str]]
-"""Each struct's members, name to type, in the order that is signed."""
+"""Each struct's members, type by name, in the order in which they are signed."""
 
 MAX_DEPTH = 32
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]{0,63}", re.ASCII)
@@ -27,12 +27,12 @@ _LIKE_ATOMIC = re.compile(r"(?:bool|address|string|bytes\d*|u?int\d*)", re.ASCII
 
 
 def is_atomic(name: str) -> bool:
-    """Whether `name` is one of EIP-712's own types, arrays and structs apart."""
+    """Whether `name` is one of EIP-712's own types, and neither an array nor a struct."""
     return name in _ATOMIC
 
 
 def element(type_name: str) -> tuple[str, int | None] | None:
-    """An array type's element type and fixed length, if it has one; None when it is no array type."""
+    """An array type's element type, and its length if that is fixed; None if it is not an array type."""
     array = _LAST_DIMENSION.fullmatch(type_name)
     if array is None:
         return None
@@ -43,8 +43,8 @@ def read_types(types: Mapping[str, Sequence[tuple[str, str]]]) -> Structs:
     """The structs of a `types` member, each a list of member names and types.
 
     Raises:
-        InvalidRequest: names the struct that is malformed, declares a member twice, refers to an unknown
-            type, contains itself, or nests deeper than 32.
+        InvalidRequest: a struct is malformed, declares a member twice, refers to an unknown type, contains
+            itself, or nests deeper than 32; names it.
     """
     for name, members in types.items():
         _check_struct(name, members, types)
@@ -59,7 +59,7 @@ def primary(structs: Structs, given: str | None) -> str:
     """The primary type: the given one, or the only struct that no other uses.
 
     Raises:
-        InvalidRequest: the given one is not declared, or without one there are several candidates.
+        InvalidRequest: the given one is not declared, or none is given and there is no single candidate.
     """
     if given is not None:
         if given not in structs:
@@ -75,7 +75,7 @@ def primary(structs: Structs, given: str | None) -> str:
 
 
 def reachable(structs: Structs, root: str) -> Structs:
-    """The structs that `root` is made of, itself first."""
+    """The structs that `root` is made of, `root` first."""
     found: dict[str, Mapping[str, str]] = {}
     waiting = [root]
     while waiting:
@@ -103,7 +103,7 @@ def _check_struct(
 
 
 def _measure(name: str, structs: Structs, heights: dict[str, int], ancestors: tuple[str, ...]) -> int:
-    """How many structs deep `name` is; each is measured once, however often it is used."""
+    """How many structs deep `name` nests; each struct is measured once, however often it is used."""
     if name in ancestors:
         raise InvalidRequest("contains itself", f"types.{name}")
     if name not in heights and len(ancestors) < MAX_DEPTH:

@@ -1,1 +1,1 @@
-"""What the service tells about itself: structured logs and metrics, with nothing secret in them."""
+"""What the service reports about itself: logs, metrics and traces, with nothing secret in them."""

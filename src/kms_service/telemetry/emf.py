@@ -1,8 +1,8 @@
-"""The same numbers for CloudWatch without a sidecar: JSON lines in the Embedded Metric Format in the log.
+"""Writes the metrics for CloudWatch into the log, in the Embedded Metric Format; no sidecar is needed.
 
-Every process writes what it counted since its last line, and CloudWatch adds processes and replicas up.
+Every process writes what it has counted since its last lines; CloudWatch adds up processes and replicas.
 Source: "Specification: Embedded metric format", Amazon CloudWatch User Guide. Its limits: at most 100 metrics
-and 30 dimensions in a document, 100 values of a metric, 1 MB a line.
+and 30 dimensions per document, 100 values per metric, 1 MB per line.
 """
 
 import json
@@ -25,15 +25,15 @@ MAX_VALUES = 100
 Labels = tuple[tuple[str, str], ...]
 Value = float | list[float]
 
-# Each set of labels, and each value of them, is a metric that CloudWatch charges for: alarms and dashboards
-# need no more than these. What is not named here has its total, and all of its labels.
+# CloudWatch charges for each set of labels and each combination of their values. Alarms and dashboards need
+# only these. A metric that is not named here is written as its total, and with all of its labels.
 _BREAKDOWNS: Mapping[str, Sequence[tuple[str, ...]]] = {
     "kms_service_http_requests": ((), ("status",), ("route", "status")),
     "kms_service_kms_requests": ((), ("outcome",), ("operation", "outcome"), ("key", "outcome")),
     "kms_service_secrets_released": ((), ("actor",), ("kind",)),
     "kms_service_audit_rows": ((), ("action",)),
 }
-# The last would be four metrics a key, and `pool_keys` has their sums.
+# The last one would be four metrics per key, and `pool_keys` has their sums.
 _LEFT_OUT = frozenset({"kms_service_build_info", "kms_service_start_time_seconds", "kms_service_key_status"})
 
 
@@ -41,9 +41,9 @@ class EmbeddedMetrics:
     """Writes the growth of this process's metrics as EMF documents. Thread-safe.
 
     Args:
-        write: takes one line.
-        clock: Unix time in seconds.
-        registry: whose metrics; those of other processes are theirs to write.
+        write: writes one line.
+        clock: returns Unix time in seconds.
+        registry: this process's metrics; each process writes its own.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class EmbeddedMetrics:
         self._lock = threading.Lock()
 
     def flush(self) -> None:
-        """Write one document for each combination of dimensions that has something to tell."""
+        """Write one document for each combination of dimensions that has values."""
         with self._lock:
             documents = self._documents()
         at = int(self._clock() * 1000)
@@ -112,13 +112,13 @@ class EmbeddedMetrics:
 
 
 def representatives(cumulative: Sequence[tuple[float, float]]) -> list[float]:
-    """At most 100 values that have the percentiles of a histogram, as far as its buckets tell.
+    """At most 100 values with the same percentiles as a histogram, as far as its buckets show them.
 
-    CloudWatch takes single values and no buckets, so a busy minute is thinned out evenly: the percentiles
-    stay, the number of values does not, and is to be had from the counters.
+    CloudWatch takes single values and no buckets, so a busy minute is thinned out evenly. That keeps the
+    percentiles, but not the number of values; the counters have that.
 
     Args:
-        cumulative: (upper bound, observations up to it), in order, the last bound infinite.
+        cumulative: (upper bound, observations up to it), in order; the last bound is infinite.
     """
     total = cumulative[-1][1]
     ranks = [0.0, *(count for _, count in cumulative)]
@@ -131,18 +131,18 @@ def _at_rank(rank: float, ranks: Sequence[float], bounds: Sequence[float]) -> fl
     above = bisect_left(ranks, rank)
     low, high = bounds[above - 1], bounds[above]
     if math.isinf(high):
-        return low  # all that is known of it
+        return low  # no more is known
     return low + (high - low) * (rank - ranks[above - 1]) / (ranks[above] - ranks[above - 1])
 
 
 def breakdowns(name: str, labels: Mapping[str, str]) -> list[Labels]:
-    """The dimensions under which a counter or histogram with these labels is written; none is its total."""
+    """The sets of dimensions under which a counter or histogram is written; the empty set is its total."""
     chosen = _BREAKDOWNS.get(name, ((), tuple(labels)))
     return list(dict.fromkeys(tuple((label, labels[label]) for label in names) for names in chosen))
 
 
 def _document(at: int, dimensions: Labels, values: Mapping[str, Value]) -> dict[str, Any]:
-    # The service's own name is a dimension of all: a set of none is not allowed by the specification.
+    # The service's name is always a dimension: the specification does not allow an empty set.
     members = {"Service": NAMESPACE, **dict(dimensions)}
     metrics = [{"Name": name, "Unit": "Seconds" if name.endswith("_seconds") else "Count"} for name in values]
     directive = {"Namespace": NAMESPACE, "Dimensions": [list(members)], "Metrics": metrics}

@@ -1,8 +1,8 @@
-"""The metrics as Prometheus reads them: of this process, or of all worker processes of one server.
+"""Serves the metrics to Prometheus: those of this process, or of all worker processes of one server.
 
-Workers keep their metrics in memory-mapped files of one private folder, so that any of them, or a process
-beside them, can answer for all. A dead worker's counts stay, since counters must not fall; its live gauges
-go. CPU time, memory and open files are read from the system, by `pid`: a sum would fall with a worker's end.
+Workers keep their metrics in memory-mapped files in one private folder, so that any of them, or another
+process, can answer for all. A dead worker's counts stay, since counters must not fall; its live gauges go.
+CPU time, memory and open files are read from the system by `pid`: a sum would fall when a worker ends.
 """
 
 import os
@@ -33,14 +33,14 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-# The library's own variable and its only switch; it looks once, when it is first imported.
+# The library's own variable, and its only switch; it reads it once, when it is first imported.
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 _LIVE_GAUGES = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
 
 
 def scrape() -> CollectorRegistry:
-    """What a scrape reads: all workers of the server this process belongs to, or this process alone."""
+    """What a scrape reads: all workers of the server that this process belongs to, or this process alone."""
     disable_created_metrics()  # type: ignore[no-untyped-call] # the library types it not
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
@@ -51,14 +51,14 @@ def scrape() -> CollectorRegistry:
 
 
 def serve(sockets: Iterable[socket.socket]) -> None:
-    """Answer scrapes on these bound sockets, each in a thread of its own, until the process ends."""
+    """Answer scrapes on these bound sockets, each in its own thread, until the process ends."""
     for each in sockets:
         server = _Server(each, make_wsgi_app(scrape()))
         threading.Thread(target=server.serve_forever, name="scrapes", daemon=True).start()
 
 
 def main() -> None:
-    """Answer scrapes for the workers of the supervisor above, on inherited sockets, until that ends."""
+    """Answer scrapes for the workers of the parent supervisor, on inherited sockets, until it ends."""
     serve(socket.socket(fileno=int(number)) for number in sys.argv[1:])
     supervisor = os.getppid()
     while os.getppid() == supervisor:
@@ -66,14 +66,14 @@ def main() -> None:
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = 10  # of a scraper that says nothing
+    timeout = 10  # how long a scraper may be silent
 
     def log_message(self, *_: object) -> None:
         """Log no request."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread for each request, so that one that is slow holds up no other."""
+    """Uses a thread for each request, so that a slow one does not hold up others."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -89,7 +89,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Workers(Collector):
-    """The metrics in a shared folder, the counts of dead workers too, and the processes themselves."""
+    """The metrics in a shared folder, including the counts of dead workers, and those of the processes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -98,24 +98,24 @@ class _Workers(Collector):
     def collect(self) -> Iterable[Metric]:
         workers = self._live_workers()
         yield from self._collector.collect()  # type: ignore[no-untyped-call] # as above
-        # Whether it is a worker or answers scrapes alone, what is above is the supervisor.
+        # The parent is the supervisor, whether this process is a worker or only answers scrapes.
         yield from _of_processes(sorted({os.getppid(), os.getpid(), *workers}))
 
     def _live_workers(self) -> list[int]:
-        """The workers that run; the gauges of the others are forgotten."""
+        """The ids of the workers that are running; the gauges of the others are dropped."""
         found = (_LIVE_GAUGES.fullmatch(file.name) for file in self._folder.iterdir())
         live = []
         for pid in sorted({int(match[1]) for match in found if match}):
             if _runs(pid):
                 live.append(pid)
                 continue
-            with suppress(FileNotFoundError):  # another scrape was quicker
+            with suppress(FileNotFoundError):  # another scrape was faster
                 mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call] # as above
         return live
 
 
 def _of_processes(pids: Iterable[int]) -> Iterable[Metric]:
-    """Prometheus' own `process_*` metrics of each; none where there is no /proc."""
+    """Prometheus' own `process_*` metrics of each process; none if there is no /proc."""
     joined: dict[str, Metric] = {}
     for pid in pids:
         for family in ProcessCollector(pid=partial(int, pid), registry=None).collect():
@@ -128,7 +128,7 @@ def _of_processes(pids: Iterable[int]) -> Iterable[Metric]:
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except OSError:  # gone, or its number belongs to somebody else now
+    except OSError:  # it has ended, or its id belongs to another user's process now
         return False
     return True
 

@@ -1,7 +1,7 @@
 """Structured logs on standard output: JSON lines, or readable text on a terminal.
 
-An event has a static name and fields that are identifiers, never objects. Foreign loggers whose lines can
-hold secrets (botocore prints the plaintext DEK at DEBUG) are shut at WARNING whatever the level.
+An event has a static name, and its fields are identifiers, never objects. Loggers of libraries whose lines
+can hold secrets (botocore prints the plaintext DEK at DEBUG) stay at WARNING, whatever the level.
 """
 
 import logging
@@ -30,20 +30,20 @@ _EVIDENCE = "evidence"
 
 
 def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stdout) -> None:
-    """Send every log line of a serving process to `stream` in one form, and its evidence past the level."""
+    """Send all log lines of a serving process to `stream` in one format; evidence is sent at any level."""
     _configure(level, log_format, stream, evidence=_mark)
 
 
 def configure_for_command(level: str, log_format: LogFormat) -> None:
-    """Send a command's log lines to standard error, for it prints facts on standard output.
+    """Send a command's log lines to standard error, since it prints its results on standard output.
 
-    Its evidence is left out: a terminal keeps none, and AUDIT_HEADS_URL does.
+    Its evidence is left out: a terminal does not keep it, but AUDIT_HEADS_URL does.
     """
     _configure(level, log_format, sys.stderr, evidence=_leave_out)
 
 
 def as_json(log_format: LogFormat, stream: TextIO) -> bool:
-    """Whether a log of this form on this stream is JSON lines."""
+    """Whether a log with this setting on this stream is JSON lines."""
     return log_format == "json" or (log_format == "auto" and not stream.isatty())
 
 
@@ -54,7 +54,7 @@ def get_logger() -> FilteringBoundLogger:
 
 
 def get_evidence_logger() -> FilteringBoundLogger:
-    """The logger of what must reach the log stream whatever LOG_LEVEL says, such as heads of audit chains."""
+    """The logger for what must reach the log stream at any LOG_LEVEL, such as heads of audit chains."""
     logger: FilteringBoundLogger = structlog.wrap_logger(
         None, wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET), evidence=True
     )
@@ -126,12 +126,12 @@ def _add_request(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 
 def _make_printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    # Last of all but the drawing, whose colours are the only thing that a terminal may obey.
+    # Last before rendering, whose colours are the only escape sequences that may reach a terminal.
     return {printable(key): printable(str(value)) for key, value in event.items()}
 
 
 def _where_it_failed(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    # Type and place only: an exception's own text, and the frames' variables, may hold a secret.
+    # Only the type and the place: an exception's text and its frames' variables may hold a secret.
     info = event.pop("exc_info", None)
     error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
     if isinstance(error, BaseException):

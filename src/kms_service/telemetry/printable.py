@@ -1,19 +1,19 @@
-"""Foreign text for people's eyes: in a terminal, or in a log that is shown in one."""
+"""Makes foreign text safe to show in a terminal, or in a log that is shown in one."""
 
 import json
 
 
 def printable(text: str) -> str:
-    """`text` in one line that a terminal shows and does not obey.
+    """`text` as one line without anything that a terminal would obey.
 
-    What controls, hides or reorders (escape sequences, line breaks, C1, bidirectional overrides) is shown
-    escaped as in JSON, so that a line of JSON stays the same JSON.
+    Characters that control, hide or reorder (escape sequences, line breaks, C1, bidirectional overrides) are
+    escaped as in JSON, so that a line of JSON keeps its meaning.
     """
     return text if text.isprintable() else "".join(map(_escape, text))
 
 
 def printable_lines(text: str) -> str:
-    """The same of several lines, which stay lines."""
+    """The same for several lines, which stay separate lines."""
     return "\n".join(map(printable, text.split("\n")))
 
 

@@ -1,4 +1,4 @@
-"""How fast a running server's counters grow, from one scrape: the count, and since when it counts."""
+"""Computes how fast a running server's counters grow from one scrape: the count and the start time."""
 
 from collections import defaultdict
 
@@ -6,14 +6,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 def billable_requests(scrape: str, now: float) -> dict[str, float]:
-    """Requests to KMS a second, by operation and purpose, averaged since the server started.
+    """Requests to KMS per second, by operation and purpose, averaged since the server started.
 
     Args:
         scrape: the answer of `/metrics`.
         now: Unix time.
 
     Raises:
-        ValueError: it is no scrape of a running server of this service.
+        ValueError: this is not a scrape of a running server of this service.
     """
     counts: dict[str, float] = defaultdict(float)
     started = None

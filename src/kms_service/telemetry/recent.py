@@ -1,8 +1,8 @@
-"""Rates of the last minutes, told from the process's own metrics, for who has no Prometheus at hand.
+"""Rates of the last minutes from the process's own metrics, for whoever has no Prometheus at hand.
 
-Every few seconds the counters are read as a scrape reads them, so that with several workers each of them
-knows the sums of all; a quarter of an hour of these readings is kept. A worker that was started lately knows
-less, and says how far back it goes.
+Every few seconds the counters are read as a scrape reads them, so that each of several workers knows the sums
+of all. Readings are kept for a quarter of an hour. A worker that was started lately has fewer, and says how
+far back they go.
 """
 
 import threading
@@ -20,11 +20,11 @@ from kms_service.telemetry.exposition import scrape
 SAMPLE_SECONDS = 10.0
 TOTAL_SECONDS = 300.0
 MINUTES = 15
-# Not traffic: they would hide an error rate, or make one.
+# These are not traffic: counting them would hide an error rate, or feign one.
 _NOT_COUNTED = ("/livez", "/readyz", "/health", "/metrics", "/docs", "/openapi.json", "/console")
 _KEPT_SECONDS = 60.0 * MINUTES + 2 * SAMPLE_SECONDS
 _LEAST_SECONDS = 5.0
-# Neither is a failure: of the second nobody waited for the answer.
+# Neither is a failure: with the second, nobody was waiting for the answer.
 _NO_FAILURES = frozenset({"ok", "cancelled"})
 
 Labels = Mapping[str, str]
@@ -32,7 +32,7 @@ Labels = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much had been counted at one moment: all, and of it what failed."""
+    """How many had been counted at one moment, and how many of them failed."""
 
     all: float = 0.0
     failed: float = 0.0
@@ -42,7 +42,7 @@ class Counts:
 
     @property
     def failed_share(self) -> float:
-        """0 to 1; 0 while nothing was counted."""
+        """The share that failed, 0 to 1; 0 if nothing was counted."""
         return self.failed / self.all if self.all else 0.0
 
 
@@ -60,15 +60,15 @@ class Recent:
 
     Attributes:
         seconds: how far back the counts go, at most five minutes.
-        requests: answered requests but for probes and pages; those that failed were answered with 5xx.
-        problems: problems answered, by error code; only those that occurred.
-        kms_calls: those that failed had another outcome than `ok` or `cancelled`.
-        keys: the same by the key's alias; only those that were called.
-        outcomes: how calls to KMS failed, by error code.
+        requests: answered requests, without probes and pages; those answered with 5xx failed.
+        problems: problem answers by error code; only those that occurred.
+        kms_calls: calls to KMS; those with another outcome than `ok` or `cancelled` failed.
+        keys: the same by the key's alias; only keys that were called.
+        outcomes: failed calls to KMS, by error code.
         open_circuits: aliases of keys that some worker keeps new wallets away from.
         integrity_failures: wallets that did not open, since the server started.
-        canaries_opened: wallets opened that nobody should open, since the server started.
-        minutes: the last quarter of an hour, oldest first; None where nothing is known.
+        canaries_opened: releases from canary wallets, since the server started.
+        minutes: the last quarter of an hour, oldest first; None for minutes without readings.
     """
 
     seconds: float
@@ -101,7 +101,7 @@ class History:
 
     Args:
         clock: seconds that only grow.
-        registry: what is read; as for a scrape.
+        registry: returns what is read, as for a scrape.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class History:
                 self._readings.popleft()
 
     def recent(self) -> Recent | None:
-        """What happened up to the last reading; None while there are not two."""
+        """What happened up to the last reading; None until there are two readings."""
         readings = list(self._readings)
         if len(readings) < 2:  # noqa: PLR2004 # a difference takes two
             return None
@@ -147,7 +147,7 @@ class History:
 
 
 def _nearest(readings: Sequence[_Reading], at: float) -> _Reading | None:
-    """The reading closest to a moment; None when none is close enough to stand for it."""
+    """The reading closest to a moment; None if none is close enough to stand for it."""
     nearest = min(readings, key=lambda reading: abs(reading.at - at))
     return nearest if abs(nearest.at - at) <= SAMPLE_SECONDS else None
 

@@ -1,8 +1,8 @@
-"""OpenTelemetry traces: a span for each request, database statement and KMS call; off unless asked for.
+"""OpenTelemetry traces: a span for each request, database statement and KMS call; off unless enabled.
 
-Spans hold identifiers only. No exception is recorded on one, since an exception's text may hold a secret; its
-type or code is. The SDK reads OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT,
-OTEL_TRACES_SAMPLER and OTEL_SERVICE_NAME.
+Spans hold identifiers only. Of an exception they hold its type or code, and not its text, which may hold a
+secret. The SDK reads OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER
+and OTEL_SERVICE_NAME.
 """
 
 from collections.abc import Mapping
@@ -25,14 +25,14 @@ from kms_service.errors import SettingsError
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-# Set once a process by export(), as the log is by logs.configure(). While it is None tracing costs nothing.
+# Set once per process by export(), as the log is by logs.configure(). While None, tracing costs nothing.
 _provider: "TracerProvider | None" = None
 _tracer: Tracer | None = None
 _OFF: AbstractContextManager[None] = nullcontext()
 
 
 def export() -> None:
-    """Trace from now on, and send the spans by OTLP over HTTP from a background thread.
+    """Start tracing; a background thread sends the spans by OTLP over HTTP.
 
     Raises:
         SettingsError: the optional packages are not installed.
@@ -54,7 +54,7 @@ def export() -> None:
 
 
 def use(provider: "TracerProvider | None") -> None:
-    """Trace with this provider from now on; with None not at all."""
+    """Trace with this provider from now on; with None, stop tracing."""
     global _provider, _tracer  # noqa: PLW0603 # a process has one, as it has one log
     _provider = provider
     _tracer = None if provider is None else provider.get_tracer("kms_service", __version__)
@@ -68,17 +68,17 @@ def close() -> None:
 
 
 def server_span(parent: Context) -> AbstractContextManager[Span | None]:
-    """The current span of a request; it gets its name once the route is known."""
+    """A span for a request, current in the block; it gets its name once the route is known."""
     return _OFF if _tracer is None else _start(_tracer, "request", SpanKind.SERVER, {}, parent)
 
 
 def client_span(name: str, attributes: Mapping[str, str]) -> AbstractContextManager[Span | None]:
-    """The current span of a call to something else; None while tracing is off."""
+    """A span for a call to another service, current in the block; None while tracing is off."""
     return _OFF if _tracer is None else _start(_tracer, name, SpanKind.CLIENT, attributes, None)
 
 
 def begin_statement(text: str) -> Span | None:
-    """A span of a database statement with this text; the caller ends it. None while tracing is off."""
+    """A span for a database statement with this text; the caller must end it. None while tracing is off."""
     if _tracer is None:
         return None
     operation = text.split(None, 1)[0].upper()
@@ -87,14 +87,14 @@ def begin_statement(text: str) -> Span | None:
 
 
 def mark_failed(span: Span | None, error_type: str) -> None:
-    """Mark a span as failed, by the error's code or type and never by its text."""
+    """Mark a span as failed, with the error's code or type, and never its text."""
     if span is not None:
         span.set_attribute("error.type", error_type)
         span.set_status(StatusCode.ERROR)
 
 
 def trace_id() -> str | None:
-    """The current trace's id, 32 hex digits, for logs; None while there is none."""
+    """The current trace's id, 32 hex digits, for logs; None if there is none."""
     if _tracer is None:
         return None
     context = get_current_span().get_span_context()
