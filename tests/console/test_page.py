@@ -199,11 +199,12 @@ def test_kms_that_does_not_describe_a_key_is_reported(console: Service, look: Lo
         complete(console.services.pool.refresh())
         text = look.text()
     assert re.search(
-        r"KMS has not told the state of 10 of 10 keys since \d\d:\d\d:\d\d; shown is what it told", text
+        r"KMS has not reported the state of 10 of 10 keys since \d\d:\d\d:\d\d; shown is what it reported",
+        text,
     )
     assert "Empressa-wallet-key-1 ● active" in text
     complete(console.services.pool.refresh())
-    assert "KMS has not told" not in look.text()
+    assert "KMS has not reported" not in look.text()
 
 
 def test_a_single_part_that_cannot_be_read_is_reported(console: Service, look: Look) -> None:
@@ -214,7 +215,7 @@ def test_a_single_part_that_cannot_be_read_is_reported(console: Service, look: L
             text = look.text()
         finally:
             complete(connection.exec_driver_sql("GRANT SELECT ON audit_events TO kms_serve"))
-    assert re.search(r"The audit log cannot be read since \d\d:\d\d:\d\d\.", text)
+    assert re.search(r"The audit log has been unreadable since \d\d:\d\d:\d\d\.", text)
     assert re.search(r"Audit log as of \d\d:\d\d:\d\d", text)
     assert "Releases open" in text
     assert "cannot be read" not in look.text()
@@ -231,7 +232,7 @@ def test_a_token_that_cannot_be_looked_up_stays_good_for_a_while(console: Servic
             assert console.call("GET", "/console", token=stranger).status_code == 503
         finally:
             complete(connection.exec_driver_sql("GRANT SELECT ON tokens TO kms_serve"))
-    assert "Your token could not be looked up just now." in text
+    assert "Your token could not be checked just now." in text
     assert "could not be looked up" not in look.text()
 
 
@@ -261,7 +262,7 @@ def test_without_the_database_a_signed_in_visitor_still_sees_the_page(
         answer = console.call("GET", "/console", token=stranger)
     complete(readiness.probe())
     assert re.search(r"■ The database has not answered since \d\d:\d\d:\d\d: nothing is created", text)
-    assert "Your token could not be looked up just now." in text
+    assert "Your token could not be checked just now." in text
     assert re.search(r"Key pool wallets and last uses as of \d\d:\d\d:\d\d", text)
     assert re.search(r"Releases open as of \d\d:\d\d:\d\d", text)
     assert "Empressa-wallet-key-1 ● active" in text

@@ -73,7 +73,7 @@ TELLING: dict[str, tuple[Overview, Level, str]] = {
     "a Region away": (
         _overview(regions=AWAY),
         Level.WARN,
-        "KMS in eu-central-1 (the primary Region) does not serve since",
+        "KMS in eu-central-1 (the primary Region) has not served since",
     ),
     "database away": (_overview(database_away_since=NOW), Level.BAD, "The database has not answered since"),
     "schema": (_overview(schema_behind=True), Level.BAD, "The schema is behind this version."),
@@ -102,12 +102,12 @@ TELLING: dict[str, tuple[Overview, Level, str]] = {
     "silent": (
         _overview(replace(WELL, silent_since=NOW)),
         Level.BAD,
-        f"KMS has not told the state of 1 of 1 keys since {clock(NOW)}",
+        f"KMS has not reported the state of 1 of 1 keys since {clock(NOW)}",
     ),
     "moved": (
         _overview(replace(WELL, moved_from="arn:0")),
         Level.BAD,
-        "pool-1 was pointed at another key; before, it was arn:0.",
+        "pool-1 now points at another key; before, it pointed at arn:0.",
     ),
     "outside": (
         _overview(wallets=Part(PoolState([], [KeyCensus("arn:9", None, 7, None, None)], HOME), NOW)),
@@ -147,7 +147,7 @@ TELLING: dict[str, tuple[Overview, Level, str]] = {
     "audit log": (
         _overview(events=Part([], NOW, NOW)),
         Level.WARN,
-        f"The audit log cannot be read since {clock(NOW)}.",
+        f"The audit log has been unreadable since {clock(NOW)}.",
     ),
 }
 

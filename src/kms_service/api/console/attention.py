@@ -70,7 +70,7 @@ def _service(overview: Overview) -> Iterator[Notice]:
         yield Notice(
             Level.BAD,
             f"Sealed since {clock(seal.at)} by {seal.actor}: {seal.reason or 'no reason given'}. "
-            "No key and no signature leaves; wallets are created.",
+            "No key and no signature is released; wallets are still created.",
             "Runbook: Sealed · kms-service unseal",
         )
     if overview.draining:
@@ -82,8 +82,9 @@ def _regions(overview: Overview) -> Iterator[Notice]:
         return
     for region in overview.regions:
         if region.reason:
-            since = "" if region.away_since is None else f" since {clock(region.away_since)}"
-            what = f"KMS in {region.name} (the {region.role} Region) does not serve{since}: {region.reason}."
+            away = region.away_since
+            fault = "does not serve" if away is None else f"has not served since {clock(away)}"
+            what = f"KMS in {region.name} (the {region.role} Region) {fault}: {region.reason}."
             yield Notice(Level.WARN, what, "Runbook: KMS Region down")
 
 
@@ -120,15 +121,15 @@ def _key_oddities(overview: Overview) -> Iterator[Notice]:
     if silent:
         yield Notice(
             Level.BAD,
-            f"KMS has not told the state of {len(silent)} of {len(overview.keys)} keys since "
-            f"{clock(min(silent))}; shown is what it told before.",
+            f"KMS has not reported the state of {len(silent)} of {len(overview.keys)} keys since "
+            f"{clock(min(silent))}; shown is what it reported before.",
             "Runbook: KMS unavailable",
         )
     for key in overview.keys:
         if key.info.moved_from is not None:
             yield Notice(
                 Level.BAD,
-                f"{key.info.name} was pointed at another key; before, it was {key.info.moved_from}.",
+                f"{key.info.name} now points at another key; before, it pointed at {key.info.moved_from}.",
                 "kms-service pool doctor",
             )
     state = overview.wallets.value
@@ -206,7 +207,9 @@ def _unreadable_parts(overview: Overview) -> Iterator[Notice]:
     for name, part in parts.items():
         if part.lost_since is not None:
             yield Notice(
-                Level.WARN, f"{name} cannot be read since {clock(part.lost_since)}.", "log: database_failed"
+                Level.WARN,
+                f"{name} has been unreadable since {clock(part.lost_since)}.",
+                "log: database_failed",
             )
 
 

@@ -20,7 +20,7 @@ _READ_SECONDS = 3.0
 _FROM_ELSEWHERE = "That came from another site. Sign in here."
 _NOT_VALID = "This token is not valid: unknown, expired or revoked."
 _TOO_POWERFUL = (
-    "This token can do more than look, and a browser is no place for such a one. Make one for this page: "
+    "This token can do more than look, so it does not belong in a browser. Make one for this page: "
     "kms-service token create NAME --scope pool:read"
 )
 
