@@ -67,7 +67,7 @@ class Observer:
         self._note({"phase": name, **self._traffic.take()})
 
     def watch(self, name: str, until: int, workers: list[Worker]) -> None:
-        """Watch a phase that ends when `until` wallets have count_moved, or the workers have finished."""
+        """Watch a phase that ends when `until` wallets have moved, or the workers have finished."""
         started, before, most = time.monotonic(), count_moved(self._scale), 0
         self._traffic.take()
         while count_moved(self._scale) < until and any(worker.poll() is None for worker in workers):

@@ -72,7 +72,7 @@ def _ask(url: str, headers: dict[str, str]) -> tuple[str | None, bytes]:
 
 
 def pin(text: str, registry: str) -> str:
-    """`text` with every base image pin to what its tag names now."""
+    """`text` with every base image pinned to what its tag names now."""
     return REFERENCE.sub(
         lambda found: f"{found[1]}{found[2]}:{found[3]}@{digest_of(registry, found[2], found[3])}", text
     )

@@ -63,7 +63,7 @@ class Fleet:
         return complete(self.services.rewrap_jobs.find(rotation.rotation_id))
 
     def wait_for_end(self, rotation: RewrapJob, within: float = 120) -> RewrapJob:
-        """Wait until the job has wait_for_end, and return it."""
+        """Wait until the job has ended, and return it."""
         wait_until(lambda: self.job(rotation).status in ENDED, within)
         return self.job(rotation)
 

@@ -70,7 +70,7 @@ def requests_of_two_regions(
     """The requests of a plan, with those that a second Region adds.
 
     Args:
-        a_month: as `planned` returns it.
+        a_month: as `requests_of_plan` returns it.
         processes: serving processes; each tries the second Region once a minute.
         hedging: whether the slowest hundredth of the Decrypts is sent to both Regions.
     """
@@ -83,7 +83,7 @@ def requests_of_two_regions(
 
 
 def requests_at_rates(a_second: Mapping[str, float]) -> dict[str, Decimal]:
-    """Requests per month by what they are for, if they continue at the requests_at_rates rates per second."""
+    """Requests per month by what they are for, if they continue at the observed rates per second."""
     return {name: Decimal(rate) * SECONDS_A_DAY * DAYS_A_MONTH for name, rate in a_second.items()}
 
 
