@@ -183,16 +183,16 @@ def _reader(stream: IO[str] | None, lines: list[str]) -> threading.Thread:
 
 
 def _address(server: ServerProcess) -> str:
-    def found() -> list[str]:
+    def find_addresses() -> list[str]:
         lines = [line for line in list(server.out) if "listening" in line]
         return [address[1] for line in lines if (address := _ADDRESS.search(line))]
 
     def started() -> bool:
         assert server.process.poll() is None, server.printed
-        return bool(found())
+        return bool(find_addresses())
 
     wait_until(started, START_SECONDS, lambda: server.printed)
-    return found()[0]
+    return find_addresses()[0]
 
 
 def _until_ready(server: ServerProcess, tls: SSLContext | None) -> None:

@@ -162,12 +162,12 @@ def test_the_number_of_hanging_threads_is_limited(source: Source, monkeypatch: p
             await made.current()
         begin, begun = made._begin, 0
 
-        def counted() -> None:
+        def begin_and_count() -> None:
             nonlocal begun
             begun += 1
             begin()
 
-        monkeypatch.setattr(made, "_begin", counted)
+        monkeypatch.setattr(made, "_begin", begin_and_count)
         await wait_until_async(lambda: begun > 5)
         assert source.walks == 3
         assert made.problem == HANGS

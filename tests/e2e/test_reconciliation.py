@@ -72,10 +72,10 @@ class Load:
     def wait_for_successes(self, number: int) -> None:
         """Return once so many requests succeeded."""
 
-        def succeeded() -> int:
+        def count_successes() -> int:
             return sum(answer.outcome == "ok" for answer in list(self.answers.values()))
 
-        wait_until(lambda: succeeded() >= number, SECONDS, lambda: Counter(self.answers.values()))
+        wait_until(lambda: count_successes() >= number, SECONDS, lambda: Counter(self.answers.values()))
 
 
 def _cut_connections(database_url: str) -> None:

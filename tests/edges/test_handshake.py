@@ -59,20 +59,20 @@ def tls_server(
 def test_silence_before_amid_and_behind_a_handshake_is_ended(tls_server: Secured) -> None:
     """All three at once, so that their time-outs are waited for once."""
 
-    def unfinished(begun: bytes) -> float:
+    def stop_amid(begun: bytes) -> float:
         with connect(tls_server.url) as connection:
             connection.sendall(begun)
             return seconds_until_closed(connection)
 
-    def behind() -> float:
+    def stop_behind() -> float:
         with connect(tls_server.url) as connection, tls_server.wrap(connection) as secure:
             return seconds_until_closed(secure)
 
     half_a_hello = b"\x16\x03\x01\x02\x00\x01\x00"
     with ThreadPoolExecutor(3) as callers:
-        before = callers.submit(unfinished, b"")
-        amid = callers.submit(unfinished, half_a_hello)
-        after = callers.submit(behind)
+        before = callers.submit(stop_amid, b"")
+        amid = callers.submit(stop_amid, half_a_hello)
+        after = callers.submit(stop_behind)
     assert before.result() < HANDSHAKE_SECONDS + SLACK_SECONDS
     assert amid.result() < HANDSHAKE_SECONDS + SLACK_SECONDS
     assert after.result() < HEAD_SECONDS + SLACK_SECONDS

@@ -53,7 +53,7 @@ class KeyHealth:
             return state, None, ""
         return state, circuit.fault, circuit.reason
 
-    def opened_at(self, key_arn: str) -> float:
+    def last_opening(self, key_arn: str) -> float:
         """When the circuit last opened, by the clock; 0 if it never did."""
         return self._key(key_arn).circuit.opened_at
 

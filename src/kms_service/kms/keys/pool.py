@@ -189,14 +189,14 @@ class KmsKeyPool:
     def _needs_a_look(self, key: KmsKeyInfo) -> bool:
         looked_at = self._described_at[key.alias]
         if isinstance(key, DescribedKey) and key.circuit is not CircuitState.CLOSED:
-            if looked_at < self._health.opened_at(key.key_arn):
+            if looked_at < self._health.last_opening(key.key_arn):
                 return True
             return key.circuit is CircuitState.HALF_OPEN and self._clock() > looked_at + IDLE_SECONDS
         in_order = key.status is KeyStatus.ACTIVE and key.silent_since is None
         return not in_order and self._clock() > looked_at + BROKEN_SECONDS
 
     def _fails_as_a_whole(self) -> bool:
-        opened = [self._health.opened_at(key.key_arn) for key in self.described if _is_open(key)]
+        opened = [self._health.last_opening(key.key_arn) for key in self.described if _is_open(key)]
         lately = sum(at > self._all_looked_at for at in opened)
         return lately >= _FAIL_TOGETHER and self._clock() >= self._hurried_at + WHOLE_POOL_SECONDS
 
