@@ -11,6 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NO_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base", "tools"}
+# A past participle, alone or with a preposition behind it: `_opened`, `told_by`, and not `signed_integer`.
+PARTICIPLE = re.compile(
+    "_*([a-z]*[^e_]ed|begun|bound|broken|brought|built|caught|chosen|done|drawn|driven|fed|felt|forgotten|found"
+    "|frozen|given|gone|grown|heard|held|hidden|kept|known|laid|left|lent|lost|made|meant|met|paid|proven|risen"
+    "|said|seen|sent|shaken|shown|sold|sought|spent|spoken|stolen|struck|swept|taken|taught|thrown|told|torn"
+    "|understood|woken|won|worn|written)"
+    "(_(after|again|as|at|away|behind|by|for|from|here|in|into|later|of|off|on|only|out|to|under|up|with))?"
+)
 PROBE = """
 import gc, importlib, pkgutil, sys, threading
 
@@ -87,6 +95,23 @@ def test_most_functions_are_short() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     assert statistics.median(lengths) < 10
+
+
+def test_a_function_is_not_named_by_a_participle() -> None:
+    """A verb says what a function does (`_open`, not `_opened`), a noun what it returns (`signed_integer`).
+
+    Properties, predicates and fixtures are values, of which a participle is a plain description.
+    """
+    values = {"property", "cached_property", "pytest.fixture"}
+    assert not {
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in _modules("src", "clients/python/src", "benchmarks", "scripts", "tests")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and PARTICIPLE.fullmatch(node.name)
+        and not (isinstance(node.returns, ast.Name) and node.returns.id == "bool")
+        and not values & {ast.unparse(each).partition("(")[0] for each in node.decorator_list}
+    }
 
 
 def test_an_error_that_a_docstring_promises_is_raised_somewhere() -> None:
