@@ -8,7 +8,7 @@ import psycopg
 from event_loop import complete
 from kms_endpoint import KmsEndpoint, Received
 from kms_service.bootstrap import Services
-from kms_service.kms.keys.pool import KeyMode
+from kms_service.kms.pool import KeyMode
 from kms_service.service.rewrap.jobs import RewrapRequest
 from kms_service.store.rewrap.jobs import RewrapJob, RewrapStatus
 from waiting import wait_until

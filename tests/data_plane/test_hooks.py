@@ -16,7 +16,7 @@ from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.data_plane.hooks import Hooks
 from kms_service.kms.errors import KmsKeyMissing
 from kms_service.kms.keys.health import KeyHealth
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.kms.regions.routes import connect_regions
 from kms_service.settings import Settings
 

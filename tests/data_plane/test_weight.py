@@ -13,7 +13,7 @@ from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.control_plane.administration import KeyAdministration
 from kms_service.kms.control_plane.client import ControlPlane
 from kms_service.kms.keys.health import KeyHealth
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.settings import Settings
 
 async def serve():

@@ -19,7 +19,7 @@ from kms_service.errors import KmsKeyUnusable, KmsThrottled, KmsUnavailable, NoU
 from kms_service.kms.aws import AwsKmsService, KeyRotation
 from kms_service.kms.keys.circuit import CircuitState
 from kms_service.kms.keys.health import KeyHealth
-from kms_service.kms.keys.pool import (
+from kms_service.kms.pool import (
     WHOLE_POOL_SECONDS,
     DescribedKey,
     KeyMode,

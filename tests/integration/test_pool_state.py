@@ -14,7 +14,7 @@ from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
 from kms_service.bootstrap import Services
 from kms_service.errors import LastActiveKey
-from kms_service.kms.keys.pool import KeyMode
+from kms_service.kms.pool import KeyMode
 from kms_service.settings import Settings
 from kms_service.store.postgres.tables import audit_events
 from wiring import TESTER, running_services

@@ -8,7 +8,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from event_loop import complete
 from kms_service.access.scopes import Scope
-from kms_service.kms.keys.pool import KeyMode
+from kms_service.kms.pool import KeyMode
 from kms_service.local.postgres import PostgresServer
 from kms_service.settings import Settings
 from kms_service.store.postgres.migrations import migrate

@@ -13,7 +13,7 @@ from kms_endpoint import Material
 from kms_service.bootstrap import Services
 from kms_service.cli.root import root
 from kms_service.errors import KeyNotFound
-from kms_service.kms.keys.pool import KeyMode
+from kms_service.kms.pool import KeyMode
 from kms_service.service.audit.log import Event
 from kms_service.service.pool.materials import count_behind
 from kms_service.telemetry import metrics

@@ -11,7 +11,7 @@ from fleet import SIZE, SOURCE, Fleet
 from kms_endpoint import Error, OtherKeyId
 from kms_service.bootstrap import Services
 from kms_service.errors import InvalidRequest, NoUsableKey, RewrapJobRunning
-from kms_service.kms.keys.pool import KeyMode
+from kms_service.kms.pool import KeyMode
 from kms_service.store.rewrap.jobs import RewrapStatus
 from waiting import wait_until
 from wiring import TESTER

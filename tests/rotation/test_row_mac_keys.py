@@ -12,7 +12,7 @@ from psycopg.errors import InsufficientPrivilege
 from event_loop import complete
 from fleet import Fleet
 from kms_service.bootstrap import Services
-from kms_service.kms.keys.pool import KeyMode
+from kms_service.kms.pool import KeyMode
 from kms_service.service.row_macs import CONTEXT, WRAPPED_BY
 from kms_service.store.row_mac_keys import MOST_ROWS
 from kms_service.store.wallets.walk import Chosen

@@ -12,7 +12,7 @@ from kms_service.api.console.drawing import HEIGHT, sparks
 from kms_service.api.console.words import age, ago, clock, most_frequent, rate, span
 from kms_service.kms.aws import KeyRotation
 from kms_service.kms.keys.circuit import CircuitState
-from kms_service.kms.keys.pool import DescribedKey, KeyMode, KeyStatus
+from kms_service.kms.pool import DescribedKey, KeyMode, KeyStatus
 from kms_service.kms.regions.routes import RegionRole, RegionState
 from kms_service.service.overview import Overview, Part
 from kms_service.service.pool.state import PoolKey, PoolState

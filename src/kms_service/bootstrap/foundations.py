@@ -8,7 +8,7 @@ from kms_service.bootstrap.stores import Stores
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.control_plane.client import s3_client
 from kms_service.kms.keys.health import KeyHealth
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.kms.regions.routes import connect_regions
 from kms_service.service.audit.log import AuditLog
 from kms_service.service.audit.outside import HeadKeeper

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kms_service.errors import NoKeyAtStart
 from kms_service.kms.aws import AwsKmsService
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.access.authenticate import Authenticator
 from kms_service.service.access.tokens import TokenService
 from kms_service.service.audit.log import AuditLog

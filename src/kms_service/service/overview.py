@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from kms_service.errors import KmsServiceError
-from kms_service.kms.keys.pool import KmsKeyInfo, KmsKeyPool
+from kms_service.kms.pool import KmsKeyInfo, KmsKeyPool
 from kms_service.kms.regions.routes import RegionState
 from kms_service.service.audit.trail import AuditTrail
 from kms_service.service.pool.state import PoolKey, PoolService, PoolState

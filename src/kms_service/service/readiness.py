@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from kms_service.errors import DatabaseUnavailable, SchemaBehind
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog
 from kms_service.service.row_macs import RowMacs
 from kms_service.service.switches.poll import SharedState

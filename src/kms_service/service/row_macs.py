@@ -16,7 +16,7 @@ from kms_service.crypto.row_mac import RowMacKeyring, key_id
 from kms_service.errors import IntegrityFailure, KmsError, KmsKeyUnusable, KmsUnavailable, NoUsableKey
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.keys import arn
-from kms_service.kms.keys.pool import KeyMode, KmsKeyPool
+from kms_service.kms.pool import KeyMode, KmsKeyPool
 from kms_service.store.row_mac_keys import RowMacKeyStore, StoredMacKey
 from kms_service.telemetry.logs import get_logger
 

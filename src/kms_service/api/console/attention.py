@@ -8,7 +8,7 @@ from typing import Any
 
 from kms_service.api.console.words import clock
 from kms_service.kms.keys.circuit import CircuitState
-from kms_service.kms.keys.pool import KeyMode, KeyStatus
+from kms_service.kms.pool import KeyMode, KeyStatus
 from kms_service.service.overview import Overview, Part
 from kms_service.service.pool.state import PoolKey
 from kms_service.store.rewrap.jobs import RewrapStatus

@@ -19,7 +19,7 @@ from kms_service.api.console.policies import REFUSALS_READ, PoliciesNow
 from kms_service.api.console.visitors import Visitor
 from kms_service.api.console.words import age, ago, clock, most_frequent, rate, span
 from kms_service.kms.keys.circuit import CircuitState
-from kms_service.kms.keys.pool import KeyMode, KeyStatus
+from kms_service.kms.pool import KeyMode, KeyStatus
 from kms_service.service.overview import Overview
 from kms_service.service.pool.state import PoolKey
 from kms_service.service.readiness import OK, Health

@@ -10,7 +10,7 @@ from kms_service.api.asgi.in_flight import in_time, services
 from kms_service.api.callers import caller_of
 from kms_service.api.models import AnswerModel, RequestModel, Timestamp
 from kms_service.api.security import AuthenticatedRoute, needs
-from kms_service.kms.keys.pool import DescribedKey, KeyMode, KeyStatus
+from kms_service.kms.pool import DescribedKey, KeyMode, KeyStatus
 from kms_service.kms.regions.routes import RegionRole
 from kms_service.service.pool.materials import count_behind
 from kms_service.service.pool.state import PoolKey, PoolState

@@ -13,7 +13,7 @@ from kms_service.cli.pool.table import pool_table
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.screen import screen
-from kms_service.kms.keys.pool import KeyMode
+from kms_service.kms.pool import KeyMode
 
 
 @click.group()

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kms_service.cli.screen import safe_text
-from kms_service.kms.keys.pool import KeyMode, KeyStatus
+from kms_service.kms.pool import KeyMode, KeyStatus
 from kms_service.service.pool.materials import count_behind
 from kms_service.service.pool.state import PoolKey, PoolState
 

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from kms_service.crypto import audit_chain, envelope
 from kms_service.crypto.material import DataKey, WrappedDek
 from kms_service.errors import AuditUnavailable, KmsServiceError
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.store.audit.events import AuditRow, Event
 from kms_service.store.audit.rows import AuditChainRow, AuditStore, PlaceTaken
 from kms_service.telemetry import metrics

@@ -12,7 +12,7 @@ from typing import TypeVar
 from kms_service import context
 from kms_service.access.scopes import Caller
 from kms_service.errors import AuditUnavailable, DatabaseUnavailable, KmsServiceError
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.audit.chains import AuditChain, AuditChains
 from kms_service.service.audit.outside import HeadKeeper
 from kms_service.store.audit.events import OK, AuditRow, Event

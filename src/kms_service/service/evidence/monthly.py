@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from kms_service import __version__
 from kms_service.kms.answers import KeyRotation
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.evidence.report import Check, Day, Happening, KeyLine, Month, MonthlyReport, Uses
 from kms_service.service.pool.census import Census
 from kms_service.store.audit.summary import AuditEntry, AuditSummaryStore, UseCount

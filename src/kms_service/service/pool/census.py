@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from kms_service.errors import DatabaseUnavailable
 from kms_service.kms.keys import arn
 from kms_service.kms.keys.health import KeyHealth
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.store.pool.census import KeyCensus, KeyCensusStore
 from kms_service.telemetry import metrics
 

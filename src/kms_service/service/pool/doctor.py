@@ -13,7 +13,7 @@ from kms_service.kms.control_plane.identity import Identity
 from kms_service.kms.control_plane.inspection import Action, Inspection, Verdict
 from kms_service.kms.data_plane.surroundings import Unreachable, proxy_for
 from kms_service.kms.keys.info import DescribedKey, KeyStatus, KmsKeyInfo, UnknownKey
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.access.records import is_valid
 from kms_service.settings import Settings
 from kms_service.store.access.tokens import TokenStore

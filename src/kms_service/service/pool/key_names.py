@@ -1,7 +1,7 @@
 """The ARNs by which stored rows may name a KMS key: a multi-Region key has one in each of its Regions."""
 
 from kms_service.kms.keys import arn
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.store.rewrap.jobs import RewrapJobStore
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from kms_service.errors import DatabaseUnavailable, KmsError
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.keys import arn
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.store.pool.materials import KeyMaterialStore, MaterialCount, Version
 from kms_service.telemetry import metrics
 from kms_service.telemetry.logs import get_logger

@@ -8,7 +8,7 @@ from kms_service.access.scopes import Caller
 from kms_service.errors import KeyNotFound
 from kms_service.kms.control_plane.administration import AdministrationFailed, KeyAdministration
 from kms_service.kms.keys import arn
-from kms_service.kms.keys.pool import DescribedKey, KeyMode, KmsKeyInfo, KmsKeyPool
+from kms_service.kms.pool import DescribedKey, KeyMode, KmsKeyInfo, KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.pool.census import Census
 from kms_service.service.pool.key_names import names_of

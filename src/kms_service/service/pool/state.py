@@ -6,7 +6,7 @@ from datetime import datetime
 
 from kms_service.access.scopes import Caller
 from kms_service.errors import KeyNotFound, LastActiveKey
-from kms_service.kms.keys.pool import KeyMode, KmsKeyInfo, KmsKeyPool
+from kms_service.kms.pool import KeyMode, KmsKeyInfo, KmsKeyPool
 from kms_service.kms.regions.routes import RegionState
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.pool.census import Census

@@ -17,7 +17,7 @@ from kms_service.errors import (
 )
 from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.keys import arn
-from kms_service.kms.keys.pool import DescribedKey, KmsKeyPool
+from kms_service.kms.pool import DescribedKey, KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.pool.key_names import names_of
 from kms_service.store.postgres.times import EARLIEST

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from kms_service.access.scopes import Caller
 from kms_service.errors import AuditUnavailable, IntegrityFailure, KmsError, KmsServiceError
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.rewrap.chain_keys import AuditChainRewrapper
 from kms_service.service.rewrap.row_mac_keys import RowMacKeyRewrapper

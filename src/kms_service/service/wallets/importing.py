@@ -17,7 +17,7 @@ from kms_service.crypto.wallet_import import UnopenedImport
 from kms_service.errors import CallerError, IntegrityFailure, InvalidRequest, WalletExists
 from kms_service.ethereum import Account
 from kms_service.kms.aws import AwsKmsService
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.wallets.authenticity import AuthenticWallets
 from kms_service.service.wallets.keeping import WalletKeeper

@@ -7,7 +7,7 @@ from kms_service.access.scopes import Caller
 from kms_service.crypto import envelope
 from kms_service.crypto.envelope import WalletSecret
 from kms_service.ethereum import Account
-from kms_service.kms.keys.pool import KmsKeyPool
+from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.audit.requests import LISTED, listings
 from kms_service.service.wallets.authenticity import AuthenticWallets
