@@ -1,4 +1,4 @@
-"""`kms-service local demo` goes through to its end, and leaves nothing behind."""
+"""`kms-service local demo` runs to its end and leaves nothing behind."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""`kms-service --local COMMAND`: on the session that runs, on the data that it left, and on nothing."""
+"""`kms-service --local COMMAND`: on a running session, on the data of an ended one, and on none."""
 
 import io
 import json
@@ -51,7 +51,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 @pytest.fixture
 def run(running: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `kms-service` in the second terminal, whose environment is somebody's production."""
+    """Runs `kms-service` in a second terminal, whose environment points at somebody's production."""
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(running.folder.parent)
@@ -98,7 +98,7 @@ def test_the_printed_line_joins_from_anywhere(running: Session, tmp_path: Path) 
     assert "Using the laptop session in" in done.stderr
 
 
-def test_the_folders_variable_alone_joins(
+def test_the_variable_of_the_folder_is_enough_to_join(
     running: Session, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -123,12 +123,12 @@ def test_help_needs_no_session(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     assert run("--local", "pool", "status", "--help").code == 0
 
 
-def test_what_joins_is_private(running: Session) -> None:
+def test_the_file_that_joins_is_private(running: Session) -> None:
     assert stat.S_IMODE((running.folder / "session.json").stat().st_mode) == 0o600
 
 
 def test_on_the_data_of_an_ended_session_the_servers_run_for_the_command(running: Session, run: Run) -> None:
-    """Last: it ends the session. One that was killed leaves its word behind, which counts no more."""
+    """The last test: it ends the session. A killed one leaves its file behind, which no longer counts."""
     running.end(signal.SIGKILL)
     assert (running.folder / "session.json").exists()
     done = run("--local", "wallet", "list", "--json")

@@ -57,7 +57,7 @@ def key(kms: "KMSClient") -> str:
     return kms.create_key()["KeyMetadata"]["Arn"]
 
 
-def test_whose_credentials_these_are_is_told_as_sts_tells_it(tmp_path: Path) -> None:
+def test_get_caller_identity_answers_as_sts_does(tmp_path: Path) -> None:
     with kms_standin(tmp_path) as endpoint:
         sts = boto3.client(
             "sts",
@@ -146,7 +146,7 @@ def test_state_and_deletion_date_last_too(tmp_path: Path) -> None:
     assert after["KeyState"] == "PendingDeletion"
 
 
-def test_what_an_earlier_release_kept_still_opens(tmp_path: Path) -> None:
+def test_a_key_file_of_an_earlier_release_still_opens(tmp_path: Path) -> None:
     kept = json.loads((VECTORS / "kms_keys_format_1.json").read_text())
     old = kept["facts"]
     (tmp_path / "kms-keys.json").write_text(json.dumps(kept["file"]))
@@ -192,7 +192,7 @@ def test_rotated_material_lasts(tmp_path: Path) -> None:
     assert opened[0]["KeyMaterialId"] != opened[1]["KeyMaterialId"]
 
 
-def test_a_key_to_sign_with_lasts(tmp_path: Path) -> None:
+def test_a_signing_key_lasts(tmp_path: Path) -> None:
     how = {"SigningAlgorithm": "ECDSA_SHA_256"}
     message = b"manifest"
     with kms_standin(tmp_path) as endpoint:
@@ -240,7 +240,7 @@ def test_a_multi_region_key_lasts_in_both_its_regions(tmp_path: Path) -> None:
     assert newest[1]["MultiRegionConfiguration"]["MultiRegionKeyType"] == "REPLICA"
 
 
-def test_latency_is_what_each_answer_takes(tmp_path: Path) -> None:
+def test_each_answer_takes_the_latency_of_the_setting(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "kms_service.local.kms.server", "--keys", str(tmp_path / "keys")]
     words += ["--latency-ms", "150"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
@@ -291,7 +291,7 @@ def test_a_key_file_of_another_format_stops_the_start(tmp_path: Path) -> None:
         pass
 
 
-def test_one_key_file_has_one_user(tmp_path: Path) -> None:
+def test_one_key_file_belongs_to_one_process(tmp_path: Path) -> None:
     with kms_standin(tmp_path), pytest.raises(LocalError, match="in use"), kms_standin(tmp_path):
         pass
 
@@ -371,7 +371,7 @@ def test_re_encrypt_moves_a_key_and_names_both_materials(kms: "KMSClient", key: 
     assert described["CurrentKeyMaterialId"] == moved["SourceKeyMaterialId"]
 
 
-def test_what_it_does_not_keep_it_refuses(kms: "KMSClient") -> None:
+def test_key_specs_and_aliases_that_it_does_not_keep_are_refused(kms: "KMSClient") -> None:
     with pytest.raises(ClientError) as caught:
         kms.create_key(KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")
     assert code(caught) == "UnsupportedOperationException"
@@ -380,7 +380,7 @@ def test_what_it_does_not_keep_it_refuses(kms: "KMSClient") -> None:
     assert code(caught) == "NotFoundException"
 
 
-def test_rotation_period_and_next_date_are_told(kms: "KMSClient", key: str) -> None:
+def test_rotation_period_and_next_date_are_answered(kms: "KMSClient", key: str) -> None:
     assert kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"] is False
     kms.enable_key_rotation(KeyId=key)
     status = kms.get_key_rotation_status(KeyId=key)
@@ -403,7 +403,7 @@ def test_endpoint_names_the_variables_that_point_boto3_at_it() -> None:
     assert endpoint.environ()["AWS_REGION"] == REGION
 
 
-def test_calls_are_told_in_files_as_cloudtrails(tmp_path: Path) -> None:
+def test_calls_are_recorded_in_files_like_those_of_cloudtrail(tmp_path: Path) -> None:
     with kms_standin(tmp_path) as kms:
         client = kms.client()
         key = client.create_key()["KeyMetadata"]["Arn"]

@@ -107,7 +107,7 @@ def test_root_starts_a_server_that_is_not_root_and_opens_no_folder(folder: Path)
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
-def test_one_folder_has_one_user(server: PostgresServer, folder: Path) -> None:  # noqa: ARG001 - it holds the folder
+def test_one_folder_belongs_to_one_process(server: PostgresServer, folder: Path) -> None:  # noqa: ARG001 - it holds the folder
     with pytest.raises(LocalError, match="in use by another process"), postgres(folder, FAST):
         pass
 
@@ -168,7 +168,7 @@ def test_data_of_another_major_version_is_refused_in_one_line(folder: Path) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_a_lost_password_is_said_in_one_line(folder: Path) -> None:
+def test_a_lost_password_is_reported_in_one_line(folder: Path) -> None:
     (folder / "postgres-password").unlink()
     with pytest.raises(LocalError, match="postgres-password is missing"), postgres(folder, FAST):
         pass

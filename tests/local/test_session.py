@@ -20,7 +20,7 @@ from laptop_session import Session, session
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What a first run left: its folder, and what it answered."""
+    """What a first run left: its folder and its answers."""
 
     folder: Path
     wallet: dict[str, str]
@@ -88,7 +88,7 @@ def paste(line: str) -> str:
     return done.stdout
 
 
-def test_what_is_secret_is_private_and_not_shown(today: Session) -> None:
+def test_secrets_are_in_private_files_and_not_shown(today: Session) -> None:
     secrets = [(today.folder / name).read_text().strip() for name in ("token", "postgres-password")]
     assert not any(secret in today.printed for secret in secrets)
     for name in ("token", "postgres-password", "kms-keys.json", "postgres.log"):
@@ -123,7 +123,7 @@ def test_a_taken_port_is_named_and_nothing_is_left_running(yesterday: Day) -> No
     assert not any(str(yesterday.folder) in line for line in running)
 
 
-def test_a_wrong_setting_is_named(yesterday: Day) -> None:
+def test_a_wrong_setting_is_reported(yesterday: Day) -> None:
     done = command(yesterday.folder, KMS_KEY_POOL_SIZE="many")
     assert done.returncode == 78
     assert "KMS_KEY_POOL_SIZE" in done.stderr

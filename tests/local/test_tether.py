@@ -18,7 +18,7 @@ print(os.getuid(), os.access(__file__, os.X_OK), *(int(mask, 16) for mask in hel
 
 
 def run_report(folder: Path) -> str:
-    """What a program in `folder` tells about itself when it runs as `nobody`."""
+    """What a program in `folder` reports about itself when it runs as `nobody`."""
     program = folder / "program"
     program.write_text(REPORT.format(python=sys.executable))
     program.chmod(0o755)
@@ -42,7 +42,7 @@ def test_below_a_closed_folder_one_capability_is_kept_and_counts(tmp_path: Path)
     assert run_report(tmp_path) == f"65534 True {1 << 1}"
 
 
-def test_a_parent_that_is_gone_already_starts_nothing(tmp_path: Path) -> None:
+def test_nothing_starts_when_the_parent_is_already_gone(tmp_path: Path) -> None:
     command = [sys.executable, "-I", tether.__file__, "--parent", "1", "--signal", "9", "--", "/bin/touch"]
     done = subprocess.run([*command, str(tmp_path / "made")], check=False)  # noqa: S603 - our own program
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""What callers ask for, as the routes read it, for policies to judge."""
+"""Requests of callers, as the routes read them, for policies to judge."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Functions in human-readable ABI, and the one encoding of their calls."""
+"""Functions in human-readable ABI, and the canonical encoding of their calls."""
 
 import time
 
@@ -53,12 +53,12 @@ def test_a_function_has_its_selector(text: str, signature: str, selector: str | 
         "f(" + "a" * 2000 + ")", "é(uint256 a)",
     ],
 )  # fmt: skip
-def test_what_is_no_function_is_refused(text: str) -> None:
+def test_anything_but_a_function_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"must|has|parameter|parentheses|arrays"):
         parse_function(text)
 
 
-def test_arguments_come_by_name() -> None:
+def test_arguments_are_returned_by_name() -> None:
     assert TRANSFER.arguments(TRANSFER.selector + ARGUMENTS) == {"to": TO, "amount": 5}
     function = parse_function("f((address a, string[] s) t, bool[2] b, bytes4 x, int256 i)")
     types = ["(address,string[])", "bool[2]", "bytes4", "int256"]
@@ -85,12 +85,12 @@ def test_arguments_come_by_name() -> None:
     ],
     ids=["empty", "bare", "short", "other", "cut", "longer", "padded", "dirty"],
 )
-def test_anything_but_the_one_encoding_is_no_call(data: bytes) -> None:
+def test_anything_but_the_canonical_encoding_is_refused(data: bytes) -> None:
     with pytest.raises(CallMismatch):
         TRANSFER.arguments(data)
 
 
-def test_an_argument_that_lies_elsewhere_is_no_call() -> None:
+def test_an_argument_at_an_unusual_offset_is_refused() -> None:
     function = parse_function("f(bytes data)")
     usual = function.selector + eth_abi.encode(["bytes"], [b"ab"])
     moved = function.selector + word(64) + word(0) + word(2) + b"ab" + bytes(30)
@@ -100,14 +100,14 @@ def test_an_argument_that_lies_elsewhere_is_no_call() -> None:
         function.arguments(moved)
 
 
-def test_text_that_is_no_text_is_no_call() -> None:
+def test_a_string_that_is_not_utf_8_is_refused() -> None:
     function = parse_function("f(string s)")
     with pytest.raises(CallMismatch):
         function.arguments(function.selector + word(32) + word(2) + b"\xff\xfe" + bytes(30))
 
 
 @pytest.mark.parametrize("pointer", [2**256 - 1, 2**255, 2**63, 2**63 - 1, 2**31])
-def test_a_pointer_out_of_range_is_no_call(pointer: int) -> None:
+def test_an_offset_out_of_range_is_refused(pointer: int) -> None:
     function = parse_function("f(string[] s)")
     with pytest.raises(CallMismatch):
         function.arguments(function.selector + word(32) + word(1) + word(pointer) + bytes(64))
@@ -117,7 +117,7 @@ def test_a_pointer_out_of_range_is_no_call(pointer: int) -> None:
     "text",
     ["m((address t, bytes d)[] c)", "m(bytes[] c)", "m((uint256[16] a, bytes b)[] c)"],
 )
-def test_pointing_many_times_at_the_same_bytes_costs_no_time(text: str) -> None:
+def test_many_offsets_to_the_same_bytes_cost_no_time(text: str) -> None:
     function = parse_function(text)
     heads = 480
     tail = word(1) + word(0x40) + word(12_000) + bytes(12_000) + bytes(1024)

@@ -1,4 +1,4 @@
-"""A stolen token with the checkout policy, in the hands of who knows everything but the KMS keys.
+"""A stolen token with the checkout policy, in the hands of somebody who knows everything but the KMS keys.
 
 Against the running service: whatever the attacker tries, no more than the policy's windows leaves, and to
 none but its recipients.
@@ -96,7 +96,7 @@ def test_the_fee_drains_no_more_than_its_window(service: Service, stolen: str, s
     assert statuses == [200, 200, 200, 403, 403]
 
 
-def test_a_windows_edge_gives_nothing_away(service: Service, stolen: str, shopper: str) -> None:
+def test_the_edge_of_a_window_gives_nothing_away(service: Service, stolen: str, shopper: str) -> None:
     """What was taken a moment less than a day ago still counts; a day and a slot later it does not."""
     half = transaction(value=ETHER // 2)
     assert ask(service, stolen, shopper, "sign.transaction", half).status_code == 200
@@ -150,8 +150,10 @@ def test_a_refusal_tells_nothing_of_who_has_a_wallet(service: Service, stolen: s
     assert ask(service, stolen, "shop-nobody", "sign.transaction", transaction()).status_code == 404
 
 
-def test_what_was_not_signed_was_not_taken(service: Service, stolen: str, shopper: str) -> None:
-    """A payment that names another sender takes nothing of the window."""
+def test_a_refused_signature_takes_nothing_from_the_window(
+    service: Service, stolen: str, shopper: str
+) -> None:
+    """A payment that names another sender takes nothing from the window."""
     for _ in range(3):
         body = transaction(value=ETHER // 2)
         body["transaction"]["from"] = STRANGER
@@ -176,7 +178,7 @@ def test_a_token_without_the_scope_delegates_nothing(service: Service, shopper: 
     assert ask(service, service.token, shopper, "sign.transaction", body).status_code == 200
 
 
-def test_a_delegation_is_the_wallets_own(service: Service, shopper: str) -> None:
+def test_an_authorization_is_signed_by_the_wallet_itself(service: Service, shopper: str) -> None:
     consent = {"chainId": 1, "address": MERCHANT, "nonce": 7}
     answer = ask(service, service.token, shopper, "sign.authorization", consent).json()
     assert {name: answer["authorization"][name] for name in consent} == consent
@@ -190,7 +192,7 @@ def test_a_delegation_is_the_wallets_own(service: Service, shopper: str) -> None
 def test_a_rewritten_policy_allows_nothing(
     service: Service, set_policy: Callable[[bytes], str], token_under: Callable[..., str], shopper: str
 ) -> None:
-    """The database's owner widens the policy of a token that he holds."""
+    """The database's owner widens the policy of a token that they hold."""
     checkout = (SHIPPED / "checkout.json").read_bytes()
     token = token_under(set_policy(checkout))
     name = _policy_of(service, token, shopper)
@@ -239,7 +241,7 @@ def test_a_process_that_has_seen_no_newer_version_asks_the_log(
     shopper: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All replicas are started anew after the newest version was deleted; the one before has a right MAC."""
+    """All replicas restart after the newest version was deleted; the one before has a valid MAC."""
     wide = (SHIPPED / "checkout.json").read_bytes().replace(MERCHANT.encode(), STRANGER.encode())
     name = set_policy(wide)
     complete(service.services.policies.set(TESTER, name, (SHIPPED / "checkout.json").read_bytes()))
@@ -266,5 +268,5 @@ def _as_owner(service: Service, statement: str, parameters: Any) -> None:
 
 
 def _forget(service: Service) -> None:
-    """Let pass for how long a process remembers what it has read."""
+    """Let the time pass for which a process remembers what it has read."""
     service.clock.pass_by(REMEMBERED_SECONDS)

@@ -1,4 +1,4 @@
-"""Documents: what is a policy, what is none, and that nothing which is left out permits."""
+"""Documents: what is a valid policy and what is not; leaving something out never permits more."""
 
 import copy
 import json
@@ -85,7 +85,7 @@ def test_every_rule_of_the_language_is_read() -> None:
     assert [rule.id for rule in parse(text(*RULES.values())).rules] == list(RULES)
 
 
-def test_a_policy_without_rules_is_one_that_allows_nothing() -> None:
+def test_a_policy_without_rules_is_valid() -> None:
     assert parse(b'{"rules": []}').rules == ()
 
 
@@ -121,7 +121,7 @@ def test_an_unknown_member_is_an_error(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "member"), CRITERIA)
 @pytest.mark.parametrize("value", [None, [], {}, "", True, [None], [[]], {"max": 1}, "ANY !"])
-def test_what_no_criterion_may_be_is_an_error(name: str, member: str, value: Any) -> None:
+def test_an_impossible_criterion_is_an_error(name: str, member: str, value: Any) -> None:
     told = problems(change_rule(name, lambda rule: rule.update({member: value})))
     assert all(line.startswith("rules.0") and member in line for line in told.splitlines())
 
@@ -172,16 +172,16 @@ def test_what_no_criterion_may_be_is_an_error(name: str, member: str, value: Any
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_place(name: str, change: Any, told: str) -> None:
+def test_a_mistake_is_reported_with_its_place(name: str, change: Any, told: str) -> None:
     assert told in problems(change_rule(name, change))
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_every_problem_is_reported_at_once() -> None:
     told = problems(change_rule("pay", lambda rule: rule.update(to=[], fee=[], note=1)))
     assert {line.split(":")[0] for line in told.splitlines()} == {"rules.0.to", "rules.0.fee", "rules.0.note"}
 
 
-def test_a_rules_id_is_there_once() -> None:
+def test_the_id_of_a_rule_is_unique() -> None:
     assert "two rules of one id" in problems(RULES["pay"], RULES["pay"])
 
 
@@ -201,11 +201,11 @@ def test_a_rules_id_is_there_once() -> None:
         b" " * (MAX_BYTES + 1),
     ],
 )
-def test_what_has_no_one_meaning_is_refused(document: bytes) -> None:
+def test_an_ambiguous_document_is_refused(document: bytes) -> None:
     with pytest.raises(InvalidPolicy):
         parse(document)
 
 
-def test_the_published_schema_is_the_language() -> None:
+def test_the_published_schema_describes_the_language() -> None:
     published = json.loads((SHIPPED / "policy.schema.json").read_text())
     assert published == json_schema(), "run python scripts/policy_schema.py"

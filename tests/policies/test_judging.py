@@ -126,7 +126,7 @@ def test_one_of_several_functions_is_enough() -> None:
     assert not is_allowed(by, "sign.transaction", call(APPROVE, MERCHANT, 8))
 
 
-def test_a_selector_and_a_length_are_criteria_too() -> None:
+def test_selector_and_length_are_criteria_too() -> None:
     by = policy(
         rule("call", call={"selectors": ["0xa9059cbb"], "maxBytes": 68}, windows=[], to="any"),
     )
@@ -140,7 +140,7 @@ def test_a_selector_and_a_length_are_criteria_too() -> None:
     assert not is_allowed(by, "sign.transaction", call(TRANSFER, STRANGER, 1, to=None))
 
 
-def test_a_tuple_as_a_whole_may_be_anything() -> None:
+def test_an_unconstrained_tuple_may_be_anything() -> None:
     function = parse_function("f((address a, uint256 b) t, uint256 c)")
     criteria = {"function": "f((address a, uint256 b) t, uint256 c)", "where": {"t": "any", "c": ["1"]}}
     by = policy(rule("call", call=criteria, windows=[]))
@@ -214,7 +214,7 @@ def test_members_are_found_by_dotted_path(where: Any, holds: bool) -> None:
     assert is_allowed(policy(rule("typed", where=where)), "sign.typed-data", ORDER) is holds
 
 
-def test_criteria_of_the_domain() -> None:
+def test_the_domain_must_meet_its_criteria() -> None:
     def by(**changes: Any) -> Any:
         return policy(rule("typed", domain={**RULES["typed"]["domain"], **changes}))
 
@@ -265,7 +265,7 @@ def test_a_delegation_is_of_one_chain_to_a_known_delegate(body: Any, failed: str
         ({"prefixes": ["shop-"]}, "my-shop-1", False),
     ],
 )
-def test_a_rule_is_about_some_wallets(wallets: Any, user_id: str, about: bool) -> None:
+def test_a_rule_may_apply_to_some_wallets_only(wallets: Any, user_id: str, about: bool) -> None:
     by = policy(rule("key", wallets=wallets))
     assert is_allowed(by, "private_key.read", None, user_id) is about
     assert not is_allowed(by, "private_key.export", None, user_id)
@@ -282,7 +282,7 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize("action", EVERYTHING)
-def test_what_no_rule_is_for_is_refused(action: str) -> None:
+def test_a_request_that_no_rule_covers_is_refused(action: str) -> None:
     others = [one for one in RULES.values() if one["action"] != action]
     judgement = judge_request(policy(*others), action, EVERYTHING[action])
     assert (judgement.matches, judgement.nearest) == ((), None)
@@ -329,7 +329,7 @@ def test_value_and_fee_are_added_up_over_all_chains() -> None:
     assert {need.asset for need in matches[0].needs} == {""}
 
 
-def test_any_recipient_may_be_none() -> None:
+def test_any_recipient_includes_none_at_all() -> None:
     by = policy(rule("pay", to="any", call="any"))
     assert is_allowed(by, "sign.transaction", transaction(to=None, data="0x60"))
     assert not is_allowed(

@@ -1,4 +1,4 @@
-"""Properties that hold for everything that can be drawn, not only for what somebody thought of."""
+"""Properties that hold for everything that can be generated, not only for the cases we thought of."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ uints = st.integers(0, 2**256 - 1)
 
 
 @given(st.integers(0, 10**40), st.sampled_from(sorted(DECIMALS)))
-def test_an_amount_is_what_exact_arithmetic_makes_of_it(smallest: int, unit: str) -> None:
+def test_an_amount_equals_that_of_exact_arithmetic(smallest: int, unit: str) -> None:
     whole, rest = divmod(smallest, 10 ** DECIMALS[unit])
     fraction = str(rest).zfill(DECIMALS[unit]) if DECIMALS[unit] else ""
     assert amount(f"{whole}.{fraction} {unit}" if fraction else f"{whole} {unit}") == smallest
@@ -37,7 +37,7 @@ def test_a_call_decodes_to_what_was_encoded(to: str, number: int) -> None:
 
 
 @given(st.data())
-def test_changed_bytes_are_no_call_or_a_call_of_other_arguments(data: st.DataObject) -> None:
+def test_changed_bytes_are_refused_or_decode_to_other_arguments(data: st.DataObject) -> None:
     payments = data.draw(st.lists(st.tuples(addresses, st.binary(max_size=40)), max_size=3))
     call = bytearray(BATCH.selector + eth_abi.encode(BATCH.types, [payments, [True, False]]))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -67,8 +67,8 @@ json_values = st.recursive(
 
 
 @given(st.sampled_from(sorted(RULES)), st.data())
-def test_a_rule_read_anyhow_has_every_criterion(name: str, data: st.DataObject) -> None:
-    """Whatever stands in the place of a criterion, the document is refused or the criterion is there."""
+def test_a_rule_that_is_accepted_has_every_criterion(name: str, data: st.DataObject) -> None:
+    """Whatever replaces a criterion, the document is refused or the criterion is there."""
     rule = copy.deepcopy(RULES[name])
     member = data.draw(st.sampled_from(sorted(rule)))
     rule[member] = data.draw(json_values)

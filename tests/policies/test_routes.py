@@ -1,4 +1,4 @@
-"""Policies over HTTP: dry runs, the routes that show them, and how soon a change acts."""
+"""Policies over HTTP: dry runs, the routes that show them, and how soon a change takes effect."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def foresee(service: Service, token: str, user: str, action: str, body: Any) -> 
     return service.call("POST", path, token=token, json=body)
 
 
-def test_a_dry_run_tells_the_rule_and_touches_nothing(service: Service, stolen: str, shopper: str) -> None:
+def test_a_dry_run_names_the_rule_and_changes_nothing(service: Service, stolen: str, shopper: str) -> None:
     half = transaction(value=ETHER // 2)
     foresee(service, stolen, shopper, "sign.transaction", half)  # a process unwraps the MACs' key once
     decrypts, events = service.kms.count("Decrypt"), _events(service, shopper)
@@ -60,7 +60,7 @@ def _events(service: Service, user: str) -> int:
         ("sign.authorization", {"chainId": 1, "address": STRANGER, "nonce": 0}, None),
     ],
 )
-def test_a_dry_run_tells_what_would_be_refused(
+def test_a_dry_run_says_what_would_be_refused(
     service: Service, stolen: str, shopper: str, action: str, body: Any, rule: str | None
 ) -> None:
     told = foresee(service, stolen, shopper, action, body).json()
@@ -73,7 +73,7 @@ def test_a_dry_run_without_a_policy_allows(service: Service, shopper: str) -> No
     assert told == {"allowed": True, "policy": None, "version": None, "rule": None, "reason": None}
 
 
-def test_a_dry_run_is_read_as_strictly(service: Service, stolen: str, shopper: str) -> None:
+def test_a_dry_run_is_validated_as_strictly(service: Service, stolen: str, shopper: str) -> None:
     assert foresee(service, stolen, shopper, "sign.message", {"message": 1}).status_code == 422
     assert foresee(service, stolen, "shop-nobody", "sign.transaction", transaction()).status_code == 404
     looker = make_token(service.services, Scope.WALLETS_READ)
@@ -135,7 +135,7 @@ def test_the_use_of_windows_is_shown_in_pages(
 
 
 @pytest.mark.parametrize("cursor", ["x", "bnVsbA", "WyJhIl0", "WyJhIiwiYiIsImMiLCJcdTAwMDAiXQ"])
-def test_a_cursor_of_nobodys_is_refused(
+def test_a_made_up_cursor_is_refused(
     service: Service, set_policy: Callable[[bytes], str], cursor: str
 ) -> None:
     name = set_policy(b'{"rules": []}')

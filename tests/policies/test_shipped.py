@@ -1,4 +1,4 @@
-"""The policies under deploy/policies: each is a policy, and allows and refuses what its cases say."""
+"""The policies under deploy/policies: each is valid, and allows and refuses what its cases say."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What was taken of windows: exact under concurrency, all or nothing, and for as long as it should count."""
+"""Amounts taken from windows: exact under concurrency, all or nothing, and counted for the right time."""
 
 import asyncio
 from typing import Any
@@ -48,7 +48,7 @@ def test_all_is_taken_or_nothing(windows: PolicyWindowStore) -> None:
     assert complete(windows.take([])) is None
 
 
-def test_what_has_no_room_is_told_without_taking(windows: PolicyWindowStore) -> None:
+def test_an_amount_without_room_is_reported_and_not_taken(windows: PolicyWindowStore) -> None:
     complete(windows.take([need("value", 6, 10)]))
     for _ in range(3):
         assert complete(windows.find_full([need("value", 4, 10)])) is None
@@ -80,7 +80,7 @@ def test_windows_of_other_keys_do_not_touch_each_other(windows: PolicyWindowStor
 
 
 def test_any_number_at_once_takes_exactly_what_there_is(windows: PolicyWindowStore) -> None:
-    """Pairs of windows in either order: nobody waits for each other for ever, and nothing is lost."""
+    """Pairs of windows in either order: no deadlock, and nothing is lost."""
 
     async def many() -> list[Need | None]:
         pairs = [
@@ -101,7 +101,7 @@ def test_any_number_at_once_takes_exactly_what_there_is(windows: PolicyWindowSto
 
 
 @pytest.mark.parametrize(("per", "slots"), [("minute", 60), ("hour", 60), ("day", 96)])
-def test_what_was_taken_counts_for_its_period_and_at_most_a_slot_more(
+def test_an_amount_counts_for_its_period_and_at_most_one_slot_more(
     windows: PolicyWindowStore, database_url: str, per: Period, slots: int
 ) -> None:
     def later(by: int) -> None:
@@ -121,7 +121,7 @@ def test_what_was_taken_counts_for_its_period_and_at_most_a_slot_more(
     assert read_usage(windows) == {"value": 4}
 
 
-def test_older_parts_fall_out_one_by_one(windows: PolicyWindowStore, database_url: str) -> None:
+def test_older_slots_expire_one_by_one(windows: PolicyWindowStore, database_url: str) -> None:
     for amount in (1, 2, 3):
         complete(windows.take([need("value", amount, 10)]))
         with psycopg.connect(database_url) as connection:
@@ -140,7 +140,7 @@ def test_a_clock_that_goes_back_frees_nothing(windows: PolicyWindowStore, databa
     assert read_usage(windows) == {"value": 10}
 
 
-def test_a_new_maximum_acts_at_once_and_what_was_taken_stays(windows: PolicyWindowStore) -> None:
+def test_a_new_maximum_acts_at_once_and_keeps_what_was_taken(windows: PolicyWindowStore) -> None:
     complete(windows.take([need("value", 6, 10)]))
     assert complete(windows.take([need("value", 1, 5)])) is not None
     assert complete(windows.take([need("value", 6, 12)])) is None

@@ -1,4 +1,4 @@
-"""A server that is not the one that is wanted any more: left at once, and healed without a restart."""
+"""A server that is no longer the primary: the service leaves it at once and recovers without a restart."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ def _heals(services: Services) -> float:
 
 
 def test_a_switch_over_is_followed(services: Services, servers: Pair) -> None:
-    """Sessions on the old primary live on and only read, as in a planned failover."""
+    """Sessions on the old primary stay open and read-only, as in a planned failover."""
     wide = [services.database.connection() for _ in range(4)]
     for each in wide:
         complete(each.__aenter__())
@@ -78,7 +78,9 @@ def test_a_switch_over_is_followed(services: Services, servers: Pair) -> None:
     assert complete(services.wallets.get_wallet("alice")).user_id == "alice"
 
 
-def test_not_ready_within_a_probe_though_nobody_writes(services: Services, servers: Pair) -> None:
+def test_a_demoted_server_is_noticed_by_the_next_probe_though_nobody_writes(
+    services: Services, servers: Pair
+) -> None:
     complete(services.audit.try_to_begin())
     assert _ready(services)
     servers.demote(servers.primary)
@@ -88,7 +90,7 @@ def test_not_ready_within_a_probe_though_nobody_writes(services: Services, serve
     assert _heals(services) < 50
 
 
-def test_a_standby_tells_addresses_until_it_is_promoted(servers: Pair, kms_endpoint: KmsEndpoint) -> None:
+def test_a_standby_serves_addresses_until_it_is_promoted(servers: Pair, kms_endpoint: KmsEndpoint) -> None:
     """The drill of deploy/runbooks/promote-a-standby.md."""
     at_home = settings_for(servers.primary.url("wallets"), kms_endpoint)
     with running_services(at_home) as home:

@@ -1,4 +1,4 @@
-"""PostgreSQL frozen amid its work: requests are told so within a statement's time-out, and go on after."""
+"""PostgreSQL frozen at work: requests fail within a statement's time-out, and succeed again afterwards."""
 
 import os
 import signal

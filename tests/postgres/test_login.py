@@ -134,7 +134,7 @@ def test_a_wrong_password_asks_for_the_secret_once_in_a_while(
         ("rds!db-1", "canary", "has no username and password"),
     ],
 )
-def test_a_secret_that_is_none_is_told(
+def test_a_malformed_secret_is_reported(
     settings: Settings, secrets: SecretsManager, secret_id: str, secret: object, reason: str
 ) -> None:
     secrets.secret = secret
@@ -156,7 +156,7 @@ def test_the_secret_names_the_host_where_the_url_does_not() -> None:
 
 
 @pytest.mark.usefixtures("change_password")
-def test_commands_log_in_so_too(
+def test_commands_read_the_secret_too(
     database_url: str, kms_endpoint: KmsEndpoint, secrets: SecretsManager
 ) -> None:
     env = environment(_without_login(database_url), kms_endpoint, DATABASE_SECRET_ID="rds!db-1")

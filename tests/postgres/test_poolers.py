@@ -86,7 +86,7 @@ def by_transaction(database_url: str) -> Iterator[str]:
         yield url
 
 
-def test_the_service_serves(pooled_url: str, kms_endpoint: KmsEndpoint) -> None:
+def test_the_service_works_behind_a_pooler(pooled_url: str, kms_endpoint: KmsEndpoint) -> None:
     migrate(pooled_url)
     settings = settings_for(pooled_url, kms_endpoint, database_connections=2)
     with running_services(settings) as services:
@@ -107,7 +107,7 @@ _BOTH = {"number": _NUMBER, "word": _WORD}
 
 
 async def _ask(databases: list[Database]) -> list[str]:
-    """Every database asks both statements over and over, all at once; what was wrong or failed."""
+    """Run both statements over and over on every database at once; returns what was wrong or failed."""
 
     async def ask(database: Database, name: str, value: int) -> str | None:
         try:
@@ -128,14 +128,14 @@ async def _ask(databases: list[Database]) -> list[str]:
     return answers
 
 
-def test_no_client_meets_the_statements_of_another(by_transaction: str, settings: Settings) -> None:
+def test_no_client_gets_the_prepared_statements_of_another(by_transaction: str, settings: Settings) -> None:
     databases = [_open(settings, by_transaction, "auto") for _ in range(3)]
     assert complete(_ask(databases)) == []
     for each in databases:
         complete(each.close())
 
 
-def test_prepared_all_the_same_it_is_an_error_and_never_another_row(
+def test_forced_prepared_statements_give_an_error_and_never_another_row(
     by_transaction: str, settings: Settings
 ) -> None:
     """PgBouncer before 1.21 knows nothing of prepared statements."""
@@ -185,7 +185,9 @@ def test_the_session_holds_on_every_server_connection(by_transaction: str, setti
     complete(database.close())
 
 
-def test_what_a_pooler_cannot_carry_is_refused_in_one_line(by_transaction: str, settings: Settings) -> None:
+def test_a_setting_that_a_pooler_cannot_carry_is_refused_in_one_line(
+    by_transaction: str, settings: Settings
+) -> None:
     with psycopg.connect(by_transaction, autocommit=True, prepare_threshold=None) as other:
         other.execute("ALTER DATABASE " + other.info.dbname + " SET search_path = 'elsewhere'")
     database = _open(settings, by_transaction, "auto")

@@ -1,4 +1,4 @@
-"""Why PostgreSQL cannot be used is told to operators everywhere, and the password never."""
+"""Operators always learn why PostgreSQL cannot be used, and never see the password."""
 
 import json
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""The session is what the code relies on, whatever the server, the database or the role say."""
+"""The session has the settings that the code relies on, whatever server, database or role say."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +57,7 @@ def test_an_odd_default_changes_nothing(settings: Settings, database_url: str, n
     complete(database.close())
 
 
-def test_all_odd_defaults_at_once_and_the_service_serves(
+def test_the_service_works_with_all_odd_defaults_at_once(
     database_url: str, kms_endpoint: KmsEndpoint
 ) -> None:
     for name, value in ODD.items():
@@ -77,7 +77,9 @@ def ascii_url(postgres_server: PostgresServer) -> Iterator[str]:
         connection.execute("DROP DATABASE bytes_only WITH (FORCE)")
 
 
-def test_a_database_without_an_encoding_serves(ascii_url: str, kms_endpoint: KmsEndpoint) -> None:
+def test_the_service_works_with_a_database_without_an_encoding(
+    ascii_url: str, kms_endpoint: KmsEndpoint
+) -> None:
     migrate(ascii_url)
     with running_services(settings_for(ascii_url, kms_endpoint)) as services:
         made = complete(services.wallets.create_wallet(TESTER, "alice"))
@@ -105,7 +107,7 @@ def _open(settings: Settings, more: str) -> Iterator[Database]:
         ("client_encoding=LATIN1", "client_encoding", "UTF8"),
     ],
 )
-def test_what_the_url_says_is_merged(settings: Settings, more: str, name: str, value: str) -> None:
+def test_options_of_the_url_are_merged(settings: Settings, more: str, name: str, value: str) -> None:
     with _open(settings, more) as database:
         assert _show(database, name) == value
 
@@ -118,14 +120,14 @@ def _session(*, pooled: bool, **defaults: str) -> session.Session:
     return session.Session(pooled=pooled, read_only=False, settings=settings)
 
 
-def test_behind_a_pooler_only_what_it_carries_along_is_set() -> None:
+def test_behind_a_pooler_only_settings_that_it_carries_are_set() -> None:
     assert set(_session(pooled=True).settings_to_pin({"lock_timeout": "1s"}, standby=False)) == set(
         session._REPORTED
     )
 
 
 @pytest.mark.parametrize("name", session._KEPT)
-def test_what_cannot_be_pinned_behind_a_pooler_is_refused_in_one_line(name: str) -> None:
+def test_a_setting_that_cannot_be_pinned_behind_a_pooler_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(session.SessionRefused) as refused:
         _session(pooled=True, **{name: "odd"}).settings_to_pin({}, standby=False)
     assert f"behind a pooler {name} cannot be pinned" in str(refused.value)

@@ -107,7 +107,7 @@ FAULTS: dict[str, Callable[[KmsEndpoint], Repair]] = {
 
 @contextmanager
 def serving(database_url: str, regions: TwoRegions, **changes: object) -> Iterator[Load]:
-    """Callers of a service of their own that knows both Regions."""
+    """Callers of a new service that knows both Regions."""
     env = environment(
         database_url,
         regions.home,
@@ -152,7 +152,7 @@ def _codes(failed: list[Request]) -> str:
 
 
 def main() -> None:
-    """Run every fault against a service of its own, and print a table."""
+    """Run every fault against a new service, and print a table."""
     seconds = f"{HEALTHY_SECONDS} s healthy, {FAULT_SECONDS} s at fault, {AFTER_SECONDS} s after"
     click.echo(f"{CALLERS} callers; {seconds}")
     click.echo(

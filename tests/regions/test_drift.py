@@ -1,4 +1,4 @@
-"""`pool doctor` on two Regions: each key and its replica side by side, and what has come to differ."""
+"""`pool doctor` on two Regions: each key and its replica side by side, and where they differ."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def _compare(settings: Settings) -> dict[str, Check]:
     return {check.name: check for check in each(comparison.examine(settings.aliases))}
 
 
-def test_replicas_that_are_as_their_keys(settings: Settings) -> None:
+def test_matching_replicas_pass(settings: Settings) -> None:
     found = _compare(settings)
     assert [check.result for check in found.values()] == [CheckResult.GOOD] * 4
     assert found[f"{PREFIX}-1 in {FALLBACK}"].detail == f"same as in {HOME}"
@@ -95,7 +95,7 @@ def _one_region(regions: TwoRegions) -> None:
         (_one_region, "is a single-Region key: its wallets open in no other Region"),
     ],
 )
-def test_what_has_come_to_differ_is_named(
+def test_every_difference_is_reported(
     regions: TwoRegions, settings: Settings, change: Callable[[TwoRegions], None], says: str
 ) -> None:
     change(regions)
@@ -107,27 +107,29 @@ def test_what_has_come_to_differ_is_named(
     assert found[f"{PREFIX}-2 in {FALLBACK}"].result is CheckResult.GOOD
 
 
-def test_what_may_not_be_read_is_said_and_no_fault(regions: TwoRegions, settings: Settings) -> None:
+def test_a_property_that_may_not_be_read_is_reported_and_not_a_fault(
+    regions: TwoRegions, settings: Settings
+) -> None:
     with regions.fallback.deny(FIRST, "GetKeyPolicy", "ListResourceTags"):
         check = _compare(settings)[f"{PREFIX}-1 in {FALLBACK}"]
     assert check.result is CheckResult.GOOD
     assert check.detail.endswith("these credentials may not read policy and tags")
 
 
-def test_a_role_that_may_open_nothing_there_is_told(regions: TwoRegions, settings: Settings) -> None:
+def test_a_role_that_may_open_nothing_there_is_reported(regions: TwoRegions, settings: Settings) -> None:
     with regions.fallback.deny(FIRST, "Decrypt"):
         check = _compare(settings)[f"may Decrypt in {FALLBACK}"]
     assert check.result is CheckResult.BAD
     assert check.detail.startswith("denied by arn:aws:kms:eu-west-1:")
 
 
-def test_a_region_that_does_not_answer(regions: TwoRegions, settings: Settings) -> None:
+def test_a_region_that_does_not_answer_is_reported(regions: TwoRegions, settings: Settings) -> None:
     with regions.fallback.on().answer(Reset()):
         (check,) = _compare(settings).values()
     assert (check.name, check.result) == (f"endpoint in {FALLBACK}", CheckResult.BAD)
 
 
-def test_the_command_shows_it(
+def test_the_command_prints_the_differences(
     regions: TwoRegions, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {

@@ -1,4 +1,4 @@
-"""Two Regions of KMS and the faults between them: what the second one is asked, and what it never is."""
+"""Two KMS Regions and their faults: what the second one is asked, and what it is never asked."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -117,7 +117,7 @@ ABSENT: list[Fault] = [
 
 
 @pytest.mark.parametrize("fault", ABSENT, ids=repr)
-def test_what_one_region_does_not_answer_the_other_does(pair: Pair, fault: Fault) -> None:
+def test_a_call_that_one_region_does_not_answer_is_answered_by_the_other(pair: Pair, fault: Fault) -> None:
     dek = pair.wrap(pair.arn)
     with pair.home.on().answer(fault):
         assert pair.open(dek) == there(pair.arn)
@@ -135,7 +135,7 @@ def test_a_refused_connection_fails_over(pair: Pair) -> None:
     assert pair.open(made) == pair.other
 
 
-def test_both_regions_missing_is_the_first_ones_error_and_no_secret(pair: Pair) -> None:
+def test_with_both_regions_away_the_error_is_that_of_the_first_and_holds_no_secret(pair: Pair) -> None:
     dek = pair.wrap(pair.arn)
     with pair.home.on().answer(Status(500)), pair.fallback.refusing_connections():
         with pytest.raises(KmsUnavailable):
@@ -160,7 +160,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize("code", REFUSALS)
-def test_a_refusal_is_never_got_round(pair: Pair, code: str) -> None:
+def test_a_refusal_is_never_retried_elsewhere(pair: Pair, code: str) -> None:
     dek = pair.wrap(pair.arn)
     fault: Fault = Status(429) if code == "429" else Error(code)
     with pair.home.on().answer(fault):
@@ -171,14 +171,14 @@ def test_a_refusal_is_never_got_round(pair: Pair, code: str) -> None:
     assert pair.fallback.requests == []
 
 
-def test_an_answer_that_is_none_is_not_taken_elsewhere(pair: Pair) -> None:
+def test_a_garbled_answer_is_not_retried_elsewhere(pair: Pair) -> None:
     dek = pair.wrap(pair.arn)
     with pair.home.on().answer(Garbage()), pytest.raises(KmsUnavailable):
         pair.open(dek)
     assert pair.fallback.requests == []
 
 
-def test_throttling_fails_over_only_where_it_is_said_to(pair: Pair) -> None:
+def test_throttling_fails_over_only_where_the_setting_says_so(pair: Pair) -> None:
     dek = pair.wrap(pair.arn)
     with pair.home.on().answer(Error("ThrottlingException")):
         with context.deadline(4), pytest.raises(KmsThrottled):
@@ -207,7 +207,7 @@ def test_a_key_of_one_region_stays_in_it(pair: Pair) -> None:
     assert pair.fallback.requests == []
 
 
-def test_a_key_of_the_second_region_alone_is_asked_there(pair: Pair) -> None:
+def test_a_key_that_only_the_second_region_has_is_used_there(pair: Pair) -> None:
     arn = pair.fallback.store.create("theirs").arn
     blob = pair.fallback.key(arn).wrap(DEK, CONTEXT)
     assert pair.open(WrappedDek(arn, FALLBACK, blob)) == arn
@@ -295,7 +295,7 @@ def test_the_second_region_has_its_time_within_the_deadline(pair: Pair) -> None:
         assert pair.run(act) == there(pair.arn)
 
 
-def test_where_both_are_away_nobody_waits(pair: Pair) -> None:
+def test_with_both_regions_away_nobody_waits(pair: Pair) -> None:
     dek = pair.wrap(pair.arn)
 
     async def act(aws: AwsKmsService) -> None:
@@ -386,7 +386,7 @@ def test_hedged_calls_still_open_the_circuit_of_a_region_that_hangs(pair: Pair) 
 # Trials for their own sake.
 
 
-def test_a_region_that_no_request_tries_is_tried_all_the_same(pair: Pair) -> None:
+def test_a_region_that_no_request_uses_is_tried_in_the_background(pair: Pair) -> None:
     dek = pair.wrap(pair.arn)
 
     async def act(aws: AwsKmsService) -> None:
@@ -404,7 +404,7 @@ def test_a_region_that_no_request_tries_is_tried_all_the_same(pair: Pair) -> Non
     pair.run(act)
 
 
-def test_the_stand_in_is_tried_before_it_is_needed(pair: Pair) -> None:
+def test_the_fallback_region_is_tried_before_it_is_needed(pair: Pair) -> None:
     async def act(aws: AwsKmsService) -> None:
         watch = RegionWatch(aws.regions, "alias/Empressa-wallet-key-1", pair.clock)
         await watch.look()

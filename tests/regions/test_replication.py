@@ -1,4 +1,4 @@
-"""`pool create-aliases --replicate-to`: replicas with policy, tags and alias; what cannot be is told."""
+"""`pool create-aliases --replicate-to`: replicas with policy, tags and alias; the impossible is reported."""
 
 import json
 from collections.abc import Iterator
@@ -99,7 +99,7 @@ class _FromTheSecondOn:
 
 
 @pytest.mark.parametrize("operation", ["ReplicateKey", "CreateAlias"])
-def test_a_run_that_died_in_the_middle_is_taken_up(regions: TwoRegions, run: Run, operation: str) -> None:
+def test_a_run_that_died_in_the_middle_is_resumed(regions: TwoRegions, run: Run, operation: str) -> None:
     where = regions.home if operation == "ReplicateKey" else regions.fallback
     with where.on(operation).answer(_FromTheSecondOn()):
         failed = run()
@@ -130,5 +130,5 @@ def test_an_alias_that_names_another_key_there_is_left_alone(regions: TwoRegions
 
 
 @pytest.mark.usefixtures("run")
-def test_the_second_region_is_another_one() -> None:
+def test_the_second_region_must_differ_from_the_first() -> None:
     assert CliRunner().invoke(pool, ["create-aliases", "--replicate-to", HOME]).exit_code == 2

@@ -1,4 +1,4 @@
-"""The key of row MACs, made while one Region is away: as many KMS keys wrap it, and no KMS key twice."""
+"""The key of row MACs, made while one Region is away: just as many KMS keys wrap it, none of them twice."""
 
 from collections.abc import Iterator
 from typing import Any

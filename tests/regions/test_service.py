@@ -1,4 +1,4 @@
-"""The whole service on two Regions: what is stored, told, counted, moved and explained when one is away."""
+"""The whole service on two Regions: what is stored, shown, counted, moved and explained when one is away."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -45,7 +45,7 @@ def _event(services: Services, action: str) -> Event:
     return events[0].row.event
 
 
-def test_a_wallet_made_elsewhere_opens_here_and_its_rows_tell_where(
+def test_a_wallet_made_in_the_second_region_opens_in_the_first_and_the_log_says_where_it_was_made(
     services: Services, regions: TwoRegions
 ) -> None:
     made_here = complete(services.wallets.ensure_wallet(TESTER, "here")).wallet
@@ -65,9 +65,7 @@ def test_a_wallet_made_elsewhere_opens_here_and_its_rows_tell_where(
     assert report.intact
 
 
-def test_the_pool_counts_a_key_as_one_and_tells_of_its_regions(
-    services: Services, regions: TwoRegions
-) -> None:
+def test_the_pool_counts_a_key_once_and_shows_its_regions(services: Services, regions: TwoRegions) -> None:
     with regions.home.on().answer(Reset()):
         for number in range(8):
             complete(services.wallets.ensure_wallet(TESTER, f"there-{number}"))

@@ -1,4 +1,4 @@
-"""The first Region fails under load: who comes once that is known is served, nobody by another wallet.
+"""The first Region fails under load: once that is known every caller is served, and with the right wallet.
 
 `region_load.py` measures the same at length.
 """
@@ -57,7 +57,9 @@ def _assert_served(load: Load, regions: set[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["hangs", "refuses connections", "answers 500", "flaps, cutting"])
-def test_a_region_that_fails_under_load(database_url: str, regions: TwoRegions, name: str) -> None:
+def test_when_a_region_fails_under_load_callers_are_served_by_the_other(
+    database_url: str, regions: TwoRegions, name: str
+) -> None:
     fault: Callable[[KmsEndpoint], Repair] = FAULTS[name]
     with serving(database_url, regions) as load:
         with _callers(load):

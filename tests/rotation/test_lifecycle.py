@@ -76,7 +76,7 @@ def test_audit_chains_stay_verifiable_after_the_key_is_gone(fleet: Fleet, worker
 
 @pytest.mark.invariant(7)
 @pytest.mark.invariant(13)
-def test_addresses_are_told_after_the_keys_that_wrapped_row_macs_are_gone(
+def test_addresses_are_served_after_the_keys_that_wrapped_row_macs_are_gone(
     fleet: Fleet, worker: Worker
 ) -> None:
     wrapped_by = {str(row[0]) for row in fleet.query("SELECT kms_key_id FROM row_mac_keys")}
@@ -114,7 +114,7 @@ def test_a_draining_key_falls_out_of_use(fleet: Fleet) -> None:
     assert fleet.kms.count("Decrypt", key=under) == before
 
 
-def test_the_checklist_names_what_is_missing_and_how_to_mend_it(fleet: Fleet, command: Command) -> None:
+def test_the_checklist_says_what_is_missing_and_how_to_fix_it(fleet: Fleet, command: Command) -> None:
     result = command("retire", SOURCE)
     assert result.exit_code == 1
     assert "✘ takes new wallets" in result.output
@@ -158,7 +158,7 @@ def test_wallets_are_counted_by_key_material(fleet: Fleet, worker: Worker) -> No
     assert [each.wallets for each in found.materials] == [0, SIZE]
 
 
-def test_the_share_of_wallets_lost_with_a_key_is_told(fleet: Fleet) -> None:
+def test_the_share_of_wallets_lost_with_a_key_is_shown(fleet: Fleet) -> None:
     shares = [key.share for key in complete(fleet.services.pool_service.refresh()).keys]
     assert shares == [1.0] + [0.0] * 9
 
@@ -179,7 +179,7 @@ def test_a_key_is_rotated_on_demand_and_on_record(fleet: Fleet, command: Command
     )
 
 
-def test_the_limit_of_on_demand_rotations_is_told(fleet: Fleet, command: Command) -> None:
+def test_the_limit_of_on_demand_rotations_is_reported(fleet: Fleet, command: Command) -> None:
     fleet.kms.key(fleet.source).materials += [Material(rotated=float(n)) for n in range(1, 26)]
     result = command("rotate", SOURCE, "--yes")
     assert result.exit_code != 0

@@ -67,7 +67,7 @@ def test_both_keys_and_contexts_are_named(fleet: Fleet, worker: Worker) -> None:
         assert context["purpose"] == "wallet-dek"
 
 
-def test_time_and_key_material_of_the_wrapping_are_kept(fleet: Fleet, worker: Worker) -> None:
+def test_time_and_key_material_of_the_wrapping_are_recorded(fleet: Fleet, worker: Worker) -> None:
     worker()
     fleet.wait_for_end(fleet.start(destinations=["Empressa-wallet-key-5"]))
     key = fleet.kms.key("alias/Empressa-wallet-key-5")
@@ -161,7 +161,7 @@ def test_throttling_slows_the_job_and_fails_nothing(fleet: Fleet, worker: Worker
     assert slowed <= 50
 
 
-def test_kms_being_away_is_waited_out(fleet: Fleet, worker: Worker) -> None:
+def test_a_job_waits_while_kms_is_away(fleet: Fleet, worker: Worker) -> None:
     fleet.kms.on("ReEncrypt").times(21).answer(Error("KMSInternalException"))
     worker()
     job = fleet.wait_for_end(fleet.start())
@@ -188,7 +188,7 @@ def test_a_source_that_refuses_ends_the_job_as_failed(fleet: Fleet, worker: Work
     assert fleet.wait_for_end(fleet.start()).status is RewrapStatus.COMPLETED
 
 
-def test_a_destination_that_refuses_is_passed_over(fleet: Fleet, worker: Worker) -> None:
+def test_a_destination_that_refuses_is_skipped(fleet: Fleet, worker: Worker) -> None:
     fleet.kms.deny("alias/Empressa-wallet-key-4", "ReEncrypt")
     worker()
     job = fleet.wait_for_end(fleet.start())
@@ -224,6 +224,6 @@ def test_a_job_that_makes_no_sense_is_refused(fleet: Fleet, changes: dict[str, o
     assert complete(fleet.services.rewrap_jobs.find_live()) is None
 
 
-def test_wallets_need_somewhere_to_go(fleet: Fleet) -> None:
+def test_a_job_needs_a_destination(fleet: Fleet) -> None:
     with pytest.raises(NoUsableKey):
         fleet.start(sources=[key.name for key in fleet.services.pool.keys])

@@ -42,7 +42,7 @@ def run(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     return runner(fleet.services.settings, monkeypatch, capsys)
 
 
-def test_a_job_is_started_steered_and_told_of(fleet: Fleet, client: AsgiClient, worker: Worker) -> None:
+def test_a_job_is_started_controlled_and_shown(fleet: Fleet, client: AsgiClient, worker: Worker) -> None:
     asked = {"from": [SOURCE], "dryRun": False, "ratePerSecond": 8}
     started = client.post("/rotations", json=asked)
     job = started.json()
@@ -71,7 +71,7 @@ def test_a_job_is_started_steered_and_told_of(fleet: Fleet, client: AsgiClient, 
     assert [each["rotationId"] for each in listed] == [job["rotationId"]]
 
 
-def test_what_was_done_to_a_job_is_on_record(fleet: Fleet, client: AsgiClient, worker: Worker) -> None:
+def test_every_change_of_a_job_is_on_record(fleet: Fleet, client: AsgiClient, worker: Worker) -> None:
     job = client.post("/rotations", json={"from": [SOURCE], "dryRun": False}).json()
     client.post("/rotations", json={"from": [SOURCE], "dryRun": False})
     client.post(f"/rotations/{job['rotationId']}/pause")
@@ -138,14 +138,14 @@ def test_a_body_that_makes_no_sense_is_refused(client: AsgiClient) -> None:
         ({"from": [SOURCE], "to": [SOURCE]}, "body.to"),
     ],
 )
-def test_what_cannot_be_done_names_the_member_of_the_body(
+def test_an_impossible_job_is_refused_with_the_member_of_the_body(
     client: AsgiClient, body: dict[str, object], field: str
 ) -> None:
     answer = client.post("/rotations", json=body).json()
     assert [each["field"] for each in answer["errors"]] == [field]
 
 
-def test_a_dry_run_is_what_nobody_asked_otherwise(client: AsgiClient, fleet: Fleet) -> None:
+def test_a_job_is_a_dry_run_by_default(client: AsgiClient, fleet: Fleet) -> None:
     job = client.post("/rotations", json={"stale": {"wrappedBefore": "2026-01-01T00:00:00Z"}}).json()
     assert (job["status"], job["dryRun"], job["total"]) == ("completed", True, 0)
     assert fleet.kms.count("ReEncrypt") == 0

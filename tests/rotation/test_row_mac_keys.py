@@ -1,4 +1,4 @@
-"""The keys of row MACs: several KMS keys wrap each, rotations renew them, and rubbish stops nobody."""
+"""The keys of row MACs: several KMS keys wrap each, rotations renew them, and rubbish rows stop nobody."""
 
 import secrets
 import uuid
@@ -46,7 +46,7 @@ def _rotate_away(fleet: Fleet, worker: Worker, key_arn: str) -> None:
 
 
 @pytest.mark.invariant(13)
-def test_addresses_are_told_while_all_but_one_of_the_wrapping_keys_are_away(fleet: Fleet) -> None:
+def test_addresses_are_served_while_all_but_one_of_the_wrapping_keys_are_away(fleet: Fleet) -> None:
     wrapped_by = _wrapping_keys(fleet)
     assert len(set(wrapped_by)) == len(wrapped_by) == WRAPPED_BY
     for key_arn in wrapped_by[1:]:
@@ -119,7 +119,7 @@ _INSERT = (
 
 
 @pytest.mark.invariant(13)
-def test_rubbish_of_a_stolen_serving_login_stops_nobody(fleet: Fleet) -> None:
+def test_rubbish_written_with_a_stolen_serving_login_stops_nobody(fleet: Fleet) -> None:
     (row,) = fleet.query(
         "SELECT key_id, wrapped_key, kms_key_id, kms_region FROM row_mac_keys WHERE wrapping = 1"
     )

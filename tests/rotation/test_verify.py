@@ -1,4 +1,4 @@
-"""`kms-service verify`: it opens what it should, names what does not open, and lets nothing out."""
+"""`kms-service verify`: it opens the wallets, reports those that fail, and releases nothing."""
 
 import asyncio
 import json
@@ -86,7 +86,7 @@ def test_a_wallet_that_does_not_open_is_named(fleet: Fleet, verify: Verify, dama
 
 
 @pytest.mark.invariant(13)
-def test_wallets_of_a_version_before_macs_get_theirs_once_they_opened(fleet: Fleet, verify: Verify) -> None:
+def test_wallets_older_than_macs_get_theirs_once_they_have_opened(fleet: Fleet, verify: Verify) -> None:
     fleet.query(
         "UPDATE wallets SET compressed_public_key = NULL, wallet_mac = NULL, wallet_mac_key_id = NULL "
         "WHERE user_id < 'user-010'"
@@ -152,12 +152,12 @@ def test_swapped_seeds_are_named(fleet: Fleet, verify: Verify) -> None:
 
 
 @pytest.mark.usefixtures("fleet")
-def test_a_run_goes_on_where_another_stopped(verify: Verify) -> None:
+def test_a_run_continues_where_another_stopped(verify: Verify) -> None:
     result = verify("--json", "--after", "user-019")
     assert _facts(result).items() >= {"total": 4, "passed": 4, "opened": 4, "complete": True}.items()
 
 
-def test_a_stopped_run_says_where_to_go_on(
+def test_a_stopped_run_says_where_to_continue(
     fleet: Fleet, verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walked = wallet_walk.WalletWalk.next
@@ -186,7 +186,7 @@ def test_a_sample_opens_a_share(verify: Verify) -> None:
     assert 0 < int(str(facts["opened"])) < SIZE
 
 
-def test_one_key_or_one_time_only(fleet: Fleet, verify: Verify) -> None:
+def test_a_run_can_be_limited_to_one_key_or_one_time(fleet: Fleet, verify: Verify) -> None:
     assert _facts(verify("--json", "--key", SOURCE))["opened"] == SIZE
     assert _facts(verify("--json", "--key", "Empressa-wallet-key-2"))["opened"] == 0
     fleet.query("UPDATE wallets SET created_at = '2020-01-01'")

@@ -38,7 +38,7 @@ def print_url(**variables: str) -> str:
 
 
 def fail_with(**variables: str) -> str:
-    """The one line of a failure; nothing is printed then, and no value is told."""
+    """The one line of a failure; nothing else is printed, and no value is shown."""
     done = script(**variables)
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr.count("\n") == 1
@@ -89,7 +89,7 @@ def test_a_nasty_password_opens_a_real_server(postgres_server: PostgresServer) -
         assert connection.execute("SELECT current_user").fetchone() == ("nasty",)
 
 
-def test_what_is_missing_is_named_and_no_value_told() -> None:
+def test_missing_variables_are_named_and_no_value_is_printed() -> None:
     line = fail_with(DB_HOST="h", DB_PASSWORD="hunter2")
     assert "DB_NAME, DB_USER not set" in line
     assert "DB_PORT is not a number" in fail_with(**{**PARTS, "DB_PASSWORD": "hunter2", "DB_PORT": "x"})
@@ -132,7 +132,7 @@ def from_secret(url: str, name: str) -> dict[str, str]:
     return {**AWS, "AWS_ENDPOINT_URL_SECRETS_MANAGER": url, "DB_SECRET_ID": name}
 
 
-def test_a_secret_as_rds_writes_it(secrets_manager: str) -> None:
+def test_a_secret_is_read_as_rds_writes_it(secrets_manager: str) -> None:
     secret = {
         "engine": "postgres",
         "host": "db.abc.us-east-1.rds.amazonaws.com",
@@ -162,7 +162,7 @@ def test_a_secret_that_cannot_be_used_is_named_in_one_line(secrets_manager: str)
         assert "is not a JSON object" in fail_with(**from_secret(secrets_manager, name))
 
 
-def test_without_region_or_credentials_it_says_so(secrets_manager: str) -> None:
+def test_missing_region_or_credentials_are_reported(secrets_manager: str) -> None:
     bare = {"DB_SECRET_ID": "whole", "AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets_manager}
     assert "region" in fail_with(**bare)
     assert "credentials" in fail_with(**bare, AWS_REGION="us-east-1", HOME="/nonexistent")

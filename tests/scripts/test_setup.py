@@ -35,7 +35,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def programs(folder: Path, *names: str, **scripts: str) -> str:
-    """A PATH with these programs of the machine, and scripts of our own, and nothing else."""
+    """A PATH with these programs of the machine and our own scripts, and nothing else."""
     folder.mkdir()
     for name in ("bash", "dirname", *names):
         found = shutil.which(name)
@@ -48,13 +48,13 @@ def programs(folder: Path, *names: str, **scripts: str) -> str:
     return str(folder)
 
 
-def test_without_python_it_says_what_to_install(clone: Path, tmp_path: Path) -> None:
+def test_without_python_setup_says_what_to_install(clone: Path, tmp_path: Path) -> None:
     done = run("/usr/bin/env", "bash", clone / "scripts" / "setup.sh", PATH=programs(tmp_path / "bin"))
     assert done.returncode == 1
     assert done.stderr == "setup.sh: no python3 found: install Python 3.11 or later, or set PYTHON to it\n"
 
 
-def test_an_old_python_is_named(clone: Path, tmp_path: Path) -> None:
+def test_an_old_python_is_reported(clone: Path, tmp_path: Path) -> None:
     path = programs(tmp_path / "bin", python3='[[ "$1" == --version ]] && echo "Python 3.9.2"; exit 1')
     done = run("/usr/bin/env", "bash", clone / "scripts" / "setup.sh", PATH=path)
     assert done.stderr == (
@@ -62,12 +62,12 @@ def test_an_old_python_is_named(clone: Path, tmp_path: Path) -> None:
     )
 
 
-def test_a_wrong_interpreter_of_the_users_choice_is_named(clone: Path) -> None:
+def test_a_wrong_interpreter_chosen_by_the_user_is_reported(clone: Path) -> None:
     done = run(clone / "scripts" / "setup.sh", PYTHON="/bin/false")
     assert done.stderr == "setup.sh: PYTHON=/bin/false is not a Python 3.11 or later\n"
 
 
-def test_a_python_that_has_every_wheel_is_taken_before_a_newer_one(clone: Path, tmp_path: Path) -> None:
+def test_a_python_that_has_every_wheel_is_preferred_to_a_newer_one(clone: Path, tmp_path: Path) -> None:
     # The condition's last number is the newest that is asked for.
     newer = """
         [[ "$2" == *"(3, 13)"* ]] && exit 1
@@ -82,7 +82,7 @@ def test_a_python_that_has_every_wheel_is_taken_before_a_newer_one(clone: Path, 
     assert "setup: Python 3.14.1" in run(clone / "scripts" / "setup.sh", PATH=alone).stderr
 
 
-def test_without_a_package_index_it_says_so_and_leaves_no_stamp(clone: Path, tmp_path: Path) -> None:
+def test_without_a_package_index_setup_says_so_and_leaves_no_stamp(clone: Path, tmp_path: Path) -> None:
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "1", "PIP_CONFIG_FILE": os.devnull}
     done = run(clone / "scripts" / "setup.sh", HOME=str(tmp_path), **nowhere)
     assert done.returncode == 1
@@ -105,7 +105,7 @@ def test_a_second_setup_waits_for_the_first(clone: Path) -> None:
         assert "PYTHON=/bin/false is not" in second.communicate(timeout=60)[1]
 
 
-def test_it_does_nothing_when_nothing_has_changed() -> None:
+def test_setup_does_nothing_when_nothing_has_changed() -> None:
     stamp = PROJECT / ".venv" / "setup.stamp"
     if not stamp.exists():
         pytest.skip("this run has another environment than scripts/setup.sh makes")

@@ -41,7 +41,7 @@ def check(document: dict[str, Any]) -> None:
 
 
 class Scene:
-    """A registry of three metrics and what was written of it."""
+    """A registry of three metrics, and what was written from it."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -129,7 +129,7 @@ def test_a_busy_minute_is_thinned_to_a_hundred_values_of_the_same_percentiles() 
     assert 0.4 < percentiles[97] <= 0.5
 
 
-def test_a_value_beyond_the_last_bound_is_told_as_that_bound() -> None:
+def test_a_value_beyond_the_last_bound_is_written_as_that_bound() -> None:
     assert representatives([(1.0, 0), (float("inf"), 2)]) == [1.0, 1.0]
 
 

@@ -49,7 +49,7 @@ def no_callers_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_callers_yet")
-def test_a_hundred_callers_have_names_and_the_rest_are_other() -> None:
+def test_a_hundred_callers_have_labels_of_their_own_and_the_rest_are_other() -> None:
     names = [metrics.caller_label(f"shop-{number}") for number in range(150)]
     assert names[:100] == [f"shop-{number}" for number in range(100)]
     assert set(names[100:]) == {"other"}

@@ -1,4 +1,4 @@
-"""What each route costs in calls to KMS and in statements: the bill, and the waiting.
+"""What each route costs in KMS calls and in statements: the bill and the latency.
 
 Counted from the spans of one warm request: its token is remembered and its process has an audit chain.
 """
@@ -172,7 +172,7 @@ def bill(fresh_database: FreshDatabase) -> Iterator[Bill]:
         tracing.close()
 
 
-def test_every_route_has_its_price(bill: Bill) -> None:
+def test_every_route_has_its_cost_in_the_table(bill: Bill) -> None:
     routes = {
         f"{method} {context.path}"
         for context in iter_route_contexts(bill.service.app.routes)
@@ -190,7 +190,9 @@ def test_a_request_costs_what_it_should(bill: Bill, cost: Cost) -> None:
     assert cost.statements in (ANY, len(statements)), statements
 
 
-def test_no_route_is_built_amid_a_first_request(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_route_is_built_during_a_first_request(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = create_app(services, owns_process=False)
     complete(services.audit.try_to_begin())
 

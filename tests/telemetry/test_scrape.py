@@ -78,7 +78,7 @@ def single(database: str, endpoint: KmsEndpoint, token: str) -> Iterator[ServerP
         yield server
 
 
-def test_what_was_done_is_counted(single: ServerProcess) -> None:
+def test_everything_done_is_counted(single: ServerProcess) -> None:
     samples = scrape(f"{single.url}/metrics")
     route = "/wallets/{userId}/private-key"
     assert total(samples, "kms_service_http_requests_total", route=route, method="GET", status="200") == 10
@@ -96,7 +96,7 @@ def test_what_was_done_is_counted(single: ServerProcess) -> None:
     assert time.time() - 3600 < total(samples, "kms_service_start_time_seconds") < time.time()
 
 
-def test_every_wrapped_key_is_called_by_its_alias(single: ServerProcess) -> None:
+def test_every_key_is_labelled_by_its_alias(single: ServerProcess) -> None:
     keys = {
         dict(labels)["key"] for labels in scrape(f"{single.url}/metrics")["kms_service_kms_requests_total"]
     }
@@ -138,7 +138,7 @@ def test_made_up_methods_and_routes_make_no_labels_of_their_own(single: ServerPr
     assert strange == [{"method": "other", "route": "unmatched", "status": "404"}]
 
 
-def test_who_accepts_openmetrics_gets_it(single: ServerProcess) -> None:
+def test_a_scraper_that_accepts_openmetrics_gets_it(single: ServerProcess) -> None:
     answer = httpx.get(f"{single.url}/metrics", headers={"accept": "application/openmetrics-text"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
@@ -177,7 +177,7 @@ def test_a_scrape_adds_all_workers_up(several: Several) -> None:
 def test_rates_of_the_last_minutes_add_all_workers_up_too(
     several: Several, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the operator page tells them, in whichever worker it is served."""
+    """As the operator page shows them, whichever worker serves it."""
     server, token, _, folder = several
     (shared,) = folder.glob("kms-service-metrics-*")
     monkeypatch.setenv(FOLDER_VARIABLE, str(shared))
@@ -198,7 +198,7 @@ def pids(samples: dict[str, dict[tuple[tuple[str, str], ...], float]], name: str
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
-def test_each_process_tells_its_time_memory_and_files(several: Several) -> None:
+def test_each_process_reports_its_time_memory_and_files(several: Several) -> None:
     server, _, metrics, _ = several
     samples = scrape(metrics)
     memory = pids(samples, "process_resident_memory_bytes")

@@ -1,4 +1,4 @@
-"""deploy/monitoring/metrics.md tells of every metric that there is, by its own help text."""
+"""deploy/monitoring/metrics.md lists every metric with its own help text."""
 
 import re
 from pathlib import Path

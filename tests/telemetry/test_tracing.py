@@ -1,4 +1,4 @@
-"""Traces, in memory: which spans there are, how they hang together, and that nothing secret is on one."""
+"""Traces, in memory: which spans there are, how they are linked, and that none holds a secret."""
 
 import io
 import json
@@ -62,7 +62,9 @@ def call_traced(service: Service, method: str, path: str, **content: Any) -> Any
     return service.call(method, path, headers={"traceparent": PARENT, "x-request-id": "request-1"}, **content)
 
 
-def test_a_request_goes_on_with_its_callers_trace(service: Service, exporter: InMemorySpanExporter) -> None:
+def test_a_request_continues_the_trace_of_its_caller(
+    service: Service, exporter: InMemorySpanExporter
+) -> None:
     assert service.create("alice").status_code == 201
     assert call_traced(service, "GET", "/wallets/alice/private-key").status_code == 200
     (server,) = [span for span in spans(exporter) if span.kind is SpanKind.SERVER]
@@ -105,7 +107,7 @@ def test_statements_have_their_text_and_no_values(service: Service, exporter: In
     assert "somebody-special" not in repr(statements)
 
 
-def test_failures_are_told_by_code(
+def test_a_failed_span_carries_the_error_code(
     service: Service, exporter: InMemorySpanExporter, kms_endpoint: KmsEndpoint
 ) -> None:
     service.create("alice")
@@ -119,7 +121,7 @@ def test_failures_are_told_by_code(
 
 
 @pytest.mark.invariant(1)
-def test_no_span_holds_a_secret_or_what_was_refused(
+def test_no_span_holds_a_secret_or_a_rejected_value(
     service: Service, exporter: InMemorySpanExporter, kms_endpoint: KmsEndpoint
 ) -> None:
     canary = "canary-5e1f"

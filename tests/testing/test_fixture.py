@@ -29,7 +29,7 @@ def test_the_page_shows_this_test() -> None:
     assert all(line in PAGE.read_text() for line in lines)
 
 
-def test_it_says_what_the_service_runs_with(kms_service: RunningService) -> None:
+def test_the_fixture_has_the_settings_of_the_service(kms_service: RunningService) -> None:
     httpx.put(f"{kms_service.url}/wallets/bob", headers=kms_service.headers).raise_for_status()
     with psycopg.connect(kms_service.settings.database_url.get_secret_value()) as connection:
         (row,) = connection.execute("SELECT kms_key_id FROM wallets WHERE user_id = 'bob'").fetchall()
@@ -44,15 +44,15 @@ def test_it_says_what_the_service_runs_with(kms_service: RunningService) -> None
     assert kms_service.token not in repr(kms_service)
 
 
-def test_a_mock_of_the_tests_own_does_not_reach_it(kms_service: RunningService) -> None:
+def test_a_mock_in_the_test_does_not_reach_the_service(kms_service: RunningService) -> None:
     with mock_aws():
         answer = httpx.put(f"{kms_service.url}/wallets/carol", headers=kms_service.headers)
         assert answer.status_code == 201
         assert boto3.client("kms", region_name="eu-central-1").list_keys()["Keys"] == []
 
 
-def test_a_project_that_has_it_installed_needs_no_import(tmp_path: Path) -> None:
-    """In a project of its own, whose environment is somebody's production."""
+def test_a_project_with_the_package_installed_needs_no_import(tmp_path: Path) -> None:
+    """In a separate project, whose environment points at somebody's production."""
     (tmp_path / "test_theirs.py").write_text(
         "def test_theirs(kms_service):\n"
         "    import json, urllib.request\n"

@@ -54,7 +54,7 @@ def application(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
             yield Application(AsgiClient(app, make_token(services, *ALL)), services, keys)
 
 
-def test_it_creates_reads_signs_and_exports(application: Application) -> None:
+def test_the_application_creates_reads_signs_and_exports_under_moto(application: Application) -> None:
     client = application.client
     made = client.put("/wallets/alice")
     assert made.status_code == 201
@@ -74,7 +74,7 @@ def test_it_creates_reads_signs_and_exports(application: Application) -> None:
     assert f"0x{opened.hex()}" == read
 
 
-def test_it_moves_wallets_to_another_key(application: Application) -> None:
+def test_the_application_moves_wallets_to_another_key_under_moto(application: Application) -> None:
     client, services = application.client, application.services
     source = client.put("/wallets/alice").json()["kmsKeyId"]
     before = client.get("/wallets/alice/private-key").json()
@@ -91,8 +91,8 @@ def test_it_moves_wallets_to_another_key(application: Application) -> None:
     assert client.get("/wallets/alice/private-key").json() == before
 
 
-def test_a_key_that_the_test_disables_is_disabled(application: Application) -> None:
-    """moto itself goes on serving it to whoever decrypts; describing tells."""
+def test_a_key_disabled_by_the_test_is_disabled_for_the_application(application: Application) -> None:
+    """moto itself still decrypts with it; only describing it shows the state."""
     key_id = application.keys[0].rpartition("/")[2]  # moto's disable_key takes no ARN
     boto3.client("kms", region_name=REGION).disable_key(KeyId=key_id)
     assert application.client.request("POST", "/kms/pool/refresh").status_code == 200

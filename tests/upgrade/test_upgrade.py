@@ -114,7 +114,7 @@ def _key(server: ServerProcess, token: str, user: str) -> str:
 
 
 def _rewrite_in_first_layout(url: str, endpoint: KmsEndpoint, user: str) -> None:
-    """Lay a wallet as versions before the last release did: its phrase alone, under the same DEK."""
+    """Store a wallet as versions before the last release did: its phrase alone, under the same DEK."""
     kms = boto3.client(
         "kms",
         region_name=endpoint.region,
@@ -159,7 +159,7 @@ def _rotate(server: ServerProcess, token: str, workers: Sequence[Version], *keys
 
 
 def _make_rows(server: ServerProcess, old: Version, tokens: dict[str, str]) -> dict[str, str]:
-    """Wallets with their private keys, and whatever else the last release keeps rows of."""
+    """Wallets with their private keys, and everything else that the last release stores."""
     token = tokens["everything"]
     for number in range(8):
         _call(server, token, "PUT", f"/wallets/user-{number}").raise_for_status()
@@ -184,7 +184,7 @@ def _make_rows(server: ServerProcess, old: Version, tokens: dict[str, str]) -> d
 
 
 def _break_and_rotate(server: ServerProcess, old: Version, token: str) -> None:
-    """A rotation with a wallet that cannot be moved; what was wrong with it is over afterwards."""
+    """A rotation with a wallet that cannot be moved; afterwards the fault is gone."""
     with psycopg.connect(old.owner_url, autocommit=True) as connection:
         statement = "SELECT encrypted_dek, kms_key_id FROM wallets WHERE user_id = 'first-layout'"
         whole, key = connection.execute(statement).fetchone() or (b"", "")
@@ -354,9 +354,7 @@ def test_a_rotation_with_workers_of_both_versions_loses_no_wallet(upgrade: Upgra
         assert {user: _key(server, token, user) for user in upgrade.private_keys} == upgrade.private_keys
 
 
-def test_at_the_end_every_wallet_and_the_whole_log_are_as_they_should_be(
-    upgrade: Upgrade, tmp_path: Path
-) -> None:
+def test_after_the_upgrade_every_wallet_and_the_whole_log_verify(upgrade: Upgrade, tmp_path: Path) -> None:
     heads = tmp_path / "service.log"
     heads.write_text("\n".join(line for server in upgrade.servers for line in list(server.out)))
     for version in (upgrade.old, upgrade.new):

@@ -59,7 +59,7 @@ def associated_data(user_id: str, address: str, version: int = 1) -> bytes:
 
 
 def seal(plaintext: bytes, dek: bytes, nonce: bytes, data: bytes, version: int = 1) -> bytes:
-    """The sealed seed, as it is stored."""
+    """The encrypted seed, as it is stored."""
     encryptor = Cipher(AES(dek), GCM(nonce)).encryptor()
     encryptor.authenticate_additional_data(data)
     return bytes([version]) + nonce + encryptor.update(plaintext) + encryptor.finalize() + encryptor.tag

@@ -75,7 +75,7 @@ def test_imported_keys_without_a_phrase_are_among_the_vectors() -> None:
 
 
 @_each(ACCEPT + ACCEPT_V2)
-def test_the_second_decoder_opens(vector: dict[str, str]) -> None:
+def test_the_second_decoder_opens_every_vector_to_accept(vector: dict[str, str]) -> None:
     wallet = decoder.verify_row(**_row(vector))
     assert (wallet.mnemonic or "") == vector["mnemonic"]
     assert wallet.private_key.hex() == vector["private_key"]
@@ -86,14 +86,14 @@ def test_the_second_decoder_opens(vector: dict[str, str]) -> None:
 
 
 @_each(MUST_FAIL + MUST_FAIL_V2)
-def test_the_second_decoder_refuses(vector: dict[str, str]) -> None:
+def test_the_second_decoder_refuses_every_vector_that_must_fail(vector: dict[str, str]) -> None:
     with pytest.raises(decoder.Rejected) as verdict:
         decoder.verify_row(**_row(vector))
     assert verdict.value.stage == vector["stage"]
 
 
 @_each(ACCEPT)
-def test_the_service_opens_a_phrase(vector: dict[str, str]) -> None:
+def test_the_service_opens_every_vector_with_a_phrase(vector: dict[str, str]) -> None:
     row = _row(vector)
     contents = envelope.decrypt(row.pop("encrypted_seed"), DataKey(row.pop("dek")), **row)
     assert isinstance(contents, PhraseSecret)
@@ -118,14 +118,14 @@ def test_the_service_decrypts_and_encrypts_the_same_bytes(vector: dict[str, str]
 
 
 @_each([vector for vector in MUST_FAIL + MUST_FAIL_V2 if vector["stage"] != "phrase"])
-def test_the_service_refuses(vector: dict[str, str]) -> None:
+def test_the_service_refuses_every_vector_that_must_fail(vector: dict[str, str]) -> None:
     # tests/integration/test_opening.py walks the service's own road through all its checks.
     with pytest.raises((IntegrityFailure, ValueError)):
         _address_opened(vector)
 
 
 @_each(NOT_THE_KEYS_PHRASE)
-def test_a_phrase_that_is_not_the_keys_does_not_derive_to_it(vector: dict[str, str]) -> None:
+def test_a_phrase_that_does_not_belong_to_its_key_does_not_derive_to_it(vector: dict[str, str]) -> None:
     contents = _open(vector)
     assert isinstance(contents, WalletSecret)
     assert contents.mnemonic is not None
@@ -166,7 +166,7 @@ def test_what_the_service_encrypts_the_second_decoder_opens(with_phrase: bool) -
 
 
 @given(key=st.integers(1, derivation._ORDER - 1), phrase=st.text(max_size=120))
-def test_any_key_and_any_text_come_back_as_they_went(key: int, phrase: str) -> None:
+def test_any_key_and_any_text_come_back_unchanged(key: int, phrase: str) -> None:
     private_key = PrivateKey(key.to_bytes(32))
     identity = {"user_id": "alice", "wallet_address": ethereum.account_of(private_key).address}
     dek = DataKey(bytes(32))

@@ -1,4 +1,4 @@
-"""Draws things to sign, seeded, and has ethers, and viem where both can, sign them: writes vectors.json.
+"""Generates things to sign from a seed, lets ethers, and viem where it can, sign them: writes vectors.json.
 
     npm install --prefix DIR ethers@6.17.0 viem@2.57.20
     python tests/vectors/signing/cases.py DIR
@@ -203,7 +203,7 @@ def set_code() -> dict[str, Any]:
 
 
 def signed_authorization() -> dict[str, Any]:
-    """An authorisation with a signature of nobody's; a short r now and then, of which encoders drop zeros."""
+    """An authorisation with a made-up signature; now and then with a short r, whose zeros encoders drop."""
     r = draw.choice([draw.getrandbits(255), draw.getrandbits(240)])
     signature = {
         "yParity": amount(draw.getrandbits(1)),
@@ -235,7 +235,7 @@ def cases() -> list[dict[str, Any]]:
 
 
 def short(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A draw that does not bloat the file."""
+    """A choice that does not bloat the file."""
     while True:
         body = make()
         if len(json.dumps(body)) <= LONGEST:

@@ -1,4 +1,4 @@
-"""Every signature equals ethers' and viem's byte for byte, from the JSON that a caller sends."""
+"""Every signature, made from the JSON of a caller, equals those of ethers and viem byte for byte."""
 
 import json
 from dataclasses import replace
