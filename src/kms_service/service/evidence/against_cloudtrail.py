@@ -13,8 +13,8 @@ from kms_service.service.audit.verify import AuditReport, AuditVerifier
 from kms_service.service.evidence.cloudtrail import files_in, read_calls
 from kms_service.service.evidence.ledger import Ledger, LostAnswer, RecordedRequest
 from kms_service.service.evidence.reconcile import Reconciliation, Window, reconcile
+from kms_service.service.evidence.recorded_requests import requests_in
 from kms_service.service.evidence.rows import AuditChainReader, all_chains
-from kms_service.service.evidence.told import requests_in
 from kms_service.store.audit.trail import AuditTrailStore, StoredRow
 
 # How far before the window rows are read: a row about one of its calls may have an earlier time.
