@@ -28,9 +28,9 @@ from kms_service.service.row_macs import RowMacs
 from kms_service.service.switches.canaries import CanaryService
 from kms_service.service.switches.poll import SharedStatePoll
 from kms_service.service.switches.seal import SealService
+from kms_service.service.wallets.creation import WalletKeeper
 from kms_service.service.wallets.dek_history import DekRestorer
 from kms_service.service.wallets.importing import WalletImporter
-from kms_service.service.wallets.keeping import WalletKeeper
 from kms_service.service.wallets.signing import SigningService
 from kms_service.service.wallets.verify import WalletVerifier
 from kms_service.service.wallets.wallets import WalletsKmsService

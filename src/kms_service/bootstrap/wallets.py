@@ -8,10 +8,10 @@ from kms_service.bootstrap.stores import Stores
 from kms_service.service.policies.guard import PolicyGuard
 from kms_service.service.policies.in_force import PoliciesInForce
 from kms_service.service.wallets.authenticity import AuthenticWallets
+from kms_service.service.wallets.creation import WalletKeeper
 from kms_service.service.wallets.dek_history import DekRestorer
 from kms_service.service.wallets.guard import ReleaseGuard
 from kms_service.service.wallets.importing import WalletImporter
-from kms_service.service.wallets.keeping import WalletKeeper
 from kms_service.service.wallets.opening import WalletOpener
 from kms_service.service.wallets.release import Releases
 from kms_service.service.wallets.signing import SigningService

@@ -18,7 +18,7 @@ from kms_service.service.adoption.encrypted_phrase import Unreadable
 from kms_service.service.adoption.opening import SourceOpener
 from kms_service.service.bounded import map_bounded
 from kms_service.service.pace import Pace
-from kms_service.service.wallets.keeping import WalletKeeper
+from kms_service.service.wallets.creation import WalletKeeper
 from kms_service.settings import USER_ID
 from kms_service.store.adoption.source import SourceRow, SourceTable
 

@@ -9,7 +9,7 @@ from kms_service.kms.foreign import ForeignKeys
 from kms_service.service.adoption.adopt import Adopter
 from kms_service.service.adoption.encrypted_phrase import Layout
 from kms_service.service.adoption.opening import SourceOpener
-from kms_service.service.wallets.keeping import WalletKeeper
+from kms_service.service.wallets.creation import WalletKeeper
 from kms_service.settings import Settings
 
 

@@ -20,7 +20,7 @@ from kms_service.kms.aws import AwsKmsService
 from kms_service.kms.pool import KmsKeyPool
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.wallets.authenticity import AuthenticWallets
-from kms_service.service.wallets.keeping import WalletKeeper
+from kms_service.service.wallets.creation import WalletKeeper
 from kms_service.store.wallets.find import WalletRow
 from kms_service.store.wallets.imports import ImportKeyRow, WalletImportStore
 

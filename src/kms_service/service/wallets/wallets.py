@@ -15,7 +15,7 @@ from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.bounded import map_bounded
 from kms_service.service.policies.operations import KeyRelease
 from kms_service.service.wallets.authenticity import AuthenticWallets, RefusedWallet
-from kms_service.service.wallets.keeping import WalletKeeper
+from kms_service.service.wallets.creation import WalletKeeper
 from kms_service.service.wallets.release import Releases, Use
 from kms_service.store.wallets.find import WalletRow
 
