@@ -17,7 +17,7 @@ from kms_service.api.docs import install_docs
 from kms_service.api.operations import audit, metrics, policies, pool, probes, rotations, seal
 from kms_service.api.wallets import imports, signing, wallets
 from kms_service.bootstrap import Services, build
-from kms_service.lasting import lasting
+from kms_service.garbage_collection import start_without_collection
 from kms_service.settings import Settings
 from kms_service.telemetry import tracing
 
@@ -109,5 +109,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _warm_up(services: Services) -> None:
-    with lasting():
+    with start_without_collection():
         await services.signing.warm_up()

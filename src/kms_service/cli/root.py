@@ -15,8 +15,8 @@ from kms_service import __version__
 from kms_service.cli.lines import warn
 from kms_service.cli.local import join_session
 from kms_service.errors import CallerError, DatabaseUnavailable, KmsError, KmsServiceError, StartupError
+from kms_service.garbage_collection import start_without_collection
 from kms_service.laptop import LOCAL_FOLDER_VARIABLE
-from kms_service.lasting import lasting
 
 _TEMPORARY_FAILURE = 75
 
@@ -58,7 +58,7 @@ class _Commands(click.Group):
             return None
         module = f"kms_service.cli.{_COMMANDS[cmd_name][0]}"
         if module not in sys.modules:
-            with lasting():
+            with start_without_collection():
                 import_module(module)
         command: click.Command = getattr(sys.modules[module], cmd_name)
         return command

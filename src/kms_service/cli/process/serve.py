@@ -15,7 +15,7 @@ from kms_service.cli.process.listening import BACKLOG, bind, url
 from kms_service.cli.process.loop import run_on_loop
 from kms_service.cli.process.supervision.supervisor import Plan
 from kms_service.cli.process.worker import exit_zero_on_signals
-from kms_service.lasting import lasting
+from kms_service.garbage_collection import start_without_collection
 from kms_service.settings import Settings, load_settings
 from kms_service.telemetry import exposition, logs
 from kms_service.telemetry.logs import get_logger
@@ -66,7 +66,7 @@ async def _serve_alone(
     settings: Settings, listening: list[socket.socket], scraped: list[socket.socket]
 ) -> None:
     exposition.serve(scraped)
-    with lasting():
+    with start_without_collection():
         # The parent of several workers needs none of it.
         from kms_service.api.app import serving_app  # noqa: PLC0415
         from kms_service.cli.process import server  # noqa: PLC0415

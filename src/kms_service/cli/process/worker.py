@@ -12,7 +12,7 @@ from kms_service.cli.process.doors import SupervisedDoor
 from kms_service.cli.process.loop import run_on_loop
 from kms_service.cli.root import describe, exit_code
 from kms_service.errors import KmsServiceError
-from kms_service.lasting import lasting
+from kms_service.garbage_collection import start_without_collection
 from kms_service.settings import load_settings
 from kms_service.telemetry import logs
 from kms_service.telemetry.printable import printable_lines
@@ -29,7 +29,7 @@ async def _serve(door: SupervisedDoor) -> None:
     try:
         settings = load_settings()
         logs.configure(settings.log_level, settings.log_format)
-        with lasting():
+        with start_without_collection():
             from kms_service.api.app import serving_app  # noqa: PLC0415 # its import is most of the start
             from kms_service.cli.process import server  # noqa: PLC0415 # as above
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def lasting() -> Iterator[None]:
+def start_without_collection() -> Iterator[None]:
     """Collect nothing in the block; whatever exists at its end is exempt from all later collections.
 
     A full collection traverses every live object, and stops all requests for a tenth of a second.
