@@ -1,4 +1,4 @@
-"""The links of an audit chain: what a row's MAC covers. Bytes in, bytes out, no I/O.
+"""The links of an audit chain: a row's MAC covers the MAC of the row before it. Bytes in, bytes out, no I/O.
 
     mac(n) = HMAC-SHA-256(key, label ‖ mac(n-1) ‖ fields of row n)
 

@@ -2,6 +2,9 @@
 
 Any number of workers share a job through PostgreSQL. The lease of one that dies runs out. Then only the
 wallets that it had re-encrypted and not stored are done again.
+
+Under its own role, `kms_rotate` in `deploy/postgres/roles.sql`, a worker can change the wrapped DEK of a
+wallet and what describes that DEK, and nothing else of the wallet.
 """
 
 import asyncio

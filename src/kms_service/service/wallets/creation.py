@@ -1,4 +1,4 @@
-"""Stores a new wallet: encrypted under a fresh DEK, with its MAC, together with its audit row."""
+"""Creates a stored wallet: encrypted under a fresh DEK, with its MAC, together with its audit row."""
 
 from collections.abc import Iterable
 from datetime import datetime
