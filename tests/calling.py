@@ -13,7 +13,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from clock import Clock
-from documented import assert_documented
 from event_loop import complete, loop
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
@@ -23,6 +22,7 @@ from kms_service.service.audit.log import Event
 from kms_service.settings import Settings
 from kms_service.store.postgres.database import Database, open_database
 from kms_service.telemetry import logs
+from openapi_check import assert_documented
 from waiting import wait_until
 from wiring import TESTER, running_services, with_role
 

@@ -5,7 +5,7 @@ import re
 from calling import ALL, Service, make_token
 from event_loop import complete
 from kms_service.access.scopes import Scope
-from policies.asking import MERCHANT, SHIPPED, STRANGER, ask, transaction
+from policies.requests import MERCHANT, SHIPPED, STRANGER, ask, transaction
 from wiring import TESTER
 
 

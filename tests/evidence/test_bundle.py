@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from evidence.making import (
+from evidence.signed_bundles import (
     MadeChain,
     Signer,
     make_chain,

@@ -9,7 +9,7 @@ import pytest
 from calling import ALL, Service, serving
 from event_loop import complete
 from kms_endpoint import KmsEndpoint
-from policies.asking import SHIPPED
+from policies.requests import SHIPPED
 from wiring import TESTER, FreshDatabase, settings_for
 
 _numbers = count(1)

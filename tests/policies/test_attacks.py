@@ -21,7 +21,7 @@ from event_loop import complete
 from kms_service.access.scopes import Scope
 from kms_service.service.policies import in_force
 from kms_service.service.policies.in_force import REMEMBERED_SECONDS
-from policies.asking import ETHER, MERCHANT, SHIPPED, STRANGER, ask, transaction
+from policies.requests import ETHER, MERCHANT, SHIPPED, STRANGER, ask, transaction
 from wiring import TESTER
 
 REST = "document, set_by, set_at, mac, mac_key_id FROM policies"

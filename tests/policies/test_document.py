@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kms_service.service.policies.language.document import MAX_BYTES, InvalidPolicy, json_schema, parse
-from policies.asking import MERCHANT, SHIPPED, USDC
+from policies.requests import MERCHANT, SHIPPED, USDC
 
 RULES: dict[str, Any] = {
     "pay": {

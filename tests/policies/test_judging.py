@@ -13,7 +13,7 @@ from kms_service.ethereum.abi import parse_function
 from kms_service.ethereum.authorizations import Authorization, SignedAuthorization
 from kms_service.service.policies.judging import judge
 from kms_service.service.policies.operations import TransactionSigning
-from policies.asking import (
+from policies.requests import (
     ETHER,
     GWEI,
     MERCHANT,

@@ -12,7 +12,7 @@ from kms_service.ethereum.abi import CallMismatch, parse_function
 from kms_service.ethereum.address import add_checksum
 from kms_service.service.policies.language.amounts import amount
 from kms_service.service.policies.language.document import InvalidPolicy, parse
-from policies.asking import MERCHANT, USDC, judge_request, policy, transaction
+from policies.requests import MERCHANT, USDC, judge_request, policy, transaction
 from policies.test_document import RULES
 
 TRANSFER = parse_function("transfer(address to, uint256 amount)")

@@ -9,7 +9,7 @@ import pytest
 from calling import Service, make_token
 from event_loop import complete
 from kms_service.access.scopes import Scope
-from policies.asking import ETHER, MERCHANT, ROUTES, SHIPPED, STRANGER, USDC, ask, transaction
+from policies.requests import ETHER, MERCHANT, ROUTES, SHIPPED, STRANGER, USDC, ask, transaction
 from policies.test_judging import TRANSFER, call
 from waiting import wait_until
 from wiring import TESTER

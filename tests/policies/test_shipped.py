@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from kms_service.service.policies.judging import Policy
 from kms_service.service.policies.language.document import parse
-from policies.asking import SHIPPED, judge_request
+from policies.requests import SHIPPED, judge_request
 from policies.test_document import RULES
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.json") if not path.stem.endswith(".schema"))
