@@ -1,10 +1,12 @@
 """What the page shows when all is well and when parts are unavailable, and what it never shows."""
 
+import ast
 import base64
 import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,6 +16,7 @@ from calling import Service, make_token
 from event_loop import complete, enter
 from kms_endpoint import Reset
 from kms_service.access.scopes import Caller, Scope
+from kms_service.api.console import attention
 from kms_service.local.postgres import PostgresServer
 from kms_service.service.access.authenticate import REMEMBERED_SECONDS
 from kms_service.service.audit.log import Event
@@ -163,7 +166,7 @@ def test_broken_and_draining_keys_stand_out(console: Service, look: Look) -> Non
         text = look.text()
         name = disabled.removeprefix("alias/")
         share = f"{held['wallets']} wallets ({held['shareOfWallets']:.0%}) are under it"
-        assert f"{name}: Disabled. {share}. Runbook: Key refused" in text
+        assert f"{name}: Disabled. {share}. Runbook: Key disabled" in text
         assert f"{name} ■ disabled" in text
         assert f"{draining.removeprefix('alias/')} ▲ draining" in text
         assert "8 of 10 keys take them" in text
@@ -171,6 +174,17 @@ def test_broken_and_draining_keys_stand_out(console: Service, look: Look) -> Non
         console.kms.key(disabled).state = "Enabled"
         console.call("PUT", path, json={"mode": "active"})
         complete(console.services.pool.refresh())
+
+
+def test_every_runbook_that_the_page_names_is_there() -> None:
+    source = ast.parse(Path(attention.__file__).read_text())
+    texts = [node.value for node in ast.walk(source) if isinstance(node, ast.Constant)]
+    named = [text for text in texts if isinstance(text, str) and text.startswith("Runbook: ")]
+    index = (Path(__file__).parents[2] / "deploy/runbooks/README.md").read_text().lower()
+    assert len(named) >= 8
+    for text in named:
+        for page in re.split(", or ", text.removeprefix("Runbook: ").partition(" · ")[0]):
+            assert f"[{page.lower()}](" in index, text
 
 
 def test_a_rotation_shows_its_progress(console: Service, look: Look) -> None:

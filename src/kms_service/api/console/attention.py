@@ -18,6 +18,7 @@ from kms_service.telemetry.recent import Counts
 ERROR_SHARE = 0.05
 ENOUGH = 10
 _NAMED = 3
+_KEY_FAILS = "Runbook: Access denied, or KMS Region down"
 
 
 class Level(StrEnum):
@@ -100,8 +101,8 @@ def _keys(overview: Overview) -> Iterator[Notice]:
         share = sum(key.share for key in keys)
         wallets = f"{sum(key.wallets for key in keys):,} wallets ({share:.0%}) are under {_them(keys)}"
         counted = "" if overview.wallets.taken_at is None else f" {wallets}."
-        section = "Key refused, or KMS unavailable" if status == KeyStatus.UNAVAILABLE else "Key refused"
-        yield Notice(Level.BAD, f"{_names(keys)}: {why}.{counted}", f"Runbook: {section}")
+        runbook = _KEY_FAILS if status == KeyStatus.UNAVAILABLE else "Runbook: Key disabled"
+        yield Notice(Level.BAD, f"{_names(keys)}: {why}.{counted}", runbook)
     yield from _key_oddities(overview)
 
 
@@ -110,8 +111,8 @@ def _key_oddities(overview: Overview) -> Iterator[Notice]:
     if elsewhere:
         yield Notice(
             Level.WARN,
-            f"{_names(elsewhere)}: the circuit is open in another worker, which puts new wallets elsewhere.",
-            "Runbook: Key refused, or KMS unavailable",
+            f"{_names(elsewhere)}: the circuit is open in another worker, so new wallets get other keys there.",
+            _KEY_FAILS,
         )
     fixed = [key for key in overview.keys if key.info.rotation is not None and key.info.rotation.off]
     if fixed:
@@ -123,7 +124,7 @@ def _key_oddities(overview: Overview) -> Iterator[Notice]:
             Level.BAD,
             f"KMS has not reported the state of {len(silent)} of {len(overview.keys)} keys since "
             f"{clock(min(silent))}; shown is what it reported before.",
-            "Runbook: KMS unavailable",
+            "Runbook: KMS Region down",
         )
     for key in overview.keys:
         if key.info.moved_from is not None:
@@ -165,7 +166,7 @@ def _traffic(overview: Overview) -> Iterator[Notice]:
         )
     if _too_many(recent.kms_calls):
         share = recent.kms_calls.failed_share
-        yield Notice(Level.BAD, f"{share:.1%} of calls to KMS fail.", "Runbook: KMS unavailable")
+        yield Notice(Level.BAD, f"{share:.1%} of calls to KMS fail.", "Runbook: KMS Region down")
         return
     failing = [
         key
@@ -174,7 +175,7 @@ def _traffic(overview: Overview) -> Iterator[Notice]:
     ]
     if failing:
         what = f"{_names(failing)}: more than one call to KMS in twenty fails."
-        yield Notice(Level.WARN, what, "Runbook: Key refused, or KMS unavailable")
+        yield Notice(Level.WARN, what, _KEY_FAILS)
 
 
 def _rotation(overview: Overview) -> Iterator[Notice]:
