@@ -108,8 +108,8 @@ class Settings(KmsSettings):
     def _two_regions_need_time(cls, seconds: float, info: ValidationInfo) -> float:
         if info.data.get("kms_fallback_region") is not None and seconds < LEAST_SECONDS_WITH_FALLBACK:
             raise ValueError(
-                f"must be at least {LEAST_SECONDS_WITH_FALLBACK} with KMS_FALLBACK_REGION: one Region is "
-                "waited for before the other is asked"
+                f"must be at least {LEAST_SECONDS_WITH_FALLBACK} with KMS_FALLBACK_REGION: the "
+                "service waits for one Region before it calls the other"
             )
         return seconds
 

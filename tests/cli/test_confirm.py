@@ -118,7 +118,7 @@ def test_only_the_row_that_was_shown_is_confirmed(
 def test_only_a_token_that_waits_is_confirmed(run: Run) -> None:
     done = run("token", "confirm", "--yes", "nobody")
     assert (done.code, done.out) == (1, "")
-    assert "no token that waits for confirmation is named nobody" in done.err
+    assert "no token named nobody is waiting for confirmation" in done.err
     run("token", "revoke", "app")
     assert run("token", "confirm").out == "Every valid token has its MAC.\n"
 

@@ -28,7 +28,7 @@ NO = {
     ("pool", "retire"): "Not safe to disable",
     ("pool", "create-aliases"): "is a single-Region key of us-east-1",
     **{
-        ("rotation", act): "there is no rotation yet|The rotation has ended|no rotation is live"
+        ("rotation", act): "there is no rotation yet|The rotation has ended|no rotation is running"
         for act in ("pause", "resume", "cancel", "run", "status")
     },
 }

@@ -53,16 +53,16 @@ ANSWERS: Mapping[type[errors.KmsServiceError], tuple[int, str]] = {
 _FRAMEWORK: Mapping[int, tuple[str, str]] = {
     400: ("invalid_json", "The request body is not valid JSON."),
     404: ("not_found", "There is no such route."),
-    405: ("method_not_allowed", "This route does not take this method."),
-    408: ("request_timeout", "The request's body was not there in time."),
-    413: ("payload_too_large", "A request body has at most 64 KiB."),
-    415: ("unsupported_media_type", "A request body is application/json."),
+    405: ("method_not_allowed", "This route does not allow this method."),
+    408: ("request_timeout", "The request's body did not arrive in time."),
+    413: ("payload_too_large", "A request body may have at most 64 KiB."),
+    415: ("unsupported_media_type", "A request body must be application/json."),
 }
 
 # What a connection refuses before there is a request, by code.
 _REFUSED: Mapping[str, tuple[int, str]] = {
     "malformed_request": (400, "This is not HTTP/1.1 with one Host header."),
-    "headers_too_large": (431, "A request's head has at most 32 KiB and 100 headers."),
+    "headers_too_large": (431, "A request's head may have at most 32 KiB and 100 headers."),
 }
 
 # Messages of these pydantic types contain only text from our code; others could quote the input.

@@ -117,7 +117,7 @@ class PolicyNotFound(NotFound):
     code = "policy_not_found"
 
     def __init__(self) -> None:
-        super().__init__("There is no such policy, or not this version of it.")
+        super().__init__("There is no such policy or version.")
 
 
 class LastActiveKey(CallerError):

@@ -40,8 +40,8 @@ class TokenIntegrityFailure(IntegrityFailure):
     """A token's row is not as an operator wrote it last: it grants nothing, and cannot be changed."""
 
     message = (
-        "The stored token is not as an operator wrote it. If it is of a version before MACs, "
-        "kms-service token confirm gives it one; else revoke it and make another."
+        "The stored token is not as an operator wrote it. If it is from a version without MACs, run "
+        "kms-service token confirm; otherwise revoke it and create another."
     )
 
 
@@ -99,7 +99,7 @@ class TimedOut(KmsServiceError):
     code = "deadline_exceeded"
 
     def __init__(self) -> None:
-        super().__init__("The request was not served in time; whether it took place is unknown.")
+        super().__init__("The request was not answered in time; whether it took effect is unknown.")
 
 
 class Sealed(KmsServiceError):

@@ -131,7 +131,7 @@ def _gas(given: TransactionFields) -> int:
 
 def _recipient(given: TransactionFields) -> str | bytes:
     if given.to is None and not given.data:
-        raise InvalidRequest("is missing; only a contract's creation, with data, has none", "transaction.to")
+        raise InvalidRequest("is missing; only a contract creation, with data, has none", "transaction.to")
     return given.to if given.to is not None else b""
 
 
@@ -151,7 +151,7 @@ def _authorizations(given: TransactionFields, kind: int) -> dict[str, Any]:
     if given.to is None:
         raise InvalidRequest("is missing: a transaction of type 4 creates no contract", "transaction.to")
     if not given.authorizations:
-        raise InvalidRequest("is missing or empty, which no node takes", field)
+        raise InvalidRequest("is missing or empty, which nodes reject", field)
     return {"authorizationList": [_authorization(signed) for signed in given.authorizations]}
 
 
@@ -171,13 +171,13 @@ def _gas_price(given: TransactionFields) -> dict[str, int]:
     if given.max_fee_per_gas is not None or given.max_priority_fee_per_gas is not None:
         raise InvalidRequest("belongs to transactions of type 2", "transaction.maxFeePerGas")
     if given.gas_price is None:
-        raise InvalidRequest("is missing, or maxFeePerGas and maxPriorityFeePerGas", "transaction.gasPrice")
+        raise InvalidRequest("is missing: give it, or maxFeePerGas and maxPriorityFeePerGas", "transaction.gasPrice")
     return {"gasPrice": given.gas_price}
 
 
 def _dynamic_fees(given: TransactionFields) -> dict[str, int]:
     if given.gas_price is not None:
-        raise InvalidRequest("does not go with type 2 and its fees", "transaction.gasPrice")
+        raise InvalidRequest("cannot be combined with type 2 or its fees", "transaction.gasPrice")
     highest, tip = given.max_fee_per_gas, given.max_priority_fee_per_gas
     if highest is None:
         raise InvalidRequest("is missing", "transaction.maxFeePerGas")

@@ -69,7 +69,7 @@ def primary(structs: Structs, given: str | None) -> str:
     unused = [name for name in structs if name not in used]
     if len(unused) != 1:
         raise InvalidRequest(
-            "is needed, since the types have not exactly one that no other uses", "primaryType"
+            "is needed, because not exactly one type is unused by the others", "primaryType"
         )
     return unused[0]
 
@@ -90,7 +90,7 @@ def _check_struct(
     name: str, members: Sequence[tuple[str, str]], types: Mapping[str, Sequence[tuple[str, str]]]
 ) -> None:
     if not _IDENTIFIER.fullmatch(name) or _LIKE_ATOMIC.fullmatch(name):
-        raise InvalidRequest("a type's name must be an identifier and none of the built-in types", "types")
+        raise InvalidRequest("a type's name must be an identifier and not a built-in type", "types")
     field = f"types.{name}"
     if len({member for member, _ in members}) != len(members):
         raise InvalidRequest("declares a member twice", field)

@@ -127,5 +127,5 @@ def _position(cursor: str) -> tuple[str, str, str, str]:
         or len(parts) != _CURSOR_PARTS
         or not all(isinstance(part, str) and "\0" not in part for part in parts)
     ):
-        raise InvalidRequest("is none that this service gave", "query.cursor")
+        raise InvalidRequest("is not a cursor of this service", "query.cursor")
     return parts[0], parts[1], parts[2], parts[3]

@@ -61,7 +61,7 @@ def _pick(pending: Sequence[Unconfirmed], names: Sequence[str]) -> list[Unconfir
     by_name = {each.row.name: each for each in pending}
     for name in names:
         if name not in by_name:
-            raise TokenNotFound(f"no token that waits for confirmation is named {name}")
+            raise TokenNotFound(f"no token named {name} is waiting for confirmation")
         if by_name[name].had_mac:
             raise click.ClickException(f"{name} had a MAC before: {_AFTER_A_MAC}")
     return [by_name[name] for name in dict.fromkeys(names)]

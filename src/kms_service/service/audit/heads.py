@@ -23,7 +23,7 @@ def read_heads(lines: Iterable[str]) -> dict[uuid.UUID, Head]:
         if found is not None and found[1].seq >= heads.get(found[0], found[1]).seq:
             heads[found[0]] = found[1]
     if not heads:
-        raise InvalidRequest("the log holds no audit_head event; LOG_FORMAT=json writes them", "heads")
+        raise InvalidRequest("the log has no audit_head events; LOG_FORMAT=json writes them", "heads")
     return heads
 
 

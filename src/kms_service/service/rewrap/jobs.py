@@ -127,7 +127,7 @@ class RewrapJobs:
         """
         if name.startswith("arn:"):
             if arn.region(arn.in_region(name, self._region)) != self._region:
-                raise InvalidRequest("is no ARN of a key in this Region", "sources")
+                raise InvalidRequest("is not the ARN of a key in this Region", "sources")
             return name
         key = self._pool.find(name)
         if isinstance(key, DescribedKey):
@@ -136,7 +136,7 @@ class RewrapJobs:
             return (await self._kms.describe(f"alias/{name.removeprefix('alias/')}")).arn
         except KmsKeyUnusable:
             raise InvalidRequest(
-                "names no key that KMS knows or that the role may describe; its ARN would do", "sources"
+                "names no key that KMS knows and this role may describe; give its ARN instead", "sources"
             ) from None
 
     async def pause(self, caller: Caller, rotation_id: UUID) -> RewrapJob:
@@ -195,7 +195,7 @@ class RewrapJobs:
             by_rows = [each for key in named for each in await names_of(key, self._pool, self._store)]
             return tuple(dict.fromkeys(by_rows))
         if request.wrapped_before is None or not EARLIEST <= request.wrapped_before <= datetime.now(UTC):
-            raise InvalidRequest("lies before 1970 or in the future", "wrapped_before")
+            raise InvalidRequest("is before 1970 or in the future", "wrapped_before")
         in_use = await self._store.keys_in_use()
         here = {None, self._region}
         return tuple(each for each in in_use if arn.is_multi_region(each) or arn.region(each) in here)

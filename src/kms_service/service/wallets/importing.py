@@ -175,9 +175,9 @@ def _context(import_id: uuid.UUID) -> dict[str, str]:
 def _account(secret: PrivateKey | Mnemonic, field: str) -> Account:
     if isinstance(secret, Mnemonic):
         if (fault := ethereum.fault_of_phrase(secret)) is not None:
-            raise InvalidRequest(f"holds a phrase that {fault}", field)
+            raise InvalidRequest(f"contains a phrase that {fault}", field)
         return ethereum.derive_imported(secret)
     try:
         return ethereum.account_of(secret)
     except IntegrityFailure:
-        raise InvalidRequest("holds a private key out of range", field) from None
+        raise InvalidRequest("contains a private key out of range", field) from None
