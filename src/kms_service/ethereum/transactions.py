@@ -171,7 +171,9 @@ def _gas_price(given: TransactionFields) -> dict[str, int]:
     if given.max_fee_per_gas is not None or given.max_priority_fee_per_gas is not None:
         raise InvalidRequest("belongs to transactions of type 2", "transaction.maxFeePerGas")
     if given.gas_price is None:
-        raise InvalidRequest("is missing: give it, or maxFeePerGas and maxPriorityFeePerGas", "transaction.gasPrice")
+        raise InvalidRequest(
+            "is missing: give it, or maxFeePerGas and maxPriorityFeePerGas", "transaction.gasPrice"
+        )
     return {"gasPrice": given.gas_price}
 
 

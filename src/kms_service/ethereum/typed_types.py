@@ -68,9 +68,7 @@ def primary(structs: Structs, given: str | None) -> str:
     used = {base for members in structs.values() for base in map(_base, members.values())}
     unused = [name for name in structs if name not in used]
     if len(unused) != 1:
-        raise InvalidRequest(
-            "is needed, because not exactly one type is unused by the others", "primaryType"
-        )
+        raise InvalidRequest("is needed, because not exactly one type is unused by the others", "primaryType")
     return unused[0]
 
 

@@ -111,7 +111,7 @@ def _key_oddities(overview: Overview) -> Iterator[Notice]:
     if elsewhere:
         yield Notice(
             Level.WARN,
-            f"{_names(elsewhere)}: the circuit is open in another worker, so new wallets get other keys there.",
+            f"{_names(elsewhere)}: its circuit is open in another worker, whose new wallets get other keys.",
             _KEY_FAILS,
         )
     fixed = [key for key in overview.keys if key.info.rotation is not None and key.info.rotation.off]

@@ -181,7 +181,9 @@ async def run(at_once: int, *, as_json: bool) -> None:
     async with operator_services(rotation_worker_enabled=True, rotation_calls_in_flight=at_once) as services:
         job = await services.rewrap_jobs.find_live()
         if job is None:
-            raise RewrapJobNotFound("no rotation is running; start one with kms-service rotation start --no-dry-run")
+            raise RewrapJobNotFound(
+                "no rotation is running; start one with kms-service rotation start --no-dry-run"
+            )
         await services.pool_service.refresh()
         services.start()
         job = await follow(services.rewrap_jobs, job)

@@ -96,7 +96,7 @@ class TokenService:
         """
         if not tokens.is_name(name):
             raise InvalidRequest(
-                "a token's name has 1 to 64 characters of A-Z a-z 0-9 . _ - and is not a name of the service's own",
+                "a token's name has 1 to 64 characters of A-Z a-z 0-9 . _ - and is not reserved",
                 "name",
             )
         await self._check_policy(policy)

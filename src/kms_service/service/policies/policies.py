@@ -71,7 +71,9 @@ class PolicyService:
             mac_key_id=mac.key_id,
         )
         if row is None:
-            raise PolicySetElsewhere(f"somebody else set a version of {name} at the same moment; look at it first")
+            raise PolicySetElsewhere(
+                f"somebody else set a version of {name} at the same moment; look at it first"
+            )
         return SetPolicy(row, created=True)
 
     async def _next_version(self, name: str, newest: PolicyRow | None) -> int:
