@@ -92,7 +92,7 @@ TELLING: dict[str, tuple[Overview, Level, str]] = {
     "another worker": (
         _overview(recent=replace(QUIET, open_circuits=frozenset({"alias/pool-1"}))),
         Level.WARN,
-        "pool-1: the circuit is open in another worker",
+        "pool-1: its circuit is open in another worker",
     ),
     "not rotated": (
         _overview(replace(WELL, rotation=KeyRotation(False, None, None))),
