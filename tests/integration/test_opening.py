@@ -59,14 +59,14 @@ def _private_key(services: Services, endpoint: KmsEndpoint, vector: dict[str, st
     return complete(services.wallets.get_private_key_for_user(TESTER, vector["user_id"])).private_key.reveal()
 
 
-@pytest.mark.parametrize("vector", ACCEPT + ACCEPT_V2)
+@pytest.mark.parametrize("vector", ACCEPT + ACCEPT_V2, ids=lambda vector: vector["name"])
 def test_a_row_of_the_contract_opens(
     services: Services, endpoint: KmsEndpoint, vector: dict[str, str]
 ) -> None:
     assert _private_key(services, endpoint, vector).hex() == vector["private_key"]
 
 
-@pytest.mark.parametrize("vector", MUST_FAIL)
+@pytest.mark.parametrize("vector", MUST_FAIL, ids=lambda vector: vector["reason"])
 def test_every_row_that_must_not_open_gives_the_same_error(
     services: Services, endpoint: KmsEndpoint, vector: dict[str, str]
 ) -> None:
@@ -89,7 +89,7 @@ def test_a_lying_reply_is_refused(services: Services, endpoint: KmsEndpoint, lie
     assert _private_key(services, endpoint, ACCEPT[0]).hex() == ACCEPT[0]["private_key"]
 
 
-@pytest.mark.parametrize("vector", WRONG_PHRASES, ids=[vector["reason"] for vector in WRONG_PHRASES])
+@pytest.mark.parametrize("vector", WRONG_PHRASES, ids=lambda vector: vector["reason"])
 def test_a_phrase_that_does_not_belong_to_its_key_is_found_by_verify(
     services: Services, endpoint: KmsEndpoint, vector: dict[str, str]
 ) -> None:

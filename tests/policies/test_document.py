@@ -171,6 +171,7 @@ def test_an_impossible_criterion_is_an_error(name: str, member: str, value: Any)
             "here it can count",
         ),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_mistake_is_reported_with_its_place(name: str, change: Any, told: str) -> None:
     assert told in problems(change_rule(name, change))

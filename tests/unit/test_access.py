@@ -1,6 +1,7 @@
 """Tokens and scopes, decided without HTTP and without a database."""
 
 import hashlib
+from collections.abc import Callable
 
 import pytest
 
@@ -47,31 +48,31 @@ def test_a_token_holds_random_bytes_and_a_check_of_them() -> None:
     assert tokens.split(OLD_FORM) is None
 
 
-@pytest.mark.parametrize("token", [NEW_FORM, OLD_FORM])
+@pytest.mark.parametrize("token", [NEW_FORM, OLD_FORM], ids=["new form", "old form"])
 def test_a_digest_is_sha_256_of_the_whole(token: str) -> None:
     assert tokens.digest(token) == hashlib.sha256(token.encode()).digest()
 
 
-@pytest.mark.parametrize("token", [NEW_FORM, OLD_FORM])
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda token: token[:0],
-        lambda token: token[4:],
-        lambda token: token[:-1],
-        lambda token: token + "A",
-        lambda token: token + "\n",
-        lambda token: " " + token,
-        lambda token: token.upper()[:4] + token[4:],
-        lambda token: token[:-1] + "é",
-        lambda token: token[:-1] + "٣",
-        lambda token: token[:-1] + "=",
-    ],
-)
-def test_anything_not_shaped_like_a_token_has_no_digest(change: object, token: str) -> None:
-    assert callable(change)
-    assert tokens.digest(change(token)) is None
-    assert tokens.split(change(token)) is None
+CHANGES: dict[str, Callable[[str], str]] = {
+    "empty": lambda token: token[:0],
+    "no prefix": lambda token: token[4:],
+    "too short": lambda token: token[:-1],
+    "too long": lambda token: token + "A",
+    "a line break behind it": lambda token: token + "\n",
+    "a space before it": lambda token: " " + token,
+    "an upper-case prefix": lambda token: token.upper()[:4] + token[4:],
+    "a letter beyond ASCII": lambda token: token[:-1] + "é",
+    "a digit beyond ASCII": lambda token: token[:-1] + "٣",
+    "padding": lambda token: token[:-1] + "=",
+}
+
+
+@pytest.mark.parametrize("token", [NEW_FORM, OLD_FORM], ids=["new form", "old form"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_anything_not_shaped_like_a_token_has_no_digest(change: str, token: str) -> None:
+    changed = CHANGES[change](token)
+    assert tokens.digest(changed) is None
+    assert tokens.split(changed) is None
 
 
 @pytest.mark.parametrize("name", ["a", "payments", "Pay-1.eu_west", "0" * 64])

@@ -43,13 +43,15 @@ assert not structlog.is_configured(), "logging configured at import"
 """
 
 
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
 def _modules(*folders: str) -> list[Path]:
     return [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
 
 
-@pytest.mark.parametrize(
-    "path", _modules("src", "tests", "scripts", "benchmarks"), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", _modules("src", "tests", "scripts", "benchmarks"), ids=_name)
 def test_a_file_is_named_after_what_belongs_in_it(path: Path) -> None:
     assert not NO_NAMES & {part.removesuffix(".py") for part in path.relative_to(ROOT).parts}
 
@@ -70,12 +72,12 @@ def test_importing_does_no_work() -> None:
     assert done.stdout == done.stderr == ""
 
 
-@pytest.mark.parametrize("path", _modules("src"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", _modules("src"), ids=_name)
 def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
 
 
-@pytest.mark.parametrize("path", _modules("src"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", _modules("src"), ids=_name)
 def test_a_function_can_be_held_in_mind(path: Path) -> None:
     """From `def` to its last line, docstring included: 50 lines at most."""
     lengths = {
