@@ -26,7 +26,7 @@ from benchmarks.plots import plot_pairs, plot_results, plot_soak
 from benchmarks.report import bounds, markdown, scale_bounds, scale_table
 from benchmarks.rig import KEYS, rig
 from benchmarks.scenarios import SCENARIOS
-from benchmarks.situations import COLD, REQUESTS, all_situations, cold, measure_all, situations_table
+from benchmarks.situations import COLD, REQUESTS, all_situations, measure_all, measure_cold, situations_table
 from benchmarks.soak import soak, windows
 from benchmarks.suite import FULL, QUICK, Tell, run, run_scale
 
@@ -146,7 +146,7 @@ def run_situations(
     wanted = all_situations(latency_ms, callers)
     at = circumstances()
     with _progress(len(wanted) * len(REQUESTS) + len(COLD)) as tell:
-        found = {"runs": measure_all(wanted, seconds, tell), "cold": cold(starts, tell)}
+        found = {"runs": measure_all(wanted, seconds, tell), "cold": measure_cold(starts, tell)}
     _write(into / "situations.json", {"circumstances": at, **found})
     click.echo(situations_table(found["runs"]))
     for each in found["cold"]:

@@ -124,7 +124,7 @@ def _write(chunk: Chunk) -> int:
 
 def _make(key: Key, ring: RowMacKeyring, number: int, version: int, *, opens: bool) -> Row:
     mnemonic, dek, user = ethereum.generate_mnemonic(), envelope.new_data_key(), user_id(number)
-    account = ethereum.derive(mnemonic) if opens else _nobodys()
+    account = ethereum.derive(mnemonic) if opens else _unopenable_account()
     address, public_key = account.address, account.compressed_public_key
     seed = _seed(version, WalletSecret(account.private_key, mnemonic), dek, user, address)
     blob = key.wrap(dek.reveal(), encryption_context(address))
@@ -143,7 +143,7 @@ def _seed(version: int, contents: WalletSecret, dek: DataKey, user: str, address
     return b"\x01" + nonce + encrypted
 
 
-def _nobodys() -> Account:
+def _unopenable_account() -> Account:
     return Account(
         add_checksum(os.urandom(20)), "0x02" + os.urandom(32).hex(), PrivateKey(b"\x01" + os.urandom(31))
     )

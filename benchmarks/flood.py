@@ -42,7 +42,7 @@ def flood(rig: Rig, seconds: float, connections: int, rounds: int, tell: Tell) -
     fill(installation.database_url, KEYS, WALLETS)
     with installation.serving(1) as service:
         callers = {
-            f"{name} under {kind}": _one(service, name, kind, seconds, connections, rounds, tell)
+            f"{name} under {kind}": _measure_one(service, name, kind, seconds, connections, rounds, tell)
             for name in CALLERS
             for kind in FLOODS
         }
@@ -58,7 +58,7 @@ def flood(rig: Rig, seconds: float, connections: int, rounds: int, tell: Tell) -
     }
 
 
-def _one(
+def _measure_one(
     service: Service, name: str, kind: str, seconds: float, connections: int, rounds: int, tell: Tell
 ) -> dict[str, Any]:
     good = Load(name, target(service, WALLETS), _GOOD_CONNECTIONS, seconds, warm_up=1.0)
@@ -66,7 +66,7 @@ def _one(
     for number in range(1, rounds + 1):
         tell(f"{name} under {kind}, round {number} of {rounds}")
         alone = _p50(good)
-        under, answers = _under(service, good, kind, connections)
+        under, answers = _measure_under(service, good, kind, connections)
         pairs.append((alone, under, under / alone, answers))
         time.sleep(_SETTLE_SECONDS)
     medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
@@ -79,7 +79,7 @@ def _one(
     }
 
 
-def _under(service: Service, good: Load, kind: str, connections: int) -> tuple[float, float]:
+def _measure_under(service: Service, good: Load, kind: str, connections: int) -> tuple[float, float]:
     lasts = good.seconds + _MARGIN_SECONDS
     bad = Load(kind, target(service, WALLETS), connections, lasts, warm_up=_SETTLE_SECONDS)
     with driving(bad) as flooding:

@@ -136,11 +136,11 @@ def run(machine: Rig, options: argparse.Namespace) -> dict[str, Any]:
         "failed_requests": traffic.failures,
         "created_meanwhile": traffic.created,
         "seeds_unchanged": seeds(scale) == before,
-        **_afterwards(machine, scale, options),
+        **_measure_afterwards(machine, scale, options),
     }
 
 
-def _afterwards(machine: Rig, scale: Installation, options: argparse.Namespace) -> dict[str, Any]:
+def _measure_afterwards(machine: Rig, scale: Installation, options: argparse.Namespace) -> dict[str, Any]:
     source = nth(make_account(KEYS), 1).arn
     columns = ("status", "done", "failed", "skipped", "kms_calls", "sweep")
     job = scale.query(f"SELECT {', '.join(columns)} FROM rotations")[0]

@@ -57,7 +57,7 @@ def measure_all(situations: Sequence[Situation], seconds: float, tell: Tell) -> 
     return found
 
 
-def cold(rounds: int, tell: Tell) -> list[dict[str, Any]]:
+def measure_cold(rounds: int, tell: Tell) -> list[dict[str, Any]]:
     """Seconds from the command to ready, and milliseconds of the first request of its kind after that."""
     found = []
     with rig(Situation().latency_ms) as machine:

@@ -66,8 +66,8 @@ QUICK = Plan(1.0, 0.5, (2,), (4, 32), 500, (50_000,), 1, 1.0, 2, 500, 5.0)
 
 def run(rig: Rig, plan: Plan, tell: Tell) -> dict[str, Any]:
     """Measure all of a plan, and report each step as it begins."""
-    small = _small(rig, plan, tell)
-    started = starts(small, plan, tell)
+    small = _fill_small(rig, plan, tell)
+    started = measure_starts(small, plan, tell)
     runs = matrix(rig, small, plan, tell)
     scale = flatness(rig, small, plan, tell)
     tell(f"re-wrapping and verifying {plan.moved:,} wallets")
@@ -77,17 +77,17 @@ def run(rig: Rig, plan: Plan, tell: Tell) -> dict[str, Any]:
 
 def run_scale(rig: Rig, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
     """Measure only the comparison of tables."""
-    return flatness(rig, _small(rig, plan, tell), plan, tell)
+    return flatness(rig, _fill_small(rig, plan, tell), plan, tell)
 
 
-def _small(rig: Rig, plan: Plan, tell: Tell) -> Installation:
+def _fill_small(rig: Rig, plan: Plan, tell: Tell) -> Installation:
     tell(f"filling {plan.small:,} wallets")
     small = rig.installation("small")
     fill(small.database_url, KEYS, plan.small)
     return small
 
 
-def starts(small: Installation, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
+def measure_starts(small: Installation, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
     """Seconds from the command to ready, by workers: the minimum and the median of several starts."""
     found = []
     for workers in plan.workers:

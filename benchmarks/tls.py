@@ -50,7 +50,7 @@ def certify(folder: Path) -> tuple[Path, Path]:
     return certificate, private
 
 
-async def front(certificate: str, key: str, protocol: str, target_port: int) -> None:
+async def terminate_tls(certificate: str, key: str, protocol: str, target_port: int) -> None:
     """Accept TLS and pass its content on, until this process ends."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
@@ -86,4 +86,4 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 if __name__ == "__main__":
-    uvloop.run(front(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    uvloop.run(terminate_tls(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))

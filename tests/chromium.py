@@ -46,7 +46,7 @@ class Tab:
             command["sessionId"] = self._session
         self._writing.write(json.dumps(command).encode() + b"\0")
         while True:
-            message = self._next()
+            message = self._read_message()
             if message.get("id") == self._number:
                 assert "error" not in message, message
                 result: dict[str, Any] = message["result"]
@@ -114,9 +114,9 @@ class Tab:
         end = time.monotonic() + _SECONDS
         while not any(each.get("method") == "Page.loadEventFired" for each in self._events[seen:]):
             assert time.monotonic() < end, "the page did not load"
-            self._events.append(self._next())
+            self._events.append(self._read_message())
 
-    def _next(self) -> dict[str, Any]:
+    def _read_message(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
             part = self._reading.read(65536)
             assert part, "Chromium has ended"
@@ -133,7 +133,7 @@ def chromium() -> Iterator[Tab]:
     commands_out, commands_in = os.pipe()
     answers_out, answers_in = os.pipe()
 
-    def as_3_and_4() -> None:
+    def move_pipes() -> None:
         # Moved away first: either may already be 3 or 4.
         reading, writing = os.dup(commands_out), os.dup(answers_in)
         os.dup2(reading, 3)
@@ -143,7 +143,7 @@ def chromium() -> Iterator[Tab]:
         process = subprocess.Popen(  # noqa: S603 - the system's own browser
             [FOUND, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
             close_fds=False,
-            preexec_fn=as_3_and_4,  # noqa: PLW1509 - no thread holds a lock that it needs
+            preexec_fn=move_pipes,  # noqa: PLW1509 - no thread holds a lock that it needs
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

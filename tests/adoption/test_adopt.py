@@ -122,11 +122,11 @@ def test_another_run_does_what_is_left_and_asks_kms_nothing_for_the_rest(
     assert adopt().exit_code == 0  # a dry run with nothing left
 
 
-def _other_phrase(row: dict[str, Any]) -> None:
+def _replace_phrase(row: dict[str, Any]) -> None:
     row["encryptedSeed"] = foreign.layouts(PHRASE.encode(), bytes.fromhex(row["dek"]))["hex"][1]
 
 
-def _of(column: str, value: Callable[[str], str]) -> Callable[[dict[str, Any]], None]:
+def _change_column(column: str, value: Callable[[str], str]) -> Callable[[dict[str, Any]], None]:
     def change(row: dict[str, Any]) -> None:
         row[column] = value(row[column])
 
@@ -141,27 +141,34 @@ def _seed(plaintext: bytes) -> Callable[[dict[str, Any]], None]:
 
 
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
-    "another address": (_of("walletAddress", lambda _: ADDRESS), "another address than the row's"),
-    "another public key": (_of("compressedPublicKey", lambda key: key[:-1] + "0"), "another public key"),
-    "another phrase": (_other_phrase, "another address than the row's"),
+    "another address": (_change_column("walletAddress", lambda _: ADDRESS), "another address than the row's"),
+    "another public key": (
+        _change_column("compressedPublicKey", lambda key: key[:-1] + "0"),
+        "another public key",
+    ),
+    "another phrase": (_replace_phrase, "another address than the row's"),
     "a bit of the tag": (
-        _of("encryptedSeed", lambda seed: seed[:30] + ("0" if seed[30] != "0" else "1") + seed[31:]),
+        _change_column(
+            "encryptedSeed", lambda seed: seed[:30] + ("0" if seed[30] != "0" else "1") + seed[31:]
+        ),
         "tag of the encrypted phrase does not hold",
     ),
-    "no layout": (_of("encryptedSeed", lambda _: "nonsense"), "not in the layout auto"),
-    "CBC": (_of("encryptedSeed", lambda _: "00" * 16 + ":" + "11" * 32), "AES-CBC"),
-    "OpenSSL": (_of("encryptedSeed", lambda _: b64(b"Salted__" + bytes(40))), "Salted__"),
-    "keystore": (_of("encryptedSeed", lambda _: '{"crypto": {}}'), "keystore"),
-    "a phrase in clear": (_of("encryptedSeed", lambda _: PHRASE), "unencrypted"),
+    "no layout": (_change_column("encryptedSeed", lambda _: "nonsense"), "not in the layout auto"),
+    "CBC": (_change_column("encryptedSeed", lambda _: "00" * 16 + ":" + "11" * 32), "AES-CBC"),
+    "OpenSSL": (_change_column("encryptedSeed", lambda _: b64(b"Salted__" + bytes(40))), "Salted__"),
+    "keystore": (_change_column("encryptedSeed", lambda _: '{"crypto": {}}'), "keystore"),
+    "a phrase in clear": (_change_column("encryptedSeed", lambda _: PHRASE), "unencrypted"),
     "a wrong checksum": (_seed(b"test " * 11 + b"test"), "wrong checksum"),
     "a word too few": (_seed(b"test " * 10 + b"junk"), "does not have 12"),
     "no KMS blob": (
-        _of("encryptedDek", lambda _: '{"encryptedData": "AAAA", "kmsKeyId": "' + FIRST["kmsKeyId"] + '"}'),
+        _change_column(
+            "encryptedDek", lambda _: '{"encryptedData": "AAAA", "kmsKeyId": "' + FIRST["kmsKeyId"] + '"}'
+        ),
         "KMS does not unwrap its data key",
     ),
-    "no key": (_of("encryptedDek", lambda _: "{}"), "wrapped data key is in no known layout"),
+    "no key": (_change_column("encryptedDek", lambda _: "{}"), "wrapped data key is in no known layout"),
     "an environment key": (
-        _of("encryptedDek", lambda _: foreign.layouts(DEK, bytes(32))["hex"][1]),
+        _change_column("encryptedDek", lambda _: foreign.layouts(DEK, bytes(32))["hex"][1]),
         "--master-kek-file",
     ),
 }

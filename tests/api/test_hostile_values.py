@@ -77,7 +77,7 @@ def _places(body: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield from _places(value, (*place, name))
 
 
-def _with(body: Any, place: tuple[Any, ...], value: Any) -> str:
+def _put_value(body: Any, place: tuple[Any, ...], value: Any) -> str:
     changed = copy.deepcopy(body)
     inside = changed
     for name in place[:-1]:
@@ -86,7 +86,7 @@ def _with(body: Any, place: tuple[Any, ...], value: Any) -> str:
     return json.dumps(changed)
 
 
-def _hold(service: Service, method: str, path: str, **content: Any) -> None:
+def _assert_holds(service: Service, method: str, path: str, **content: Any) -> None:
     answer = service.client.request(
         method,
         path,
@@ -103,7 +103,7 @@ def test_no_member_of_a_body_breaks_anything(service: Service, document: dict[st
         filled = path.replace("{userId}", "alice").replace("{id}", "0" * 8 + "-0000-4000-8000-" + "0" * 12)
         for place in _places(body):
             for value in VALUES:
-                _hold(service, method, filled, content=_with(body, place, value))
+                _assert_holds(service, method, filled, content=_put_value(body, place, value))
                 tried += 1
     assert tried > 1000
 
@@ -119,7 +119,7 @@ def test_no_parameter_breaks_anything(service: Service, document: dict[str, Any]
                 else:
                     where = f"{path}?{parameter['name']}={quote(text, safe='')}"
                 where = where.replace("{userId}", "alice").replace("{name}", "bounds")
-                _hold(service, method, where.replace("{id}", "x").replace("{alias}", "x"))
+                _assert_holds(service, method, where.replace("{id}", "x").replace("{alias}", "x"))
                 tried += 1
     assert tried > 300
 

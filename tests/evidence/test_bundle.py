@@ -146,7 +146,7 @@ def test_swapped_wrapped_keys_are_named(bundle: Path) -> None:
     assert "FOUND: chains.jsonl was altered" in verify(bundle)[1]
 
 
-def _agree(folder: Path) -> None:
+def _rewrite_manifest(folder: Path) -> None:
     """Make the manifest describe the members as they are now."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for name, told in manifest["members"].items():
@@ -162,7 +162,7 @@ def test_a_manifest_rewritten_to_fit_altered_members_is_not_the_signed_one(bundl
         _set(0, hash=json.loads((bundle / "events.jsonl").read_text().splitlines()[7])["hash"]),
         "chains.jsonl",
     )
-    _agree(bundle)
+    _rewrite_manifest(bundle)
     code, said = verify(bundle)
     assert code == 1
     assert re.findall("FOUND: (.*)", said) == [

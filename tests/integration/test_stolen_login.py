@@ -206,7 +206,7 @@ def test_a_made_up_sealing_in_the_log_keeps_no_operator_from_unsealing(
 ) -> None:
     with running_services(with_role(settings, "kms_operate")) as operator:
         complete(operator.seal.seal(TESTER, "a drill"))
-        _tell(thief, "seal.close", f"{number}: mine")
+        _append(thief, "seal.close", f"{number}: mine")
         complete(operator.seal.unseal(TESTER))
         state = complete(operator.seal.state())
     assert state is not None
@@ -219,10 +219,10 @@ def test_the_login_cannot_log_a_change_that_only_operators_make(
 ) -> None:
     """What the log tells of a token or a policy decides whether its row is the newest."""
     with pytest.raises(InsufficientPrivilege, match="this login"):
-        _tell(thief, action, "app 99")
+        _append(thief, action, "app 99")
 
 
-def _tell(thief: psycopg.Connection[Any], action: str, detail: str) -> None:
+def _append(thief: psycopg.Connection[Any], action: str, detail: str) -> None:
     """Write to a chain of the thief's own."""
     last = thief.execute("SELECT coalesce(max(number), 0) FROM audit_chains").fetchone()
     chain = {"key": b"k" * 32, "chain": uuid.uuid4(), "number": (last or (0,))[0] + 1, "seq": 2, "at": "now"}

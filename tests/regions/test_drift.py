@@ -56,30 +56,30 @@ def _disable(regions: TwoRegions) -> None:
     regions.fallback.key(FIRST).state = "Disabled"
 
 
-def _other_policy(regions: TwoRegions) -> None:
+def _change_policy(regions: TwoRegions) -> None:
     document = json.loads(POLICY)
     document["Statement"] = [each for each in document["Statement"] if each["Sid"] != "RevealWallets"]
     regions.fallback.key(FIRST).policy = json.dumps(document)
 
 
-def _other_tags(regions: TwoRegions) -> None:
+def _change_tags(regions: TwoRegions) -> None:
     key = regions.fallback.key(FIRST)
     key.store.backend.tag_resource(key.id, {"Owner": "somebody"})
 
 
-def _other_rotation(regions: TwoRegions) -> None:
+def _change_rotation(regions: TwoRegions) -> None:
     regions.home.key(FIRST).rotation_period = 90
 
 
-def _other_key(regions: TwoRegions) -> None:
+def _point_at_other_key(regions: TwoRegions) -> None:
     regions.fallback.store.set_alias(FIRST, regions.fallback.store.create("theirs"))
 
 
-def _no_alias(regions: TwoRegions) -> None:
+def _delete_alias(regions: TwoRegions) -> None:
     regions.fallback.store.backend.delete_alias(FIRST)
 
 
-def _one_region(regions: TwoRegions) -> None:
+def _use_single_region_key(regions: TwoRegions) -> None:
     regions.home.store.set_alias(FIRST, regions.home.store.create("alone"))
 
 
@@ -87,12 +87,12 @@ def _one_region(regions: TwoRegions) -> None:
     ("change", "says"),
     [
         (_disable, "is Disabled, and Active in the first Region"),
-        (_other_policy, "the policy lacks RevealWallets"),
-        (_other_tags, "different tags: Owner"),
-        (_other_rotation, "different rotation"),
-        (_other_key, "the alias names another key"),
-        (_no_alias, "the alias: NotFoundException"),
-        (_one_region, "is a single-Region key: its wallets open in no other Region"),
+        (_change_policy, "the policy lacks RevealWallets"),
+        (_change_tags, "different tags: Owner"),
+        (_change_rotation, "different rotation"),
+        (_point_at_other_key, "the alias names another key"),
+        (_delete_alias, "the alias: NotFoundException"),
+        (_use_single_region_key, "is a single-Region key: its wallets open in no other Region"),
     ],
 )
 def test_every_difference_is_reported(

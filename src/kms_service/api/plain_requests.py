@@ -34,7 +34,7 @@ class PlainRequests:
     answer: ModelField
 
     @classmethod
-    def of(cls, route: APIRoute) -> "PlainRequests | None":
+    def for_route(cls, route: APIRoute) -> "PlainRequests | None":
         """The fast path of a route that takes path, body and options only, and answers a model; else None."""
         takes = route.dependant
         name, answer, body = takes.request_param_name, route.response_field, route.body_field

@@ -49,7 +49,7 @@ class AuthenticatedRoute(APIRoute):
         super().__init__(path, endpoint, **kwargs)
         self._takes_body = self.body_field is not None
         self._parameters = {parameter.alias for parameter in self.dependant.query_params}
-        self._plain = PlainRequests.of(self)
+        self._plain = PlainRequests.for_route(self)
         self._others, self.app = self.app, self._serve
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -72,7 +72,7 @@ class AwsKmsService:
         """Why there are no valid credentials, so that no call is made; None while there are some."""
         return self.regions.credentials_problem
 
-    def own(self, key_arn: str) -> str:
+    def pool_arn(self, key_arn: str) -> str:
         """The ARN by which the pool knows this key, whichever Region the given ARN names."""
         return arn.in_region(key_arn, self.region)
 
@@ -119,7 +119,7 @@ class AwsKmsService:
             KmsThrottled, KmsKeyUnusable, KmsUnavailable: KMS did not serve the call.
         """
         _check_stored(wrapped)
-        key_arn = self.own(wrapped.key_arn)
+        key_arn = self.pool_arn(wrapped.key_arn)
         async with self._health.opening(key_arn):
             with self._call("Decrypt", key_arn, context["purpose"]) as call:
                 served = await self.regions.ask(
@@ -203,7 +203,7 @@ class AwsKmsService:
             if served.region != self.region:
                 if not arn.is_multi_region(key_arn):
                     raise KmsUnavailable(f"another key in {served.region}", key, reply.request_id)
-                key_arn = self.own(key_arn)
+                key_arn = self.pool_arn(key_arn)
             return KeyMetadata(
                 key_arn,
                 state=reply.text("KeyState"),
@@ -253,7 +253,7 @@ class AwsKmsService:
         return first[:1] + sorted(later, key=lambda each: str(each.current_since))
 
     def _label(self, key: str) -> str:
-        return self._labels.get(self.own(key), OTHER)
+        return self._labels.get(self.pool_arn(key), OTHER)
 
     @contextmanager
     def _call(self, operation: str, key: str, purpose: str = calls.ADMINISTRATION) -> Iterator[Call]:

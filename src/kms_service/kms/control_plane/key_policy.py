@@ -83,12 +83,12 @@ class Roles:
     @property
     def writing(self) -> list[Principal]:
         """Every role that writes audit rows, once."""
-        return _each_once([*self.create, *self.reveal, *self.rotate, *self.operate])
+        return _deduplicate([*self.create, *self.reveal, *self.rotate, *self.operate])
 
     @property
     def all(self) -> list[Principal]:
         """Every role, once."""
-        return _each_once([*self.writing, *self.audit])
+        return _deduplicate([*self.writing, *self.audit])
 
 
 def key_policy(account_root: Principal, roles: Roles) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def key_policy(account_root: Principal, roles: Roles) -> dict[str, Any]:
 
 def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
     """How a key's policy differs from the wanted one: missing, different and extra statements, by name."""
-    wanted_by_sid, found_by_sid = _by_sid(wanted), _by_sid(found)
+    wanted_by_sid, found_by_sid = _index_by_sid(wanted), _index_by_sid(found)
     lacking = [f"lacks {sid}" for sid in wanted_by_sid if sid not in found_by_sid]
     besides = [f"also has {sid}" for sid in found_by_sid if sid not in wanted_by_sid]
     otherwise = [
@@ -178,20 +178,22 @@ def _statement(sid: str, effect: str, principals: Sequence[Principal], actions: 
     }
 
 
-def _each_once(principals: Sequence[Principal]) -> list[Principal]:
+def _deduplicate(principals: Sequence[Principal]) -> list[Principal]:
     return [each for place, each in enumerate(principals) if each not in principals[:place]]
 
 
-def _by_sid(policy: dict[str, Any]) -> dict[str, Any]:
+def _index_by_sid(policy: dict[str, Any]) -> dict[str, Any]:
     statements = policy.get("Statement", [])
     listed = statements if isinstance(statements, list) else [statements]
-    return {str(each.get("Sid", f"statement {place}")): _plain(each) for place, each in enumerate(listed, 1)}
+    return {
+        str(each.get("Sid", f"statement {place}")): _normalise(each) for place, each in enumerate(listed, 1)
+    }
 
 
-def _plain(value: Any) -> Any:
+def _normalise(value: Any) -> Any:
     # AWS writes a list of one as that one element, and does not keep the order of lists.
     if isinstance(value, dict):
-        return {name: _plain(member) for name, member in value.items()}
+        return {name: _normalise(member) for name, member in value.items()}
     if isinstance(value, list):
-        return _plain(value[0]) if len(value) == 1 else sorted(map(str, value))
+        return _normalise(value[0]) if len(value) == 1 else sorted(map(str, value))
     return value

@@ -81,7 +81,7 @@ class Region:
         """
         call.region = self.name
         try:
-            reply = await self._client.ask(call, key, self._here(members))
+            reply = await self._client.ask(call, key, self._localise(members))
         except BaseException as error:
             self._conclude(permit, error)
             outcome = error.code if isinstance(error, KmsServiceError) else "cancelled"
@@ -99,7 +99,7 @@ class Region:
         """Set the gauge of its circuit."""
         metrics.region_circuit_open.labels(self.name).set(self.state is not CircuitState.CLOSED)
 
-    def _here(self, members: Mapping[str, object]) -> dict[str, object]:
+    def _localise(self, members: Mapping[str, object]) -> dict[str, object]:
         named = {name: value for name in KEY_MEMBERS if isinstance(value := members.get(name), str)}
         return {**members, **{name: arn.in_region(value, self.name) for name, value in named.items()}}
 

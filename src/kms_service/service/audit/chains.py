@@ -145,7 +145,7 @@ class AuditChains:
             AuditUnavailable: no chain could be opened; nothing was written.
         """
         chain = self._idle.pop() if self._idle else None
-        chain = chain or await self._new()
+        chain = chain or await self._open_in_turn()
         try:
             yield chain
         except PlaceTaken:
@@ -192,7 +192,7 @@ class AuditChains:
         log.warning("audit_chain_abandoned", chain=str(chain.audit_chain_id), number=chain.number)
         self._tell_head(chain)
 
-    async def _new(self) -> AuditChain:
+    async def _open_in_turn(self) -> AuditChain:
         # One at a time: the tasks of one process would race for the next number.
         async with self._opening:
             try:

@@ -87,7 +87,7 @@ class AuditLog:
             chain.advance(row, await self._store.append(row, chain.writer_key))
 
         try:
-            await self._on_a_chain(write)
+            await self._use_chain(write)
         except KmsServiceError as error:
             raise AuditUnavailable from error
 
@@ -117,7 +117,7 @@ class AuditLog:
             chain.advance(row, now)
             return made_at
 
-        return await self._on_a_chain(write)
+        return await self._use_chain(write)
 
     def refusals(self, caller: Caller, event: Event) -> "_Refusals":
         """Record `event` with the error's code if the work in the block fails, and pass the error on.
@@ -133,7 +133,7 @@ class AuditLog:
         if self._outside is not None:
             await self._outside.keep()
 
-    async def _on_a_chain(self, write: Callable[[AuditChain], Awaitable[Answer]]) -> Answer:
+    async def _use_chain(self, write: Callable[[AuditChain], Awaitable[Answer]]) -> Answer:
         # A foreign row in one chain stops nobody: nothing was written, so another chain takes the row.
         for _ in range(_ATTEMPTS):
             with suppress(PlaceTaken):

@@ -77,7 +77,7 @@ class PolicyGuard:
                 return
             full = full or (match.rule, lacking)
         assert full is not None  # noqa: S101 # there is a match, see `judge`
-        raise _deny(judged.policy, full[0], _no_room(full[1]), operation)
+        raise _deny(judged.policy, full[0], _describe_full(full[1]), operation)
 
     async def foresee(self, caller: Caller, user_id: str, operation: Operation) -> Foreseen:
         """Whether the operation would be allowed now; uses up no window.
@@ -95,11 +95,13 @@ class PolicyGuard:
             if lacking is None:
                 return Foreseen(True, policy.name, policy.version, match.rule, None)
             full = full or (match.rule, lacking)
-        rule, reason = (judgement.nearest, judgement.reason) if full is None else (full[0], _no_room(full[1]))
+        rule, reason = (
+            (judgement.nearest, judgement.reason) if full is None else (full[0], _describe_full(full[1]))
+        )
         return Foreseen(False, policy.name, policy.version, rule, reason)
 
 
-def _no_room(need: Need) -> str:
+def _describe_full(need: Need) -> str:
     return f"no room: {need.window}"
 
 

@@ -43,7 +43,7 @@ class Census:
                 known, _ = await self._store.read()
         except DatabaseUnavailable:
             return  # logged where it happened; the next run comes soon
-        self._report(self._by_key(known))
+        self._report(self._merge_by_key(known))
 
     async def read(self) -> dict[str, KeyCensus]:
         """What is known about each key, by ARN; counted just now if that is quick.
@@ -58,7 +58,7 @@ class Census:
             known, now = await self._store.read()
         for key, used_at in self._health.last_used().items():
             known[key] = _note_use(known.get(key, KeyCensus(key, None, None, None, None)), used_at)
-        return self._by_key(known)
+        return self._merge_by_key(known)
 
     async def last_count(self) -> dict[str, KeyCensus]:
         """What was last counted for each key, by ARN; for processes that may only read the database.
@@ -67,9 +67,9 @@ class Census:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
         known, _ = await self._store.read()
-        return self._by_key(known)
+        return self._merge_by_key(known)
 
-    def _by_key(self, known: dict[str, KeyCensus]) -> dict[str, KeyCensus]:
+    def _merge_by_key(self, known: dict[str, KeyCensus]) -> dict[str, KeyCensus]:
         """One entry per key: what rows name by its ARN in another Region is added to that in the first."""
         together: dict[str, KeyCensus] = {}
         for name, census in known.items():

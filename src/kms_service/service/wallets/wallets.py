@@ -108,7 +108,7 @@ class WalletsKmsService:
         """`ensure_wallet` for each user, a few at a time; each one's wallet or error, in the order given."""
         different = list(dict.fromkeys(user_ids))
         outcomes = await map_bounded(partial(self._outcome, caller), different, BATCH_AT_ONCE)
-        return _in_request_order(user_ids, dict(zip(different, outcomes, strict=True)))
+        return _order_by_request(user_ids, dict(zip(different, outcomes, strict=True)))
 
     async def get_wallet(self, user_id: str) -> WalletRow:
         """The user's wallet, without its secrets.
@@ -185,7 +185,7 @@ class WalletsKmsService:
         )
 
 
-def _in_request_order(
+def _order_by_request(
     user_ids: Sequence[str], outcomes: dict[str, Ensured | KmsServiceError]
 ) -> list[Ensured | KmsServiceError]:
     seen: set[str] = set()

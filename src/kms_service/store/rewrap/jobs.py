@@ -185,15 +185,15 @@ class RewrapJobStore:
                 "finished_at": func.now(),
             }
         statement = insert(rotations).values(values).on_conflict_do_nothing().returning(*_COLUMNS)
-        return await self._one(statement)
+        return await self._fetch_one(statement)
 
     async def find(self, rotation_id: UUID) -> RewrapJob | None:
         """The job, or None."""
-        return await self._one(select(*_COLUMNS).where(rotations.c.rotation_id == rotation_id))
+        return await self._fetch_one(select(*_COLUMNS).where(rotations.c.rotation_id == rotation_id))
 
     async def find_live(self) -> RewrapJob | None:
         """The job that is pending, running or paused; there is at most one."""
-        return await self._one(select(*_COLUMNS).where(rotations.c.status.in_(LIVE)))
+        return await self._fetch_one(select(*_COLUMNS).where(rotations.c.status.in_(LIVE)))
 
     async def newest(self, limit: int) -> list[RewrapJob]:
         """The last `limit` jobs, newest first."""
@@ -229,9 +229,9 @@ class RewrapJobStore:
             .values(values)
             .returning(*_COLUMNS)
         )
-        return await self._one(statement)
+        return await self._fetch_one(statement)
 
-    async def _one(self, statement: Any) -> RewrapJob | None:
+    async def _fetch_one(self, statement: Any) -> RewrapJob | None:
         async with self._database.connection() as connection:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else _rotation(row)

@@ -60,10 +60,10 @@ class Dialler:
             cursor = await driver.cursor(row_factory=namedtuple_row).execute(
                 session.LOOK, [session.names(SERVING)]
             )
-            looked = session.read_session(_one(await cursor.fetchone()), driver.info.backend_pid)
+            looked = session.read_session(_require_row(await cursor.fetchone()), driver.info.backend_pid)
             if pins := looked.settings_to_pin(SERVING, standby=self._settings.database_standby):
                 cursor = await driver.execute(session.PIN, [list(pins), list(pins.values())])
-                session.check_pinned(pins, _one(await cursor.fetchone())[0])
+                session.check_pinned(pins, _require_row(await cursor.fetchone())[0])
         except BaseException:
             await driver.close()
             raise
@@ -102,10 +102,10 @@ def connect_for_migrations(database_url: str, login: Mapping[str, str]) -> Conne
         cursor = driver.cursor(row_factory=namedtuple_row).execute(
             session.LOOK, [session.names(_NO_TIMEOUTS)]
         )
-        looked = session.read_session(_one(cursor.fetchone()), driver.info.backend_pid)
+        looked = session.read_session(_require_row(cursor.fetchone()), driver.info.backend_pid)
         if pins := looked.settings_to_pin(_NO_TIMEOUTS, standby=False):
             cursor = driver.execute(session.PIN, [list(pins), list(pins.values())])
-            session.check_pinned(pins, _one(cursor.fetchone())[0])
+            session.check_pinned(pins, _require_row(cursor.fetchone())[0])
         driver.autocommit = False
     except BaseException:
         driver.close()
@@ -131,7 +131,7 @@ class _OwnNames(PrepareManager):
         return state, name + self._whose if state is Prepare.SHOULD else name
 
 
-def _one(row: Any) -> Any:
+def _require_row(row: Any) -> Any:
     if row is None:
         raise session.SessionRefused("this server answers no row: it is not a PostgreSQL this works with")
     return row
