@@ -1,5 +1,7 @@
 """The rotating role's login in somebody else's hands, and a KMS that lies: no wallet is lost for good."""
 
+import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +13,7 @@ from commands import Run, runner
 from event_loop import complete
 from kms_service.bootstrap import Services
 from kms_service.errors import IntegrityFailure
+from kms_service.service.wallets.dek_history import Outcome, PutBack
 from kms_service.settings import Settings
 from wiring import TESTER, as_role
 
@@ -39,8 +42,11 @@ def keys(services: Services) -> dict[str, bytes]:
 
 
 def _keys(services: Services) -> dict[str, bytes]:
-    released = {user: complete(services.wallets.get_private_key_for_user(TESTER, user)) for user in USERS}
-    return {user: key.private_key.reveal() for user, key in released.items()}
+    return {user: _key_of(services, user) for user in USERS}
+
+
+def _key_of(services: Services, user: str) -> bytes:
+    return complete(services.wallets.get_private_key_for_user(TESTER, user)).private_key.reveal()
 
 
 def test_a_dek_that_the_rotating_role_overwrites_is_restored(
@@ -56,6 +62,36 @@ def test_a_dek_that_the_rotating_role_overwrites_is_restored(
     assert _keys(services) == keys
     again = run("wallet", "put-back", "alice", "--json")
     assert (again.code, again.facts["outcome"]) == (0, "opens")
+
+
+def test_an_overtaken_restore_looks_again(
+    services: Services, thief: psycopg.Connection[Any], keys: dict[str, bytes]
+) -> None:
+    """Of several who restore one wallet at once, one puts its DEK back; for the others it opens."""
+    for _ in range(2):
+        thief.execute(RUBBISH)
+
+    async def all_at_once() -> list[PutBack]:
+        return await asyncio.gather(*(services.dek_restorer.restore(TESTER, "alice") for _ in range(4)))
+
+    outcomes = Counter(done.outcome for done in complete(all_at_once()))
+    assert outcomes == {Outcome.PUT_BACK: 1, Outcome.OPENS: 3}
+    assert _key_of(services, "alice") == keys["alice"]
+
+
+def test_a_wallet_that_keeps_changing_is_not_called_lost(
+    database_url: str, thief: psycopg.Connection[Any], keys: dict[str, bytes], run: Run
+) -> None:
+    assert keys
+    thief.execute(RUBBISH)
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        # As if the wallet's DEK had just been changed, every time.
+        owner.execute(
+            "CREATE OR REPLACE FUNCTION put_back_wrapped_dek(p_history_id bigint, p_current_dek bytea) "
+            "RETURNS boolean LANGUAGE sql AS 'SELECT false'"
+        )
+    done = run("wallet", "put-back", "alice")
+    assert (done.code, done.out.splitlines()[-1]) == (1, "alice: changed meanwhile")
 
 
 def test_many_replacements_hide_nothing(

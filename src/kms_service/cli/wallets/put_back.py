@@ -22,21 +22,21 @@ async def put_back(users: tuple[str, ...], *, every: bool, as_json: bool) -> Non
 
     Opens each wallet. If one does not open, tries its earlier DEKs and puts back the first that opens it.
     Nothing is released. Needs kms:Decrypt with the context purpose=wallet-dek, and a login of kms_operate.
-    Exits 1 if no DEK opens a wallet.
+    Exits 1 if no DEK opens a wallet, or if somebody keeps changing it.
     """
     if bool(users) == every:
         raise click.UsageError("give at least one USER, or --all")
-    lost = 0
+    failed = 0
     async with operator_services() as services:
         # Every wallet is reported below, so log lines about it would only be in the way.
         logs.configure_for_command("CRITICAL", services.settings.log_format)
         await services.pool_service.refresh()
         if every:
             async for done in services.dek_restorer.restore_all(operator(services)):
-                lost += _tell(done, as_json=as_json)
+                failed += _tell(done, as_json=as_json)
         for user_id in users:
-            lost += _tell(await services.dek_restorer.restore(operator(services), user_id), as_json=as_json)
-    if lost:
+            failed += _tell(await services.dek_restorer.restore(operator(services), user_id), as_json=as_json)
+    if failed:
         sys.exit(1)
 
 
@@ -56,4 +56,4 @@ async def forget_replaced() -> None:
 def _tell(done: PutBack, *, as_json: bool) -> bool:
     facts = {"userId": done.user_id, "outcome": done.outcome.value, "kmsKeyId": done.kms_key_id}
     tell(json.dumps(facts) if as_json else f"{done.user_id}: {done.outcome.value}")
-    return done.outcome is Outcome.LOST
+    return done.outcome in {Outcome.LOST, Outcome.CHANGED}

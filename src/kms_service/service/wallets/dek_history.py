@@ -8,10 +8,11 @@ from kms_service.access.scopes import Caller
 from kms_service.errors import IntegrityFailure, KmsKeyUnusable, WalletNotFound
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.wallets.opening import WalletOpener
-from kms_service.store.wallets.dek_history import DekHistoryStore
+from kms_service.store.wallets.dek_history import DekHistoryStore, ReplacedDek
 from kms_service.store.wallets.find import EncryptedWallet, WalletStore
 
 _PAGE_USERS = 500
+_ATTEMPTS = 3
 
 
 class Outcome(StrEnum):
@@ -20,6 +21,7 @@ class Outcome(StrEnum):
     OPENS = "opens"
     PUT_BACK = "put back"
     LOST = "nothing opens it"
+    CHANGED = "changed meanwhile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +63,32 @@ class DekRestorer:
             WalletNotFound: the user has none.
             AuditUnavailable: the change cannot be put on record, so nothing was changed.
         """
-        wallet = await self._wallets.find_encrypted(user_id)
-        if wallet is None:
-            raise WalletNotFound
-        if await self._opens(wallet):
-            return PutBack(user_id, Outcome.OPENS, wallet.dek.key_arn)
-        for replaced in await self._history.list_for(user_id):
-            # Only a DEK that opens the wallet goes back, so that nobody can use this to overwrite a good one.
-            if not await self._opens(replace(wallet, dek=replaced.dek)):
-                continue
+        for _ in range(_ATTEMPTS):
+            wallet = await self._wallets.find_encrypted(user_id)
+            if wallet is None:
+                raise WalletNotFound
+            current = wallet.dek
+            if await self._opens(wallet):
+                return PutBack(user_id, Outcome.OPENS, current.key_arn)
+            replaced = await self._newest_that_opens(wallet)
+            if replaced is None:
+                return PutBack(user_id, Outcome.LOST, current.key_arn)
             detail = f"replaced by {replaced.replaced_by} at {replaced.replaced_at.isoformat()}"
             key_arn = replaced.dek.key_arn
             await self._audit.record(
                 caller, Event("wallet.put-back", user_id=user_id, kms_key_id=key_arn, detail=detail)
             )
-            if await self._history.put_back(replaced, wallet.dek):
+            if await self._history.put_back(replaced, current):
                 return PutBack(user_id, Outcome.PUT_BACK, key_arn)
-        return PutBack(user_id, Outcome.LOST, wallet.dek.key_arn)
+            # Somebody changed the wallet since it was read, perhaps by putting back the same DEK: look again.
+        return PutBack(user_id, Outcome.CHANGED, current.key_arn)
+
+    async def _newest_that_opens(self, wallet: EncryptedWallet) -> ReplacedDek | None:
+        # Only a DEK that opens the wallet goes back, so that nobody can use this to overwrite a good one.
+        for replaced in await self._history.list_for(wallet.user_id):
+            if await self._opens(replace(wallet, dek=replaced.dek)):
+                return replaced
+        return None
 
     async def forget_all(self, caller: Caller) -> int:
         """Drop DEKs that were replaced over 30 days ago, of wallets that open as they are; returns how many.
