@@ -14,7 +14,7 @@ _HOST = re.compile(r"[A-Za-z0-9:._-]+", re.ASCII)
 
 
 def http_url(url: str) -> str:
-    """The URL, if it is one of http(s) with a host.
+    """The URL itself, if it is an http(s) URL with a host.
 
     Raises:
         ValueError: it is not one.

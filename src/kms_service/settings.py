@@ -124,7 +124,7 @@ class Settings(KmsSettings):
     @classmethod
     def _key_belongs_to_the_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
         if "tls_cert_file" not in info.data:
-            return key  # it has a problem of its own
+            return key  # the certificate's own problem is reported
         cert = info.data["tls_cert_file"]
         if (key is None) != (cert is None):
             raise ValueError("set both TLS_CERT_FILE and this, or neither to serve plain http")

@@ -1,4 +1,4 @@
-"""Everything one process is made of, and how it begins and ends."""
+"""Everything that one process is made of, and how it starts and stops."""
 
 import time
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything one process is made of."""
+    """Everything that one process is made of."""
 
     settings: Settings
     database: Database

@@ -4,12 +4,12 @@ KmsServiceError
 ├── StartupError                  the process must not serve
 │   ├── SettingsError             a variable is missing or wrong
 │   ├── SchemaBehind              the database lacks a migration
-│   ├── MigrationFailed           a migration did not go through
+│   ├── MigrationFailed           a migration failed
 │   └── NoKeyAtStart              no key of the pool can be used
 ├── CallerError                   the request cannot be granted as it is
 │   ├── NotAuthenticated          no token, or one that is unknown, expired or revoked
 │   ├── NotAuthorized             a valid token without the scope
-│   ├── RateLimited               too many of these within a minute
+│   ├── RateLimited               the token's limit per minute is used up
 │   ├── PolicyDenied              no rule of the token's policy allows it
 │   ├── InvalidRequest            it breaks a rule that the schema cannot express
 │   ├── WalletExists
@@ -36,7 +36,7 @@ KmsServiceError
 │   └── KmsKeyUnusable            the key is disabled, denied or deleted, until somebody fixes it
 ├── NoUsableKey                   no key of the pool would wrap a new DEK
 ├── DatabaseUnavailable           PostgreSQL did not answer: the outcome is unknown
-│   └── DatabaseRefused           this process's login has no right to do that
+│   └── DatabaseRefused           this process's login has no right to do this
 ├── AuditUnavailable              the audit row could not be committed, so nothing was released
 ├── Overloaded                    more requests in flight than the process allows: nothing was begun
 ├── TimedOut                      no answer within the request's deadline: the outcome is unknown

@@ -48,7 +48,7 @@ def read(
     primary_type: str | None,
     message: Mapping[str, Any],
 ) -> TypedData:
-    """Typed data from its four JSON members.
+    """Read typed data from its four JSON members.
 
     `types` may hold EIP712Domain, if that agrees with the domain's members.
 

@@ -3,7 +3,7 @@
 They are subclasses of `errors.KmsUnavailable` and `errors.KmsKeyUnusable`, and are answered like these.
 
 KmsUnavailable
-├── KmsCallNotMade     nothing was sent, so nothing happened
+├── KmsCallNotMade     the call was not sent, so nothing happened
 │   └── KmsNoCredentials   there are no valid credentials to sign with
 ├── KmsTimedOut        no answer in time
 └── KmsRegionFault     no connection, a broken one, or a 5xx

@@ -205,7 +205,7 @@ def _is_of_release_0_1(key: StoredMacKey) -> bool:
 
 
 def wrapping_keys(key: StoredMacKey, region: str) -> frozenset[str]:
-    """The KMS keys that wrap a key, by their ARNs in this Region, whichever Region's KMS did it."""
+    """The KMS keys that wrap a key of row MACs, by their ARNs in this Region, whichever Region wrapped it."""
     return frozenset(arn.in_region(wrapped.key_arn, region) for wrapped in key.wrappings)
 
 

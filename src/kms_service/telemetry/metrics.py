@@ -1,6 +1,6 @@
-"""The metrics of this process, by Prometheus' conventions; labels are bounded, no user or address.
+"""The metrics of this process, by Prometheus' conventions. Labels are bounded, and hold no user or address.
 
-With several worker processes a scrape adds counters and histograms up; each gauge says how it is joined.
+With several worker processes, a scrape adds up counters and histograms; each gauge says how it is combined.
 """
 
 import platform
@@ -239,7 +239,7 @@ _series: dict[tuple[object, tuple[str, ...]], Any] = {}
 
 
 def series(metric: M, *labels: str) -> M:
-    """The series of a metric with these label values; finding it anew would cost more than adding to it."""
+    """The series of a metric with these label values, cached, since a look-up costs more than counting."""
     found = _series.get((metric, labels))
     if found is None:
         found = _series[metric, labels] = metric.labels(*labels)
@@ -247,7 +247,7 @@ def series(metric: M, *labels: str) -> M:
 
 
 def caller_label(name: str) -> str:
-    """The label of a caller: their name, or `other` beyond the first hundred."""
+    """The label for a caller: their name, or `other` after the first hundred callers."""
     if name not in _callers:
         if len(_callers) >= CALLERS:
             return OTHER
@@ -256,6 +256,6 @@ def caller_label(name: str) -> str:
 
 
 def begin(now: float) -> None:
-    """Say what runs, and since when (Unix time)."""
+    """Set the gauges that say what is running and since when (Unix time)."""
     build_info.labels(__version__, platform.python_version()).set(1)
     start_time.labels(__version__).set(now)

@@ -111,7 +111,7 @@ class KeyAdministration:
         )
 
     async def facts(self, alias: str) -> KeyFacts:
-        """What can be read of the key that an alias names."""
+        """The key that an alias names, as far as these credentials may read it."""
         described, _ = await self._kms.ask(
             "DescribeKey", alias, lambda kms: _read_description(kms.describe_key(KeyId=alias)["KeyMetadata"])
         )
@@ -209,7 +209,7 @@ class KeyAdministration:
     async def last_usage(self, key_arn: str) -> datetime | None:
         """When KMS last saw the key used, UTC; None if it has seen no use, or does not say.
 
-        Not every Region and stand-in has this call (kms:GetKeyLastUsage).
+        Some Regions and stand-ins do not have this call (kms:GetKeyLastUsage).
         """
         reply = await self._kms.ask(
             "GetKeyLastUsage", key_arn, lambda kms: kms.get_key_last_usage(KeyId=key_arn)

@@ -100,7 +100,7 @@ def _map_errors(operation: str, key: str, call: Callable[[], _Answer]) -> _Answe
         code = str(error.response.get("Error", {}).get("Code", "Unknown"))
         raise AdministrationFailed(operation, key, code) from None
     except BotoCoreError as error:
-        # The text may quote parameters.
+        # Only the type: the text may quote parameters.
         raise AdministrationFailed(operation, key, type(error).__name__) from None
     except (ValueError, TypeError, KeyError, AttributeError):
         # botocore's parser, or ours, met a reply that is not from AWS.

@@ -19,7 +19,7 @@ AHEAD_SECONDS = 900.0
 LOOK_SECONDS = 15.0
 AGAIN_SECONDS = 60.0
 WALK_SECONDS = 5.0
-# The pauses between walks that fail grow from the first to the second of these.
+# After failures, the pause between walks grows from RETRY_SECONDS up to this.
 LONGEST_PAUSE_SECONDS = 5.0
 # A thread that hangs cannot be ended, so no more than this are started.
 MOST_WALKING = 8

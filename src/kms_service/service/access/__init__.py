@@ -1,1 +1,1 @@
-"""Who calls: tokens and their authentication."""
+"""Tokens, and the authentication of callers by them."""

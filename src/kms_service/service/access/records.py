@@ -12,7 +12,7 @@ def with_mac(row: TokenRow, ring: RowMacKeyring) -> TokenRow:
     """The row with its MAC, to be stored.
 
     Raises:
-        ValueError: a field is longer than any that the service makes.
+        ValueError: a field is longer than a MAC can cover, and than any that the service makes.
     """
     return replace(row, mac=ring.make(RowLabel.TOKEN, fields(row)))
 

@@ -25,7 +25,7 @@ _END = datetime(9999, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What to compare, and who is who.
+    """What to compare, and which principals are ours.
 
     Attributes:
         files: CloudTrail's files, or folders of them.

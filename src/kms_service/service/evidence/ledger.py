@@ -83,7 +83,7 @@ class LedgerCall:
 
 
 class Ledger:
-    """A private database in a temporary file, gone with the `with` block. For one thread at a time."""
+    """A private database in a temporary file, deleted at the end of its `with`. For one thread at a time."""
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="kms-service-")

@@ -48,7 +48,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class KeyLine:
-    """A key of the pool as it is when the report is made."""
+    """A key of the pool, as of when the report is made."""
 
     alias: str
     status: str

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Say whether an evidence bundle of kms-service is whole. Python alone: no network, no other file.
+"""Check whether an evidence bundle of kms-service is whole. It needs only Python: no network, no other file.
 
     python3 verify.py                                # beside the unpacked members
     python3 verify.py --fingerprint SHA256:0123...   # and signed by this key, and no other
     python3 verify.py --mac-keys mac-keys.json       # and each event is what the service once wrote
 
-Exit code 0: all is whole. 1: it is not, and each finding is one line. What is checked, in this order:
- 1. manifest.json is signed by the key in signing-key.pem (ECDSA on P-256 with SHA-256), the pinned one.
- 2. Every member has the length and the SHA-256 that the manifest tells.
- 3. Every event follows the one before it in its chain: no number is left out, and a hash covers both.
-    With MAC keys also its MAC, which nobody can make who has the database alone.
- 4. Every chain ends as chains.jsonl tells, no numbered chain is missing, and kept heads lie in theirs.
- 5. What the service itself found when it verified its log, just before it wrote the bundle.
+Exit code 0: all is whole. 1: it is not, and each finding is one line. The checks, in this order:
+ 1. manifest.json is signed by the key in signing-key.pem (ECDSA on P-256 with SHA-256), by the pinned key.
+ 2. Every member has the length and the SHA-256 that the manifest gives.
+ 3. Every event follows the one before it in its chain: no number is missing, and a hash covers both. With MAC
+    keys its MAC is checked too, which nobody can make with the database alone.
+ 4. Every chain ends as chains.jsonl says, no numbered chain is missing, and kept heads are in their chains.
+ 5. The service itself found nothing when it verified its log, just before it wrote the bundle.
 """
 
 from __future__ import annotations  # so that it also runs on Python 3.9
@@ -31,7 +31,7 @@ FORMAT = "kms-service-evidence/1"
 SHOWN = 20  # so many findings about one chain or member are printed; all are counted
 NOT_SIGNED = "not signed: nothing shows who wrote it"
 LABEL = b"kms-service/audit\x01"
-# What a MAC covers of an event, in this order.
+# The fields of an event that its MAC covers, in this order.
 FIELDS = ("chain", "seq", "at", "actor", "action", "outcome", "userId", "walletAddress", "requestId",
           "kmsKeyId", "kmsRequestId", "detail")  # fmt: skip
 
@@ -53,7 +53,7 @@ class Findings:
         self._about: Counter[str] = Counter()
 
     def add(self, says: str, about: str = "") -> None:
-        """Print one finding, unless there were many about the same."""
+        """Print one finding, unless there were many about the same thing."""
         self.count += 1
         self._about[about] += 1
         if self._about[about] <= SHOWN:
@@ -83,7 +83,7 @@ def times(factor: int, point: Point | None) -> Point | None:
 
 
 def public_key(pem: bytes) -> tuple[bytes, Point]:
-    """The bytes and the point of a public key in PEM; ValueError where it is no key on P-256."""
+    """The bytes and the point of a public key in PEM; ValueError if it is not a key on P-256."""
     der = base64.b64decode(b"".join(pem.splitlines()[1:-1]), validate=True)
     if not der.startswith(KEY_HEAD + b"\x04") or len(der) != len(KEY_HEAD) + 65:
         raise ValueError("signing-key.pem is no key on P-256")
@@ -91,7 +91,7 @@ def public_key(pem: bytes) -> tuple[bytes, Point]:
 
 
 def signature_numbers(der: bytes) -> tuple[int, int]:
-    """The two numbers of an ECDSA signature in DER; ValueError where it is none."""
+    """The two numbers of an ECDSA signature in DER; ValueError if it is not one."""
     sequence, length, integer, r_length = der[:4]
     r, rest, s = der[4 : 4 + r_length], der[4 + r_length : 6 + r_length], der[6 + r_length :]
     numbers = int.from_bytes(r, "big"), int.from_bytes(s, "big")
@@ -110,7 +110,7 @@ def is_signed(message: bytes, signature: bytes, point: Point) -> bool:
 
 
 def check_signature(folder: Path, manifest: bytes, pinned: str | None, findings: Findings) -> str:
-    """Do step 1, and answer what to say of it."""
+    """Do check 1; returns what to print about the signature."""
     key, signature = folder / "signing-key.pem", folder / "manifest.sig"
     if not (key.is_file() and signature.is_file()):
         if pinned or key.is_file() or signature.is_file() or json.loads(manifest).get("signature"):
@@ -130,7 +130,7 @@ def check_signature(folder: Path, manifest: bytes, pinned: str | None, findings:
 
 
 def check_members(folder: Path, members: Json, findings: Findings) -> None:
-    """Do step 2."""
+    """Do check 2."""
     for name, told in sorted(members.items()):
         if not (folder / name).is_file():
             findings.add(f"{name} is missing")
@@ -146,7 +146,7 @@ def check_members(folder: Path, members: Json, findings: Findings) -> None:
 
 
 def encode(field: object) -> bytes:
-    """A field as hashes and MACs take it: absent, or its length and itself."""
+    """A field as hashes and MACs cover it: a mark if it is absent, else its length and bytes."""
     if field is None:
         return b"\x00"
     data = str(field).encode()
@@ -154,7 +154,7 @@ def encode(field: object) -> bytes:
 
 
 class ExportedChain:
-    """One chain on its way through events.jsonl."""
+    """One chain, as its events are read from events.jsonl."""
 
     def __init__(self, told: Json, key: bytes | None) -> None:
         self.told, self.key = told, key
@@ -186,7 +186,7 @@ class ExportedChain:
         return not hmac.compare_digest(mac.hexdigest(), told)
 
     def _note_misplaced(self, seq: int, says: str, findings: Findings) -> bool:
-        """Name an event that is not the next one; False where only others are missing before it."""
+        """Report an event that is not the next one; False if it is fine but others before it are missing."""
         gap = next((gap for gap in self.gaps if gap[0] <= seq <= gap[1]), None)
         if gap is not None:
             findings.add(f"{says} was reordered", self.name)
@@ -214,7 +214,7 @@ class ExportedChain:
 
 
 def lines(folder: Path, name: str, findings: Findings) -> Iterator[Json]:
-    """The JSON objects of a member, one a line, none of a member that is missing."""
+    """The JSON objects of a member, one per line; none if the member is missing."""
     if not (folder / name).is_file():
         return
     with (folder / name).open("rb") as member:
@@ -226,7 +226,7 @@ def lines(folder: Path, name: str, findings: Findings) -> Iterator[Json]:
 
 
 def read_chains(folder: Path, keys: dict[str, bytes] | None, findings: Findings) -> dict[str, ExportedChain]:
-    """The chains by id, with the heads that were kept outside, and with MAC keys if there are any."""
+    """The chains by id, with the heads that were kept outside, and with MAC keys if they are given."""
     chains = {}
     for told in lines(folder, "chains.jsonl", findings):
         chain = chains[told["chain"]] = ExportedChain(told, None if keys is None else keys.get(told["chain"]))
@@ -241,7 +241,7 @@ def read_chains(folder: Path, keys: dict[str, bytes] | None, findings: Findings)
 
 
 def check_events(folder: Path, chains: dict[str, ExportedChain], findings: Findings) -> int:
-    """Do steps 3 and 4, and answer how many events there are."""
+    """Do checks 3 and 4; returns how many events there are."""
     events = 0
     for events, event in enumerate(lines(folder, "events.jsonl", findings), 1):
         try:
@@ -259,7 +259,7 @@ def check_events(folder: Path, chains: dict[str, ExportedChain], findings: Findi
 
 
 def check(folder: Path, pinned: str | None, mac_keys: Path | None) -> int:
-    """Check a bundle, and answer how many findings there are."""
+    """Check a bundle; returns how many findings there are."""
     findings = Findings()
     manifest_bytes = (folder / "manifest.json").read_bytes()
     manifest = json.loads(manifest_bytes)

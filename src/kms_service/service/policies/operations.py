@@ -9,7 +9,7 @@ from kms_service.ethereum.typed_data import TypedData
 
 @dataclass(frozen=True, slots=True)
 class MessageSigning:
-    """A message under EIP-191."""
+    """Signing a message (EIP-191)."""
 
     message: bytes
     action: Literal["sign.message"] = "sign.message"
@@ -17,7 +17,7 @@ class MessageSigning:
 
 @dataclass(frozen=True, slots=True)
 class TypedDataSigning:
-    """Typed data under EIP-712."""
+    """Signing typed data (EIP-712)."""
 
     typed: TypedData
     action: Literal["sign.typed-data"] = "sign.typed-data"
@@ -25,7 +25,7 @@ class TypedDataSigning:
 
 @dataclass(frozen=True, slots=True)
 class TransactionSigning:
-    """A transaction of any type."""
+    """Signing a transaction of any type."""
 
     transaction: Transaction
     action: Literal["sign.transaction"] = "sign.transaction"
@@ -33,7 +33,7 @@ class TransactionSigning:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationSigning:
-    """An EIP-7702 authorisation: the wallet runs `delegate`'s code; on all chains if `chain_id` is 0."""
+    """Signing an EIP-7702 authorisation for `delegate`'s code to run; on all chains if `chain_id` is 0."""
 
     chain_id: int
     delegate: str
@@ -42,7 +42,7 @@ class AuthorizationSigning:
 
 @dataclass(frozen=True, slots=True)
 class KeyRelease:
-    """The private key itself, bare or encrypted to a recipient."""
+    """Releasing the private key itself, bare or encrypted to a recipient."""
 
     action: Literal["private_key.read", "private_key.export"]
 

@@ -1,1 +1,1 @@
-"""Wallets: created, found, opened, used, verified."""
+"""Wallets: created, imported, found, opened, used and verified."""

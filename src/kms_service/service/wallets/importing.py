@@ -29,7 +29,7 @@ KEY_ACTION = "wallet.import_key"
 
 
 class AddressExists(CallerError):
-    """Another user has the wallet that was to be imported."""
+    """Another user already has this wallet."""
 
     code = "address_exists"
 

@@ -1,4 +1,4 @@
-"""The `tokens` table: names, scopes and digests, never a token. What it says counts with a right MAC only.
+"""The `tokens` table: names, scopes and digests, never a token. A row is trusted only if its MAC holds.
 
 Tokens are written by `token_changes`, each together with its audit row.
 """
@@ -168,7 +168,7 @@ class TokenStore:
     """Statements on `tokens`.
 
     Every method raises DatabaseUnavailable when PostgreSQL does not answer, and IntegrityFailure for a value
-    that nobody could have written.
+    that this service cannot have written.
     """
 
     def __init__(self, database: Database) -> None:

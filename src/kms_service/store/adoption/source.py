@@ -38,7 +38,7 @@ class SourceRow:
 
 
 class SourceTable:
-    """One table behind one connection. Every method raises SourceUnreadable when PostgreSQL refuses."""
+    """One table, read over one connection. Every method raises SourceUnreadable when PostgreSQL refuses."""
 
     def __init__(
         self, connection: AsyncConnection[Any], name: sql.Identifier, columns: Mapping[str, str]

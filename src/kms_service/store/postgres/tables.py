@@ -111,7 +111,7 @@ audit_events = Table(
     "audit_events",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    # No foreign key: its check would lock the chain's row at every insert, and the MAC binds harder.
+    # No foreign key: its check would lock the chain's row at every insert, and the MAC is the stronger bond.
     Column("chain_id", Uuid, key="audit_chain_id", nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
@@ -214,7 +214,7 @@ rotation_batches = Table(
     Column("after_user_id", String(128, collation="C"), nullable=False),
     Column("last_user_id", String(128, collation="C"), nullable=False),
     Column("worker", String(200), nullable=False),
-    # Changes with every taking: a worker that lost its lease cannot write under it.
+    # Changes whenever the batch is taken, so that a worker that lost its lease cannot write under it.
     Column("lease_id", Uuid, nullable=False),
     Column("leased_until", DateTime(timezone=True), nullable=False),
     Index("ix_rotation_batches_rotation_id_leased_until", "rotation_id", "leased_until"),
@@ -231,12 +231,12 @@ rotation_failures = Table(
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )
 
-# Wallets by the version of the key material that wraps them, as one replica counted for all.
+# The number of wallets under each version of a key's material, as one replica counted for all.
 key_materials = Table(
     "key_materials",
     metadata,
     Column("kms_key_id", String(255, collation="C"), primary_key=True),
-    # The place in the key's history, from 0: ids are not known everywhere.
+    # The place in the key's history, from 0, since KMS does not always give an id.
     Column("version", Integer, primary_key=True),
     Column("key_material_id", String(64)),
     Column("current_since", DateTime(timezone=True)),
@@ -245,7 +245,7 @@ key_materials = Table(
     Column("counted_in_seconds", Double, nullable=False),
 )
 
-# MAC keys of audit chains wrapped anew; the newest row stands in for what the chain's own row holds.
+# Rewrapped MAC keys of audit chains; the newest row replaces the wrapped key in the chain's own row.
 audit_chain_keys = Table(
     "audit_chain_keys",
     metadata,

@@ -1,4 +1,4 @@
-"""Which times the service takes: PostgreSQL, psycopg and Python end at different years."""
+"""The range of times that the service accepts: PostgreSQL, psycopg and Python have different limits."""
 
 from datetime import UTC, datetime
 
@@ -7,10 +7,10 @@ LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def require_storable(at: datetime) -> None:
-    """Pass for a time between the two, as the database's own constraints do; `at` has an offset.
+    """Pass if a time is in the range, as the database's constraints demand; `at` must have an offset.
 
     Raises:
-        ValueError: it lies elsewhere.
+        ValueError: it is outside.
     """
     if not EARLIEST <= at < LATEST:
         raise ValueError("must lie between the years 1970 and 9000")

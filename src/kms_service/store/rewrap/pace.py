@@ -58,7 +58,7 @@ async def take(connection: AsyncConnection, rotation_id: UUID, wanted: int) -> G
 
 
 async def slow_down(database: Database, rotation_id: UUID, error: str) -> None:
-    """Halve the pace of all workers, to no less than one call a second.
+    """Halve the pace of all workers, to a minimum of one call per second.
 
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.

@@ -47,7 +47,7 @@ class CanaryStore:
             ).one_or_none() is not None
 
     async def count(self) -> int:
-        """How many wallets are marked."""
+        """How many canaries there are."""
         async with self._database.connection() as connection:
             return (await connection.execute(select(func.count()).select_from(canary_wallets))).scalar_one()
 

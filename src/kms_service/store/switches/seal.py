@@ -122,7 +122,7 @@ class SealStore:
         """Insert a sealing, committed on return; for the other way see `unsealing`.
 
         Returns:
-            The change; None when another took this number, and then nothing was written.
+            The change; None if another change took this number: nothing was written then.
         """
         key_id, code = (None, None) if mac is None else (mac.key_id, mac.mac)
         statement = select(func.close_seal(number, reason, actor, code, key_id))

@@ -20,7 +20,7 @@ UnsignedAmount = Annotated[
 
 
 class Window(BaseModel):
-    """At most `maximum` of `measure` within any `per`, of one wallet or one token."""
+    """Allows at most `maximum` of `measure` within any period of `per`, for each wallet or each token."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 

@@ -80,8 +80,8 @@ async def _log_in(parameters: Mapping[str, str]) -> AsyncConnection[Any]:
     try:
         return await AsyncConnection.connect(**_words(parameters), autocommit=True, prepare_threshold=None)
     except BaseException as error:
-        # Cancelled half way, psycopg leaves the socket to a frame of its own, which lives as long as the
-        # error does. The server would keep a connection for it until its authentication_timeout.
+        # If psycopg is cancelled half way, one of its frames keeps the socket open for as long as the error
+        # lives. The server would keep a connection for it until its authentication_timeout.
         traceback.clear_frames(error.__traceback__)
         raise
 

@@ -1,6 +1,6 @@
 """Who logs in to PostgreSQL: DATABASE_URL's own user, a secret of AWS Secrets Manager, or an RDS IAM token.
 
-boto3 is asked in threads, with short time-outs: its calls would block the event loop (invariant 12).
+boto3 runs in threads, with short time-outs: its calls would block the event loop (invariant 12).
 """
 
 import asyncio

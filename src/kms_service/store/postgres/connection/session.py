@@ -37,7 +37,7 @@ SELECT pg_catalog.pg_backend_pid() AS pid,
        ARRAY(SELECT ARRAY[name, setting, source, reset_val] FROM pg_catalog.pg_settings
              WHERE name = ANY (%s)) AS settings
 """
-"""Takes the names of settings; returns the row from which `found` makes a `Session`."""
+"""Takes the names of settings; returns the row from which `read_session` makes a `Session`."""
 
 PIN = """
 SELECT pg_catalog.array_agg(pg_catalog.set_config(name, value, false) ORDER BY place)
