@@ -1,4 +1,4 @@
-"""Runs migrations one process at a time, with lock and statement time-outs."""
+"""Runs migrations, one process at a time, with time-outs for locks and statements."""
 
 from functools import partial
 
@@ -23,8 +23,8 @@ def _migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
-# A waiting ALTER TABLE blocks every later reader of the table: give up early instead. LOCAL: behind a pooler
-# only the transaction is surely ours.
+# A waiting ALTER TABLE blocks every later reader of the table, so give up early. LOCAL, since behind a pooler
+# only the transaction is certain to be ours.
 _TIMEOUTS = "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '15min'"
 
 
@@ -40,6 +40,6 @@ engine = create_engine(
 )
 event.listen(engine, "begin", _limit)
 with engine.connect() as lock, engine.connect() as connection:
-    lock.execute(text("SET LOCAL lock_timeout = 0"))  # another process's migrations may take their time
+    lock.execute(text("SET LOCAL lock_timeout = 0"))  # another process's migrations may take long
     lock.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_AT_A_TIME})
     _migrate(connection)

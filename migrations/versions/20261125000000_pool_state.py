@@ -1,4 +1,4 @@
-"""Create what replicas share about keys: modes, last use, and wallets counted."""
+"""Create what replicas share about keys: modes, times of last use, and counts of wallets."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Number audit chains; limit, rotate and date tokens; make the seal and the canaries."""
+"""Number audit chains; give tokens limits, rotation and times of use; create the seal and the canaries."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Nullable: the version before opens chains without a number while both run.
+    # Nullable: the previous version opens chains without a number while both run.
     op.add_column("audit_chains", sa.Column("number", sa.BigInteger))
     op.create_unique_constraint("uq_audit_chains_number", "audit_chains", ["number"])
     _extend_tokens()

@@ -1,4 +1,4 @@
-"""Create rotation jobs, their leased batches and failures, and note on a wallet when its DEK was wrapped."""
+"""Create rotation jobs with their leased batches and failures; store when a wallet's DEK was rewrapped."""
 
 import sqlalchemy as sa
 from alembic import op

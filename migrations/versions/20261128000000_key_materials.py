@@ -1,4 +1,4 @@
-"""Create the counts of wallets by key material, and the MAC keys of audit chains wrapped again."""
+"""Create the counts of wallets by key material, and the rewrapped MAC keys of audit chains."""
 
 import sqlalchemy as sa
 from alembic import op

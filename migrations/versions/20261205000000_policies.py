@@ -23,7 +23,7 @@ def upgrade() -> None:
     op.add_column("tokens", sa.Column("policy", _NAME))
     _create_policies()
     _create_policy_windows()
-    # What a process looks for in the log: which version of a policy was set, and the latest refusals.
+    # For what a process looks up in the log: the last version of a policy, and the latest refusals.
     op.create_index(
         "ix_audit_events_policies",
         "audit_events",

@@ -1,6 +1,6 @@
-"""Give out chain numbers, audit rows, wallets and unsealings by functions, and bound what rows may hold.
+"""Insert chains, audit rows, wallets and changes of the seal by functions, and bound what rows may hold.
 
-Roles get EXECUTE on them in place of INSERT (`deploy/postgres/roles.sql`). The version before goes on with
+Roles get EXECUTE on these instead of INSERT (`deploy/postgres/roles.sql`). The previous version can still use
 its own INSERTs for as long as it has the right (`deploy/postgres/roles-during-upgrade.sql`).
 """
 
@@ -14,10 +14,10 @@ down_revision = "20261205000000_policies"
 branch_labels = None
 depends_on = None
 
-# Beyond this a number was never given out, so it does not move the counter.
+# No number this high was ever given out, so a row with one does not move the counter.
 _IMPOSSIBLE = 1 << 53
 
-# What every row of the log holds, as parameters of a function, in the order of the columns.
+# The columns of an audit row as parameters of a function, in the table's order.
 _EVENT = """
     p_chain_id uuid, p_seq bigint, p_at timestamptz, p_actor varchar, p_action varchar, p_outcome varchar,
     p_user_id varchar, p_wallet_address varchar, p_request_id varchar, p_kms_key_id varchar,
@@ -27,14 +27,14 @@ _EVENT_VALUES = """
     p_chain_id, p_seq, p_at, p_actor, p_action, p_outcome, p_user_id, p_wallet_address, p_request_id,
     p_kms_key_id, p_kms_request_id, p_detail, p_mac
 """
-# The owner's rights, and no name that the caller's search path or temporary tables could give a meaning.
+# Runs with the owner's rights, and finds no name through the caller's search path or temporary tables.
 _AS_OWNER = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 
 _NEXT_NUMBER = f"""
 CREATE FUNCTION next_audit_chain(OUT number bigint, OUT now timestamptz) LANGUAGE plpgsql {_AS_OWNER} AS $$
 BEGIN
     SELECT given.last + 1 INTO STRICT next_audit_chain.number FROM public.audit_chain_numbers AS given;
-    -- A row that nobody was given the number for stays where it is: the verifier names it.
+    -- Skip a number that a row has although it was never given out: the verifier reports that row.
     WHILE EXISTS (SELECT FROM public.audit_chains AS chain WHERE chain.number = next_audit_chain.number) LOOP
         next_audit_chain.number := next_audit_chain.number + 1;
     END LOOP;
@@ -46,19 +46,19 @@ _APPEND = f"""
 CREATE FUNCTION append_audit_event(p_writer_key bytea, {_EVENT}) RETURNS timestamptz
 LANGUAGE plpgsql {_AS_OWNER} AS $$
 BEGIN
-    -- 1. Only who opened the chain writes to it.
+    -- 1. Only the process that opened the chain may write to it.
     IF NOT EXISTS (
         SELECT FROM public.audit_chains WHERE chain_id = p_chain_id AND writer_sha256 = sha256(p_writer_key)
     ) THEN
         RAISE EXCEPTION 'this chain has another writer' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    -- 2. Rows have no gap between them.
+    -- 2. A row must follow the row before it, so that there is no gap.
     IF p_seq > 1 AND NOT EXISTS (
         SELECT FROM public.audit_events WHERE chain_id = p_chain_id AND seq = p_seq - 1
     ) THEN
         RAISE EXCEPTION 'this place follows no row' USING ERRCODE = 'check_violation';
     END IF;
-    -- 3. Null tells that a foreign row lies in this place; nothing is written.
+    -- 3. Null means that a foreign row is in this place; nothing was written.
     INSERT INTO public.audit_events (
         chain_id, seq, at, actor, action, outcome, user_id, wallet_address, request_id, kms_key_id,
         kms_request_id, detail, mac
@@ -73,7 +73,7 @@ CREATE FUNCTION open_audit_chain(
     p_kms_region varchar, {_EVENT}
 ) RETURNS timestamptz LANGUAGE plpgsql {_AS_OWNER} AS $$
 BEGIN
-    -- One at a time; null tells that another process took the number.
+    -- One at a time. Null means that another process took the number.
     PERFORM FROM public.audit_chain_numbers FOR UPDATE;
     IF p_number IS DISTINCT FROM (SELECT number FROM public.next_audit_chain()) THEN
         RETURN NULL;
@@ -99,12 +99,12 @@ CREATE FUNCTION record_wallet(
     p_made_at timestamptz
 ) RETURNS TABLE (created_at timestamptz, now timestamptz) LANGUAGE plpgsql {_AS_OWNER} AS $$
 BEGIN
-    -- 1. A row without times tells that a foreign row lies in this place of the chain.
+    -- 1. A row of nulls means that a foreign row is in this place of the chain.
     IF EXISTS (SELECT FROM public.audit_events WHERE chain_id = p_chain_id AND seq = p_seq) THEN
         RETURN QUERY SELECT NULL::timestamptz, NULL::timestamptz;
         RETURN;
     END IF;
-    -- 2. No row tells that the user has a wallet, or another user has this one; nothing is written.
+    -- 2. No row means that the user has a wallet, or another user has this one; nothing was written.
     INSERT INTO public.wallets AS made (
         user_id, wallet_address, compressed_public_key, encrypted_seed, encrypted_dek, kms_key_id, kms_region,
         wallet_mac, wallet_mac_key_id, created_at
@@ -115,7 +115,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    -- 3. Both rows are there, or neither is.
+    -- 3. Both rows are committed, or neither: an error here undoes step 2.
     record_wallet.now := public.append_audit_event(p_writer_key, {_EVENT_VALUES});
     IF record_wallet.now IS NULL THEN
         RAISE EXCEPTION 'this place of the chain was taken meanwhile' USING ERRCODE = 'unique_violation';
@@ -140,7 +140,7 @@ BEGIN
     IF p_action <> 'seal.open' OR p_outcome <> 'ok' THEN
         RAISE EXCEPTION 'this event tells of no unsealing' USING ERRCODE = 'check_violation';
     END IF;
-    -- Null times tell that a foreign row lies in this place of the chain; nothing is written.
+    -- Nulls mean that a foreign row is in this place of the chain; nothing was written.
     record_unsealing.now := public.append_audit_event(p_writer_key, {_EVENT_VALUES});
     IF record_unsealing.now IS NOT NULL THEN
         INSERT INTO public.seal_changes AS change (sealed, actor) VALUES (false, p_actor)
@@ -159,7 +159,7 @@ _FUNCTIONS = {
     "record_unsealing": _UNSEAL,
 }
 
-# psycopg reads no time before year 1 or after 9999; no row of this service needs one out of these.
+# psycopg cannot read times before year 1 or after 9999, and no row of this service needs such a time.
 _TIMES = {
     "wallets": ("created_at", "dek_wrapped_at"),
     "wallet_imports": ("expires_at", "used_at"),
@@ -185,7 +185,7 @@ _NUMBERS = {
     "audit_events": f"seq BETWEEN 1 AND {_IMPOSSIBLE} AND octet_length(mac) = 32",
     "tokens": "private_key_reads_per_minute >= 0 AND signatures_per_minute >= 0",
     "token_uses": f"second BETWEEN 0 AND {_IMPOSSIBLE} AND cardinality(counts) <= 61",
-    # Not a number counts as larger than any.
+    # PostgreSQL sorts NaN above every number, so the upper bounds exclude it.
     "rotations": "rate_per_second > 0 AND rate_per_second <= 1e6 AND slowed_rate >= 0 AND slowed_rate <= 1e6 "
     "AND sampled_rate <= 1e9 AND abs(tokens) <= 1e9 AND total >= 0 AND done >= 0 AND failed >= 0 "
     "AND skipped >= 0 AND cursor_source >= 0 AND sweep >= 0 AND cardinality(sources) <= 100 "
@@ -196,7 +196,7 @@ _NUMBERS = {
 
 
 def upgrade() -> None:
-    # Nullable: the version before opens chains without it while both run.
+    # Nullable: the previous version opens chains without it while both run.
     op.add_column("audit_chains", sa.Column("writer_sha256", sa.LargeBinary))
     _create_numbers()
     for name, function in _FUNCTIONS.items():
@@ -220,7 +220,7 @@ def _create_numbers() -> None:
 
 
 def _bound() -> None:
-    # Not valid: older rows are not read, so that no table is locked for long; new ones are held to it.
+    # NOT VALID: existing rows are not checked, so that no table is locked for long; new rows are.
     for table, columns in _TIMES.items():
         rule = " AND ".join(f"{column} >= '1970-01-01Z' AND {column} < '9000-01-01Z'" for column in columns)
         op.execute(f"ALTER TABLE {table} ADD CONSTRAINT ck_{table}_times CHECK ({rule}) NOT VALID")

@@ -1,4 +1,4 @@
-"""Keep what a wallet's wrapped DEK was before it is replaced: by a trigger, whoever replaces it."""
+"""Keep every wrapped DEK that is replaced, by a trigger, whoever replaces it."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 _ARN = sa.String(255, collation="C")
 _TIME = sa.DateTime(timezone=True)
-# The owner's rights, and no name that the caller's search path or temporary tables could give a meaning.
+# Runs with the owner's rights, and finds no name through the caller's search path or temporary tables.
 _AS_OWNER = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 
 # ruff: noqa: S608 - nothing here comes from outside

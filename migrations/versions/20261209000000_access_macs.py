@@ -1,6 +1,6 @@
-"""MACs of tokens and of seal changes, numbered so that none comes back that was taken away.
+"""Give tokens and changes of the seal a MAC and a number, so that a removed one cannot come back.
 
-Tokens and openings of the seal go in by one call with their audit row, as wallets do.
+Tokens and unsealings are inserted by one call with their audit row, as wallets are.
 """
 
 # ruff: noqa: S608 - nothing here comes from outside; every function repeats the same parameters
@@ -13,7 +13,7 @@ down_revision = "20261207000000_dek_history"
 branch_labels = None
 depends_on = None
 
-# What every row of the log holds, as parameters of a function, in the order of the columns.
+# The columns of an audit row as parameters of a function, in the table's order.
 _EVENT = """
     p_chain_id uuid, p_seq bigint, p_at timestamptz, p_actor varchar, p_action varchar, p_outcome varchar,
     p_user_id varchar, p_wallet_address varchar, p_request_id varchar, p_kms_key_id varchar,
@@ -24,21 +24,21 @@ _EVENT_VALUES = """
     p_kms_key_id, p_kms_request_id, p_detail, p_mac
 """
 _TAKEN = "EXISTS (SELECT FROM public.audit_events WHERE chain_id = p_chain_id AND seq = p_seq)"
-# The owner's rights, and no name that the caller's search path or temporary tables could give a meaning.
+# Runs with the owner's rights, and finds no name through the caller's search path or temporary tables.
 _AS_OWNER = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 
-# As in 20261206000000, and step 2: the log decides which change of a token, and which policy, was the last.
+# As in 20261206000000, with step 2: the log decides which change of a token or policy was the last.
 _APPEND = f"""
 CREATE OR REPLACE FUNCTION append_audit_event(p_writer_key bytea, {_EVENT}) RETURNS timestamptz
 LANGUAGE plpgsql {_AS_OWNER} AS $$
 BEGIN
-    -- 1. Only who opened the chain writes to it.
+    -- 1. Only the process that opened the chain may write to it.
     IF NOT EXISTS (
         SELECT FROM public.audit_chains WHERE chain_id = p_chain_id AND writer_sha256 = sha256(p_writer_key)
     ) THEN
         RAISE EXCEPTION 'this chain has another writer' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    -- 2. Only who may change tokens and policies tells of such a change.
+    -- 2. Only a login that may change tokens or policies may record such a change.
     IF p_action LIKE 'token.%' THEN
         IF NOT has_function_privilege(session_user, 'public.record_token'::regproc::oid, 'EXECUTE') THEN
             RAISE EXCEPTION 'this login changes no tokens' USING ERRCODE = 'insufficient_privilege';
@@ -48,13 +48,13 @@ BEGIN
             RAISE EXCEPTION 'this login sets no policies' USING ERRCODE = 'insufficient_privilege';
         END IF;
     END IF;
-    -- 3. Rows have no gap between them.
+    -- 3. A row must follow the row before it, so that there is no gap.
     IF p_seq > 1 AND NOT EXISTS (
         SELECT FROM public.audit_events WHERE chain_id = p_chain_id AND seq = p_seq - 1
     ) THEN
         RAISE EXCEPTION 'this place follows no row' USING ERRCODE = 'check_violation';
     END IF;
-    -- 4. Null tells that a foreign row lies in this place; nothing is written.
+    -- 4. Null means that a foreign row is in this place; nothing was written.
     INSERT INTO public.audit_events (
         chain_id, seq, at, actor, action, outcome, user_id, wallet_address, request_id, kms_key_id,
         kms_request_id, detail, mac
@@ -63,7 +63,7 @@ BEGIN
 END
 $$
 """
-# p_was is the version before: null makes a token, 0 is one of the time before versions.
+# p_was is the version that is replaced: null makes a new token, 0 is one from before there were versions.
 _TOKEN = f"""
 CREATE FUNCTION record_token(
     p_writer_key bytea, {_EVENT}, p_was bigint, p_name varchar, p_version bigint, p_token_sha256 bytea,
@@ -76,12 +76,12 @@ BEGIN
     IF p_action NOT LIKE 'token.%' OR p_outcome <> 'ok' THEN
         RAISE EXCEPTION 'this event tells of no change of a token' USING ERRCODE = 'check_violation';
     END IF;
-    -- 1. A row without a time tells that a foreign row lies in this place of the chain.
+    -- 1. A row of nulls means that a foreign row is in this place of the chain.
     IF {_TAKEN} THEN
         RETURN QUERY SELECT NULL::timestamptz;
         RETURN;
     END IF;
-    -- 2. No row tells that the name is taken, or that somebody else changed the token; nothing is written.
+    -- 2. No row means that the name is taken, or somebody else changed the token; nothing was written.
     IF p_was IS NULL THEN
         INSERT INTO public.tokens AS made (
             name, version, token_sha256, scopes, private_key_reads_per_minute, signatures_per_minute,
@@ -103,7 +103,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    -- 3. Both rows are there, or neither is.
+    -- 3. Both rows are committed, or neither: an error here undoes step 2.
     record_token.now := public.append_audit_event(p_writer_key, {_EVENT_VALUES});
     IF record_token.now IS NULL THEN
         RAISE EXCEPTION 'this place of the chain was taken meanwhile' USING ERRCODE = 'unique_violation';
@@ -112,7 +112,7 @@ BEGIN
 END
 $$
 """
-# Taking a right away needs neither the log nor a MAC: the row grants nothing without. Answers its version.
+# Revoking needs neither the log nor a MAC: without a MAC the row grants nothing. Returns its version.
 _REVOKE = f"""
 CREATE FUNCTION revoke_token(p_name varchar, OUT version bigint) LANGUAGE plpgsql {_AS_OWNER} AS $$
 BEGIN
@@ -123,14 +123,14 @@ BEGIN
 END
 $$
 """
-# No number beyond these is given out at once, so that nobody can use them up.
+# A number may not be further ahead than this, so that nobody can use up all numbers at once.
 _LEAP = 1_000_000
 _IN_REACH = f"""
     IF p_number NOT BETWEEN 1 AND {_LEAP} + coalesce((SELECT max(number) FROM public.seal_changes), 0) THEN
         RAISE EXCEPTION 'this number is out of reach' USING ERRCODE = 'check_violation';
     END IF;
 """
-# Null tells that another change took the number; nothing is written.
+# Null means that another change took the number; nothing was written.
 _CLOSE = f"""
 CREATE FUNCTION close_seal(
     p_number bigint, p_reason varchar, p_actor varchar, p_seal_mac bytea, p_seal_mac_key_id uuid,
@@ -153,19 +153,19 @@ BEGIN
         RAISE EXCEPTION 'this event tells of no unsealing' USING ERRCODE = 'check_violation';
     END IF;
     {_IN_REACH}
-    -- 1. A row without times tells that a foreign row lies in this place of the chain.
+    -- 1. A row of nulls means that a foreign row is in this place of the chain.
     IF {_TAKEN} THEN
         RETURN QUERY SELECT NULL::timestamptz, NULL::timestamptz;
         RETURN;
     END IF;
-    -- 2. No row tells that another change took the number; nothing is written.
+    -- 2. No row means that another change took the number; nothing was written.
     INSERT INTO public.seal_changes AS change (sealed, number, actor, mac, mac_key_id)
     VALUES (false, p_number, p_actor, p_seal_mac, p_seal_mac_key_id)
     ON CONFLICT (number) DO NOTHING RETURNING change.at INTO open_seal.at;
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    -- 3. Both rows are there, or neither is.
+    -- 3. Both rows are committed, or neither: an error here undoes step 2.
     open_seal.now := public.append_audit_event(p_writer_key, {_EVENT_VALUES});
     IF open_seal.now IS NULL THEN
         RAISE EXCEPTION 'this place of the chain was taken meanwhile' USING ERRCODE = 'unique_violation';
@@ -178,14 +178,14 @@ _FUNCTIONS = {"record_token": _TOKEN, "revoke_token": _REVOKE, "close_seal": _CL
 
 
 def upgrade() -> None:
-    # All nullable: the version before inserts without them while both run; what it inserts grants nothing.
+    # All nullable: the previous version inserts rows without them while both run; those grant nothing.
     op.add_column("tokens", sa.Column("version", sa.BigInteger))
     op.add_column("seal_changes", sa.Column("number", sa.BigInteger))
     for table in ("tokens", "seal_changes"):
         op.add_column(table, sa.Column("mac", sa.LargeBinary))
         op.add_column(table, sa.Column("mac_key_id", sa.Uuid))
     op.create_unique_constraint("uq_seal_changes_number", "seal_changes", ["number"])
-    # What every process looks for in the log: which change of a token, and of the seal, was the last.
+    # For what every process looks up in the log: the last change of a token, and of the seal.
     op.create_index(
         "ix_audit_events_tokens",
         "audit_events",
