@@ -23,8 +23,8 @@ FOR_NOBODY = {
     "AuditLog": {"check", "try_to_begin", "tell_heads", "close"},
     "AuditTrail": {"page", "newest"},
     "AuditVerifier": {"expected_rows", "verify", "key"},
-    "Authenticator": {"expect", "remembered", "authenticate", "note_last_use"},
-    "Census": {"read", "take", "as_counted"},
+    "Authenticator": {"expect", "recall", "authenticate", "note_last_use"},
+    "Census": {"read", "take", "last_count"},
     "CanaryService": {"list_all"},
     "CloudTrailReconciler": {"reconcile"},
     "EvidenceExport": {"export"},
@@ -42,7 +42,7 @@ FOR_NOBODY = {
     "SealService": {"state"},
     "SharedStatePoll": {"poll", "recent"},
     "SigningService": {"warm_up"},
-    "TokenService": {"list_all", "refused", "unconfirmed"},
+    "TokenService": {"list_all", "find_refused", "list_unconfirmed"},
     "WalletsKmsService": {"get_wallet", "list_wallets"},
 }
 
