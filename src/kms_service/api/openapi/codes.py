@@ -72,15 +72,14 @@ _ANY: _Errors = (
     errors.AuditUnavailable,
     errors.Overloaded,
     errors.TimedOut,
-    # Authentication answers kms_unavailable until this process has the keys of row MACs. The others come from
-    # operations that check MACs or ask KMS; they are listed for all operations rather than for too few.
+    # Any row that is read may be damaged.
     _integrity_failure,
-    _kms_throttled,
+    # Authentication answers this until the process has the keys of row MACs.
     _kms_unavailable,
-    _key_unusable,
-    _no_usable_key,
 )
+_ASKS_KMS: _Errors = (_kms_throttled, _key_unusable, _no_usable_key)
 _OPENS_A_WALLET: _Errors = (
+    *_ASKS_KMS,
     errors.WalletNotFound,
     _rate_limited,
     _policy_denied,
@@ -89,6 +88,10 @@ _OPENS_A_WALLET: _Errors = (
 _READS_POLICIES: _Errors = (_policy_integrity_failure,)
 
 BY_SCOPE: Mapping[Scope, _Errors] = {
+    Scope.WALLETS_CREATE: _ASKS_KMS,
+    Scope.WALLETS_IMPORT: _ASKS_KMS,
+    Scope.POOL_ADMIN: _ASKS_KMS,
+    Scope.ROTATIONS_ADMIN: _ASKS_KMS,
     Scope.WALLETS_SIGN: _OPENS_A_WALLET,
     Scope.WALLETS_DELEGATE: _OPENS_A_WALLET,
     Scope.PRIVATE_KEYS_READ: _OPENS_A_WALLET,

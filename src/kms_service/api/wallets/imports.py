@@ -33,7 +33,7 @@ ImportId = Annotated[UUID, Field(strict=False)]
 
 
 class ImportKeyView(AnswerModel):
-    """An X25519 key that is good for one import."""
+    """An X25519 key that is valid for one attempt to import a wallet."""
 
     import_id: UUID
     recipient_public_key: str = Field(description="32 bytes of an X25519 public key, base64")
@@ -53,7 +53,7 @@ class ImportBody(RequestModel):
 
 @router.post("/wallet-imports", status_code=201, openapi_extra=needs(Scope.WALLETS_IMPORT))
 async def begin_import(request: Request) -> ImportKeyView:
-    """Get a public key to encrypt one wallet to; it is valid once and for 15 minutes."""
+    """Get a public key to encrypt one wallet to; it is valid for one attempt within 15 minutes."""
     key = await in_time(request, services(request).importer.begin, caller_of(request))
     return ImportKeyView(
         import_id=key.import_id,
