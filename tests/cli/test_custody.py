@@ -40,8 +40,8 @@ def test_verify_reports_an_untouched_log_as_intact(run: Run) -> None:
     done = run("audit", "verify", "--no-heads")
     assert (done.code, done.err) == (0, "")
     assert done.out == (
-        "3 rows in 1 chains: as they were written\n"
-        "1 chains have no closing row (of processes that run or died)\n"
+        "3 rows in 1 chain: as they were written\n"
+        "1 chain has no closing row (of processes that run or died)\n"
         "no head outside the database is known, so nobody can tell what was before the first row of the log, "
         "or was cut off behind a last one\n"
     )
@@ -55,7 +55,7 @@ def test_verify_reports_an_untouched_log_as_intact(run: Run) -> None:
 def test_verify_without_heads_does_not_pass(run: Run) -> None:
     done = run("audit", "verify")
     assert (done.code, done.err) == (1, "")
-    assert "3 rows in 1 chains: as they were written" in done.out
+    assert "3 rows in 1 chain: as they were written" in done.out
     assert "nobody can tell what was before the first row" in done.out
     assert "accept it with --no-heads" in done.out
     done = run("audit", "verify", "--json")
@@ -97,7 +97,7 @@ def test_verify_names_the_row_and_exits_1(run: Run, database_url: str) -> None:
     assert (done.code, done.err) == (1, "")
     assert done.out.splitlines()[:2] == [
         "row 2 of chain 1 (event 2) was changed",
-        "3 rows in 1 chains: 1 chains are NOT as they were written",
+        "3 rows in 1 chain: 1 chain is NOT as it was written",
     ]
     done = run("audit", "verify", "--json")
     assert done.code == 1

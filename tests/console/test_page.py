@@ -165,8 +165,11 @@ def test_broken_and_draining_keys_stand_out(console: Service, look: Look) -> Non
     try:
         text = look.text()
         name = disabled.removeprefix("alias/")
-        share = f"{held['wallets']} wallets ({held['shareOfWallets']:.0%}) are under it"
-        assert f"{name}: Disabled. {share}. Runbook: Key disabled" in text
+        count = held["wallets"]
+        one = count == 1
+        noun, verb = ("wallet", "is") if one else ("wallets", "are")
+        share = f"{count} {noun} ({held['shareOfWallets']:.0%}) {verb}"
+        assert f"{name}: Disabled. {share} under it. Runbook: Key disabled" in text
         assert f"{name} ■ disabled" in text
         assert f"{draining.removeprefix('alias/')} ▲ draining" in text
         assert "8 of 10 keys take them" in text

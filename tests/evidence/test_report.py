@@ -71,7 +71,7 @@ def test_the_page_tells_everything_and_escapes_it() -> None:
         assert told in page
     assert HOSTILE not in page
     assert page.count("&lt;script&gt;") == 2
-    assert "1 more are not listed here" in page
+    assert "1 more is not listed here" in page
 
 
 def test_the_page_needs_nothing_from_anywhere() -> None:

@@ -102,7 +102,7 @@ TELLING: dict[str, tuple[Overview, Level, str]] = {
     "silent": (
         _overview(replace(WELL, silent_since=NOW)),
         Level.BAD,
-        f"KMS has not reported the state of 1 of 1 keys since {clock(NOW)}",
+        f"KMS has not reported the state of 1 of 1 key since {clock(NOW)}",
     ),
     "moved": (
         _overview(replace(WELL, moved_from="arn:0")),
@@ -117,7 +117,7 @@ TELLING: dict[str, tuple[Overview, Level, str]] = {
     "canary": (
         _overview(recent=replace(QUIET, canaries_opened=1)),
         Level.BAD,
-        "1 canary wallets were opened",
+        "1 canary wallet was opened",
     ),
     "integrity": (
         _overview(recent=replace(QUIET, integrity_failures=2)),

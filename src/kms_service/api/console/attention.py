@@ -9,6 +9,7 @@ from typing import Any
 from kms_service.api.console.words import clock
 from kms_service.kms.keys.circuit import CircuitState
 from kms_service.kms.pool import KeyMode, KeyStatus
+from kms_service.quantity import quantity
 from kms_service.service.overview import Overview, Part
 from kms_service.service.pool.state import PoolKey
 from kms_service.store.rewrap.jobs import RewrapStatus
@@ -99,8 +100,9 @@ def _keys(overview: Overview) -> Iterator[Notice]:
     for (status, reason), keys in broken.items():
         why = status if reason in {"", status} else f"{status}, {reason}"
         share = sum(key.share for key in keys)
-        wallets = f"{sum(key.wallets for key in keys):,} wallets ({share:.0%}) are under {_them(keys)}"
-        counted = "" if overview.wallets.taken_at is None else f" {wallets}."
+        held = sum(key.wallets for key in keys)
+        wallets = f"{quantity(held, 'wallet', 'wallets')} ({share:.0%}) {'is' if held == 1 else 'are'}"
+        counted = "" if overview.wallets.taken_at is None else f" {wallets} under {_them(keys)}."
         runbook = _KEY_FAILS if status == KeyStatus.UNAVAILABLE else "Runbook: Key disabled"
         yield Notice(Level.BAD, f"{_names(keys)}: {why}.{counted}", runbook)
     yield from _key_oddities(overview)
@@ -116,14 +118,15 @@ def _key_oddities(overview: Overview) -> Iterator[Notice]:
         )
     fixed = [key for key in overview.keys if key.info.rotation is not None and key.info.rotation.off]
     if fixed:
-        which = f"{len(fixed)} keys are" if len(fixed) > 1 else f"{_names(fixed)} is"
+        which = quantity(len(fixed), "key is", "keys are") if len(fixed) > 1 else f"{_names(fixed)} is"
         yield Notice(Level.WARN, f"{which} not rotated by KMS.", "Runbook: Rotation off")
     silent = [key.info.silent_since for key in overview.keys if key.info.silent_since is not None]
     if silent:
         yield Notice(
             Level.BAD,
-            f"KMS has not reported the state of {len(silent)} of {len(overview.keys)} keys since "
-            f"{clock(min(silent))}; shown is what it reported before.",
+            f"KMS has not reported the state of {len(silent)} of "
+            f"{quantity(len(overview.keys), 'key', 'keys')} since {clock(min(silent))}; "
+            "shown is what it reported before.",
             "Runbook: KMS Region down",
         )
     for key in overview.keys:
@@ -137,7 +140,9 @@ def _key_oddities(overview: Overview) -> Iterator[Notice]:
     outside = 0 if state is None else sum(other.wallets or 0 for other in state.others)
     if outside:
         yield Notice(
-            Level.WARN, f"{outside:,} wallets are under keys outside the pool.", "kms-service pool status"
+            Level.WARN,
+            f"{quantity(outside, 'wallet is', 'wallets are')} under keys outside the pool.",
+            "kms-service pool status",
         )
 
 
@@ -148,14 +153,19 @@ def _traffic(overview: Overview) -> Iterator[Notice]:
     if recent.canaries_opened:
         yield Notice(
             Level.BAD,
-            f"{recent.canaries_opened:,.0f} canary wallets were opened since this server started.",
+            f"{quantity(recent.canaries_opened, 'canary wallet was', 'canary wallets were')} opened "
+            "since this server started.",
             "Runbook: Canary opened",
         )
     if recent.integrity_failures:
         yield Notice(
             Level.BAD,
-            f"{recent.integrity_failures:,.0f} wallets did not open to their own address since this server "
-            "started.",
+            quantity(
+                recent.integrity_failures,
+                "wallet did not open to its own address",
+                "wallets did not open to their own address",
+            )
+            + " since this server started.",
             "Runbook: Integrity failure",
         )
     if _too_many(recent.requests):
@@ -191,7 +201,7 @@ def _rotation(overview: Overview) -> Iterator[Notice]:
     elif job.live and job.failed:
         yield Notice(
             Level.WARN,
-            f"The rotation could not move {job.failed:,} wallets.",
+            f"The rotation could not move {quantity(job.failed, 'wallet', 'wallets')}.",
             f"kms-service rotation status {job.rotation_id}",
         )
 

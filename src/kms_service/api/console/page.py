@@ -20,6 +20,7 @@ from kms_service.api.console.visitors import Visitor
 from kms_service.api.console.words import age, ago, clock, most_frequent, rate, span
 from kms_service.kms.keys.circuit import CircuitState
 from kms_service.kms.pool import KeyMode, KeyStatus
+from kms_service.quantity import quantity
 from kms_service.service.overview import Overview
 from kms_service.service.pool.state import PoolKey
 from kms_service.service.readiness import OK, Health
@@ -202,6 +203,7 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["quantity"] = quantity
     environment.globals["style"] = Markup(_style())  # noqa: S704 # our own file
     environment.filters |= {
         "ago": ago, "span": span, "age": age, "rate": rate, "clock": clock, "listed": most_frequent,

@@ -13,6 +13,7 @@ from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import rfc3339
 from kms_service.errors import TokenNotFound
+from kms_service.quantity import quantity
 from kms_service.service.access.tokens import Unconfirmed
 from kms_service.telemetry.printable import printable
 
@@ -83,8 +84,13 @@ def _show(pending: Sequence[Unconfirmed]) -> None:
         origin = "" if each.created_on_record else "  NO ROW OF THE AUDIT LOG TELLS OF THAT"
         lines = {
             "scopes": " ".join(row.scopes),
-            "limits": f"{_limit(row.private_key_reads_per_minute)} private-key reads and "
-            f"{_limit(row.signatures_per_minute)} signatures a minute",
+            "limits": " and ".join(
+                (
+                    _limit(row.private_key_reads_per_minute, "private-key read", "private-key reads"),
+                    _limit(row.signatures_per_minute, "signature", "signatures"),
+                )
+            )
+            + " a minute",
             "policy": row.policy or "none: its scopes are all",
             "created": f"{rfc3339(row.created_at)}{origin}",
             "expires": rfc3339(row.expires_at) or "never",
@@ -97,8 +103,8 @@ def _show(pending: Sequence[Unconfirmed]) -> None:
             tell(f"  {what:<10} {told}")
 
 
-def _limit(value: int | None) -> str:
-    return "any number of" if value is None else str(value)
+def _limit(value: int | None, one: str, many: str) -> str:
+    return f"any number of {many}" if value is None else quantity(value, one, many)
 
 
 def _facts(each: Unconfirmed, *, confirmed: bool) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Moment, rfc3339
 from kms_service.errors import InvalidRequest
+from kms_service.quantity import quantity
 from kms_service.service.evidence.export import Exported, Wanted
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -88,7 +89,8 @@ async def release_mac_keys(out: Path, reason: str) -> None:
         keys = await services.evidence_export.mac_keys(operator(services), reason[:1024])
     with write_privately(out) as file:
         file.write(json.dumps({"keys": keys}, indent=1).encode())
-    tell(f"{out} holds the MAC keys of {len(keys)} chains; restart the service before you hand it over")
+    chains = quantity(len(keys), "chain", "chains")
+    tell(f"{out} holds the MAC keys of {chains}; restart the service before you hand it over")
 
 
 @contextmanager
@@ -148,12 +150,13 @@ def _facts(out: Path, done: Exported) -> dict[str, Any]:
 def _describe(out: Path, done: Exported) -> list[str]:
     signed = "not signed: AUDIT_SIGNING_KEY is not set"
     check = "python3 verify.py"
+    held = f"{quantity(done.events, 'event', 'events')} in {quantity(done.chains, 'chain', 'chains')}"
     if done.fingerprint is not None:
         signed = f"signed by {done.fingerprint}"
         check += f" --fingerprint {done.fingerprint}"
     return [
         *done.findings,
-        f"{out}: {done.events} events in {done.chains} chains, {signed}",
+        f"{out}: {held}, {signed}",
         f"SHA-256 of its verify.py: {done.verifier_sha256}",
         f"unpack it, and check it there with: {check}",
     ]

@@ -18,6 +18,7 @@ from kms_service.cli.lines import tell
 from kms_service.cli.process.command import key_arn, operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Moment
+from kms_service.quantity import quantity
 from kms_service.service.audit.verify import AuditReport
 from kms_service.service.audit.walk import Finding
 from kms_service.store.audit.trail import EventFilter, StoredRow
@@ -109,7 +110,7 @@ class _Heads:
     @property
     def says(self) -> str:
         if self.count:
-            return f"{self.count} heads were compared, of {self.places}"
+            return f"{quantity(self.count, 'head was', 'heads were')} compared, of {self.places}"
         advice = "; give --heads, set AUDIT_HEADS_URL, or accept it with --no-heads" if self.wanted else ""
         return f"{_UNKNOWN}{advice}"
 
@@ -117,10 +118,12 @@ class _Heads:
 def _describe(report: AuditReport, heads: _Heads) -> list[str]:
     lines = [finding.says for finding in report.findings]
     if report.found > len(lines):
-        lines.append(f"{report.found - len(lines)} more are not listed")
-    lines.append(f"{report.rows} rows in {report.chains} chains: {_verdict(report)}")
+        lines.append(f"{quantity(report.found - len(lines), 'more is', 'more are')} not listed")
+    rows = f"{quantity(report.rows, 'row', 'rows')} in {quantity(report.chains, 'chain', 'chains')}"
+    lines.append(f"{rows}: {_verdict(report)}")
     if report.unclosed:
-        lines.append(f"{report.unclosed} chains have no closing row (of processes that run or died)")
+        unclosed = quantity(report.unclosed, "chain has", "chains have")
+        lines.append(f"{unclosed} no closing row (of processes that run or died)")
     lines.append(heads.says)
     return lines
 
@@ -128,7 +131,7 @@ def _describe(report: AuditReport, heads: _Heads) -> list[str]:
 def _verdict(report: AuditReport) -> str:
     if report.intact:
         return "as they were written"
-    return f"{report.found} chains are NOT as they were written"
+    return f"{quantity(report.found, 'chain is NOT as it was', 'chains are NOT as they were')} written"
 
 
 def _facts(report: AuditReport, heads: _Heads) -> dict[str, Any]:

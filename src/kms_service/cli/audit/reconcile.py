@@ -16,6 +16,7 @@ from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator_services
 from kms_service.cli.process.loop import on_loop
 from kms_service.cli.times import Moment, Span
+from kms_service.quantity import quantity
 from kms_service.service.evidence.against_cloudtrail import Compared, Outcome
 from kms_service.service.evidence.reconcile import Unexplained
 
@@ -154,14 +155,15 @@ def _describe(outcome: Outcome) -> list[str]:
     if done.found > _SHOWN:
         lines.append(f"{done.found - _SHOWN} more; --json tells of up to a thousand")
     lines += [
-        f"{count:>9,} calls are explained by {how.value}" for how, count in sorted(done.explained.items())
+        f"{count:>9,} {'call is' if count == 1 else 'calls are'} explained by {how.value}"
+        for how, count in sorted(done.explained.items())
     ]
     window = f"from {done.window.since:%Y-%m-%d %H:%M:%S} UTC"
     if done.window.until < datetime.now(UTC):
         window += f" until {done.window.until:%Y-%m-%d %H:%M:%S} UTC"
-    lines.append(
-        f"{done.calls:,} calls about our keys in {outcome.files} files, {window}: {_verdict(outcome)}"
-    )
+    calls = quantity(done.calls, "call", "calls")
+    files = quantity(outcome.files, "file", "files")
+    lines.append(f"{calls} about our keys in {files}, {window}: {_verdict(outcome)}")
     if done.principals:
         lines.append(f"the service's roles: {', '.join(sorted(done.principals))}")
     return lines
@@ -171,4 +173,4 @@ def _verdict(outcome: Outcome) -> str:
     if outcome.explained:
         return "all explained"
     broken = "" if outcome.verification.intact else ", and the log is NOT as it was written"
-    return f"{outcome.reconciliation.found} findings are UNEXPLAINED{broken}"
+    return f"{quantity(outcome.reconciliation.found, 'finding is', 'findings are')} UNEXPLAINED{broken}"

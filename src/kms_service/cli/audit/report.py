@@ -16,6 +16,7 @@ from kms_service.cli.audit.reconcile import find_known_keys
 from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
 from kms_service.cli.process.loop import on_loop
+from kms_service.quantity import quantity
 from kms_service.service.audit.verify import AuditReport
 from kms_service.service.evidence.against_cloudtrail import Compared, Outcome
 from kms_service.service.evidence.report import Check, Month, html, month_of
@@ -97,7 +98,7 @@ async def _page(services: Services, month: Month, checks: Sequence[Check]) -> st
 
 
 def _log_check(verified: AuditReport) -> Check:
-    says = f"{verified.rows:,} rows in {verified.chains:,} chains "
+    says = f"{quantity(verified.rows, 'row', 'rows')} in {quantity(verified.chains, 'chain', 'chains')} "
     says += (
         "are as they were written." if verified.intact else "were read, and not all are as they were written."
     )
@@ -107,8 +108,9 @@ def _log_check(verified: AuditReport) -> Check:
 
 def _cloudtrail_check(outcome: Outcome) -> Check:
     done = outcome.reconciliation
-    says = f"{done.calls:,} calls in {outcome.files:,} files were compared with the log; "
-    says += "all are explained." if not done.found else f"{done.found:,} findings have no explanation."
+    calls, files = quantity(done.calls, "call", "calls"), quantity(outcome.files, "file", "files")
+    unexplained = f"{quantity(done.found, 'finding has', 'findings have')} no explanation."
+    says = f"Compared with the log: {calls} in {files}; {unexplained if done.found else 'all are explained.'}"
     findings = [finding.says for finding in done.findings[:_FINDINGS]]
     return Check(_CLOUDTRAIL, not done.found, says, findings, done.found)
 

@@ -7,6 +7,7 @@ from rich.progress import Progress
 from kms_service.cli.lines import warn
 from kms_service.cli.screen import progress_screen
 from kms_service.kms.control_plane.administration import AdministrationFailed
+from kms_service.quantity import quantity
 from kms_service.service.pool.provision import PlannedKey
 from kms_service.service.pool.replicate import PlannedReplica, ReplicaStep, Replication
 
@@ -46,7 +47,8 @@ async def replicate(
                 if each.step is not ReplicaStep.REFUSE:
                     await replication.carry_out(each)
             except AdministrationFailed:
-                warn(f"Stopped after {number} of {len(planned)} replicas; run it again.")
+                replicas = quantity(len(planned), "replica", "replicas")
+                warn(f"Stopped after {number} of {replicas}; run it again.")
                 raise
             progress.advance(task)
     return planned

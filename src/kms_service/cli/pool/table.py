@@ -8,6 +8,7 @@ from rich.text import Text
 
 from kms_service.cli.screen import safe_text
 from kms_service.kms.pool import KeyMode, KeyStatus
+from kms_service.quantity import quantity
 from kms_service.service.pool.materials import count_behind
 from kms_service.service.pool.state import PoolKey, PoolState
 
@@ -68,7 +69,9 @@ def _ago(at: datetime | None) -> str:
 def _notes(state: PoolState) -> list[Text]:
     wallets = sum(key.wallets for key in state.keys) + sum(other.wallets or 0 for other in state.others)
     active = sum(key.info.wraps for key in state.keys)
-    notes = [Text(f"\n{active} of {len(state.keys)} keys take new wallets. Wallets in all: {wallets:,}.")]
+    keys = quantity(len(state.keys), "key", "keys")
+    taking = f"{active} of {keys} {'takes' if active == 1 else 'take'} new wallets"
+    notes = [Text(f"\n{taking}. Wallets in all: {wallets:,}.")]
     notes += [
         safe_text(f"{each.name}, the {each.role} Region, does not serve: {each.reason}", "red")
         for each in state.regions
@@ -81,12 +84,12 @@ def _notes(state: PoolState) -> list[Text]:
     ]
     fixed = sum(key.info.rotation is not None and key.info.rotation.off for key in state.keys)
     if fixed:
-        notes.append(
-            safe_text(f"{fixed} keys are not rotated by KMS; their material stays the same", "yellow")
-        )
+        one, many = "key is not rotated by KMS; its", "keys are not rotated by KMS; their"
+        notes.append(safe_text(f"{quantity(fixed, one, many)} material stays the same", "yellow"))
     notes += [
         safe_text(
-            f"{behind:,} wallets of {key.info.name} were wrapped before its last rotation",
+            quantity(behind, f"wallet of {key.info.name} was", f"wallets of {key.info.name} were")
+            + " wrapped before its last rotation",
             "yellow",
         )
         for key in state.keys
@@ -101,7 +104,8 @@ def _notes(state: PoolState) -> list[Text]:
     ]
     notes += [
         safe_text(
-            f"{other.wallets:,} wallets are under {other.kms_key_id}, which has no known alias of the pool",
+            f"{quantity(other.wallets, 'wallet is', 'wallets are')} under {other.kms_key_id}, "
+            "which has no known alias of the pool",
             "yellow",
         )
         for other in state.others

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from kms_service.cli.lines import warn
 from kms_service.cli.screen import progress_screen
 from kms_service.errors import DatabaseUnavailable
+from kms_service.quantity import quantity
 from kms_service.service.rewrap.jobs import RewrapJobs
 from kms_service.store.rewrap.jobs import RewrapJob
 
@@ -33,9 +34,11 @@ async def follow(jobs: RewrapJobs, job: RewrapJob) -> RewrapJob:
 
 def summary(job: RewrapJob) -> str:
     """A job in one line."""
-    parts = [f"{job.status}: {job.done:,} of {max(job.total, job.processed):,} wallets moved"]
+    wallets = quantity(max(job.total, job.processed), "wallet", "wallets")
+    parts = [f"{job.status}: {job.done:,} of {wallets} moved"]
     if job.dry_run:
-        parts = [f"dry run: {job.total:,} wallets would move to {len(job.destinations)} keys"]
+        keys = quantity(len(job.destinations), "key", "keys")
+        parts = [f"dry run: {quantity(job.total, 'wallet', 'wallets')} would move to {keys}"]
     parts += [
         f"{number:,} {word}" for number, word in ((job.failed, "failed"), (job.skipped, "skipped")) if number
     ]

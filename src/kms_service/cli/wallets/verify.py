@@ -17,6 +17,7 @@ from kms_service.cli.process.command import key_arn, operator, operator_services
 from kms_service.cli.process.loop import on_loop, stop_on_sigterm
 from kms_service.cli.screen import progress_screen, safe_text
 from kms_service.cli.times import Moment
+from kms_service.quantity import quantity
 from kms_service.service.wallets.verify import ShowVerification, Verification, WalletFailure
 from kms_service.store.wallets.walk import Chosen
 from kms_service.telemetry import logs
@@ -103,13 +104,13 @@ def _conclude(run: Verification, *, as_json: bool) -> None:
     if as_json:
         tell(json.dumps(_facts(run)))
     else:
-        tell(
-            f"{run.opened:,} wallets opened, {run.failed:,} failed, {run.passed:,} of {run.total:,} checked."
-        )
+        opened = quantity(run.opened, "wallet", "wallets")
+        tell(f"{opened} opened, {run.failed:,} failed, {run.passed:,} of {run.total:,} checked.")
         if run.authenticated:
-            tell(f"{run.authenticated:,} wallets got a MAC.")
+            tell(f"{quantity(run.authenticated, 'wallet', 'wallets')} got a MAC.")
         if run.unreconciled:
-            tell(f"{run.unreconciled:,} wallets and rows of the audit log do not match.")
+            one, many = "wallet or row of the audit log does", "wallets and rows of the audit log do"
+            tell(f"{quantity(run.unreconciled, one, many)} not match.")
         if not run.complete:
             tell(f"Stopped. Continue with: --after {run.cursor!r}")
     if not run.complete:

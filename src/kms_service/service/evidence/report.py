@@ -8,6 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from kms_service.errors import InvalidRequest
+from kms_service.quantity import quantity
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -154,6 +155,7 @@ def _templates() -> "Environment":
         return resources.files("kms_service.service.evidence").joinpath(name).read_text()
 
     templates = Environment(loader=FunctionLoader(load), autoescape=True, undefined=StrictUndefined)
+    templates.globals["quantity"] = quantity
     templates.filters["number"] = lambda value: f"{value:,}"
     templates.filters["clock"] = lambda value: f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     return templates

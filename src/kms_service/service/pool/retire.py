@@ -9,6 +9,7 @@ from kms_service.errors import KeyNotFound
 from kms_service.kms.control_plane.administration import AdministrationFailed, KeyAdministration
 from kms_service.kms.keys import arn
 from kms_service.kms.pool import DescribedKey, KeyMode, KmsKeyInfo, KmsKeyPool
+from kms_service.quantity import quantity
 from kms_service.service.audit.log import AuditLog, Event
 from kms_service.service.pool.census import Census
 from kms_service.service.pool.key_names import names_of
@@ -160,10 +161,10 @@ class KeyLifecycle:
             return Condition(False, f"its last use is unknown, {source}", remedy)
         if last is None:
             return Condition(True, f"has never been used, {source}")
-        days = unused_for.days
+        days = quantity(unused_for.days, "day", "days")
         if datetime.now(UTC) - last > unused_for:
-            return Condition(True, f"was last used on {last:%Y-%m-%d}, over {days} days ago, {source}")
-        remedy = f"wait until it has not been used for {days} days; CloudTrail shows who uses it"
+            return Condition(True, f"was last used on {last:%Y-%m-%d}, over {days} ago, {source}")
+        remedy = f"wait until it has not been used for {days}; CloudTrail shows who uses it"
         return Condition(False, f"was last used on {last:%Y-%m-%d %H:%M} UTC, {source}", remedy)
 
     async def _last_usage(self, key_arn: str) -> tuple[datetime | None, str, bool]:
