@@ -211,7 +211,7 @@ def test_a_row_under_the_environment_key_opens_with_its_file(
 
 
 @pytest.mark.parametrize("name", foreign.layouts(b"x"))
-def test_other_layouts_are_adopted_when_told_and_when_guessed(
+def test_other_layouts_are_adopted_when_given_and_when_guessed(
     adopt: Adopt, ported: Ported, services: Services, name: str
 ) -> None:
     for row in ORIGINALS[:2]:
@@ -267,7 +267,7 @@ def test_a_row_of_ours_that_somebody_changed_counts_as_left(
     assert "kms-service verify" in _reasons(result)[FIRST["userId"]]
 
 
-def test_kms_that_throttles_is_waited_for_and_a_key_that_refuses_leaves_its_wallets(
+def test_throttling_is_waited_out_and_a_key_that_refuses_leaves_its_wallets(
     adopt: Adopt, kms_endpoint: KmsEndpoint
 ) -> None:
     kms_endpoint.key(kms_endpoint.store.arn(f"key/{FIRST['kmsKeyId']}")).state = "Disabled"

@@ -42,7 +42,7 @@ def test_there_are_six_rows_of_the_ported_service() -> None:
 
 
 @layouts
-def test_every_layout_opens_when_told_and_when_guessed(layout: str, text: str) -> None:
+def test_every_layout_opens_when_given_and_when_guessed(layout: str, text: str) -> None:
     for told in (Layout(layout), Layout.AUTO):
         assert open_phrase(text, DataKey(DEK), told).reveal() == PHRASE
 

@@ -21,7 +21,7 @@ def _events(service: Service, **wanted: Any) -> list[dict[str, Any]]:
     return events
 
 
-def test_an_event_tells_who_did_what_to_whom_and_joins_with_cloudtrail(own_service: Service) -> None:
+def test_an_event_says_who_did_what_to_whom_and_joins_with_cloudtrail(own_service: Service) -> None:
     address = own_service.create("alice").json()["walletAddress"]
     answer = own_service.call("POST", "/wallets/alice/sign/message", json={"message": "hello"})
     event = _events(own_service, limit=1)[0]

@@ -28,7 +28,7 @@ def _count(service: Service) -> float:
     return sum(float(line.split()[-1]) for line in counted)
 
 
-def test_only_a_pool_admin_learns_from_the_log_which_they_are(own_service: Service) -> None:
+def test_only_a_pool_admin_learns_from_the_log_which_wallets_are_canaries(own_service: Service) -> None:
     own_service.create("canary")
     complete(own_service.services.canaries.add(TESTER, "canary"))
     reader = make_token(own_service.services, Scope.AUDIT_READ)
@@ -42,7 +42,7 @@ def test_only_a_pool_admin_learns_from_the_log_which_they_are(own_service: Servi
     assert "canary.add" not in shown[reader]
 
 
-def test_whoever_opens_one_notices_nothing_and_the_alarm_is_raised(
+def test_opening_a_canary_looks_normal_and_raises_the_alarm(
     own_service: Service, alarms: list[tuple[str, dict[str, object]]]
 ) -> None:
     for user in ("alice", "canary"):
@@ -74,7 +74,7 @@ def test_whoever_opens_one_notices_nothing_and_the_alarm_is_raised(
     assert alarm["detail"].startswith("private_key.read by caller-")
 
 
-def test_a_wallet_can_stop_being_one(
+def test_a_wallet_can_stop_being_a_canary(
     own_service: Service, alarms: list[tuple[str, dict[str, object]]]
 ) -> None:
     own_service.create("alice")
@@ -87,6 +87,6 @@ def test_a_wallet_can_stop_being_one(
         complete(own_service.services.canaries.remove(TESTER, "alice"))
 
 
-def test_a_user_without_a_wallet_is_no_canary(own_service: Service) -> None:
+def test_a_user_without_a_wallet_cannot_be_a_canary(own_service: Service) -> None:
     with pytest.raises(WalletNotFound):
         complete(own_service.services.canaries.add(TESTER, "nobody"))

@@ -332,7 +332,7 @@ def test_with_kms_out_of_reach_there_is_no_verdict(services: Services, kms_endpo
         _verify(services)
 
 
-def test_a_chain_whose_outcome_is_unknown_ends_and_is_no_tampering(
+def test_a_chain_that_ends_with_an_unknown_outcome_is_not_tampering(
     services: Services, database_url: str
 ) -> None:
     complete(services.audit.record(TESTER, Event("test.event")))

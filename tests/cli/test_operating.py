@@ -37,7 +37,7 @@ def test_the_pool_is_a_table_with_a_row_a_key(
     assert len(wallets) == 12
 
 
-def test_a_drained_key_is_shown_and_taken_back(run: Run, services: Services) -> None:
+def test_a_drained_key_is_shown_and_activated_again(run: Run, services: Services) -> None:
     assert run("pool", "drain", FIRST).code == 0
     modes = {key["alias"]: key["mode"] for key in run("pool", "status", "--json").facts["keys"]}
     assert modes.pop(f"alias/{FIRST}") == "draining"
@@ -48,7 +48,7 @@ def test_a_drained_key_is_shown_and_taken_back(run: Run, services: Services) -> 
     assert services.pool.keys
 
 
-def test_a_rotation_only_counts_unless_told_otherwise(run: Run, wallets: list[str]) -> None:
+def test_a_rotation_is_a_dry_run_unless_asked_otherwise(run: Run, wallets: list[str]) -> None:
     before = run("pool", "status", "--json").facts["keys"]
     source = next(key for key in before if key["alias"] == f"alias/{FIRST}")["keyId"]
     assert run("pool", "drain", FIRST).code == 0

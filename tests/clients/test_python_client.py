@@ -173,7 +173,7 @@ def test_any_user_id_of_the_service_is_taken(client: KmsServiceClient, user_id: 
     assert client.ensure_wallet(user_id).user_id == user_id
 
 
-def test_a_stranger_who_answers_is_not_taken_for_the_service() -> None:
+def test_an_answer_from_another_server_is_not_taken_for_the_service() -> None:
     pages = httpx.MockTransport(lambda _: httpx.Response(502, html="<h1>Bad gateway</h1>"))
     wrong = httpx.MockTransport(lambda _: httpx.Response(200, json={"privateKey": "0xsecret"}))
     for transport in (pages, wrong):

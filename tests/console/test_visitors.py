@@ -178,7 +178,7 @@ def test_after_a_link_from_elsewhere_the_page_asks_for_itself_again(console: Ser
         assert answer.headers.get("refresh") == refresh, site
 
 
-def test_a_browser_is_no_place_for_a_token_that_can_do_more_than_look(console: Service) -> None:
+def test_a_token_that_can_do_more_than_look_is_refused_in_a_browser(console: Service) -> None:
     real = _with_settings(console.services, aws_endpoint_url_kms=None)
     client = AsgiClient(create_app(real, owns_process=False), "")
     powerful = make_token(console.services, Scope.POOL_READ, Scope.WALLETS_SIGN)

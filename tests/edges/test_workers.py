@@ -268,7 +268,7 @@ def test_a_worker_that_is_told_to_stop_is_replaced_without_a_failure(server: Ser
     assert (running.failures, running.others) == ([], [])
 
 
-def test_a_worker_whose_loop_stands_still_is_ended_while_the_other_serves(server: ServerProcess) -> None:
+def test_a_worker_whose_loop_is_stuck_is_ended_while_the_other_serves(server: ServerProcess) -> None:
     victim = workers(server)[0]
     victim.send_signal(signal.SIGSTOP)
     pause(FRESH_SECONDS + BEAT_SECONDS)  # beats are missed by now: new connections go past it

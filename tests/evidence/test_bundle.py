@@ -180,7 +180,7 @@ def test_another_signer_is_named(tmp_path: Path, chains: list[MadeChain], signer
 
 
 @pytest.mark.parametrize("gone", [["manifest.sig"], ["signing-key.pem"], ["manifest.sig", "signing-key.pem"]])
-def test_a_signature_that_was_taken_off_is_named(bundle: Path, gone: Sequence[str]) -> None:
+def test_a_removed_signature_is_reported(bundle: Path, gone: Sequence[str]) -> None:
     for name in gone:
         (bundle / name).unlink()
     code, said = verify(bundle)
@@ -211,7 +211,7 @@ def test_mac_keys_reveal_what_was_changed_before_the_export(
     assert verify(whole, "--mac-keys", write_mac_keys(whole, chains[:2]))[0] == 1
 
 
-def test_what_the_service_found_is_in_the_verdict(tmp_path: Path, chains: list[MadeChain]) -> None:
+def test_findings_of_the_service_are_in_the_verdict(tmp_path: Path, chains: list[MadeChain]) -> None:
     folder = write_bundle(tmp_path / "b", chains, findings=["row 3 of chain 1 was changed"])
     code, said = verify(folder)
     assert (code, "row 3 of chain 1 was changed" in said) == (1, True)

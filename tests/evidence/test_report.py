@@ -57,7 +57,7 @@ def _report() -> MonthlyReport:
     )
 
 
-def test_the_page_tells_everything_and_escapes_it() -> None:
+def test_the_page_shows_everything_and_escapes_it() -> None:
     page = html(_report())
     for told in (
         "November 2026",

@@ -196,7 +196,7 @@ def test_a_bundle_is_signed_by_kms(
     assert not list(tmp_path.glob("c.zip*"))
 
 
-def test_files_without_a_call_are_no_proof(run: Run, tmp_path: Path) -> None:
+def test_files_without_a_call_prove_nothing(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty.json").write_text('{"Records": []}')
     assert run("audit", "reconcile", "--cloudtrail", str(tmp_path / "empty.json")).code == 1
     assert run("audit", "reconcile", "--cloudtrail", str(tmp_path / "nowhere")).code == 1

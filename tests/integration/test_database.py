@@ -206,7 +206,7 @@ def _together(database: Database, *, cancelled: int | None) -> list[int]:
 
 @pytest.mark.parametrize("cancelled", [None, 0, 1, 3])
 @pytest.mark.invariant(15)
-def test_connections_go_to_whoever_has_waited_longest(database: Database, cancelled: int | None) -> None:
+def test_connections_go_to_the_longest_waiting_caller(database: Database, cancelled: int | None) -> None:
     assert _together(database, cancelled=cancelled) == [n for n in range(4) if n != cancelled]
     assert database.in_use == 0
 

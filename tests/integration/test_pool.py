@@ -192,7 +192,7 @@ def test_an_idle_key_is_described_and_vouched_for(three: Pool) -> None:
     assert three.key().wraps
 
 
-def test_a_refresh_takes_a_mended_key_back_at_once(three: Pool) -> None:
+def test_a_refresh_takes_a_repaired_key_back_at_once(three: Pool) -> None:
     _disable(three.kms)
     _circuit_opens(three)
     three.kms.key(FIRST).state = "Enabled"

@@ -257,7 +257,7 @@ def test_an_unreadable_value_is_an_integrity_failure_of_its_row(
     assert complete(serving.wallets.get_wallet("bob")).user_id == "bob"
 
 
-def test_the_version_before_goes_on_while_both_run(database_url: str) -> None:
+def test_the_previous_version_keeps_working_while_both_run(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as admin:
         admin.execute(DURING_UPGRADE.read_bytes())
         with psycopg.connect(as_role(database_url, "kms_serve"), autocommit=True) as before:

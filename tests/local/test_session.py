@@ -111,7 +111,7 @@ def test_a_killed_session_leaves_nothing_running_and_nothing_lost(yesterday: Day
     assert (yesterday.folder / "token").read_text() != yesterday.token
 
 
-def test_a_taken_port_is_named_and_nothing_is_left_running(yesterday: Day) -> None:
+def test_a_taken_port_is_reported_and_nothing_is_left_running(yesterday: Day) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

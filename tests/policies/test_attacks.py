@@ -143,7 +143,7 @@ def test_a_refusal_is_on_record(service: Service, stolen: str, shopper: str) -> 
     assert events[0]["detail"].endswith("pay-merchants: not met: to")
 
 
-def test_a_refusal_tells_nothing_of_who_has_a_wallet(service: Service, stolen: str) -> None:
+def test_a_refusal_does_not_reveal_who_has_a_wallet(service: Service, stolen: str) -> None:
     """Refused by the rules, a user without a wallet looks like one with a wallet."""
     answer = ask(service, stolen, "shop-nobody", "sign.transaction", transaction(to=STRANGER))
     assert answer.json()["code"] == "policy_denied"

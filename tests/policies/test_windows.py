@@ -40,7 +40,7 @@ def test_more_than_the_maximum_at_once_has_no_room(windows: PolicyWindowStore) -
     assert read_usage(windows) == {}
 
 
-def test_all_is_taken_or_nothing(windows: PolicyWindowStore) -> None:
+def test_all_amounts_are_taken_or_none(windows: PolicyWindowStore) -> None:
     complete(windows.take([need("fee", 5, 5)]))
     both = [need("value", 1, 10), need("fee", 1, 5)]
     assert complete(windows.take(both)) == both[1]

@@ -147,7 +147,7 @@ def test_forced_prepared_statements_give_an_error_and_never_another_row(
 
 
 @pytest.mark.parametrize(("asked", "names"), [("auto", 1), ("true", 1), ("false", 0)])
-def test_without_a_pooler_statements_are_prepared_unless_told(
+def test_without_a_pooler_statements_are_prepared_unless_switched_off(
     settings: Settings, asked: str, names: int
 ) -> None:
     changes = {"database_prepared_statements": asked}

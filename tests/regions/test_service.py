@@ -45,7 +45,7 @@ def _event(services: Services, action: str) -> Event:
     return events[0].row.event
 
 
-def test_a_wallet_made_in_the_second_region_opens_in_the_first_and_the_log_says_where_it_was_made(
+def test_a_wallet_made_in_one_region_opens_in_the_other_and_the_log_says_where(
     services: Services, regions: TwoRegions
 ) -> None:
     made_here = complete(services.wallets.ensure_wallet(TESTER, "here")).wallet

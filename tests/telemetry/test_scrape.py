@@ -107,7 +107,7 @@ def test_every_key_is_labelled_by_its_alias(single: ServerProcess) -> None:
     ("fault", "outcome"),
     [("AccessDeniedException", "access_denied"), ("DisabledException", "kms_key_unusable")],
 )
-def test_a_denial_is_told_apart_from_a_broken_key(
+def test_a_denial_is_distinguished_from_a_broken_key(
     single: ServerProcess, endpoint: KmsEndpoint, token: str, fault: str, outcome: str
 ) -> None:
     def count_failed() -> float:

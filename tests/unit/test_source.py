@@ -52,7 +52,7 @@ def _modules(*folders: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("path", _modules("src", "tests", "scripts", "benchmarks"), ids=_name)
-def test_a_file_is_named_after_what_belongs_in_it(path: Path) -> None:
+def test_no_file_has_a_name_that_says_nothing(path: Path) -> None:
     assert not NO_NAMES & {part.removesuffix(".py") for part in path.relative_to(ROOT).parts}
 
 
@@ -73,12 +73,12 @@ def test_importing_does_no_work() -> None:
 
 
 @pytest.mark.parametrize("path", _modules("src"), ids=_name)
-def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
+def test_a_module_has_at_most_three_hundred_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
 
 
 @pytest.mark.parametrize("path", _modules("src"), ids=_name)
-def test_a_function_can_be_held_in_mind(path: Path) -> None:
+def test_a_function_has_at_most_fifty_lines(path: Path) -> None:
     """From `def` to its last line, docstring included: 50 lines at most."""
     lengths = {
         node.name: (node.end_lineno or 0) - node.lineno + 1
@@ -134,7 +134,7 @@ def test_an_error_that_a_docstring_promises_is_raised_somewhere() -> None:
     assert not promised - raised
 
 
-def test_tests_wait_in_one_place() -> None:
+def test_tests_sleep_in_one_place_only() -> None:
     """No sleep but in `waiting` and `event_loop`: a test waits for what it is about, or lets a clock pass."""
     sleeping = {
         path.relative_to(ROOT / "tests").as_posix()
@@ -151,6 +151,6 @@ def test_tests_wait_in_one_place() -> None:
     sorted({path.parent for path in _modules("src")}),
     ids=lambda folder: folder.relative_to(ROOT / "src").as_posix(),
 )
-def test_a_folder_can_be_taken_in_at_a_glance(folder: Path) -> None:
+def test_a_folder_holds_at_most_twelve_modules(folder: Path) -> None:
     modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
     assert len(modules) <= 12, f"{folder.name} wants a second axis: {sorted(modules)}"
