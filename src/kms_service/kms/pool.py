@@ -119,7 +119,7 @@ class KmsKeyPool:
         gauges.show(self.keys)
 
     async def heal(self) -> None:
-        """Describe the keys that are not usable again; run every second or two.
+        """Describe again the keys that are not usable; run every second or two.
 
         A key whose circuit opened is described at once, to learn its state, and once more after its pause if
         no request has tried it. If several circuits opened, every key is described: if the whole pool is

@@ -114,6 +114,7 @@ class Adopter:
 
         Raises:
             SourceUnreadable: the other service's table cannot be read any more.
+            IntegrityFailure, KmsError, NoUsableKey: the keys of row MACs could not be unwrapped.
             AuditUnavailable: no audit row can be written, so nothing more is adopted.
         """
         run = Adoption(await source.count(after), cursor=after)

@@ -77,7 +77,7 @@ class Replication:
         """Do what one key needs.
 
         Raises:
-            ValueError: the key itself is still to be made, or its replica is refused.
+            ValueError: the key itself is still to be made, or cannot have a replica.
         """
         if planned.primary_arn is None or planned.replica_arn is None:
             raise ValueError("a key is made before its replica")

@@ -116,12 +116,16 @@ class WalletImporter:
             AuditUnavailable: nothing was written.
         """
         async with self._audit.refusals(caller, Event(ACTION, user_id=user_id)):
+            # 1. A user with a wallet is refused before the key is used up.
             await self._refuse_second(user_id)
+            # 2. The key is claimed before it is unwrapped, so that it serves one attempt only.
             wrapped = await self._store.claim(encrypted.import_id)
             if wrapped is None:
                 raise ImportExpired
+            # 3. KMS unwraps it only in the context of this import.
             recipient = (await self._kms.decrypt(wrapped, _context(encrypted.import_id))).dek
             try:
+                # 4. What was encrypted to it opens only for this user.
                 opened = wallet_import.open_import(
                     recipient,
                     encapsulated_key=encrypted.encapsulated_key,

@@ -143,9 +143,12 @@ class RewrapWork:
             LeaseLost: another worker has the batch; nothing was written.
         """
         async with self._database.transaction() as connection:
+            # 1. The lease, locked until the commit: no other worker writes or counts these wallets.
             await batches.renew(connection, batch, statuses=list(RewrapStatus))
+            # 2. The new DEKs, each only if its row has not changed; then what failed.
             done = await batches.move(connection, batch.source, round_.moved)
             failed = await batches.list_failures(connection, job.rotation_id, round_.failed)
+            # 3. The counts, in the same transaction, so that they always match the rows.
             await batches.count(connection, job.rotation_id, round_, done, failed)
         return done
 
