@@ -53,8 +53,9 @@ class Authenticator:
     The database alone is not trusted: a token grants what its row says only if the row's MAC holds, and if
     neither this process nor the audit log knows of a later change of it.
 
-    A flood of made-up tokens takes nothing from good callers. Tokens that carry a MAC are refused without a
-    look-up. Tokens of the old form must be stored, or wait for their turn; so must every refusal.
+    A flood of made-up tokens takes nothing from good callers. One in the new form, which carries a MAC, costs
+    no look-up. One in the old form must be stored, or waits for its turn to be looked up. And every refusal
+    waits for its turn.
 
     Args:
         store: reads tokens.
