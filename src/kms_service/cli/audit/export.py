@@ -12,7 +12,7 @@ from typing import IO, Any, TextIO
 import click
 
 from kms_service.bootstrap import Services
-from kms_service.cli.audit.heads import read_known_heads
+from kms_service.cli.audit.heads import log_option, read_known_heads
 from kms_service.cli.audit.progress import row_progress
 from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator, operator_services
@@ -32,12 +32,7 @@ _PASSES = 2  # every row is verified, and then written
 )
 @click.option("--since", type=Moment(), help="Only events from this time on; RFC 3339, or 24h, 7d.")
 @click.option("--until", type=Moment(), help="Only events before this time.  [default: now]")
-@click.option(
-    "--heads",
-    "log",
-    type=click.File(encoding="utf-8", errors="replace"),
-    help="The service's JSON log (- for standard input): its audit_head events go into the bundle.",
-)
+@log_option(": its audit_head events go into the bundle.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def export(

@@ -10,7 +10,7 @@ import click
 
 from kms_service.api.operations.audit import event_view
 from kms_service.cli.audit.export import export, release_mac_keys
-from kms_service.cli.audit.heads import read_known_heads
+from kms_service.cli.audit.heads import log_option, read_known_heads
 from kms_service.cli.audit.progress import row_progress
 from kms_service.cli.audit.reconcile import reconcile
 from kms_service.cli.audit.report import report as report_command
@@ -42,12 +42,7 @@ audit.add_command(report_command)
 
 @audit.command()
 @click.option("--since", type=Moment(), help="Check only rows from this time on; RFC 3339, or 24h, 7d.")
-@click.option(
-    "--heads",
-    "log",
-    type=click.File(encoding="utf-8", errors="replace"),
-    help="The service's JSON log (- for standard input): its audit_head events reveal a truncated chain.",
-)
+@log_option(": its audit_head events reveal a truncated chain.")
 @click.option(
     "--no-heads",
     is_flag=True,

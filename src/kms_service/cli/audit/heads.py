@@ -1,11 +1,24 @@
 """The heads that commands check the log against: from the log stream, and from AUDIT_HEADS_URL."""
 
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 from uuid import UUID
+
+import click
 
 from kms_service.bootstrap import Services
 from kms_service.service.audit.chains import Head
 from kms_service.service.audit.heads import read_heads
+
+
+def log_option(more: str) -> Callable[[Any], Any]:
+    """The option that takes the log stream; `more` ends its help."""
+    return click.option(
+        "--heads",
+        "log",
+        type=click.File(encoding="utf-8", errors="replace"),
+        help=f"The service's JSON log (- for standard input){more}",
+    )
 
 
 async def read_known_heads(services: Services, log: TextIO | None) -> tuple[dict[UUID, Head], str | None]:

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import click
 
 from kms_service.bootstrap import Services
-from kms_service.cli.audit.heads import read_known_heads
+from kms_service.cli.audit.heads import log_option, read_known_heads
 from kms_service.cli.audit.progress import row_progress
 from kms_service.cli.lines import tell
 from kms_service.cli.process.command import operator_services
@@ -54,12 +54,7 @@ _SHOWN = 50
 @click.option(
     "--delivery", type=Span(), default="15m", show_default=True, help="How late CloudTrail may deliver."
 )
-@click.option(
-    "--heads",
-    "log",
-    type=click.File(encoding="utf-8", errors="replace"),
-    help="The service's JSON log (- for standard input), as for audit verify.",
-)
+@log_option(", as for audit verify.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_loop
 async def reconcile(

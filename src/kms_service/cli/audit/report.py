@@ -10,7 +10,7 @@ import click
 
 from kms_service.bootstrap import Services
 from kms_service.cli.audit.export import write_privately
-from kms_service.cli.audit.heads import read_known_heads
+from kms_service.cli.audit.heads import log_option, read_known_heads
 from kms_service.cli.audit.progress import row_progress
 from kms_service.cli.audit.reconcile import find_known_keys
 from kms_service.cli.lines import tell
@@ -45,12 +45,7 @@ _CLOUDTRAIL = "CloudTrail"
 @click.option(
     "--role", "principals", multiple=True, help="ARN of a role of the service, as for audit reconcile."
 )
-@click.option(
-    "--heads",
-    "log",
-    type=click.File(encoding="utf-8", errors="replace"),
-    help="The service's JSON log (- for standard input), as for audit verify.",
-)
+@log_option(", as for audit verify.")
 @on_loop
 async def report(
     month: str, out: Path | None, files: Sequence[Path], principals: Sequence[str], log: TextIO | None

@@ -1,11 +1,13 @@
 """`kms-service rotation`: move wallets between keys, from a terminal."""
 
 import json
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID
 
 import click
 
+from kms_service.access.scopes import Caller
 from kms_service.api.operations.rotations import FAILURES_SHOWN, details_view, job_view
 from kms_service.bootstrap import Services
 from kms_service.cli.lines import tell
@@ -14,7 +16,7 @@ from kms_service.cli.process.loop import on_loop, stop_on_sigterm
 from kms_service.cli.rewrap.progress import follow, summary
 from kms_service.cli.times import Moment
 from kms_service.errors import RewrapJobNotFound
-from kms_service.service.rewrap.jobs import DEFAULT_RATE, MAX_RATE, RewrapRequest
+from kms_service.service.rewrap.jobs import DEFAULT_RATE, MAX_RATE, RewrapJobs, RewrapRequest
 from kms_service.store.rewrap.jobs import RewrapJob, RewrapStatus
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, in the shape of GET /rotations.")
@@ -122,14 +124,7 @@ async def status(rotation_id: UUID | None, *, watch: bool, as_json: bool) -> Non
 @on_loop
 async def pause(rotation_id: UUID | None, *, as_json: bool) -> None:
     """Pause the workers within seconds; nothing is lost."""
-    async with operator_services() as services:
-        await services.pool_service.refresh()
-        _print(
-            await services.rewrap_jobs.pause(
-                operator(services), (await _choose(services, rotation_id)).rotation_id
-            ),
-            as_json=as_json,
-        )
+    await _steer(rotation_id, RewrapJobs.pause, as_json=as_json)
 
 
 @rotation.command()
@@ -138,14 +133,7 @@ async def pause(rotation_id: UUID | None, *, as_json: bool) -> None:
 @on_loop
 async def resume(rotation_id: UUID | None, *, as_json: bool) -> None:
     """Let the workers continue where they stopped."""
-    async with operator_services() as services:
-        await services.pool_service.refresh()
-        _print(
-            await services.rewrap_jobs.resume(
-                operator(services), (await _choose(services, rotation_id)).rotation_id
-            ),
-            as_json=as_json,
-        )
+    await _steer(rotation_id, RewrapJobs.resume, as_json=as_json)
 
 
 @rotation.command()
@@ -154,14 +142,7 @@ async def resume(rotation_id: UUID | None, *, as_json: bool) -> None:
 @on_loop
 async def cancel(rotation_id: UUID | None, *, as_json: bool) -> None:
     """End a rotation; moved wallets stay moved."""
-    async with operator_services() as services:
-        await services.pool_service.refresh()
-        _print(
-            await services.rewrap_jobs.cancel(
-                operator(services), (await _choose(services, rotation_id)).rotation_id
-            ),
-            as_json=as_json,
-        )
+    await _steer(rotation_id, RewrapJobs.cancel, as_json=as_json)
 
 
 @rotation.command()
@@ -190,6 +171,19 @@ async def run(at_once: int, *, as_json: bool) -> None:
     _print(job, as_json=as_json)
     if job.status is not RewrapStatus.COMPLETED:
         raise click.exceptions.Exit(1)
+
+
+async def _steer(
+    rotation_id: UUID | None,
+    act: Callable[[RewrapJobs, Caller, UUID], Awaitable[RewrapJob]],
+    *,
+    as_json: bool,
+) -> None:
+    async with operator_services() as services:
+        await services.pool_service.refresh()
+        chosen = await _choose(services, rotation_id)
+        job = await act(services.rewrap_jobs, operator(services), chosen.rotation_id)
+    _print(job, as_json=as_json)
 
 
 async def _choose(services: Services, rotation_id: UUID | None) -> RewrapJob:
