@@ -59,22 +59,17 @@ def describe_key(store: KeyStore, params: Params) -> Result:
 
 def enable_key(store: KeyStore, params: Params) -> Result:
     """EnableKey: not while pending deletion."""
-    key = _find(store, params)
-    key.require(enabled=False)
-    return _ask(store, "EnableKey", key, params)
+    return _ask(store, "EnableKey", _find_kept(store, params), params)
 
 
 def disable_key(store: KeyStore, params: Params) -> Result:
     """DisableKey: not while pending deletion."""
-    key = _find(store, params)
-    key.require(enabled=False)
-    return _ask(store, "DisableKey", key, params)
+    return _ask(store, "DisableKey", _find_kept(store, params), params)
 
 
 def schedule_key_deletion(store: KeyStore, params: Params) -> Result:
     """ScheduleKeyDeletion: 7 to 30 days, 30 by default."""
-    key = _find(store, params)
-    key.require(enabled=False)
+    key = _find_kept(store, params)
     days = require_within(params.get("PendingWindowInDays", 30), 7, 30, "pendingWindowInDays")
     answer = _ask(store, "ScheduleKeyDeletion", key, params)
     return answer | {"KeyId": key.arn, "KeyState": key.state, "PendingWindowInDays": days}
@@ -90,9 +85,7 @@ def cancel_key_deletion(store: KeyStore, params: Params) -> Result:
 
 def update_key_description(store: KeyStore, params: Params) -> Result:
     """UpdateKeyDescription: not while pending deletion."""
-    key = _find(store, params)
-    key.require(enabled=False)
-    return _ask(store, "UpdateKeyDescription", key, params)
+    return _ask(store, "UpdateKeyDescription", _find_kept(store, params), params)
 
 
 def create_alias(store: KeyStore, params: Params) -> Result:
@@ -168,16 +161,12 @@ def put_key_policy(store: KeyStore, params: Params) -> Result:
 
 def tag_resource(store: KeyStore, params: Params) -> Result:
     """TagResource: adds tags and replaces those of the same name."""
-    key = _find(store, params)
-    key.require(enabled=False)
-    return _ask(store, "TagResource", key, params)
+    return _ask(store, "TagResource", _find_kept(store, params), params)
 
 
 def untag_resource(store: KeyStore, params: Params) -> Result:
     """UntagResource."""
-    key = _find(store, params)
-    key.require(enabled=False)
-    return _ask(store, "UntagResource", key, params)
+    return _ask(store, "UntagResource", _find_kept(store, params), params)
 
 
 def list_resource_tags(store: KeyStore, params: Params) -> Result:
@@ -218,6 +207,13 @@ def _ask(store: KeyStore, operation: str, key: Key, params: Params) -> Result:
 
 def _find(store: KeyStore, params: Params) -> Key:
     return store.find(params["KeyId"], by_alias=False)
+
+
+def _find_kept(store: KeyStore, params: Params) -> Key:
+    """The key, unless it is pending deletion."""
+    key = _find(store, params)
+    key.require(enabled=False)
+    return key
 
 
 def _require_alias(store: KeyStore, name: str) -> None:
