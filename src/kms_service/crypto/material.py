@@ -104,3 +104,8 @@ class RowMac:
 
     key_id: UUID
     mac: bytes
+
+    @classmethod
+    def of_columns(cls, key_id: UUID | None, mac: bytes | None) -> "RowMac | None":
+        """The MAC in two columns of a row; None unless both hold something."""
+        return None if key_id is None or mac is None else cls(key_id, mac)

@@ -232,7 +232,6 @@ def _found_token(row: Row[*tuple[Any, ...]]) -> FoundToken:
 
 
 def _token(row: Row[*tuple[Any, ...]]) -> TokenRow:
-    without = row.mac_key_id is None or row.mac is None
     return TokenRow(
         name=row.name,
         version=row.version,
@@ -247,5 +246,5 @@ def _token(row: Row[*tuple[Any, ...]]) -> TokenRow:
         revoked_at=row.revoked_at,
         policy=row.policy,
         last_used_at=row.last_used_at,
-        mac=None if without else RowMac(row.mac_key_id, row.mac),
+        mac=RowMac.of_columns(row.mac_key_id, row.mac),
     )

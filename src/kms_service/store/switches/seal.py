@@ -100,8 +100,7 @@ def seal_of(row: Row[*tuple[Any, ...]]) -> StoredSeal:
     newest = None
     if row.seal_id is not None:
         change = SealChange(row.sealed, row.seal_reason, row.seal_actor, row.seal_at)
-        without = row.seal_mac is None or row.seal_mac_key_id is None
-        mac = None if without else RowMac(row.seal_mac_key_id, row.seal_mac)
+        mac = RowMac.of_columns(row.seal_mac_key_id, row.seal_mac)
         newest = StoredSealChange(row.seal_id, row.seal_number, change, mac)
     return StoredSeal(newest, row.seal_highest, row.seal_recorded)
 

@@ -127,7 +127,7 @@ def read_encrypted(row: Any) -> EncryptedWallet:
         compressed_public_key=row.compressed_public_key,
         encrypted_seed=row.encrypted_seed,
         dek=WrappedDek(row.kms_key_id, row.kms_region, row.encrypted_dek),
-        mac=_mac(row),
+        mac=RowMac.of_columns(row.wallet_mac_key_id, row.wallet_mac),
     )
 
 
@@ -139,13 +139,8 @@ def _read_stored(row: Any) -> StoredWallet:
         kms_key_id=row.kms_key_id,
         kms_region=row.kms_region,
         created_at=row.created_at,
-        mac=_mac(row),
+        mac=RowMac.of_columns(row.wallet_mac_key_id, row.wallet_mac),
     )
-
-
-def _mac(row: Any) -> RowMac | None:
-    without = row.wallet_mac_key_id is None or row.wallet_mac is None
-    return None if without else RowMac(row.wallet_mac_key_id, row.wallet_mac)
 
 
 def _page(limit: int, after: str | None, kms_key_id: str | None) -> Select[Any]:
