@@ -78,7 +78,7 @@ class DatabaseSettings(BaseSettings):
             secret = info.data.get("database_secret_id") is not None
             if _leaves_this_machine(given, by_secret=secret) and not _is_verified(given):
                 raise ValueError(
-                    "a server elsewhere would be sent passwords and rows without being verified; "
+                    "passwords and rows would go to an unverified server on another machine; "
                     "add sslmode=verify-full and sslrootcert=… to DATABASE_URL, or say here why not"
                 )
         return reason

@@ -56,7 +56,7 @@ class KmsSettings(DatabaseSettings):
     @classmethod
     def _is_another_region(cls, region: str | None, info: ValidationInfo) -> str | None:
         if region is not None and region == info.data.get("aws_region"):
-            raise ValueError("must be another Region than AWS_REGION")
+            raise ValueError("must differ from AWS_REGION")
         return region
 
     @field_validator("kms_fallback_endpoint_url", "kms_fallback_when_throttled", "kms_hedging")

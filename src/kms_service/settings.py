@@ -141,7 +141,7 @@ class Settings(KmsSettings):
         if cert is None or key is None:
             raise ValueError("client certificates need TLS: set TLS_CERT_FILE and TLS_KEY_FILE too")
         if not makes_a_server(cert, key, client_ca):
-            raise ValueError("must hold PEM certificates")
+            raise ValueError("must contain PEM certificates")
         return client_ca
 
     @property
@@ -242,8 +242,8 @@ def _explain(outdated: Sequence[str]) -> Iterator[None]:
 
 # Settings of earlier versions, and what to set instead: ignoring them silently would mislead.
 _REPLACED = {
-    "WORKER_THREADS": "there are no worker threads any more; set MAX_IN_FLIGHT and DATABASE_CONNECTIONS",
-    "ROTATION_WORKER_THREADS": "there are no worker threads any more; set ROTATION_CALLS_IN_FLIGHT",
+    "WORKER_THREADS": "worker threads no longer exist; set MAX_IN_FLIGHT and DATABASE_CONNECTIONS",
+    "ROTATION_WORKER_THREADS": "worker threads no longer exist; set ROTATION_CALLS_IN_FLIGHT",
 }
 
 

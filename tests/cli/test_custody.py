@@ -41,9 +41,9 @@ def test_verify_reports_an_untouched_log_as_intact(run: Run) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out == (
         "3 rows in 1 chain: as they were written\n"
-        "1 chain has no closing row (of processes that run or died)\n"
-        "no head outside the database is known, so nobody can tell what was before the first row of the log, "
-        "or was cut off behind a last one\n"
+        "1 chain has no closing row (processes running or killed)\n"
+        "no head outside the database is known, so nobody can tell what came before the log's first row, "
+        "or was cut off after a last one\n"
     )
     assert run("audit", "verify", "--no-heads", "--json").facts == {
         "intact": True, "chains": 1, "rows": 3, "unclosed": 1, "heads": 0, "headsFrom": None, "found": 0,
@@ -56,7 +56,7 @@ def test_verify_without_heads_does_not_pass(run: Run) -> None:
     done = run("audit", "verify")
     assert (done.code, done.err) == (1, "")
     assert "3 rows in 1 chain: as they were written" in done.out
-    assert "nobody can tell what was before the first row" in done.out
+    assert "nobody can tell what came before the log's first row" in done.out
     assert "accept it with --no-heads" in done.out
     done = run("audit", "verify", "--json")
     assert (done.code, done.facts["intact"], done.facts["heads"]) == (1, True, 0)
@@ -122,7 +122,7 @@ def test_verify_holds_the_table_against_the_log_stream(run: Run, database_url: s
     done = run("audit", "verify", "--heads", str(log))
     assert done.code == 1
     assert done.out.startswith(
-        "row 3 of chain 1 and all behind it were cut off: the log stream tells of them\n"
+        "row 3 of chain 1 and all after it were cut off: heads outside the database prove it\n"
     )
     log.write_text("nothing\n")
     done = run("audit", "verify", "--heads", str(log))

@@ -187,7 +187,7 @@ def test_a_cut_off_end_is_reported_without_heads_being_given(
         owner.execute("DELETE FROM audit_events WHERE seq > 3")
     done = run("audit", "verify")
     assert done.code == 1
-    assert "row 4 of chain 1 and all behind it were cut off" in done.out
+    assert "row 4 of chain 1 and all after it were cut off" in done.out
 
 
 @pytest.mark.parametrize("level", ["WARNING", "ERROR"])

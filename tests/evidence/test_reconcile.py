@@ -46,7 +46,7 @@ def test_a_decrypt_with_the_stolen_role_is_reported_with_everything_known(tmp_pa
     assert (finding.call.source_ip, finding.call.access_key) == (THIEF.source_ip, THIEF.access_key)
     assert finding.says == (
         f"2026-11-10T12:01:00Z Decrypt of {ADDRESS} by arn:aws:sts::111122223333:assumed-role/"
-        "kms-service-serve/i-0123 from 198.51.100.7, and no audit row tells of it"
+        "kms-service-serve/i-0123 from 198.51.100.7, and no audit row explains it"
     )
 
 

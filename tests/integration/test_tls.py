@@ -196,4 +196,4 @@ def test_client_certificates_need_tls_and_certificates(
     (problem,) = _problems(
         settings, tls_cert_file=certificate[0], tls_key_file=certificate[1], tls_client_ca_file=certificate[1]
     )
-    assert problem == "TLS_CLIENT_CA_FILE: must hold PEM certificates"
+    assert problem == "TLS_CLIENT_CA_FILE: must contain PEM certificates"

@@ -136,10 +136,10 @@ def test_wallets_and_the_audit_log_are_reconciled(fleet: Fleet, verify: Verify) 
         ("user-007", "its audit row is there, and no wallet"),
         ("user-011", "its audit row is there, and no wallet"),
         ("user-023", "its audit row is there, and no wallet"),
-        ("nobody-made-me", "no audit row tells of its making"),
+        ("nobody-made-me", "no audit row of its creation"),
     }
     assert _facts(result)["unreconciled"] == 4
-    assert "unreconciled: no audit row tells" in result.stderr
+    assert "unreconciled: no audit row of its creation" in result.stderr
     assert "4 wallets and rows of the audit log do not match" in verify().output
 
 

@@ -224,7 +224,7 @@ def test_every_setting_has_a_default_or_a_remedy(monkeypatch: pytest.MonkeyPatch
 def test_plaintext_to_a_database_elsewhere_needs_a_reason(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://app:canary@{rest}")
     (problem,) = _problems()
-    assert problem.startswith("DATABASE_ALLOW_PLAINTEXT: a server elsewhere would be sent")
+    assert problem.startswith("DATABASE_ALLOW_PLAINTEXT: passwords and rows would go to")
     with pytest.raises(SettingsError, match="DATABASE_ALLOW_PLAINTEXT"):
         load_database_settings(None)
     monkeypatch.setenv("DATABASE_ALLOW_PLAINTEXT", "yes")

@@ -96,7 +96,7 @@ class Services:
             raise NoKeyAtStart(
                 f"no key of the pool can be used:{lines}\n"
                 "Check AWS_REGION, the credentials and KMS_KEY_ALIAS_PREFIX; "
-                "kms-service pool create-aliases makes missing keys."
+                "kms-service pool create-aliases creates missing keys."
             )
         for alias, reason in self.pool.reasons.items():
             log.warning("key_unusable", key=alias, reason=reason)

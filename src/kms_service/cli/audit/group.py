@@ -24,8 +24,8 @@ from kms_service.service.audit.walk import Finding
 from kms_service.store.audit.trail import EventFilter, StoredRow
 
 _UNKNOWN = (
-    "no head outside the database is known, so nobody can tell what was before the first row of the log, "
-    "or was cut off behind a last one"
+    "no head outside the database is known, so nobody can tell what came before the log's first row, "
+    "or was cut off after a last one"
 )
 
 
@@ -105,7 +105,7 @@ class _Heads:
     @property
     def says(self) -> str:
         if self.count:
-            return f"{quantity(self.count, 'head was', 'heads were')} compared, of {self.places}"
+            return f"{quantity(self.count, 'head was', 'heads were')} compared, from {self.places}"
         advice = "; give --heads, set AUDIT_HEADS_URL, or accept it with --no-heads" if self.wanted else ""
         return f"{_UNKNOWN}{advice}"
 
@@ -118,7 +118,7 @@ def _describe(report: AuditReport, heads: _Heads) -> list[str]:
     lines.append(f"{rows}: {_verdict(report)}")
     if report.unclosed:
         unclosed = quantity(report.unclosed, "chain has", "chains have")
-        lines.append(f"{unclosed} no closing row (of processes that run or died)")
+        lines.append(f"{unclosed} no closing row (processes running or killed)")
     lines.append(heads.says)
     return lines
 

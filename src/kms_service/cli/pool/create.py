@@ -86,7 +86,7 @@ async def create_aliases(
     """
     settings = load_settings(database_url="postgresql://localhost/unused")  # keys come before it
     if replicate_to == settings.aws_region:
-        raise click.BadParameter("must be another Region than AWS_REGION", param_hint="--replicate-to")
+        raise click.BadParameter("must differ from AWS_REGION", param_hint="--replicate-to")
     roles = Roles(create_role, reveal_role, rotate_role, audit_role, operate_role)
     policy = await _policy(settings, roles, account) if roles.all else None
     if show_policy:

@@ -166,7 +166,7 @@ class AuditVerifier:
     async def _chains_only_in_log(self, heads: Mapping[uuid.UUID, Head]) -> AsyncIterator[Finding]:
         for audit_chain_id in heads:
             if await self._store.chain(audit_chain_id) is None:
-                says = f"chain {audit_chain_id} was removed: the log stream tells of it"
+                says = f"chain {audit_chain_id} was removed: heads outside the database prove it"
                 yield Finding(Tampering.CHAIN_REMOVED, audit_chain_id, None, None, None, says)
 
     async def key(self, chain: AuditChainRow) -> DataKey:

@@ -188,10 +188,10 @@ def _opens(chain: AuditChainRow, first: AuditRow) -> bool:
 
 _SAYS = {
     Tampering.CHANGED: "was changed",
-    Tampering.CHANGED_OR_INSERTED: "was changed, or inserted behind the last one",
+    Tampering.CHANGED_OR_INSERTED: "was changed, or inserted after the last one",
     Tampering.REMOVED: "was removed",
     Tampering.INSERTED: "was inserted",
     Tampering.REORDERED: "was reordered",
-    Tampering.CUT_OFF: "and all behind it were cut off: the log stream tells of them",
+    Tampering.CUT_OFF: "and all after it were cut off: heads outside the database prove it",
     Tampering.CHAIN_CHANGED: "tells of another chain: the row in audit_chains was changed",
 }

@@ -220,7 +220,7 @@ class _Judge:
             return Explained.PURPOSE
         if self._is_retry(call):
             return Explained.SENT_AGAIN
-        return _finding(Trouble.UNEXPLAINED, call, "and no audit row tells of it", None)
+        return _finding(Trouble.UNEXPLAINED, call, "and no audit row explains it", None)
 
     def _judge_move(self, call: LedgerCall) -> Explained | Unexplained:
         if call.same_context and self._is_ours(call.key) and self._is_ours(call.destination):

@@ -236,7 +236,7 @@ def read_chains(folder: Path, keys: dict[str, bytes] | None, findings: Findings)
         if head["chain"] in chains:
             chains[head["chain"]].heads[head["seq"]] = head["mac"]
         else:
-            findings.add(f"chain {head['chain']} is missing: a head outside tells of it", "heads.jsonl")
+            findings.add(f"chain {head['chain']} is missing: a kept head names it", "heads.jsonl")
     return chains
 
 

@@ -144,10 +144,7 @@ class WalletVerifier:
             await self._walk.find_vanished(after, last),
         )
         return [
-            *(
-                WalletFailure(user, "", UNRECONCILED, "no audit row tells of its making")
-                for user in unrecorded
-            ),
+            *(WalletFailure(user, "", UNRECONCILED, "no audit row of its creation") for user in unrecorded),
             *(
                 WalletFailure(user, "", UNRECONCILED, "its audit row is there, and no wallet")
                 for user in vanished

@@ -56,8 +56,8 @@ def _reason(error: SQLAlchemyError | CommandError) -> str:
     cause = getattr(error, "orig", None) or error
     if isinstance(cause, LockNotAvailable):
         return (
-            "another session keeps a lock on a table that has to change, such as a long query or a backup; "
-            "nothing of this step is left: end it or wait, and migrate again"
+            "another session, such as a long query or a backup, holds a lock on a table that must change; "
+            "this step was undone: end that session or wait, and migrate again"
         )
     if isinstance(cause, psycopg.Error) and cause.sqlstate is None:
         return failures.reason(cause)  # about the connection; libpq has a line for each of several hosts

@@ -13,4 +13,4 @@ def require_storable(at: datetime) -> None:
         ValueError: it is outside.
     """
     if not EARLIEST <= at < LATEST:
-        raise ValueError("must lie between the years 1970 and 9000")
+        raise ValueError("must be between the years 1970 and 9000")
