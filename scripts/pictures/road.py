@@ -1,4 +1,4 @@
-"""Draws the road of a private key, step by step, with the function of each step."""
+"""Draws the path of a private key, step by step, with the function of each step."""
 
 import re
 from dataclasses import dataclass
@@ -28,15 +28,15 @@ ROAD = (
     Step("Check the token and its scope", "before the body is read", "api/security.py", "authorize"),
     Step(
         "Refuse while sealed; count the token's limit",
-        "a refusal is on record too, from here on",
+        "from here on, refusals are recorded too",
         "service/wallets/guard.py",
         "admit",
         "PostgreSQL",
         "limit, seal",
     ),
     Step(
-        "Judge by the token's policy, if it has one",
-        "before the wallet is looked for: a refusal tells nothing of it",
+        "Check the token's policy, if it has one",
+        "before the wallet is looked up: a refusal does not show whether it exists",
         "service/policies/guard.py",
         "judge",
         "PostgreSQL",
@@ -51,8 +51,8 @@ ROAD = (
         "row",
     ),
     Step(
-        "Take of the policy's windows",
-        "last of all before KMS, so that only what goes there is taken",
+        "Count it in the policy's windows",
+        "last step before KMS, so that only requests to KMS count",
         "service/policies/guard.py",
         "take",
         "PostgreSQL",
@@ -60,7 +60,7 @@ ROAD = (
     ),
     Step(
         "Have KMS decrypt the data key",
-        "naming the row's key; the reply must name it too, and hold 32 bytes",
+        "naming the row's key; the reply must name it too, and have 32 bytes",
         "kms/aws.py",
         "decrypt",
         "AWS KMS",
@@ -68,14 +68,14 @@ ROAD = (
         secret=True,
     ),
     Step(
-        "Decrypt the mnemonic",
-        "the tag holds for this user and this address only",
+        "Decrypt the private key and mnemonic",
+        "the tag is valid only for this user and address",
         "crypto/envelope.py",
         "decrypt",
         secret=True,
     ),
     Step(
-        "Derive the key and compare its address",
+        "Compare the key's address",
         "with the one in the row",
         "service/wallets/opening.py",
         "_match",
@@ -101,7 +101,7 @@ ROAD = (
 
 
 def draw() -> str:
-    """The picture of the road.
+    """The picture of the path.
 
     Raises:
         LookupError: a step's function is not where the picture says.
@@ -120,7 +120,7 @@ def draw() -> str:
         text(LEFT + MIDDLE / 2, end + 25, "Answer with the private key", "title", "middle"),
         *_secret(),
     ]
-    title = "The road of a private key: what is checked, in which order, before it leaves"
+    title = "The path of a private key: what is checked, in which order, before it leaves"
     return page(WIDTH, height, title, shapes)
 
 
