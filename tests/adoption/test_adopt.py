@@ -352,7 +352,7 @@ def test_a_user_id_that_is_invalid_here_is_reported(adopt: Adopt, ported: Ported
         f"""UPDATE theirs."Wallet" SET user_id = 'a user with spaces' WHERE user_id = '{FIRST["userId"]}'"""  # noqa: S608 # as above
     )
     result = adopt("--no-dry-run", "--json")
-    assert _reasons(result) == {"a user with spaces": "does not open: is no user id of this service"}
+    assert _reasons(result) == {"a user with spaces": "does not open: is not a valid user id here"}
     assert _facts(result)["adopted"] == 5
 
 

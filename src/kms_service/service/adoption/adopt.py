@@ -142,7 +142,7 @@ class Adopter:
 
     async def _outcome(self, caller: Caller, row: SourceRow, pace: Pace, *, dry_run: bool) -> Adopted:
         if not re.fullmatch(USER_ID, row.user_id) or row.user_id in {".", ".."}:
-            return Adopted(row.user_id, Outcome.UNREADABLE, "is no user id of this service")
+            return Adopted(row.user_id, Outcome.UNREADABLE, "is not a valid user id here")
         for seconds in (*BACK_OFF_SECONDS, None):
             await pace.wait()
             try:

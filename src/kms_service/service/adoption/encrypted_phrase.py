@@ -86,7 +86,7 @@ def open_phrase(text: str, dek: DataKey, layout: Layout) -> Mnemonic:
         plaintext = parts.open(dek)
         if plaintext is not None:
             return _phrase(plaintext)
-    raise Unreadable("the tag of the encrypted phrase does not hold")
+    raise Unreadable("the tag of the encrypted phrase is wrong")
 
 
 def readings_of(text: str, layout: Layout) -> list[GcmParts]:
@@ -161,7 +161,7 @@ def _refuse_by_name(text: str) -> None:
         if is_that:
             raise Unreadable(f"the encrypted phrase is {name}, which is not AES-GCM")
     if _WORDS.fullmatch(text.strip()):
-        raise Unreadable("the phrase lies there unencrypted: whoever read that table knows the wallet")
+        raise Unreadable("the phrase is stored unencrypted: anybody who read that table knows the wallet")
 
 
 def _phrase(plaintext: bytes) -> Mnemonic:
@@ -169,7 +169,7 @@ def _phrase(plaintext: bytes) -> Mnemonic:
         return Mnemonic(plaintext.decode())
     except UnicodeDecodeError:
         # from None: a decoding error carries the plaintext.
-        raise Unreadable("what is encrypted is no text") from None
+        raise Unreadable("what was decrypted is not text") from None
 
 
 def _members(text: str) -> Mapping[str, Any]:

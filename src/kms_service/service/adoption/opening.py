@@ -69,7 +69,7 @@ class SourceOpener:
         wrapped = read_wrapped(row.encrypted_dek, row.kms_key_id)
         if isinstance(wrapped, UnderEnvironmentKey):
             if self._master_key is None:
-                raise Unreadable("its data key lies under MASTER_KEK: give it with --master-kek-file")
+                raise Unreadable("its data key is under MASTER_KEK: give that with --master-kek-file")
             return wrapped.open(self._master_key)
         try:
             unwrapped = await self._keys.decrypt(wrapped.key, wrapped.blob)

@@ -43,9 +43,9 @@ class UnderEnvironmentKey:
             try:
                 plaintext = binascii.unhexlify(plaintext)
             except binascii.Error:
-                raise Unreadable("what MASTER_KEK opens is no data key") from None
+                raise Unreadable("what MASTER_KEK decrypts is not a data key") from None
         if len(plaintext) != DEK_BYTES:
-            raise Unreadable("what MASTER_KEK opens is no data key")
+            raise Unreadable("what MASTER_KEK decrypts is not a data key")
         return DataKey(plaintext)
 
 

@@ -164,12 +164,10 @@ def reconcile(
 def _rows_alone(ledger: Ledger, window: Window) -> Iterator[Unexplained]:
     for row in ledger.rows_without_call(window.since, window.rows_until):
         if row.outcome == "ok" or row.listed:
-            says = (
-                f"row {row.id} ({row.action} by {row.actor}) tells of a request that CloudTrail does not have"
-            )
+            says = f"row {row.id} ({row.action} by {row.actor}) names a request that CloudTrail does not have"
             yield Unexplained(Trouble.NOT_IN_CLOUDTRAIL, says, row=row)
     for row in ledger.rows_of_same_request():
-        says = f"row {row.id} ({row.action} by {row.actor}) tells of the request of an earlier row"
+        says = f"row {row.id} ({row.action} by {row.actor}) names the same request as an earlier row"
         yield Unexplained(Trouble.TOLD_TWICE, says, row=row)
 
 
@@ -197,7 +195,7 @@ class _Judge:
             return self._judge_grant(call)
         if self._own and not _matches(call.principal, self._own):
             refused = f" and was refused ({call.error})" if call.error else ""
-            return _finding(Trouble.STRANGER, call, f"which is none of the service's roles{refused}", told)
+            return _finding(Trouble.STRANGER, call, f"which is not one of the service's roles{refused}", told)
         if call.error is not None:
             return Explained.NOT_DONE
         if told is not None:
@@ -225,7 +223,7 @@ class _Judge:
     def _judge_move(self, call: LedgerCall) -> Explained | Unexplained:
         if call.same_context and self._is_ours(call.key) and self._is_ours(call.destination):
             return Explained.PURPOSE
-        where = f"to {call.destination or 'a key that CloudTrail does not tell'}"
+        where = f"to {call.destination or 'a key that CloudTrail does not name'}"
         return _finding(Trouble.MOVED_AWAY, call, f"{where}, or into another context", None)
 
     def _is_retry(self, call: LedgerCall) -> bool:
@@ -257,7 +255,7 @@ def _agreement(call: LedgerCall, told: RecordedRequest) -> Explained | Unexplain
     same_key = told.kms_key_id is None or key_name(told.kms_key_id) == key_name(call.key)
     if call.operation == wanted and same_wallet and same_key:
         return Explained.ROW
-    about = f"row {told.id} tells of {told.action} of {told.wallet_address or 'no wallet'} by that request"
+    about = f"row {told.id} names {told.action} of {told.wallet_address or 'no wallet'} for that request"
     return _finding(Trouble.DISAGREES, call, about, told)
 
 
