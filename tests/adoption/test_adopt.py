@@ -151,7 +151,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         _change_column(
             "encryptedSeed", lambda seed: seed[:30] + ("0" if seed[30] != "0" else "1") + seed[31:]
         ),
-        "tag of the encrypted phrase does not hold",
+        "the tag of the encrypted phrase is wrong",
     ),
     "no layout": (_change_column("encryptedSeed", lambda _: "nonsense"), "not in the layout auto"),
     "CBC": (_change_column("encryptedSeed", lambda _: "00" * 16 + ":" + "11" * 32), "AES-CBC"),
