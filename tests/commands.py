@@ -42,6 +42,7 @@ def runner(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "c4n4ry-aws-secret")
     monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
     monkeypatch.setenv("LOG_FORMAT", "json")
+    monkeypatch.setenv("PORT", "0")  # 3001 may be another's on this machine
     return in_process(monkeypatch, capsys)
 
 

@@ -69,7 +69,7 @@ class Cost:
         return f"{self.route} {self.status}" + (f" by {self.scope}" if self.scope else "")
 
 
-# In this order: what one makes, the next may need. `{id}` is the rotation's.
+# Asked in this order: what one makes, the next may need. `{id}` is the rotation's.
 COSTS = [
     Cost("POST /wallets", "/wallets", 201, 1, 2, {"userId": "bob"}),
     Cost("POST /wallets", "/wallets", 409, 0, 1, {"userId": "bob"}),
@@ -126,8 +126,11 @@ COSTS = [
 ]  # fmt: skip
 
 
+Asked = tuple[int, list[str], list[str]]
+
+
 @dataclass
-class Bill:
+class Till:
     """A running service whose requests are traced, and the rotation that was started."""
 
     service: Service
@@ -135,7 +138,7 @@ class Bill:
     tokens: dict[Scope | None, str]
     rotation: str = ""
 
-    def ask(self, cost: Cost) -> tuple[int, list[str], list[str]]:
+    def ask(self, cost: Cost) -> Asked:
         """Status, calls to KMS and statements of one request."""
         trace = f"{len(self.exporter.get_finished_spans()) + 1:032x}"
         token = "" if cost.status == 401 else self.tokens[cost.scope]
@@ -155,9 +158,17 @@ class Bill:
         return answer.status_code, kms, [text for text in texts if text and "FROM tokens" not in text]
 
 
+@dataclass(frozen=True)
+class Bill:
+    """A service's routes, and what each request of `COSTS` did."""
+
+    routes: set[str]
+    items: list[Asked]
+
+
 @pytest.fixture(scope="module")
 def bill(fresh_database: FreshDatabase) -> Iterator[Bill]:
-    """The service, traced, after one request of each kind that a process pays for once."""
+    """All requests asked in their order, after one of each kind that a process pays for once."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -168,23 +179,27 @@ def bill(fresh_database: FreshDatabase) -> Iterator[Bill]:
         with serving(settings, endpoint) as service:
             assert service.create("alice").status_code == 201
             narrow = make_token(service.services, Scope.WALLETS_READ)
-            yield Bill(service, exporter, {None: service.token, Scope.WALLETS_READ: narrow})
+            till = Till(service, exporter, {None: service.token, Scope.WALLETS_READ: narrow})
+            yield Bill(_routes(service), [till.ask(cost) for cost in COSTS])
         tracing.close()
 
 
-def test_every_route_has_its_cost_in_the_table(bill: Bill) -> None:
-    routes = {
+def _routes(service: Service) -> set[str]:
+    return {
         f"{method} {context.path}"
-        for context in iter_route_contexts(bill.service.app.routes)
+        for context in iter_route_contexts(service.app.routes)
         for method in context.methods or ()
         if method != "HEAD"
     }
-    assert routes == {cost.route for cost in COSTS}
 
 
-@pytest.mark.parametrize("cost", COSTS, ids=lambda cost: cost.name)
-def test_a_request_costs_what_it_should(bill: Bill, cost: Cost) -> None:
-    status, kms, statements = bill.ask(cost)
+def test_every_route_has_its_cost_in_the_table(bill: Bill) -> None:
+    assert bill.routes == {cost.route for cost in COSTS}
+
+
+@pytest.mark.parametrize(("number", "cost"), list(enumerate(COSTS)), ids=[cost.name for cost in COSTS])
+def test_a_request_costs_what_it_should(bill: Bill, number: int, cost: Cost) -> None:
+    status, kms, statements = bill.items[number]
     assert status == cost.status
     assert cost.kms in (ANY, len(kms)), kms
     assert cost.statements in (ANY, len(statements)), statements
