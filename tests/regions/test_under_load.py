@@ -16,7 +16,7 @@ from kms_endpoint import KmsEndpoint
 from regions.region_load import FAULTS, Repair, serving
 from regions.two_regions import FALLBACK, HOME, TwoRegions, two_regions
 
-ROUND = 30
+ROUND = 12
 
 
 @pytest.fixture
