@@ -19,6 +19,7 @@ import pytest
 from botocore.config import Config
 from botocore.loaders import create_loader
 
+import measuring
 import scratch
 import speed
 from kms_endpoint import KmsEndpoint
@@ -47,9 +48,7 @@ _FAST = {
 }
 
 
-_UNMEASURED = {"benchmarks", "deploy", "scripts", "test_demo.py"}
-
-
+measuring.pause()
 gc.disable()  # until all tests are collected
 scratch.keep_in_memory()
 
@@ -94,11 +93,9 @@ def _no_ambient_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _unmeasured_children(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Measure no coverage in processes that run what others do, or nothing of ours: it takes time."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.path.parent.name in _UNMEASURED or request.path.name in _UNMEASURED:
-            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+def _measured(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Measure coverage where that tells something: it takes time."""
+    with measuring.measure(request.path):
         yield
 
 

@@ -1,21 +1,25 @@
-"""Bundles of rows that are in no database, and the verifier run on them as a stranger runs it."""
+"""Bundles of rows that are in no database, and the verifier run on them."""
 
+import io
 import json
 import subprocess
 import sys
 import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kms_service.crypto import audit_chain
 from kms_service.crypto.material import DataKey, WrappedDek
 from kms_service.service.audit.chains import Head, covered_fields
+from kms_service.service.evidence import verify as verifier
 from kms_service.service.evidence.bundle import BundleWriter, SigningKey, Statement
 from kms_service.store.audit.events import AuditRow, Event
 from kms_service.store.audit.rows import AuditChainRow
@@ -141,6 +145,18 @@ def write_mac_keys(folder: Path, chains: Sequence[MadeChain]) -> Path:
 
 
 def verify(folder: Path, *options: str | Path) -> tuple[int, str]:
+    """The exit code and the output of the bundle's verifier, run in this process."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.setattr(verifier, "__file__", str(folder / "verify.py"))
+        patch.setattr(sys, "argv", ["verify.py", *map(str, options)])
+        with pytest.raises(SystemExit) as ended:
+            verifier.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, printed.getvalue()
+
+
+def verify_as_a_stranger(folder: Path, *options: str | Path) -> tuple[int, str]:
     """The exit code and the output of `python3 verify.py` beside the members, without anything of ours."""
     done = subprocess.run(  # noqa: S603 - this interpreter, the bundle's own program
         [sys.executable, "-I", folder / "verify.py", *options],

@@ -19,6 +19,7 @@ from evidence.signed_bundles import (
     make_chain,
     new_signer,
     verify,
+    verify_as_a_stranger,
     write_bundle,
     write_mac_keys,
 )
@@ -279,6 +280,14 @@ def test_a_malformed_signature_signs_nothing(signature: str) -> None:
     except ValueError:
         return
     assert not signed
+
+
+def test_a_bundle_holds_the_verifier_which_runs_without_anything_of_ours(
+    bundle: Path, signer: Signer
+) -> None:
+    assert (bundle / "verify.py").read_bytes() == Path(verifier.__file__).read_bytes()
+    for options in ((), ("--fingerprint", signer.key.fingerprint), ("--fingerprint", "SHA256:none")):
+        assert verify_as_a_stranger(bundle, *options) == verify(bundle, *options)
 
 
 def test_the_verifier_needs_the_standard_library_alone() -> None:
