@@ -75,7 +75,7 @@ def folder(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield folder
 
 
-@pytest.mark.parametrize("sections", [["ethers", "Nonces, gas and broadcasting stay yours"], ["viem"]])
+@pytest.mark.parametrize("sections", [["ethers", "Nonces, gas and broadcasting"], ["viem"]])
 def test_the_javascript_runs(folder: Path, sections: list[str]) -> None:
     code = "\n".join(code_of(section, "js") for section in sections)
     # ethers keeps answers for a quarter of a second, which is longer than this chain's blocks.
