@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,13 @@ def settings_for(database_url: str, endpoint: KmsEndpoint, **changes: Any) -> Se
         database_url=database_url,
         **changes,
     )
+
+
+def backends_of(database_url: str, pids: Collection[int]) -> set[int]:
+    """Those of PostgreSQL's processes that still run: one ends a moment after its connection."""
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("SELECT pid FROM pg_stat_activity WHERE pid = ANY (%s)", [list(pids)])
+        return {pid for (pid,) in found}
 
 
 def grant_roles(database_url: str) -> None:

@@ -19,6 +19,7 @@ from kms_service.service.switches.seal import SealService
 from kms_service.service.wallets import signatures
 from kms_service.settings import Settings
 from kms_service.store.postgres.connection.dialling import Dialler
+from waiting import wait_until
 from wiring import TESTER
 
 Work = Callable[[Services, str], Coroutine[Any, Any, object]]
@@ -132,12 +133,13 @@ def _assert_rows_agree(database_url: str) -> None:
         rows = connection.execute(
             "SELECT user_id FROM audit_events WHERE action = 'wallet.create' AND outcome = 'ok' ORDER BY 1"
         ).fetchall()
-        idle = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' "
-            "AND datname = current_database()"
-        ).fetchone()
     assert wallets == rows
-    assert idle == (0,)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        open_transactions = (
+            "SELECT pid FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' "
+            "AND datname = current_database()"
+        )
+        wait_until(lambda: not connection.execute(open_transactions).fetchall())
 
 
 @pytest.mark.invariant(15)

@@ -106,7 +106,9 @@ def test_the_database_may_go_and_come_back(client: httpx.Client, database_of_mod
     admin = psycopg.connect(database_of_module.replace(f"/{name}", "/postgres"), autocommit=True)
     with admin:
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        admin.execute(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s", [name]
+        )
         answer = client.get("/wallets/steady")
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
         wait_until(lambda: client.get("/readyz").status_code == 503)
@@ -124,7 +126,7 @@ def test_connections_cut_by_the_server_cost_no_more_than_one_answer_each(
     client.put("/wallets/steady")
     with psycopg.connect(database_of_module, autocommit=True) as admin:
         admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         answers = [client.get("/wallets/steady").status_code for _ in range(20)]

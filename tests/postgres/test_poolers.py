@@ -201,7 +201,7 @@ def test_a_setting_that_a_pooler_cannot_carry_is_refused_in_one_line(
 
     with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as direct:
         direct.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     wait_until(is_refused)
