@@ -6,7 +6,7 @@ usage() {
   cat <<'TEXT'
 Usage: scripts/test-kms.sh [--coverage | --fast] [PYTEST ARGUMENT...]
 
-Sets up .venv and runs all tests on all processors. With --coverage, which takes a sixth as long again, also measures
+Sets up .venv and runs all tests on all processors. With --coverage, which takes longer, also measures
 branch coverage, in every process but of the tests that tests/measuring.py names, and fails below the floor in
 pyproject.toml. With --fast it leaves out every test that needs PostgreSQL or a process of its own, and takes less
 than a minute.
@@ -14,6 +14,7 @@ Other arguments go to pytest, and the floor does not apply: scripts/test-kms.sh 
 TEXT
 }
 
+measured=false
 # Two processes a processor: half of their time is waiting, for servers, locks and time-outs.
 processes=$((2 * $(getconf _NPROCESSORS_ONLN)))
 options=(--numprocesses "$processes" --dist loadfile --no-loadscope-reorder)
@@ -28,16 +29,16 @@ case "${1:-}" in
     ;;
   --coverage)
     shift
-    coverage=(coverage run -m)
+    measured=true
     ;;
 esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh
-[[ -v coverage ]] || exec .venv/bin/python -m pytest "${options[@]}" "$@"
+"$measured" || exec .venv/bin/python -m pytest "${options[@]}" "$@"
 
 rm -f .coverage .coverage.*
 result=0
-.venv/bin/python -m "${coverage[@]}" pytest "${options[@]}" "$@" || result=$?
+.venv/bin/python -m coverage run -m pytest "${options[@]}" "$@" || result=$?
 .venv/bin/python -m coverage combine --quiet
 if [[ $# -eq 0 ]]; then .venv/bin/python -m coverage report; else .venv/bin/python -m coverage report --fail-under 0; fi
 exit "$result"

@@ -57,9 +57,7 @@ _UNMEASURED = {
 }
 _TESTS = Path(__file__).parent
 _OF_CHILDREN = "COVERAGE_PROCESS_CONFIG"  # coverage.py's own name
-
-
-# Its own way to find it ends with its first stop.
+# Kept: once it has been stopped, `Coverage.current()` does not find it any more.
 _coverage = Coverage.current()
 
 
