@@ -34,6 +34,8 @@ case "${1:-}" in
 esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh
+# Tests start the service some hundred times: each start would compile it anew.
+unset PYTHONDONTWRITEBYTECODE
 "$measured" || exec .venv/bin/python -m pytest "${options[@]}" "$@"
 
 rm -f .coverage .coverage.*
