@@ -5,6 +5,7 @@ Stand-ins replace the lowest boundary only (invariant 10).
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import psycopg
 import pytest
 from botocore.config import Config
 from botocore.loaders import create_loader
+from psycopg import sql
 
 import measuring
 import scratch
@@ -45,11 +47,14 @@ _FAST = {
     "full_page_writes": "off",
     "shared_buffers": "32MB",
     "max_wal_size": "128MB",
+    "scram_iterations": "1",  # of 4,096 by default, which cost the client more than the rest of its log-in
 }
 
 
 measuring.pause()
 gc.disable()  # until all tests are collected
+# A shell starts what it runs in the background with SIGINT ignored, and tests send it, here and to children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 scratch.keep_in_memory()
 
 
@@ -118,10 +123,17 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     """A running server with one migrated database to clone; one for each test process."""
     folder: Path = tmp_path_factory.mktemp("postgres")
     with postgres(folder, _FAST) as server:
+        _store_password_anew(server)
         server.ensure_database(_TEMPLATE)
         migrate(server.url(_TEMPLATE))
         grant_roles(server.url(_TEMPLATE))
         yield server
+
+
+def _store_password_anew(server: PostgresServer) -> None:
+    """Store the administrator's password as the server's settings now say: initdb went by its defaults."""
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER ROLE postgres PASSWORD {}").format(server.password))
 
 
 @pytest.fixture(scope="session")
