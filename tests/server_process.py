@@ -1,4 +1,7 @@
-"""Runs `kms-service` as a separate process, the way an operator runs it."""
+"""Runs `kms-service` as a separate process, the way an operator runs it.
+
+Unless a test is about the start itself, the process is forked from one that has imported the service already.
+"""
 
 import json
 import os
@@ -6,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +20,7 @@ from typing import IO, Any
 
 import httpx
 
+import forking
 from event_loop import complete
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
@@ -52,14 +57,19 @@ def environment(database_url: str, endpoint: KmsEndpoint, **changes: object) -> 
 
 def run(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
-    return subprocess.run(  # noqa: S603 - this interpreter and the tests' own words
-        [sys.executable, "-m", "kms_service", *arguments],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
-    )
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = forking.start(arguments, env, out.fileno(), err.fileno())
+        try:
+            code = process.wait(START_SECONDS)
+        finally:
+            process.kill()
+        printed = [_whole(stream) for stream in (out, err)]
+    return subprocess.CompletedProcess(arguments, code, *printed)
+
+
+def _whole(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode()
 
 
 def make_token(env: dict[str, str], name: str, *scopes: str) -> str:
@@ -91,7 +101,7 @@ def set_policy(env: dict[str, str], name: str, document: bytes) -> None:
 class ServerProcess:
     """A serving process, where it answers, and everything it has printed."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes] | forking.Forked
     url: str = ""
     out: list[str] = field(default_factory=list)
     err: list[str] = field(default_factory=list)
@@ -132,34 +142,49 @@ class ServerProcess:
 
 
 @contextmanager
-def serve(env: dict[str, str], tls: SSLContext | None = None) -> Iterator[ServerProcess]:
+def serve(
+    env: dict[str, str], tls: SSLContext | None = None, *, anew: bool = False
+) -> Iterator[ServerProcess]:
     """Run `kms-service serve`; yields once it is ready, and ends it whatever happens.
 
     Args:
         env: its environment; if its LOG_LEVEL hides the address, it must have a PORT.
         tls: how to reach it over TLS.
+        anew: in a new interpreter.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kms_service", "serve"],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    server = ServerProcess(process)
-    readers = [_reader(process.stdout, server.out), _reader(process.stderr, server.err)]
+    server, readers = _start(env, anew=anew)
     try:
         server.url = _address(server) if env["PORT"] == "0" else f"http://127.0.0.1:{env['PORT']}"
         _until_ready(server, tls)
         yield server
     finally:
-        _end(process)
+        _end(server.process)
         for reader in readers:
             reader.join(5)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _start(env: dict[str, str], *, anew: bool) -> tuple[ServerProcess, list[threading.Thread]]:
+    (out, told_out), (err, told_err) = os.pipe(), os.pipe()
+    try:
+        process = (
+            subprocess.Popen(
+                [sys.executable, "-m", "kms_service", "serve"],
+                env=env,
+                stdout=told_out,
+                stderr=told_err,
+                start_new_session=True,
+            )
+            if anew
+            else forking.start(["serve"], env, told_out, told_err)
+        )
+    finally:
+        os.close(told_out)
+        os.close(told_err)
+    server = ServerProcess(process)
+    return server, [_follow(out, server.out), _follow(err, server.err)]
+
+
+def _end(process: subprocess.Popen[bytes] | forking.Forked) -> None:
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -169,11 +194,9 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _reader(stream: IO[str] | None, lines: list[str]) -> threading.Thread:
-    assert stream is not None
-
+def _follow(descriptor: int, lines: list[str]) -> threading.Thread:
     def follow() -> None:
-        with stream:
+        with open(descriptor, encoding="utf-8") as stream:
             for line in stream:
                 lines.append(line.rstrip("\n"))  # noqa: PERF401 # as they come, not at the end
 

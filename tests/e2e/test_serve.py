@@ -26,7 +26,7 @@ def test_a_round_trip_and_a_stop_that_loses_nothing(
 ) -> None:
     token = make_token(env, "app", *SCOPES)
     with (
-        serve({**env, "WORKERS": workers, "SHUTDOWN_DELAY_SECONDS": "2"}) as server,
+        serve({**env, "WORKERS": workers, "SHUTDOWN_DELAY_SECONDS": "2"}, anew=True) as server,
         server.client(token) as client,
         ThreadPoolExecutor(2) as beside,
     ):

@@ -235,7 +235,7 @@ def _last_release(
     for each in made:
         facts = json.loads(each.out)
         tokens[facts["name"]] = facts["token"]
-    with serve(dict(old.env("kms_serve"))) as server:
+    with serve(dict(old.env("kms_serve")), anew=True) as server:
         yield old, server, tokens
 
 
@@ -263,7 +263,7 @@ def upgrade(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         names = [part for name in tokens for part in ("--yes", name)]
         new.run("kms_operate", ["token", "confirm", *names], ["unseal"])
         # 4. The first replica of the new version.
-        new_server = stack.enter_context(serve(dict(new.env("kms_serve"))))
+        new_server = stack.enter_context(serve(dict(new.env("kms_serve")), anew=True))
         yield Upgrade(
             empty_url, endpoint, old, new, tokens, private_keys, before, after, old_server, new_server
         )
