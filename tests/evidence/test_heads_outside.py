@@ -18,6 +18,7 @@ from kms_service.bootstrap import Services
 from kms_service.loopback import free_port
 from kms_service.service.audit.log import Event
 from kms_service.settings import Settings
+from kms_service.store.heads import bucket
 from kms_service.store.heads.bucket import BucketOfHeads
 from kms_service.store.heads.place import (
     FolderOfHeads,
@@ -69,9 +70,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> HeadsPlace:
     s3 = request.getfixturevalue("s3")
     if "without" not in request.param:
         return BucketOfHeads(lambda: s3, BUCKET, f"audit/{uuid.uuid4()}")
-    bucket = f"heads-{uuid.uuid4()}"
-    s3.create_bucket(Bucket=bucket)
-    return BucketOfHeads(lambda: s3, bucket, "")
+    name = f"heads-{uuid.uuid4()}"
+    s3.create_bucket(Bucket=name)
+    return BucketOfHeads(lambda: s3, name, "")
 
 
 def test_the_newest_of_each_chain_is_read_back(place: HeadsPlace) -> None:
@@ -105,19 +106,26 @@ def test_a_delete_marker_hides_no_head(s3: Any) -> None:
     assert place.read() == [_head(ONE, 6)]
 
 
-def test_names_put_before_the_heads_are_an_error(s3: Any) -> None:
+@pytest.fixture
+def page_size(monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many objects a page holds at most: a few, for a page to be filled by a few."""
+    monkeypatch.setattr(bucket, "_LISTED", 5)
+    return 5
+
+
+def test_names_put_before_the_heads_are_an_error(s3: Any, page_size: int) -> None:
     prefix = str(uuid.uuid4())
     place = BucketOfHeads(lambda: s3, BUCKET, prefix)
     place.keep([_head(ONE, 5)])
-    for number in range(101):
+    for number in range(page_size + 1):
         s3.put_object(Bucket=BUCKET, Key=f"{prefix}/{ONE}/!{number:03}", Body=b"")
     with pytest.raises(HeadsUnavailable, match="is no head"):
         place.read()
 
 
-def test_more_chains_than_a_page_are_all_read(s3: Any) -> None:
+def test_more_chains_than_a_page_are_all_read(s3: Any, page_size: int) -> None:
     place = BucketOfHeads(lambda: s3, BUCKET, f"many-{uuid.uuid4()}")
-    heads = [_head(uuid.UUID(int=number), 1) for number in range(120)]
+    heads = [_head(uuid.UUID(int=number), 1) for number in range(2 * page_size + 1)]
     place.keep(heads)
     assert sorted(place.read(), key=lambda head: head.audit_chain_id) == heads
 
@@ -190,18 +198,19 @@ def test_a_cut_off_end_is_reported_without_heads_being_given(
     assert "row 4 of chain 1 and all after it were cut off" in done.out
 
 
-@pytest.mark.parametrize("level", ["WARNING", "ERROR"])
+@pytest.mark.parametrize(("level", "workers"), [("WARNING", 1), ("ERROR", 2)])
 def test_no_level_keeps_heads_from_the_log_stream(
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
     database_url: str,
     kms_endpoint: KmsEndpoint,
     level: str,
+    workers: int,
     tmp_path: Path,
 ) -> None:
     monkeypatch.delenv("AUDIT_HEADS_URL")
     env = environment(
-        database_url, kms_endpoint, LOG_LEVEL=level, AUDIT_HEADS_SECONDS=1, WORKERS=2, PORT=free_port()
+        database_url, kms_endpoint, LOG_LEVEL=level, AUDIT_HEADS_SECONDS=1, WORKERS=workers, PORT=free_port()
     )
     with serve(env) as server:
         assert server.stop() == 0
