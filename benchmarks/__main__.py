@@ -18,6 +18,7 @@ from benchmarks import adoption, peer
 from benchmarks.driver import Load
 from benchmarks.filling import fill
 from benchmarks.flood import BOUND, flood, steps
+from benchmarks.flood import WALLETS as FLOODED_WALLETS
 from benchmarks.hostile import TELL_SECONDS, hostile
 from benchmarks.machine import circumstances
 from benchmarks.measuring import driving, next_window, target
@@ -190,8 +191,12 @@ def run_hostile(*, seconds: float, connections: int, into: Path) -> None:
     Exits 1 when it takes 300 MiB or stops answering.
     """
     at = circumstances()
-    with _progress(max(1, int(seconds / TELL_SECONDS))) as tell, rig(FULL.latency_ms) as machine:
-        found = hostile(machine, seconds, connections, tell)
+    with (
+        _progress(max(1, int(seconds / TELL_SECONDS))) as tell,
+        rig(FULL.latency_ms) as machine,
+        machine.installation("hostile").serving(1) as service,
+    ):
+        found = hostile(service, seconds, connections, tell)
     _write(into / "hostile.json", {"circumstances": at, "hostile": found})
     attacks = sum(found["attacks"].values())
     click.echo(
@@ -233,7 +238,10 @@ def run_flood(*, seconds: float, connections: int, rounds: int, into: Path) -> N
     """
     at = circumstances()
     with _progress(steps(rounds)) as tell, rig(FULL.latency_ms) as machine:
-        found = flood(machine, seconds, connections, rounds, tell)
+        installation = machine.installation("flood")
+        fill(installation.database_url, KEYS, FLOODED_WALLETS)
+        with installation.serving(1) as service:
+            found = flood(target(service, FLOODED_WALLETS), seconds, connections, rounds, tell)
     _write(into / "flood.json", {"circumstances": at, "flood": found})
     for name, under in found["callers"].items():
         click.echo(

@@ -11,7 +11,7 @@ they are all the same; only opening one of the others to its key gives `integrit
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
 import psycopg
@@ -51,7 +51,7 @@ def fill(
     *,
     envelope_version: int = 2,
 ) -> None:
-    """Insert `wallets`, all under the first key, from one process per CPU.
+    """Insert `wallets`, all under the first key; many from one process per CPU, few from this one.
 
     Args:
         database_url: of a migrated database.
@@ -61,12 +61,13 @@ def fill(
         progress: called with the number written since its last call.
         envelope_version: 1 for rows from before the key was encrypted with its phrase.
     """
-    spans = (range(start, min(start + _CHUNK, wallets)) for start in range(0, wallets, _CHUNK))
+    spans = [range(start, min(start + _CHUNK, wallets)) for start in range(0, wallets, _CHUNK)]
     mac_key = _mac_key(database_url, keys)
-    chunks = ((database_url, keys, span, opens_every, mac_key, envelope_version) for span in spans)
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _leave_interrupts_to_the_parent) as pool:
-        for written in pool.imap_unordered(_write, chunks):
-            progress(written)
+    chunks = [(database_url, keys, span, opens_every, mac_key, envelope_version) for span in spans]
+    if len(chunks) == 1:
+        progress(_write(*chunks))  # sooner than a process starts
+    else:
+        _write_in_parallel(chunks, progress)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE wallets")
         connection.execute("CHECKPOINT")
@@ -101,6 +102,12 @@ def remove_unopenable(database_url: str, opens_every: int) -> None:
             "DELETE FROM wallets WHERE user_id LIKE 'user-%%' AND substr(user_id, 6)::bigint %% %s <> 0",
             (opens_every,),
         )
+
+
+def _write_in_parallel(chunks: Sequence[Chunk], progress: Callable[[int], object]) -> None:
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _leave_interrupts_to_the_parent) as pool:
+        for written in pool.imap_unordered(_write, chunks):
+            progress(written)
 
 
 def _leave_interrupts_to_the_parent() -> None:

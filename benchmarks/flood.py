@@ -9,9 +9,8 @@ import time
 from typing import Any
 
 from benchmarks.driver import Load
-from benchmarks.filling import fill
-from benchmarks.measuring import driving, next_window, target
-from benchmarks.rig import KEYS, Rig, Service
+from benchmarks.measuring import driving, next_window
+from benchmarks.scenarios import Target
 from benchmarks.suite import Tell
 
 BOUND = 2.0
@@ -22,6 +21,7 @@ WALLETS = 200
 _SETTLE_SECONDS = 3.0
 # For the valid caller's process to start and warm up under the flood.
 _MARGIN_SECONDS = 4.0
+_WARM_UP_SECONDS = 1.0
 _GOOD_CONNECTIONS = 1
 
 
@@ -30,22 +30,19 @@ def steps(rounds: int) -> int:
     return rounds * len(CALLERS) * len(FLOODS)
 
 
-def flood(rig: Rig, seconds: float, connections: int, rounds: int, tell: Tell) -> dict[str, Any]:
-    """Measure each valid caller's p50, alone and under each flood, for `seconds` each.
+def flood(aim: Target, seconds: float, connections: int, rounds: int, tell: Tell) -> dict[str, Any]:
+    """Measure each valid caller's p50 of one worker, alone and under each flood, for `seconds` each.
 
     Returns:
         `callers`: by caller and flood, p50 alone and under it in milliseconds (medians of the rounds), the
         median of their ratios, and how many answers per second the flood got; `held`, whether all ratios are
         within the bound.
     """
-    installation = rig.installation("flood")
-    fill(installation.database_url, KEYS, WALLETS)
-    with installation.serving(1) as service:
-        callers = {
-            f"{name} under {kind}": _measure_one(service, name, kind, seconds, connections, rounds, tell)
-            for name in CALLERS
-            for kind in FLOODS
-        }
+    callers = {
+        f"{name} under {kind}": _measure_one(aim, name, kind, seconds, connections, rounds, tell)
+        for name in CALLERS
+        for kind in FLOODS
+    }
     worst = max(found["ratio"] for found in callers.values())
     return {
         "seconds": seconds,
@@ -59,14 +56,14 @@ def flood(rig: Rig, seconds: float, connections: int, rounds: int, tell: Tell) -
 
 
 def _measure_one(
-    service: Service, name: str, kind: str, seconds: float, connections: int, rounds: int, tell: Tell
+    aim: Target, name: str, kind: str, seconds: float, connections: int, rounds: int, tell: Tell
 ) -> dict[str, Any]:
-    good = Load(name, target(service, WALLETS), _GOOD_CONNECTIONS, seconds, warm_up=1.0)
+    good = Load(name, aim, _GOOD_CONNECTIONS, seconds, _WARM_UP_SECONDS)
     pairs = []
     for number in range(1, rounds + 1):
         tell(f"{name} under {kind}, round {number} of {rounds}")
         alone = _p50(good)
-        under, answers = _measure_under(service, good, kind, connections)
+        under, answers = _measure_under(good, kind, connections)
         pairs.append((alone, under, under / alone, answers))
         time.sleep(_SETTLE_SECONDS)
     medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
@@ -79,9 +76,9 @@ def _measure_one(
     }
 
 
-def _measure_under(service: Service, good: Load, kind: str, connections: int) -> tuple[float, float]:
+def _measure_under(good: Load, kind: str, connections: int) -> tuple[float, float]:
     lasts = good.seconds + _MARGIN_SECONDS
-    bad = Load(kind, target(service, WALLETS), connections, lasts, warm_up=_SETTLE_SECONDS)
+    bad = Load(kind, good.target, connections, lasts, warm_up=_SETTLE_SECONDS)
     with driving(bad) as flooding:
         return _p50(good), next_window(flooding, bad)["per_second"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.rig import Rig, Service
+from benchmarks.rig import Service
 from benchmarks.suite import Tell
 
 BOUND_MIB = 300
@@ -84,19 +84,18 @@ ATTACKS = {
 }
 
 
-def hostile(rig: Rig, seconds: float, connections: int, tell: Tell) -> dict[str, Any]:
-    """Attack one worker with `connections` for `seconds`.
+def hostile(service: Service, seconds: float, connections: int, tell: Tell) -> dict[str, Any]:
+    """Attack a service of one worker with `connections` for `seconds`.
 
     Returns:
         `before_mib` and `peak_mib`, resident; `attacks`, how often each was begun; `held`, whether the peak
         is below the bound and the process is ready afterwards.
     """
-    with rig.installation("hostile").serving(1) as service:
-        process = psutil.Process(service.pid)
-        before = process.memory_info().rss
-        begun: Counter[str] = Counter()
-        peak = asyncio.run(_attack_and_watch(service, process, seconds, connections, begun, tell))
-        ready = _is_ready_again(service)
+    process = psutil.Process(service.pid)
+    before = process.memory_info().rss
+    begun: Counter[str] = Counter()
+    peak = asyncio.run(_attack_and_watch(service, process, seconds, connections, begun, tell))
+    ready = _is_ready_again(service)
     return {
         "seconds": seconds,
         "connections": connections,

@@ -23,6 +23,7 @@ REQUESTS = ("create", "private-key", "sign", "mixed")
 COLD = ("create", "private-key", "sign")
 WALLETS = 500
 WORKERS = 2
+WARM_UP_SECONDS = 1.0
 _FEW, _MANY = 4, 32
 _HEAD_ENDS = b"\r\n\r\n"
 
@@ -52,7 +53,7 @@ def measure_all(situations: Sequence[Situation], seconds: float, tell: Tell) -> 
         with _prepare(situation) as (machine, service):
             for name in REQUESTS:
                 tell(f"{name}: {asdict(situation)}")
-                load = Load(name, target(service, WALLETS), situation.callers, seconds, 1.0)
+                load = Load(name, target(service, WALLETS), situation.callers, seconds, WARM_UP_SECONDS)
                 found.append({**asdict(situation), **measure(machine, service, load)})
     return found
 

@@ -3,6 +3,7 @@
 import math
 import socket
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def machine() -> Iterator[Rig]:
 
 @pytest.fixture(scope="module")
 def installation(machine: Rig) -> Installation:
-    made = machine.installation("small")
+    made = machine.installation("smoke")
     filling.fill(made.database_url, rig.KEYS, WALLETS, OPENS_EVERY)
     return made
 
@@ -95,12 +96,16 @@ def test_every_piece_of_the_work_runs() -> None:
     assert set(found["floors_ms"]) - {"private-key, version 1"} <= set(SCENARIOS)
 
 
-def test_old_rows_are_read_and_all_connections_are_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_rows_are_read_and_all_connections_are_encrypted(
+    machine: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(situations, "rig", lambda _latency_ms: nullcontext(machine))
     monkeypatch.setattr(situations, "WALLETS", WALLETS)
     monkeypatch.setattr(situations, "WORKERS", 1)
+    monkeypatch.setattr(situations, "WARM_UP_SECONDS", 0.1)
     monkeypatch.setattr(situations, "REQUESTS", ("private-key",))
     situation = situations.Situation(latency_ms=0, callers=2, envelope=1, tls=True)
-    (found,) = situations.measure_all([situation], 2.0, lambda _: None)
+    (found,) = situations.measure_all([situation], 0.5, lambda _: None)
     assert found["requests"] > 0
     assert "| 0 ms | 2 | v1 | yes | private-key |" in situations.situations_table([found])
 
@@ -202,22 +207,23 @@ def test_results_and_a_soak_are_drawn(tmp_path: Path) -> None:
     assert "parent: +1.5 MiB an hour" in (tmp_path / "soak.svg").read_text()
 
 
-def test_callers_without_a_token_take_no_memory_of_note(machine: Rig) -> None:
-    found = hostile(machine, 4, 60, lambda _: None)
+def test_callers_without_a_token_take_no_memory_of_note(service: Service) -> None:
+    found = hostile(service, 1, 60, lambda _: None)
     assert found["held"]
     assert found["before_mib"] <= found["peak_mib"]
     assert len(found["attacks"]) > len(ATTACKS) / 2
 
 
 def test_a_flood_is_answered_and_a_good_caller_timed_beside_it(
-    machine: Rig, monkeypatch: pytest.MonkeyPatch
+    aim: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What it measures here is of no use; that it measures is, and of one caller as well as of two.
     monkeypatch.setattr("benchmarks.flood._SETTLE_SECONDS", 0.5)
-    monkeypatch.setattr("benchmarks.flood._MARGIN_SECONDS", 2.0)
+    monkeypatch.setattr("benchmarks.flood._MARGIN_SECONDS", 1.5)
+    monkeypatch.setattr("benchmarks.flood._WARM_UP_SECONDS", 0.1)
     monkeypatch.setattr("benchmarks.flood.CALLERS", CALLERS[:1])
     told: list[str] = []
-    found = flood(machine, 1.0, 4, 1, told.append)
+    found = flood(aim, 0.5, 4, 1, told.append)
     assert len(found["callers"]) == len(told) == len(FLOODS)
     for measured in found["callers"].values():
         assert measured["flood_per_second"] > 0
