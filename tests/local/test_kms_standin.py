@@ -5,11 +5,14 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +26,16 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from event_loop import complete
 from kms_service.local.errors import LocalError
+from kms_service.local.kms.http import HttpServer
+from kms_service.local.kms.server import LastingKms
 from kms_service.local.kms_standin import REGION, KmsStandin, kms_standin
 from kms_service.service.evidence.cloudtrail import files_in, read_calls
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
+    from types_boto3_kms.type_defs import EncryptResponseTypeDef
 
 CONTEXT = {"purpose": "wallet-dek", "wallet_address": "0x00"}
 DEK = bytes(range(32))
@@ -46,10 +53,57 @@ def client(endpoint: KmsStandin, region: str = REGION) -> "KMSClient":
     )
 
 
+@contextmanager
+def standin_here(folder: Path) -> Iterator[KmsStandin]:
+    """A stand-in with the keys of this folder, in this process: a start costs next to nothing."""
+    folder.mkdir(exist_ok=True)
+    kms = LastingKms(folder / "kms-keys.json", None)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = HttpServer(kms.answer, 0.0, kms.account_number)
+    complete(server.start(listener))
+    try:
+        yield KmsStandin(f"http://127.0.0.1:{listener.getsockname()[1]}", os.getpid())
+    finally:
+        complete(server.stop())
+
+
 @pytest.fixture(scope="module")
-def kms(tmp_path_factory: pytest.TempPathFactory) -> Iterator["KMSClient"]:
-    with kms_standin(tmp_path_factory.mktemp("kms")) as endpoint:
-        yield client(endpoint)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kms")
+
+
+@pytest.fixture(scope="module")
+def standin(folder: Path) -> Iterator[KmsStandin]:
+    with kms_standin(folder) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def kms(standin: KmsStandin) -> "KMSClient":
+    return client(standin)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A stand-in that was asked for a key, an Encrypt and a Decrypt, and what it left."""
+
+    folder: Path
+    pid: int
+    key: str
+    encrypted: "EncryptResponseTypeDef"
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    folder, context = tmp_path_factory.mktemp("ended"), {"purpose": "wallet-dek"}
+    with kms_standin(folder) as endpoint:
+        assert psutil.pid_exists(endpoint.pid)
+        kms = endpoint.client()
+        key = kms.create_key()["KeyMetadata"]["Arn"]
+        encrypted = kms.encrypt(KeyId=key, Plaintext=b"x", EncryptionContext=context)
+        kms.decrypt(CiphertextBlob=encrypted["CiphertextBlob"], EncryptionContext=context)
+        kms.close()
+    return Ended(folder, endpoint.pid, key, encrypted)
 
 
 @pytest.fixture
@@ -57,19 +111,18 @@ def key(kms: "KMSClient") -> str:
     return kms.create_key()["KeyMetadata"]["Arn"]
 
 
-def test_get_caller_identity_answers_as_sts_does(tmp_path: Path) -> None:
-    with kms_standin(tmp_path) as endpoint:
-        sts = boto3.client(
-            "sts",
-            region_name=REGION,
-            endpoint_url=endpoint.environ()["AWS_ENDPOINT_URL_STS"],
-            aws_access_key_id="<local>",
-            aws_secret_access_key="local",
-        )
-        told = sts.get_caller_identity()
-        with pytest.raises(ClientError) as refused:
-            sts.get_session_token()
-        made = client(endpoint).create_key()["KeyMetadata"]
+def test_get_caller_identity_answers_as_sts_does(standin: KmsStandin, kms: "KMSClient") -> None:
+    sts = boto3.client(
+        "sts",
+        region_name=REGION,
+        endpoint_url=standin.environ()["AWS_ENDPOINT_URL_STS"],
+        aws_access_key_id="<local>",
+        aws_secret_access_key="local",
+    )
+    told = sts.get_caller_identity()
+    with pytest.raises(ClientError) as refused:
+        sts.get_session_token()
+    made = kms.create_key()["KeyMetadata"]
     assert told["Account"] == made["AWSAccountId"] == made["Arn"].split(":")[4]
     assert (told["Arn"], told["UserId"]) == (f"arn:aws:iam::{told['Account']}:user/<local>", "<local>")
     assert code(refused) == "InvalidAction"
@@ -110,11 +163,11 @@ def make_key_with_everything(kms: "KMSClient") -> str:
 
 
 def test_keys_last_over_restarts_with_all_that_belongs_to_them(tmp_path: Path) -> None:
-    with kms_standin(tmp_path) as endpoint:
+    with standin_here(tmp_path) as endpoint:
         kms = client(endpoint)
         arn = make_key_with_everything(kms)
         blob, before = wrap(kms, arn), facts(kms, arn)
-    with kms_standin(tmp_path) as endpoint:
+    with standin_here(tmp_path) as endpoint:
         kms = client(endpoint)
         assert facts(kms, arn) == before
         opened = kms.decrypt(KeyId="alias/pool-1", CiphertextBlob=blob, EncryptionContext=CONTEXT)
@@ -135,12 +188,12 @@ def test_a_killed_stand_in_loses_no_key_it_has_answered_for(tmp_path: Path) -> N
 
 
 def test_state_and_deletion_date_last_too(tmp_path: Path) -> None:
-    with kms_standin(tmp_path) as endpoint:
+    with standin_here(tmp_path) as endpoint:
         kms = client(endpoint)
         arn = kms.create_key()["KeyMetadata"]["Arn"]
         kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
         before = kms.describe_key(KeyId=arn)["KeyMetadata"]
-    with kms_standin(tmp_path) as endpoint:
+    with standin_here(tmp_path) as endpoint:
         after = client(endpoint).describe_key(KeyId=arn)["KeyMetadata"]
     assert after == before
     assert after["KeyState"] == "PendingDeletion"
@@ -152,7 +205,7 @@ def test_a_key_file_of_an_earlier_release_still_opens(tmp_path: Path) -> None:
     (tmp_path / "kms-keys.json").write_text(json.dumps(kept["file"]))
     made: list[bytes] = []
     for _ in range(2):  # as it was, and as it is written back
-        with kms_standin(tmp_path) as endpoint:
+        with standin_here(tmp_path) as endpoint:
             kms = client(endpoint)
             made.append(wrap(kms, old["keys"][1]))  # the key that was rotated
             for blob in made:
@@ -179,13 +232,13 @@ def test_a_key_file_of_an_earlier_release_still_opens(tmp_path: Path) -> None:
 
 
 def test_rotated_material_lasts(tmp_path: Path) -> None:
-    with kms_standin(tmp_path) as endpoint:
+    with standin_here(tmp_path) as endpoint:
         kms = client(endpoint)
         arn = kms.create_key()["KeyMetadata"]["Arn"]
         blobs = [wrap(kms, arn)]
         kms.rotate_key_on_demand(KeyId=arn)
         blobs.append(wrap(kms, arn))
-    with kms_standin(tmp_path) as endpoint:
+    with standin_here(tmp_path) as endpoint:
         kms = client(endpoint)
         opened = [kms.decrypt(CiphertextBlob=blob, EncryptionContext=CONTEXT) for blob in blobs]
     assert [each["Plaintext"] for each in opened] == [DEK, DEK]
@@ -195,13 +248,13 @@ def test_rotated_material_lasts(tmp_path: Path) -> None:
 def test_a_signing_key_lasts(tmp_path: Path) -> None:
     how = {"SigningAlgorithm": "ECDSA_SHA_256"}
     message = b"manifest"
-    with kms_standin(tmp_path) as endpoint:
+    with standin_here(tmp_path) as endpoint:
         kms: Any = client(endpoint)
         made = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]
         arn = made["Arn"]
         before = kms.get_public_key(KeyId=arn)
         signature = kms.sign(KeyId=arn, Message=message, **how)["Signature"]
-    with kms_standin(tmp_path) as endpoint:
+    with standin_here(tmp_path) as endpoint:
         kms = client(endpoint)
         after = kms.get_public_key(KeyId=arn)
         digest = hashlib.sha256(message).digest()
@@ -222,13 +275,13 @@ def test_a_signing_key_lasts(tmp_path: Path) -> None:
 
 
 def test_a_multi_region_key_lasts_in_both_its_regions(tmp_path: Path) -> None:
-    with kms_standin(tmp_path) as endpoint:
+    with standin_here(tmp_path) as endpoint:
         kms = client(endpoint)
         key = kms.create_key(MultiRegion=True)["KeyMetadata"]
         kms.replicate_key(KeyId=key["KeyId"], ReplicaRegion="eu-west-1")
         before = wrap(kms, key["Arn"])
         kms.rotate_key_on_demand(KeyId=key["KeyId"])
-    with kms_standin(tmp_path) as endpoint:
+    with standin_here(tmp_path) as endpoint:
         first, second = client(endpoint), client(endpoint, "eu-west-1")
         for blob in (before, wrap(first, key["Arn"])):
             opened = second.decrypt(KeyId=key["KeyId"], CiphertextBlob=blob, EncryptionContext=CONTEXT)
@@ -255,7 +308,7 @@ def test_each_answer_takes_the_latency_of_the_setting(tmp_path: Path) -> None:
 
 
 def test_key_file_is_private(tmp_path: Path) -> None:
-    with kms_standin(tmp_path) as endpoint:
+    with standin_here(tmp_path) as endpoint:
         client(endpoint).create_key()
     assert stat.S_IMODE((tmp_path / "kms-keys.json").stat().st_mode) == 0o600
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
@@ -263,7 +316,7 @@ def test_key_file_is_private(tmp_path: Path) -> None:
 
 def test_a_key_that_cannot_be_written_is_not_made(tmp_path: Path) -> None:
     folder = tmp_path / "kms"
-    with kms_standin(folder) as endpoint:
+    with standin_here(folder) as endpoint:
         kms = client(endpoint)
         kms.create_key()
         before = kms.list_keys()["Keys"]
@@ -287,19 +340,18 @@ def test_a_damaged_key_file_stops_the_start_and_stays_as_it_is(tmp_path: Path) -
 
 def test_a_key_file_of_another_format_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "kms-keys.json").write_text('{"format": 3, "backends": []}')
-    with pytest.raises(LocalError, match="format 3"), kms_standin(tmp_path):
+    with pytest.raises(LocalError, match="format 3"), standin_here(tmp_path):
         pass
 
 
-def test_one_key_file_belongs_to_one_process(tmp_path: Path) -> None:
-    with kms_standin(tmp_path), pytest.raises(LocalError, match="in use"), kms_standin(tmp_path):
+@pytest.mark.usefixtures("standin")
+def test_one_key_file_belongs_to_one_process(folder: Path) -> None:
+    with pytest.raises(LocalError, match="in use"), kms_standin(folder):
         pass
 
 
-def test_nothing_is_left_running(tmp_path: Path) -> None:
-    with kms_standin(tmp_path) as endpoint:
-        assert psutil.pid_exists(endpoint.pid)
-    assert not psutil.pid_exists(endpoint.pid)
+def test_nothing_is_left_running(ended: Ended) -> None:
+    assert not psutil.pid_exists(ended.pid)
 
 
 def test_disabled_key_refuses(kms: "KMSClient", key: str) -> None:
@@ -389,12 +441,11 @@ def test_rotation_period_and_next_date_are_answered(kms: "KMSClient", key: str) 
     assert (status["NextRotationDate"] - created).days == 365
 
 
-def test_unsigned_requests_are_refused_and_liveness_answers(tmp_path: Path) -> None:
-    with kms_standin(tmp_path) as endpoint:
-        refused = httpx.post(endpoint.url, json={}, headers={"X-Amz-Target": "TrentService.ListKeys"})
-        assert (refused.status_code, refused.json()["__type"]) == (400, "MissingAuthenticationTokenException")
-        assert httpx.get(f"{endpoint.url}/livez").text == "ok"
-        assert httpx.post(f"{endpoint.url}/moto-api/reset").status_code == 400
+def test_unsigned_requests_are_refused_and_liveness_answers(standin: KmsStandin) -> None:
+    refused = httpx.post(standin.url, json={}, headers={"X-Amz-Target": "TrentService.ListKeys"})
+    assert (refused.status_code, refused.json()["__type"]) == (400, "MissingAuthenticationTokenException")
+    assert httpx.get(f"{standin.url}/livez").text == "ok"
+    assert httpx.post(f"{standin.url}/moto-api/reset").status_code == 400
 
 
 def test_endpoint_names_the_variables_that_point_boto3_at_it() -> None:
@@ -403,16 +454,10 @@ def test_endpoint_names_the_variables_that_point_boto3_at_it() -> None:
     assert endpoint.environ()["AWS_REGION"] == REGION
 
 
-def test_calls_are_recorded_in_files_like_those_of_cloudtrail(tmp_path: Path) -> None:
-    with kms_standin(tmp_path) as kms:
-        client = kms.client()
-        key = client.create_key()["KeyMetadata"]["Arn"]
-        blob = client.encrypt(KeyId=key, Plaintext=b"x", EncryptionContext={"purpose": "wallet-dek"})
-        client.decrypt(CiphertextBlob=blob["CiphertextBlob"], EncryptionContext={"purpose": "wallet-dek"})
-        client.close()
-    calls = [call for path in files_in([tmp_path / "cloudtrail"]) for call in read_calls(path)]
+def test_calls_are_recorded_in_files_like_those_of_cloudtrail(ended: Ended) -> None:
+    calls = [call for path in files_in([ended.folder / "cloudtrail"]) for call in read_calls(path)]
     assert [call.operation for call in calls] == ["CreateKey", "Encrypt", "Decrypt"]
-    assert calls[1].request_id == blob["ResponseMetadata"]["RequestId"]
-    assert calls[2].keys == (key,)
+    assert calls[1].request_id == ended.encrypted["ResponseMetadata"]["RequestId"]
+    assert calls[2].keys == (ended.key,)
     assert calls[2].contexts == ({"purpose": "wallet-dek"},)
     assert calls[2].access_key == "local"
