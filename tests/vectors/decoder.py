@@ -7,6 +7,7 @@ BIPs and from SEC 2 (https://www.secg.org/sec2-v2.pdf, 2.4.1). Slow and not cons
 import hashlib
 import hmac
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 
 from Crypto.Cipher import AES
@@ -18,6 +19,7 @@ _G = (
     0x79BE667EF9DCBBAC55A06295CE870B07029BFCDB2DCE28D959F2815B16F81798,
     0x483ADA7726A3C4655DA4FBFC0E1108A8FD17B448A68554199C47D08FFB10D4B8,
 )
+_BITS = 256
 _WORD_LIST_SHA256 = "2f5eed53a4727b4bf8880d8f3f199efc90e58503646d9ff8eff3a2ed3b24dbda"
 
 Point = tuple[int, int] | None
@@ -58,7 +60,7 @@ def open_row(*, user_id: str, wallet_address: str, dek: bytes, encrypted_seed: b
         key = _derive(phrase or "")
     else:
         key, phrase = _key_and_text(plaintext)
-    point = _times(key, _G)
+    point = _times_base(key)
     address = _address(point)
     if address != wallet_address:
         raise Rejected("contents", f"the key is that of {address}")
@@ -148,7 +150,7 @@ def _derive(phrase: str) -> int:
     block = hmac.digest(b"Bitcoin seed", seed, "sha512")
     key, chain = int.from_bytes(block[:32], "big"), block[32:]
     for index, hardened in ((44, True), (60, True), (0, True), (0, False), (0, False)):
-        data = b"\x00" + key.to_bytes(32, "big") if hardened else _compress(_times(key, _G))
+        data = b"\x00" + key.to_bytes(32, "big") if hardened else _compress(_times_base(key))
         number = index + 0x80000000 if hardened else index
         block = hmac.digest(chain, data + number.to_bytes(4, "big"), "sha512")
         key, chain = (int.from_bytes(block[:32], "big") + key) % _N, block[32:]
@@ -174,15 +176,22 @@ def _compress(point: Point) -> bytes:
     return bytes([2 + (point[1] & 1)]) + point[0].to_bytes(32, "big")
 
 
-def _times(scalar: int, point: Point) -> Point:
-    """Double and add."""
+def _times_base(scalar: int) -> Point:
+    """Add up what is doubled once for all scalars."""
     total: Point = None
-    while scalar:
-        if scalar & 1:
+    for bit, point in enumerate(_doubled_bases()):
+        if scalar >> bit & 1:
             total = _plus(total, point)
-        point = _plus(point, point)
-        scalar >>= 1
     return total
+
+
+@cache
+def _doubled_bases() -> list[Point]:
+    """The base point times 1, 2, 4 … 2^255."""
+    points: list[Point] = [_G]
+    while len(points) < _BITS:
+        points.append(_plus(points[-1], points[-1]))
+    return points
 
 
 def _plus(left: Point, right: Point) -> Point:
