@@ -8,6 +8,7 @@ that failed and the reads under other keys that failed, and times how soon the k
 
 import asyncio
 import random
+import ssl
 import time
 import uuid
 from collections import Counter
@@ -30,6 +31,7 @@ PREFIX = "Empressa-wallet-key"
 FAULTY = f"alias/{PREFIX}-1"
 CALLERS = 16
 HEALTHY_SECONDS, FAULT_SECONDS, HEALING_SECONDS = 3.0, 6.0, 14.0
+_WITHOUT_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # httpx would read all authorities for each client
 Break = Callable[[KmsEndpoint], Callable[[], None]]
 
 
@@ -74,10 +76,11 @@ class Request:
 
 @dataclass
 class Load:
-    """Callers of one service; knows which wallet lies under which key."""
+    """Callers of one service, who pause between two requests; knows which wallet lies under which key."""
 
     server: ServerProcess
     token: str
+    pause_seconds: float = 0.0
     wallets: list[tuple[str, str, str]] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
@@ -93,7 +96,7 @@ class Load:
         """Run all callers at once for `seconds`."""
         limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS)
         async with httpx.AsyncClient(
-            base_url=self.server.url, headers=self._headers, timeout=30, limits=limits
+            base_url=self.server.url, headers=self._headers, timeout=30, limits=limits, verify=_WITHOUT_TLS
         ) as client:
             end = time.monotonic() + seconds
             await asyncio.gather(*(self._caller(client, end) for _ in range(CALLERS)))
@@ -104,6 +107,7 @@ class Load:
                 await self._create(client)
             else:
                 await self._read(client, *random.choice(self.wallets))
+            await pause_async(self.pause_seconds)
 
     async def _create(self, client: httpx.AsyncClient) -> None:
         user = f"{self.run_id}-{next(self._numbers)}"
