@@ -24,6 +24,8 @@ from psycopg import sql
 import measuring
 import scratch
 import speed
+from authority import Authority
+from compiled import compile_once
 from kms_endpoint import KmsEndpoint
 from kms_service import context
 from kms_service.bootstrap import Services
@@ -93,6 +95,8 @@ def _no_ambient_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("AWS_CONFIG_FILE", str(empty / "config"))
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(empty / "credentials"))
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        # Every client of httpx reads the authorities it trusts; the 140 public ones would take it 20 ms.
+        patch.setenv("SSL_CERT_FILE", str(Authority(empty, "nobody's").certificate_file))
         patch.chdir(empty)
         yield
 
@@ -115,6 +119,7 @@ def _read_once() -> Iterator[None]:
     """Have botocore parse its service descriptions once: every session reads them anew, in 80 ms."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("botocore.session.create_loader", cache(create_loader))
+        compile_once(patch)
         yield
 
 
@@ -137,21 +142,21 @@ def _store_password_anew(server: PostgresServer) -> None:
 
 
 @pytest.fixture(scope="session")
-def fresh_database(postgres_server: PostgresServer) -> FreshDatabase:
+def fresh_database(postgres_server: PostgresServer) -> Iterator[FreshDatabase]:
     """Makes databases, for fixtures of any scope."""
     numbers = count(1)
 
     @contextmanager
     def fresh() -> Iterator[str]:
         name = f"test_{next(numbers)}"
-        with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
-            try:
-                yield postgres_server.url(name)
-            finally:
-                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
+        try:
+            yield postgres_server.url(name)
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    return fresh
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
+        yield fresh
 
 
 @pytest.fixture
