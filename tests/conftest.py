@@ -19,12 +19,12 @@ import psycopg
 import pytest
 from botocore.config import Config
 from botocore.loaders import create_loader
+from httpx import create_ssl_context
 from psycopg import sql
 
 import measuring
 import scratch
 import speed
-from authority import Authority
 from compiled import compile_once
 from kms_endpoint import KmsEndpoint
 from kms_service import context
@@ -95,8 +95,6 @@ def _no_ambient_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("AWS_CONFIG_FILE", str(empty / "config"))
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(empty / "credentials"))
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        # Every client of httpx reads the authorities it trusts; the 140 public ones would take it 20 ms.
-        patch.setenv("SSL_CERT_FILE", str(Authority(empty, "nobody's").certificate_file))
         patch.chdir(empty)
         yield
 
@@ -116,9 +114,14 @@ def _outside_a_request() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _read_once() -> Iterator[None]:
-    """Have botocore parse its service descriptions once: every session reads them anew, in 80 ms."""
+    """Have what others read anew each time parsed once.
+
+    Every session of botocore reads its service descriptions, in 80 ms; every client of httpx reads the public
+    authorities, in 20 ms.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("botocore.session.create_loader", cache(create_loader))
+        patch.setattr("httpx._transports.default.create_ssl_context", cache(create_ssl_context))
         compile_once(patch)
         yield
 
