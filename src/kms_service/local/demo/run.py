@@ -6,6 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from kms_service.local.demo import commands
 from kms_service.local.session import Say, Stopped, serving, stop_on_signals
 
 
@@ -17,6 +18,7 @@ def run(say: Say, *, stay: bool) -> int:
         And what `preparation.prepare` raises.
     """
     os.environ.update(PORT="0", LOG_LEVEL="ERROR")  # beside any session, and without log lines
+    commands.load()
     with (
         contextlib.suppress(Stopped),
         stop_on_signals(),

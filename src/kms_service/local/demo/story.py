@@ -59,7 +59,7 @@ def _sign(stage: Stage) -> None:
 def _disable_a_key(stage: Stage) -> None:
     kms, key = stage.session.servers.kms.client(), _key_of_alice(stage)
     numbers = count(1)
-    stage.say(f"{_CALLERS} callers create wallets without a pause. Now alice's key is disabled.")
+    stage.say(f"{_CALLERS} callers keep creating wallets. Now alice's key is disabled.")
     with stage.load(_CALLERS, lambda: stage.ask("PUT", f"/wallets/under-load-{next(numbers)}")) as created:
         kms.disable_key(KeyId=key)
         time.sleep(_LOAD_SECONDS)
