@@ -29,6 +29,7 @@ from pathlib import Path
 from types import FrameType
 
 from kms_service import api, cli
+from kms_service.ethereum import signing
 
 _LENGTH = 4
 _STATUS = 4
@@ -230,6 +231,7 @@ def import_service() -> None:
             import_module(found.name)
     for name in ("boto3", "botocore.session"):
         import_module(name)
+    signing.warm_up()  # as a worker does in its first moments, for 0.4 s
 
 
 if __name__ == "__main__":
