@@ -19,7 +19,7 @@ from waiting import wait_until
 from wiring import FreshDatabase
 
 ROUND = 12
-PAUSE_SECONDS = 0.15  # a hundred requests a second, of sixteen callers
+PAUSE_SECONDS = 0.3  # fifty requests a second, of sixteen callers
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,10 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
@@ -14,7 +15,8 @@ from psycopg import conninfo, sql
 
 from kms_service.local.postgres import PostgresServer
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROGRAM = Path(__file__).resolve().parents[2] / "scripts/database_url.py"
+Script = Callable[..., "subprocess.CompletedProcess[str]"]
 NASTY = "p:/@ %#?&=+'\"$(id)`\\;é€\U0001f511[]{}|<>~^"
 PARTS = {"DB_HOST": "db.internal", "DB_NAME": "wallets", "DB_USER": "svc", "DB_PASSWORD": "pw"}
 AWS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
@@ -23,7 +25,7 @@ AWS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCES
 def script(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the script's program with these variables and no others."""
     return subprocess.run(  # noqa: S603 - our own script
-        [sys.executable, str(PROJECT / "scripts" / "database_url.py"), *arguments],
+        [sys.executable, str(PROGRAM), *arguments],
         env={"PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true", **variables},
         capture_output=True,
         text=True,
@@ -31,15 +33,36 @@ def script(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
     )
 
 
-def print_url(**variables: str) -> str:
-    done = script(**variables)
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
+    """The same in this process, which has imported boto3 already: that is most of the program's time."""
+    main = runpy.run_path(str(PROGRAM))["main"]
+
+    def run(**variables: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", [str(PROGRAM)])
+        code: object = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "environ", {"AWS_EC2_METADATA_DISABLED": "true", **variables})
+            patch.setattr(boto3, "DEFAULT_SESSION", None)
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(sys.argv, code, *capsys.readouterr())
+
+    return run
+
+
+def print_url(run: Script = script, /, **variables: str) -> str:
+    done = run(**variables)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.removesuffix("\n")
 
 
-def fail_with(**variables: str) -> str:
+def fail_with(run: Script = script, /, **variables: str) -> str:
     """The one line of a failure; nothing else is printed, and no value is shown."""
-    done = script(**variables)
+    done = run(**variables)
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr.count("\n") == 1
     assert "hunter2" not in done.stderr
@@ -148,24 +171,24 @@ def test_a_secret_is_read_as_rds_writes_it(secrets_manager: str) -> None:
     assert (read["user"], read["password"]) == ("admin", NASTY)
 
 
-def test_a_managed_master_secret_holds_the_login_only(secrets_manager: str) -> None:
+def test_a_managed_master_secret_holds_the_login_only(secrets_manager: str, here: Script) -> None:
     put_secret(secrets_manager, "login", json.dumps({"username": "admin", "password": "p@w"}))
     variables = {**from_secret(secrets_manager, "login"), "DB_HOST": "h", "DB_NAME": "d"}
-    assert print_url(**variables) == "postgresql://admin:p%40w@h:5432/d"
-    assert "DB_HOST, DB_NAME not set" in fail_with(**from_secret(secrets_manager, "login"))
+    assert print_url(here, **variables) == "postgresql://admin:p%40w@h:5432/d"
+    assert "DB_HOST, DB_NAME not set" in fail_with(here, **from_secret(secrets_manager, "login"))
 
 
-def test_a_secret_that_cannot_be_used_is_named_in_one_line(secrets_manager: str) -> None:
-    assert "secret none: ResourceNotFoundException" in fail_with(**from_secret(secrets_manager, "none"))
+def test_a_secret_that_cannot_be_used_is_named_in_one_line(secrets_manager: str, here: Script) -> None:
+    assert "secret none: ResourceNotFoundException" in fail_with(here, **from_secret(secrets_manager, "none"))
     for name, text in (("text", "hunter2"), ("list", '["hunter2"]')):
         put_secret(secrets_manager, name, text)
-        assert "is not a JSON object" in fail_with(**from_secret(secrets_manager, name))
+        assert "is not a JSON object" in fail_with(here, **from_secret(secrets_manager, name))
 
 
-def test_missing_region_or_credentials_are_reported(secrets_manager: str) -> None:
+def test_missing_region_or_credentials_are_reported(secrets_manager: str, here: Script) -> None:
     bare = {"DB_SECRET_ID": "whole", "AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets_manager}
-    assert "region" in fail_with(**bare)
-    assert "credentials" in fail_with(**bare, AWS_REGION="us-east-1", HOME="/nonexistent")
+    assert "region" in fail_with(here, **bare)
+    assert "credentials" in fail_with(here, **bare, AWS_REGION="us-east-1", HOME="/nonexistent")
 
 
 def test_help_names_every_source() -> None:
