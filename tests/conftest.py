@@ -69,9 +69,14 @@ def pytest_configure(config: pytest.Config) -> None:
 # Before pytest's own, which leaves out what `-m` does not name.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark each test as fast or slow."""
+    """Mark each test as fast or slow, and begin with the slow modules.
+
+    Test processes take whole modules: a long one that comes last would leave the others idle.
+    """
     for item in items:
         speed.mark(item)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish() -> None:
