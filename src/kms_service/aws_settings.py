@@ -26,7 +26,8 @@ _WHERE = {
 def problems_of_botocore() -> list[str]:
     """Which of its own settings botocore cannot use, by variable, never by value; quick if none are set."""
     config = Path(os.environ.get(_CONFIG) or "~/.aws/config").expanduser()
-    if not config.exists() and not any(os.environ.get(name) for name in _READ):
+    # What is no file, such as a laptop session's /dev/null, botocore does not read either.
+    if not config.is_file() and not any(os.environ.get(name) for name in _READ):
         return []
     import botocore.session  # noqa: PLC0415 # 10 MB that a process without such settings does without
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 # as above

@@ -1,5 +1,7 @@
 """Settings: read once, checked as a whole; problems are named by variable and never show a value."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -306,6 +308,13 @@ def test_a_well_formed_config_file_is_not_a_problem(monkeypatch: pytest.MonkeyPa
     file.write_text("[profile custody]\nregion = eu-central-1\ndefaults_mode = standard\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
     monkeypatch.setenv("AWS_PROFILE", "custody")
+    load_settings(None)
+
+
+def test_a_config_file_that_is_no_file_needs_no_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a laptop session: to make a client only to find nothing wrong would slow each command down."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setitem(sys.modules, "botocore.session", None)  # its import fails
     load_settings(None)
 
 
