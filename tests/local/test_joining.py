@@ -12,13 +12,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
 from commands import Run, in_process
+from event_loop import complete
+from kms_service.access.scopes import Scope
+from kms_service.local.joining import join
+from kms_service.settings import load_settings
 from laptop_session import HOSTILE, Session, session
+from wiring import TESTER, holder, invented_token, running_services
 
 RUNBOOKS = Path(__file__).parents[2] / "deploy/runbooks"
 KEY = "Empressa-wallet-key-1"
@@ -127,16 +133,50 @@ def test_the_file_that_joins_is_private(running: Session) -> None:
     assert stat.S_IMODE((running.folder / "session.json").stat().st_mode) == 0o600
 
 
-def test_on_the_data_of_an_ended_session_the_servers_run_for_the_command(running: Session, run: Run) -> None:
-    """The last test: it ends the session. A killed one leaves its file behind, which no longer counts."""
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """A killed session: its folder, alice's private key, and whether the file that joins it was left."""
+
+    folder: Path
+    private_key: str
+    told: bool
+
+    @property
+    def token(self) -> Path:
+        """The file with the development token."""
+        return self.folder / "token"
+
+
+@pytest.fixture(scope="module")
+def killed(running: Session) -> Killed:
+    """For the last tests: the session is killed, and all that it had started has ended."""
+    key = running.call("GET", "/wallets/alice/private-key").json()["privateKey"]
     running.end(signal.SIGKILL)
-    assert (running.folder / "session.json").exists()
+    return Killed(running.folder, key, (running.folder / "session.json").exists())
+
+
+def test_on_the_data_of_an_ended_session_the_servers_run_for_the_command(killed: Killed, run: Run) -> None:
+    """A killed one leaves its file behind, which no longer counts."""
+    assert killed.told
     done = run("--local", "wallet", "list", "--json")
     assert done.code == 0
     assert "Using the data of the laptop session" in done.err
     assert {json.loads(line)["userId"] for line in done.out.splitlines()} >= {"alice", "bob"}
-    assert not (running.folder / "session.json").exists()
-    assert not any(str(running.folder) in line for line in _command_lines())
+    assert not (killed.folder / "session.json").exists()
+    assert not any(str(killed.folder) in line for line in _command_lines())
+
+
+def test_a_killed_session_leaves_nothing_running_and_nothing_lost(killed: Killed) -> None:
+    assert not any(str(killed.folder) in line for line in _command_lines())
+    unknown = invented_token()
+    killed.token.write_text(unknown + "\n")  # as after a database made anew
+    with join(killed.folder) as running, running_services(load_settings(None)) as services:
+        assert not running
+        made = killed.token.read_text().strip()
+        assert made != unknown
+        assert holder(services, made).scopes >= {*Scope}
+        key = complete(services.wallets.get_private_key_for_user(TESTER, "alice")).private_key
+    assert f"0x{key.reveal().hex()}" == killed.private_key
 
 
 def _command_lines() -> Iterator[str]:
