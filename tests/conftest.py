@@ -13,6 +13,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import boto3
 import psycopg
@@ -155,9 +156,10 @@ def fresh_database(postgres_server: PostgresServer) -> Iterator[FreshDatabase]:
     numbers = count(1)
 
     @contextmanager
-    def fresh() -> Iterator[str]:
+    def fresh(original: str | None = None) -> Iterator[str]:
         name = f"test_{next(numbers)}"
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
+        template = urlsplit(original).path[1:] if original else _TEMPLATE
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         try:
             yield postgres_server.url(name)
         finally:

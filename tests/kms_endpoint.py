@@ -40,4 +40,17 @@ __all__ = [
     "ShortPlaintext",
     "Status",
     "Truncated",
+    "copy_keys",
 ]
+
+
+def copy_keys(original: Account) -> Account:
+    """An account with the same keys and aliases, whatever becomes of the original's."""
+    account = Account(original.number)
+    for region, keys in original.regions.items():
+        copies = account.region(region)
+        for key in keys.keys.values():
+            copies.create(key.description, key.policy, key.tags, key_id=key.id, material=key.materials[-1])
+        for alias, arn in keys.aliases.items():
+            copies.set_alias(alias, copies.keys[arn])
+    return account

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import psycopg
@@ -24,8 +24,14 @@ _LOGIN_PASSWORD = "only-on-loopback"
 TESTER = Caller.without_bounds("test")
 """The caller, where a test calls a use case itself."""
 
-FreshDatabase = Callable[[], AbstractContextManager[str]]
-"""A context that yields the URL of a new, migrated database, and drops it at the end."""
+
+class FreshDatabase(Protocol):
+    """A context that yields the URL of a new, migrated database, and drops it at the end.
+
+    It is empty, or a copy of the `original` at this URL, to which nobody may be connected any more.
+    """
+
+    def __call__(self, original: str | None = None) -> AbstractContextManager[str]: ...
 
 
 def settings_for(database_url: str, endpoint: KmsEndpoint, **changes: Any) -> Settings:

@@ -6,12 +6,14 @@ from contextlib import ExitStack
 import pytest
 
 from event_loop import on_loop
-from fleet import SIZE, Fleet
-from kms_endpoint import KmsEndpoint
+from fleet import PREFIX, SIZE, Fleet
+from kms_endpoint import KmsEndpoint, copy_keys
 from kms_service.bootstrap import Services
 from kms_service.service.rewrap import worker as rewrap_worker
 from kms_service.settings import Settings
-from wiring import running_services
+from wiring import FreshDatabase, running_services, settings_for
+
+POOL_SIZE = 10
 
 
 @pytest.fixture(autouse=True)
@@ -20,12 +22,35 @@ def _shorten_idle_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewrap_worker, "WAIT_SECONDS", 0.05)
 
 
+@pytest.fixture(scope="session")
+def first_fleet(fresh_database: FreshDatabase) -> Iterator[Fleet]:
+    """Some wallets under the pool's first key, made once; each test has a copy of them and of their KMS."""
+    with fresh_database() as url, KmsEndpoint() as kms:
+        kms.add_pool(PREFIX, POOL_SIZE)
+        with running_services(settings_for(url, kms)) as services:
+            fleet = Fleet(services, kms, url, {})
+            fleet.grow([f"user-{number:03}" for number in range(SIZE)])
+        yield fleet
+
+
 @pytest.fixture
-def fleet(services: Services, kms_endpoint: KmsEndpoint, database_url: str) -> Fleet:
+def database_url(first_fleet: Fleet, fresh_database: FreshDatabase) -> Iterator[str]:
+    """The URL of a database of this test's own, with the fleet's wallets."""
+    with fresh_database(first_fleet.database_url) as url:
+        yield url
+
+
+@pytest.fixture
+def kms_endpoint(first_fleet: Fleet) -> Iterator[KmsEndpoint]:
+    """KMS with the keys that the fleet's wallets are under."""
+    with KmsEndpoint(account=copy_keys(first_fleet.kms.account)) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def fleet(first_fleet: Fleet, services: Services, kms_endpoint: KmsEndpoint, database_url: str) -> Fleet:
     """Some wallets under the pool's first key."""
-    fleet = Fleet(services, kms_endpoint, database_url, {})
-    fleet.grow([f"user-{number:03}" for number in range(SIZE)])
-    return fleet
+    return Fleet(services, kms_endpoint, database_url, dict(first_fleet.addresses))
 
 
 @pytest.fixture
