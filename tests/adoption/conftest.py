@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from adoption.foreign import ORIGINALS, b64
-from kms_endpoint import KmsEndpoint
+from kms_endpoint import KmsEndpoint, copy_keys
 from kms_service.bootstrap import Services
 from kms_service.cli.root import root
 from kms_service.service.adoption import adopt as adoption
@@ -67,15 +67,32 @@ class Ported:
             return connection.execute('SELECT * FROM theirs."Wallet" ORDER BY user_id').fetchall()
 
 
-@pytest.fixture
-def ported(fresh_database: FreshDatabase, kms_endpoint: KmsEndpoint) -> Iterator[Ported]:
-    """Six wallets of the ported service."""
-    with fresh_database() as url:
-        ported = Ported(url, kms_endpoint)
+@pytest.fixture(scope="module")
+def first_ported(fresh_database: FreshDatabase) -> Iterator[Ported]:
+    """Six wallets of the ported service, made once; each test has a copy of them and of their KMS."""
+    with fresh_database() as url, KmsEndpoint() as kms:
+        kms.add_pool("Empressa-wallet-key", 10)
+        ported = Ported(url, kms)
         ported.change(_TABLE)
         for row in ORIGINALS:
             ported.insert(ported.wrap(row))
         yield ported
+
+
+@pytest.fixture
+def kms_endpoint(first_ported: Ported) -> Iterator[KmsEndpoint]:
+    """KMS with the keys of both services."""
+    with KmsEndpoint(account=copy_keys(first_ported.kms.account)) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def ported(
+    first_ported: Ported, fresh_database: FreshDatabase, kms_endpoint: KmsEndpoint
+) -> Iterator[Ported]:
+    """Six wallets of the ported service."""
+    with fresh_database(first_ported.url) as url:
+        yield Ported(url, kms_endpoint)
 
 
 @pytest.fixture
