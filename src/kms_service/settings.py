@@ -17,7 +17,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource
 
 from kms_service.aws_settings import problems_of_botocore
 from kms_service.database_settings import DatabaseSettings
@@ -198,6 +198,8 @@ class Settings(KmsSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment override `.env`, and constructor arguments, which tests use, override both."""
         del settings_cls, file_secret_settings
+        if isinstance(dotenv_settings, DotEnvSettingsSource) and not dotenv_settings.env_vars:
+            return init_settings, env_settings  # it would look for each field in a file that has none
         return init_settings, env_settings, dotenv_settings
 
 
