@@ -17,7 +17,7 @@ from event_loop import complete, loop
 from kms_endpoint import KmsEndpoint
 from kms_service.access.scopes import Scope
 from kms_service.api.app import create_app
-from kms_service.bootstrap import Services
+from kms_service.bootstrap import Services, build
 from kms_service.service.audit.log import Event
 from kms_service.settings import Settings
 from kms_service.store.postgres.database import Database, open_database
@@ -100,7 +100,7 @@ def serving(
     logs.configure("INFO", "json", io.StringIO())
     owner = open_database(settings, connections=2)
     with (
-        running_services(with_role(settings, "kms_operate")) as operator,
+        _operating(with_role(settings, "kms_operate")) as operator,
         running_services(with_role(settings, "kms_serve"), clock) as serving,
     ):
         app = create_app(serving, owns_process=False)
@@ -119,6 +119,17 @@ def serving(
             made = token or make_token(services, *ALL)
             yield Service(services, owner, endpoint, app, client, made, operator, clock)
     complete(owner.close())
+
+
+@contextmanager
+def _operating(settings: Settings) -> Iterator[Services]:
+    """An operator's services: they know the keys of KMS, and ask the database only when they are used."""
+    services = build(settings)
+    try:
+        complete(services.pool.refresh())
+        yield services
+    finally:
+        complete(services.close())
 
 
 @contextmanager

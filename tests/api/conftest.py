@@ -5,9 +5,33 @@ from collections.abc import Iterator
 import pytest
 
 from calling import Service, serving
-from kms_endpoint import KmsEndpoint
+from kms_endpoint import KmsEndpoint, copy_keys
 from kms_service.settings import Settings
 from wiring import FreshDatabase, settings_for
+
+
+@pytest.fixture(scope="session")
+def first_service(fresh_database: FreshDatabase) -> Iterator[Service]:
+    """A service that has ended; each test that needs one of its own has a copy of its database and KMS."""
+    with fresh_database() as url, KmsEndpoint() as endpoint:
+        endpoint.add_pool("Empressa-wallet-key", 10)
+        with serving(settings_for(url, endpoint), endpoint) as service:
+            pass
+        yield service
+
+
+@pytest.fixture
+def database_url(first_service: Service, fresh_database: FreshDatabase) -> Iterator[str]:
+    """The URL of a database of this test's own, which has the first service's token."""
+    with fresh_database(first_service.services.settings.database_url.get_secret_value()) as url:
+        yield url
+
+
+@pytest.fixture
+def kms_endpoint(first_service: Service) -> Iterator[KmsEndpoint]:
+    """KMS with the keys that the first service used."""
+    with KmsEndpoint(account=copy_keys(first_service.kms.account)) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +44,7 @@ def service(fresh_database: FreshDatabase) -> Iterator[Service]:
 
 
 @pytest.fixture
-def own_service(settings: Settings, kms_endpoint: KmsEndpoint) -> Iterator[Service]:
+def own_service(settings: Settings, kms_endpoint: KmsEndpoint, first_service: Service) -> Iterator[Service]:
     """A service for one test alone."""
-    with serving(settings, kms_endpoint) as service:
+    with serving(settings, kms_endpoint, first_service.token) as service:
         yield service
