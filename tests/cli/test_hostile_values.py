@@ -73,6 +73,7 @@ def test_no_value_ends_in_a_traceback(
 ) -> None:
     monkeypatch.chdir(tmp_path_factory.mktemp("written"))
     monkeypatch.setattr(verify, "BACK_OFF_SECONDS", (0.01,))  # a Region that is none does not answer
+    monkeypatch.setenv("KMS_KEY_POOL_SIZE", "1")  # each command describes every key first
     command = dict(_commands())[tuple(name.split())]
     for words in _tries(tuple(name.split()), command):
         monkeypatch.setattr("sys.stdin", io.StringIO(""))
