@@ -88,14 +88,14 @@ def start(arguments: Sequence[str], env: Mapping[str, str], out: int, err: int) 
 
     Args:
         arguments: behind `kms-service`.
-        env: its whole environment.
+        env: its whole environment, with a `PYTHONPATH`.
         out: the descriptor of its standard output.
         err: that of its standard error.
     """
     request = json.dumps({"arguments": list(arguments), "env": dict(env), "folder": str(Path.cwd())}).encode()
     status, told = os.pipe()
     try:
-        origin = _origin()
+        origin = _origin(env["PYTHONPATH"])
         socket.send_fds(origin, [len(request).to_bytes(_LENGTH, "little")], [out, err, told])
         origin.sendall(request)
         pid = int.from_bytes(_receive(origin, _LENGTH), "little")
@@ -105,13 +105,16 @@ def start(arguments: Sequence[str], env: Mapping[str, str], out: int, err: int) 
 
 
 @cache
-def _origin() -> socket.socket:
-    """The socket to this test process's own process to fork from, which ends when it closes."""
+def _origin(path: str) -> socket.socket:
+    """The socket to this test process's own process to fork from, which ends when it closes.
+
+    There is one for each `PYTHONPATH`, so for each version of the service.
+    """
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603 - this interpreter and this file
             [sys.executable, "-P", __file__, str(theirs.fileno())],
-            env={"PATH": os.environ["PATH"]},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": path},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -23,7 +23,7 @@ import hpke
 from kms_endpoint import KmsEndpoint
 from kms_service.local.postgres import PostgresServer
 from server_process import ServerProcess, serve
-from upgrade_versions import OWNER, PROJECT, Version, export_last_release, prepare_version
+from upgrade_versions import OWNER, PROJECT, Version, export_last_release
 from vectors.rows import associated_data, seal
 from waiting import wait_until
 
@@ -221,17 +221,9 @@ def _last_release(
     url: str, endpoint: KmsEndpoint, folder: Path
 ) -> Iterator[tuple[Version, ServerProcess, dict[str, str]]]:
     """The last release on a database of its own, serving, with tokens for it."""
-    export_last_release(folder)
-    with prepare_version(folder, url, endpoint) as old:
-        tokens = _set_up(old, folder)
-        with serve(dict(old.env("kms_serve")), anew=True) as server:
-            yield old, server, tokens
-
-
-def _set_up(old: Version, folder: Path) -> dict[str, str]:
-    """Migrate, and make a policy and tokens."""
+    old = Version(export_last_release(folder), url, endpoint)
     old.run(OWNER, ["migrate"])
-    _apply(old.owner_url, old.source / "deploy/postgres/roles.sql")
+    _apply(url, old.source / "deploy/postgres/roles.sql")
     policy = folder / "policy.json"
     policy.write_text(json.dumps(POLICY))
     scopes = [part for scope in SCOPES for part in ("--scope", scope)]
@@ -245,9 +237,10 @@ def _set_up(old: Version, folder: Path) -> dict[str, str]:
     )
     tokens = {}
     for each in made:
-        facts = json.loads(each.out)
+        facts = json.loads(each)
         tokens[facts["name"]] = facts["token"]
-    return tokens
+    with serve(old.env("kms_serve")) as server:
+        yield old, server, tokens
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +255,7 @@ def upgrade(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         columns = _columns(empty_url)
         before = _rows(empty_url, columns)
         # 1. Migrate, with the new version's command.
-        new = stack.enter_context(prepare_version(PROJECT, empty_url, endpoint))
+        new = Version(PROJECT, empty_url, endpoint)
         new.run("kms_migrate", ["migrate"])
         after = _rows(empty_url, columns)
         # 2. Rights, and for as long as both run, those of the version before.
@@ -274,7 +267,7 @@ def upgrade(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         names = [part for name in tokens for part in ("--yes", name)]
         new.run("kms_operate", ["token", "confirm", *names], ["unseal"])
         # 4. The first replica of the new version.
-        new_server = stack.enter_context(serve(dict(new.env("kms_serve")), anew=True))
+        new_server = stack.enter_context(serve(new.env("kms_serve")))
         yield Upgrade(
             empty_url, endpoint, old, new, tokens, private_keys, before, after, old_server, new_server
         )
@@ -371,5 +364,5 @@ def test_after_the_upgrade_every_wallet_and_the_whole_log_verify(upgrade: Upgrad
     for version in (upgrade.old, upgrade.new):
         (verified,) = version.run("kms_operate", ["verify", "--json"])
         (audited,) = version.run("kms_readonly", ["audit", "verify", "--heads", str(heads), "--json"])
-        assert json.loads(audited.out)["intact"] is True
-        assert json.loads(verified.out.splitlines()[-1])["failed"] == 0
+        assert json.loads(audited)["intact"] is True
+        assert json.loads(verified.splitlines()[-1])["failed"] == 0
