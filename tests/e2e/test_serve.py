@@ -5,12 +5,14 @@ import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
 
 from kms_endpoint import Delay, Error, KmsEndpoint
 from server_process import STOP_SECONDS, environment, make_token, run, serve
 from waiting import wait_until
+from wiring import FreshDatabase
 
 SCOPES = ("wallets:create", "wallets:read", "private-keys:read")
 
@@ -59,12 +61,6 @@ def test_a_round_trip_and_a_stop_that_loses_nothing(
     assert not any("alice" in line for line in server.out)
 
 
-def test_an_interrupt_ends_the_service_cleanly_too(env: dict[str, str]) -> None:
-    with serve({**env, "WORKERS": "2"}) as server:
-        assert server.stop(signal.SIGINT) == 0
-        assert "Traceback" not in server.printed
-
-
 def test_a_revoked_token_stops_working_within_seconds(env: dict[str, str]) -> None:
     token = make_token(env, "short-lived", *SCOPES)
     with serve(env) as server, server.client(token) as client:
@@ -108,20 +104,49 @@ def test_no_usable_key_stops_the_start_with_a_line_a_key(
     assert all(line.endswith(": AccessDeniedException") for line in lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """What became of two workers, one of which was killed and could not begin to serve at first.
+
+    Attributes:
+        answer: the other's status meanwhile.
+        exit_code: after an interrupt, which came once both served again.
+        printed: all of it.
+    """
+
+    answer: int
+    exit_code: int
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def interrupted(fresh_database: FreshDatabase) -> Interrupted:
+    with fresh_database() as url, KmsEndpoint() as endpoint:
+        endpoint.add_pool("Empressa-wallet-key", 10)
+        env = environment(url, endpoint, WORKERS=2)
+        token = make_token(env, "app", *SCOPES)
+        with serve(env) as server, server.client(token) as client:
+            server.wait_for("Application startup complete.", 2)
+            started = " ".join(line["event"] for line in server.events())
+            endpoint.on("DescribeKey").answer(Error("AccessDeniedException"))
+            os.kill(int(re.findall(r"Started server process \[(\d+)\]", started)[0]), signal.SIGKILL)
+            wait_until(lambda: "no key of the pool can be used" in server.printed)
+            answer = client.get("/wallets").status_code
+            endpoint.clear()
+            server.wait_for("Application startup complete.", 3)
+            return Interrupted(answer, server.stop(signal.SIGINT), server.printed)
+
+
 def test_a_worker_that_cannot_come_back_is_tried_again_while_the_other_serves(
-    env: dict[str, str], kms_endpoint: KmsEndpoint
+    interrupted: Interrupted,
 ) -> None:
-    token = make_token(env, "app", *SCOPES)
-    with serve({**env, "WORKERS": "2"}) as server, server.client(token) as client:
-        server.wait_for("Application startup complete.", 2)
-        started = " ".join(line["event"] for line in server.events())
-        kms_endpoint.on("DescribeKey").answer(Error("AccessDeniedException"))
-        os.kill(int(re.findall(r"Started server process \[(\d+)\]", started)[0]), signal.SIGKILL)
-        wait_until(lambda: "no key of the pool can be used" in server.printed)
-        assert client.get("/wallets").status_code == 200
-        kms_endpoint.clear()
-        server.wait_for("Application startup complete.", 3)
-        assert server.stop() == 0
+    assert interrupted.answer == 200
+    assert interrupted.printed.count("Application startup complete.") == 3
+
+
+def test_an_interrupt_ends_the_service_cleanly_too(interrupted: Interrupted) -> None:
+    assert interrupted.exit_code == 0
+    assert "Traceback" not in interrupted.printed
 
 
 def test_some_usable_keys_are_enough_and_the_rest_is_warned_of(

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import forking
 from event_loop import complete
 from fleet import SIZE, Fleet
+from forking import Forked
 from kms_endpoint import Delay, Hang
 from kms_service.bootstrap import Services
 from kms_service.errors import RewrapJobFinished
@@ -188,22 +188,20 @@ def test_a_lease_runs_out_by_itself(fleet: Fleet, worker: Worker, monkeypatch: p
 
 
 @contextmanager
-def _worker_process(settings: Settings, threads: int = 2) -> Iterator[subprocess.Popen[bytes]]:
+def _worker_process(settings: Settings, threads: int = 2) -> Iterator[Forked]:
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(Path(rotation_work.__file__).parents[2]),
         "AWS_REGION": settings.aws_region,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_ENDPOINT_URL_KMS": str(settings.aws_endpoint_url_kms),
         "DATABASE_URL": settings.database_url.get_secret_value(),
     }
-    command = [sys.executable, "-m", "kms_service", "rotation", "run", "--at-once", str(threads), "--json"]
-    with subprocess.Popen(  # noqa: S603 # this very package
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with Path(os.devnull).open("wb") as unseen:
+        command = ["rotation", "run", "--at-once", str(threads), "--json"]
+        process = forking.start(command, environment, unseen.fileno(), unseen.fileno())
         try:
             yield process
         finally:
-            if process.poll() is None:
-                process.kill()
+            process.kill()
+            process.wait()
