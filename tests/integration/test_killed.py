@@ -1,12 +1,12 @@
 """A create that is killed, wherever it is, leaves nothing or a whole wallet with its audit row."""
 
-import os
 import random
+import secrets
 import signal
-import subprocess
-import sys
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import psycopg
 import pytest
@@ -15,68 +15,49 @@ from event_loop import complete, enter
 from kms_endpoint import Hang, KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.settings import Settings
-from server_process import environment
+from raw_http import connect, read_answers, statuses
+from server_process import ServerProcess, environment, make_token, serve
 from waiting import pause, wait_until
 from wiring import TESTER
 
-CREATE = """
-import asyncio, sys
-from kms_service.access.scopes import Caller
-from kms_service.bootstrap import build
-from kms_service.settings import load_settings
-from kms_service.telemetry import logs
+SCOPES = ("wallets:create",)
 
-logs.configure("ERROR", "json", sys.stderr)
 
-async def create():
-    services = build(load_settings(None))
-    await services.check()
-    caller = Caller.without_bounds("test")
-    print("ready", flush=True)
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        print((await services.wallets.ensure_wallet(caller, line.strip())).wallet.wallet_address, flush=True)
+@dataclass(frozen=True, slots=True)
+class Creator:
+    """A serving process, and a connection on which it is asked for wallets."""
 
-asyncio.run(create())
-"""
+    server: ServerProcess
+    connection: socket.socket
+    token: str
+
+    def ask(self, *users: str) -> None:
+        """Ask for a wallet for each, one request behind the other."""
+        head = f"HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {self.token}\r\n\r\n"
+        self.connection.sendall("".join(f"PUT /wallets/{user} {head}" for user in users).encode())
+
+    def expect(self, count: int) -> None:
+        """Wait for so many answers, or a few more: each a new wallet."""
+        assert set(statuses(read_answers(self.connection, count))) == {201}
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.server.stop(signal.SIGKILL)
 
 
 @contextmanager
-def _creator(settings: Settings, endpoint: KmsEndpoint) -> Iterator[subprocess.Popen[str]]:
-    """A process that makes a wallet for each user it is told, and is killed at the end."""
-    process = subprocess.Popen(  # noqa: S603 - this interpreter, the text above
-        [sys.executable, "-c", CREATE],
-        env=environment(settings.database_url.get_secret_value(), endpoint),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin
-    assert process.stdout
-    try:
-        assert process.stdout.readline() == "ready\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
+def _creator(settings: Settings, endpoint: KmsEndpoint) -> Iterator[Creator]:
+    env = environment(settings.database_url.get_secret_value(), endpoint)
+    token = make_token(env, secrets.token_hex(4), *SCOPES)
+    with serve(env) as server, connect(server.url) as connection:
+        yield Creator(server, connection, token)
 
 
-def _tell(process: subprocess.Popen[str], user: str) -> None:
-    assert process.stdin
-    process.stdin.write(user + "\n")
-    process.stdin.flush()
-
-
-def _answer(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    return process.stdout.readline()
-
-
-def _wait_for_lock(url: str) -> None:
-    statement = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+def _wait_for_lock(url: str, what: str) -> None:
+    """Wait until a statement like this one waits for a lock."""
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
     with psycopg.connect(url, autocommit=True) as connection:
-        wait_until(lambda: connection.execute(statement).fetchone() != (0,))
+        wait_until(lambda: connection.execute(statement, (what,)).fetchone() != (0,))
 
 
 def _nothing_or_all_of(services: Services, user: str) -> bool:
@@ -106,10 +87,13 @@ def _until_no_statement_runs(services: Services) -> None:
         wait_until(lambda: complete(connection.exec_driver_sql(statement)).scalar_one() == 0)
 
 
-LOCKED: dict[str, str] = {
-    "while it looks the user up": "LOCK TABLE wallets IN ACCESS EXCLUSIVE MODE",
-    "while it inserts the wallet": "LOCK TABLE wallets IN SHARE MODE",
-    "while it inserts the audit row": "LOCK TABLE audit_events IN SHARE MODE",
+LOCKED: dict[str, tuple[str, str]] = {
+    "while it looks the user up": (
+        "LOCK TABLE wallets IN ACCESS EXCLUSIVE MODE",
+        "SELECT %WHERE wallets.user_id = %",
+    ),
+    "while it inserts the wallet": ("LOCK TABLE wallets IN SHARE MODE", "SELECT %record_wallet(%"),
+    "while it inserts the audit row": ("LOCK TABLE audit_events IN SHARE MODE", "SELECT %record_wallet(%"),
 }
 
 
@@ -119,28 +103,27 @@ def test_killed_while_the_database_works(
 ) -> None:
     """The statement may still run to its end in PostgreSQL: then both rows are there, or else neither."""
     url = settings.database_url.get_secret_value()
-    with _creator(settings, kms_endpoint) as process, psycopg.connect(url) as holder:
-        _tell(process, "first")
-        assert _answer(process).startswith("0x")
-        holder.execute(LOCKED[when])
-        _tell(process, "killed")
-        _wait_for_lock(url)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    with _creator(settings, kms_endpoint) as creator, psycopg.connect(url) as holder:
+        creator.ask("first")
+        creator.expect(1)
+        lock, waits = LOCKED[when]
+        holder.execute(lock)
+        creator.ask("killed")
+        _wait_for_lock(url, waits)
+        creator.kill()
         holder.rollback()
         _nothing_or_all_of(services, "killed")
 
 
 def test_killed_while_kms_encrypts(settings: Settings, kms_endpoint: KmsEndpoint, services: Services) -> None:
-    with _creator(settings, kms_endpoint) as process:
-        _tell(process, "first")
-        _answer(process)
+    with _creator(settings, kms_endpoint) as creator:
+        creator.ask("first")
+        creator.expect(1)
         rule = kms_endpoint.on("Encrypt").answer(Hang())
         before = kms_endpoint.count("Encrypt")
-        _tell(process, "killed")
+        creator.ask("killed")
         kms_endpoint.wait_for(before + 1, "Encrypt")
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        creator.kill()
         rule.remove()
         assert not _nothing_or_all_of(services, "killed")
 
@@ -150,15 +133,13 @@ def test_killed_at_any_moment(settings: Settings, kms_endpoint: KmsEndpoint, ser
     moments = random.Random(7)
     told: list[str] = []
     for run in range(3):
-        with _creator(settings, kms_endpoint) as process:
+        with _creator(settings, kms_endpoint) as creator:
             users = [f"user-{run}-{number}" for number in range(400)]
             told += users
-            _tell(process, "\n".join(users))
-            for _ in range(moments.randrange(5, 60)):
-                assert _answer(process).startswith("0x")
+            creator.ask(*users)
+            creator.expect(moments.randrange(5, 60))
             pause(moments.random() / 50)  # the moment is what differs from kill to kill
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+            creator.kill()
     there = _whole_wallets(services)
     assert there
     assert there < set(told)
