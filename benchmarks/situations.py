@@ -7,7 +7,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -112,7 +112,7 @@ def _put_behind_tls(machine: Rig, plain: Installation) -> Iterator[Installation]
             "AWS_ENDPOINT_URL_KMS": f"https://127.0.0.1:{kms_port}",
             "AWS_CA_BUNDLE": str(certificate),
         }
-        yield Installation(plain.database_url, plain.environment | changed, plain.folder)
+        yield replace(plain, serving_environment=plain.environment | changed)
 
 
 @contextmanager
