@@ -5,7 +5,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -17,7 +19,7 @@ from benchmarks.measuring import UnexpectedAnswers, measure, target
 from benchmarks.rig import Installation, Rig, Service
 from benchmarks.scenarios import SCENARIOS, Target
 
-from benchmarks import filling, micro, peer, plots, report, rig, situations, soak, suite
+from benchmarks import filling, micro, peer, report, rig, situations, soak, suite
 
 WALLETS = 40
 OPENS_EVERY = 10
@@ -184,7 +186,13 @@ def _side(share: float) -> dict[str, Any]:
     return found
 
 
-def test_pairs_are_compared_pair_by_pair_and_drawn(tmp_path: Path) -> None:
+@pytest.fixture
+def plots() -> ModuleType:
+    """Imported here, since matplotlib takes each process that collects the tests 0.3 s."""
+    return import_module("benchmarks.plots")
+
+
+def test_pairs_are_compared_pair_by_pair_and_drawn(plots: ModuleType, tmp_path: Path) -> None:
     pairs = [{peer.OURS: _side(ours), peer.THEIRS: _side(2.0)} for ours in (1.0, 3.0, 8.0)]
     held = peer.compare(pairs)
     assert held.keys() == peer.RATIOS.keys()
@@ -197,7 +205,7 @@ def test_pairs_are_compared_pair_by_pair_and_drawn(tmp_path: Path) -> None:
     assert "CPU of a private key" in (tmp_path / "against.svg").read_text()
 
 
-def test_results_and_a_soak_are_drawn(tmp_path: Path) -> None:
+def test_results_and_a_soak_are_drawn(plots: ModuleType, tmp_path: Path) -> None:
     plots.plot_results(_results(create_cpu=6.0), tmp_path / "results.svg")
     sample = {"seconds": 1.0, "pss_mib": {"parent": 100.0}, "per_second": 5.0, "p99_ms": 9.0}
     drawn: dict[str, Any] = {"circumstances": {"commit": "x", "date": "x", "cpu": "x"}}
@@ -208,7 +216,7 @@ def test_results_and_a_soak_are_drawn(tmp_path: Path) -> None:
 
 
 def test_callers_without_a_token_take_no_memory_of_note(service: Service) -> None:
-    found = hostile(service, 1, 60, lambda _: None)
+    found = hostile(service, 1.0, 60, lambda _: None)
     assert found["held"]
     assert found["before_mib"] <= found["peak_mib"]
     assert len(found["attacks"]) > len(ATTACKS) / 2

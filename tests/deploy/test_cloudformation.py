@@ -262,7 +262,7 @@ def test_deleting_the_stack_leaves_the_keys() -> None:
     assert all(key["DeletionPolicy"] == key["UpdateReplacePolicy"] == "Retain" for key in keys)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Reads CloudFormation's short functions as their argument."""
 
 

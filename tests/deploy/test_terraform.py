@@ -10,11 +10,19 @@ import yaml
 from terraform_module import FOLDER, KINDS, Module
 
 TEMPLATE = Path(__file__).parents[2] / "deploy/cloudformation/kms-pool.yaml"
-MODULE = Module().read(FOLDER)
-MADE = MODULE.stack()
 
 
-class _Loader(yaml.SafeLoader):
+@pytest.fixture(scope="module")
+def module() -> Module:
+    return Module().read(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def made(module: Module) -> dict[str, dict[str, Any]]:
+    return module.stack()
+
+
+class _Loader(yaml.CSafeLoader):
     """Reads CloudFormation's short functions as their long forms."""
 
 
@@ -79,32 +87,32 @@ def _same(properties: dict[str, Any]) -> dict[str, Any]:
     return same
 
 
-def test_template_and_module_make_the_same_resources() -> None:
+def test_template_and_module_make_the_same_resources(made: dict[str, dict[str, Any]]) -> None:
     template = {name: resource["Type"] for name, resource in RESOURCES.items()}
     # Without an address there is no subscription in either, but its block is there to compare.
-    assert {name: resource["Type"] for name, resource in MADE.items()} == template
+    assert {name: resource["Type"] for name, resource in made.items()} == template
 
 
 @pytest.mark.parametrize("name", RESOURCES)
-def test_a_resource_has_the_same_properties_in_both(name: str) -> None:
+def test_a_resource_has_the_same_properties_in_both(made: dict[str, dict[str, Any]], name: str) -> None:
     properties = RESOURCES[name].get("Properties", {})
-    assert _same(MADE[name]["Properties"]) == _same(_resolve(properties))
+    assert _same(made[name]["Properties"]) == _same(_resolve(properties))
 
 
-def test_keys_outlive_template_and_module() -> None:
+def test_keys_outlive_template_and_module(module: Module) -> None:
     kept = {RESOURCES[name]["Type"] for name in RESOURCES if "DeletionPolicy" in RESOURCES[name]}
     guarded = {
         KINDS[kind][0]
-        for kind, block in MODULE.resources
+        for kind, block in module.resources
         if any(each["prevent_destroy"] for each in block.get("lifecycle", []))
     }
     assert kept == guarded == {"AWS::KMS::Key"}
 
 
-def test_service_accounts_of_a_cluster_assume_the_roles_where_its_provider_is_given() -> None:
+def test_service_accounts_of_a_cluster_assume_the_roles_where_its_provider_is_given(module: Module) -> None:
     """As `render.py --oidc-provider` has it, which a test compares with the manifests of Kubernetes."""
-    roles = MODULE.local["roles"]
-    document = MODULE.documents["cluster"]
+    roles = module.local["roles"]
+    document = module.documents["cluster"]
     (statement,) = document["statement"]
     accounts = {condition["values"][0] for condition in statement["condition"]}
     assert '"system:serviceaccount:kms-service:${each.value.account}"' in accounts
