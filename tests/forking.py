@@ -59,8 +59,9 @@ class Forked:
             subprocess.TimeoutExpired: it has not ended after `timeout` seconds.
         """
         if self.returncode is None:
-            readable, _, _ = select.select([self._status], [], [], timeout)
-            if not readable:
+            ends = select.poll()  # not `select`, which knows no descriptor from 1,024 on
+            ends.register(self._status, select.POLLIN)
+            if not ends.poll(None if timeout is None else timeout * 1000):
                 raise subprocess.TimeoutExpired("kms-service", timeout or 0)
             told = os.read(self._status, _STATUS)
             assert len(told) == _STATUS, "what it was forked from has ended"
