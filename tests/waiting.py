@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.001, 0.02
+# Seconds. After a long wait it looks less often: a look takes processor time, perhaps from what it waits for.
+_FIRST_PAUSE, _PAUSE, _LONGEST_PAUSE = 0.001, 0.02, 0.2
+_SHARE = 20
 
 
 def wait_until(
@@ -45,10 +47,11 @@ async def pause_async(seconds: float) -> None:
 def _pauses(
     condition: Callable[[], bool], within: float, report: Callable[[], object] | None
 ) -> Iterator[float]:
-    end = time.monotonic() + within
-    seconds = _FIRST_PAUSE_SECONDS
+    begin = time.monotonic()
+    seconds = _FIRST_PAUSE
     while not condition():
-        if time.monotonic() > end:
+        waited = time.monotonic() - begin
+        if waited > within:
             raise TimeoutError(report() if report is not None else None)
         yield seconds
-        seconds = min(2 * seconds, _LONGEST_PAUSE_SECONDS)
+        seconds = min(2 * seconds, max(_PAUSE, waited / _SHARE), _LONGEST_PAUSE)

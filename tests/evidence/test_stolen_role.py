@@ -4,31 +4,84 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
+from adoption.conftest import command_environment
 from commands import Run, runner
 from event_loop import complete
 from evidence.trail import ROLE, STRANGER
-from kms_endpoint import Error, Hang, KmsEndpoint, LostReply
+from kms_endpoint import Error, Hang, KmsEndpoint, LostReply, copy_keys
 from kms_service.bootstrap import Services
+from kms_service.cli.root import root
 from kms_service.errors import KmsServiceError
 from kms_service.local.cloudtrail import Identity, record_of, write_trail
 from kms_service.service.wallets import signatures
 from kms_service.settings import Settings
 from kms_service.store.wallets.find import WalletStore
-from wiring import TESTER, with_role
+from wiring import TESTER, FreshDatabase, running_services, settings_for, with_role
 
 SERVICE = Identity(ROLE, "i-0123", "test", "10.0.0.7", "aiohttp")
 THIEF = replace(SERVICE, session="i-0123", source_ip="198.51.100.7", user_agent="Boto3/1.40")
 USERS = [f"user-{number}" for number in range(6)]
 
 Trail = Callable[..., Path]
+
+
+@dataclass(frozen=True)
+class Day:
+    """What a day left behind: the database, and KMS with every request."""
+
+    database_url: str
+    kms: KmsEndpoint
+
+
+@pytest.fixture(scope="module")
+def day(fresh_database: FreshDatabase) -> Iterator[Day]:
+    """Wallets made, read, signed with and refused, faults, verifications, the doctor. Tests get copies."""
+    with fresh_database() as url, KmsEndpoint() as kms:
+        kms.add_pool("Empressa-wallet-key", 10)
+        settings = settings_for(url, kms)
+        with running_services(settings) as services:
+            _use(services, kms)
+            for words, code in (("verify", 0), ("audit verify --no-heads", 0), ("pool doctor", 1)):
+                done = CliRunner(env=command_environment(settings)).invoke(root, words.split())
+                assert done.exit_code == code, done.output
+        yield Day(url, kms)
+
+
+def _use(services: Services, kms: KmsEndpoint) -> None:
+    for user in USERS:
+        complete(services.wallets.ensure_wallet(TESTER, user))
+        complete(services.wallets.get_private_key_for_user(TESTER, user))
+        complete(services.signing.sign(TESTER, user, lambda: signatures.of_message(b"hello")))
+    with kms.on("Decrypt").times(1).answer(LostReply()):
+        complete(services.wallets.get_private_key_for_user(TESTER, USERS[0]))
+    with kms.on("Decrypt").answer(Hang()), pytest.raises(KmsServiceError):
+        complete(services.wallets.get_private_key_for_user(TESTER, USERS[1]))
+    with kms.on("Decrypt").answer(Error("DisabledException")), pytest.raises(KmsServiceError):
+        complete(services.wallets.get_private_key_for_user(TESTER, USERS[2]))
+    complete(services.canaries.add(TESTER, USERS[3]))
+    complete(services.wallets.get_private_key_for_user(TESTER, USERS[3]))
+
+
+@pytest.fixture
+def database_url(day: Day, fresh_database: FreshDatabase) -> Iterator[str]:
+    with fresh_database(day.database_url) as url:
+        yield url
+
+
+@pytest.fixture
+def kms_endpoint(day: Day) -> Iterator[KmsEndpoint]:
+    with KmsEndpoint(account=copy_keys(day.kms.account)) as endpoint:
+        endpoint.requests.extend(day.kms.requests)
+        yield endpoint
 
 
 @pytest.fixture
@@ -51,27 +104,6 @@ def trail(tmp_path: Path, kms_endpoint: KmsEndpoint) -> Trail:
     return write
 
 
-@pytest.fixture
-def day(services: Services, run: Run, kms_endpoint: KmsEndpoint) -> None:
-    """Wallets made, read, signed with and refused, faults, a rotation, verifications, the doctor."""
-    for user in USERS:
-        complete(services.wallets.ensure_wallet(TESTER, user))
-        complete(services.wallets.get_private_key_for_user(TESTER, user))
-        complete(services.signing.sign(TESTER, user, lambda: signatures.of_message(b"hello")))
-    with kms_endpoint.on("Decrypt").times(1).answer(LostReply()):
-        complete(services.wallets.get_private_key_for_user(TESTER, USERS[0]))
-    with kms_endpoint.on("Decrypt").answer(Hang()), pytest.raises(KmsServiceError):
-        complete(services.wallets.get_private_key_for_user(TESTER, USERS[1]))
-    with kms_endpoint.on("Decrypt").answer(Error("DisabledException")), pytest.raises(KmsServiceError):
-        complete(services.wallets.get_private_key_for_user(TESTER, USERS[2]))
-    complete(services.canaries.add(TESTER, USERS[3]))
-    complete(services.wallets.get_private_key_for_user(TESTER, USERS[3]))
-    assert run("verify").code == 0
-    assert run("audit", "verify", "--no-heads").code == 0
-    run("pool", "doctor")
-
-
-@pytest.mark.usefixtures("day")
 def test_a_quiet_day_has_nothing_unexplained(run: Run, trail: Trail) -> None:
     done = run("audit", "reconcile", "--cloudtrail", str(trail()), "--json")
     facts = done.facts
@@ -96,7 +128,6 @@ def _steal(services: Services, kms_endpoint: KmsEndpoint, kms_client: object, us
     return wallet.wallet_address
 
 
-@pytest.mark.usefixtures("day")
 @pytest.mark.parametrize("thief", [THIEF, STRANGER], ids=["stolen role", "another role"])
 def test_a_decrypt_past_the_service_is_named(
     run: Run, trail: Trail, services: Services, kms_endpoint: KmsEndpoint, kms_client: object, thief: Identity
@@ -113,7 +144,6 @@ def test_a_decrypt_past_the_service_is_named(
     assert all(word in told.out for word in (address, thief.session, thief.source_ip, "UNEXPLAINED"))
 
 
-@pytest.mark.usefixtures("day")
 def test_a_row_planted_by_the_databases_owner_explains_nothing(
     run: Run,
     trail: Trail,
@@ -154,7 +184,6 @@ def _verify(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.usefixtures("day")
 def test_a_bundle_of_the_log_is_checked_by_a_stranger(run: Run, tmp_path: Path, database_url: str) -> None:
     done = run("audit", "export", "--out", str(tmp_path / "whole.zip"), "--json")
     assert (done.code, done.facts["intact"]) == (0, True)
@@ -179,7 +208,6 @@ def test_a_bundle_of_the_log_is_checked_by_a_stranger(run: Run, tmp_path: Path, 
     assert "the service found" in checked.stdout
 
 
-@pytest.mark.usefixtures("day")
 def test_a_bundle_is_signed_by_kms(
     run: Run, tmp_path: Path, kms_client: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +230,6 @@ def test_files_without_a_call_prove_nothing(run: Run, tmp_path: Path) -> None:
     assert run("audit", "reconcile", "--cloudtrail", str(tmp_path / "nowhere")).code == 1
 
 
-@pytest.mark.usefixtures("day")
 def test_a_month_is_a_page(run: Run, trail: Trail, tmp_path: Path) -> None:
     month = f"{datetime.now(UTC):%Y-%m}"
     page = tmp_path / "report.html"
@@ -222,7 +249,6 @@ def test_a_month_is_a_page(run: Run, trail: Trail, tmp_path: Path) -> None:
     assert "no files of it were given" in page.read_text()
 
 
-@pytest.mark.usefixtures("day")
 def test_an_auditor_who_may_only_read_the_database_does_all_of_it(
     run: Run, trail: Trail, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
