@@ -1,8 +1,6 @@
 """Two real PostgreSQL servers: a primary, and a hot standby that follows it and can be promoted."""
 
-import os
-import shutil
-import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +8,7 @@ from pathlib import Path
 
 import psycopg
 
-from kms_service.local import tether
-from kms_service.local.postgres import PostgresServer, _environ, _program, postgres
+from kms_service.local.postgres import PostgresServer, postgres
 
 FAST = {"fsync": "off", "shared_buffers": "16MB", "wal_level": "replica", "hot_standby": "on"}
 
@@ -38,33 +35,13 @@ class Pair:
 
 
 @contextmanager
-def pair(folder: Path, database: str) -> Iterator[Pair]:
-    """Both servers, with an empty `database` on them."""
+def pair(folder: Path, stopped: Path) -> Iterator[Pair]:
+    """Both servers, on copies of the folder of a server that was stopped."""
+    for name in ("primary", "standby"):
+        # Not copytree, which does not keep the owner: PostgreSQL refuses to run as root.
+        subprocess.run(["cp", "-a", stopped, folder / name], check=True)  # noqa: S603, S607 - constants
+    (folder / "standby/postgres/standby.signal").touch(mode=0o644)
     with postgres(folder / "primary", FAST) as primary:
-        primary.ensure_database(database)
-        _copy(primary, folder)
         follows = f"host=127.0.0.1 port={primary.port} user=postgres password={primary.password}"
         with postgres(folder / "standby", {**FAST, "primary_conninfo": follows}) as standby:
             yield Pair(primary, standby)
-
-
-def _copy(primary: PostgresServer, folder: Path) -> None:
-    into = folder / "standby"
-    into.mkdir(mode=0o711)
-    data = into / "postgres"
-    data.mkdir(mode=0o700)
-    account = tether.unprivileged_account(data)
-    if account is not None:
-        os.chown(data, account.uid, account.gid)
-    copied = tether.start(
-        [_program("pg_basebackup"), "-D", data, "-d", primary.url("postgres"), "-X", "stream", "-c", "fast"],
-        on_parent_death=signal.SIGTERM,
-        account=account,
-        workspace=data,
-        environ=_environ(),
-        stdout=None,
-        stderr=None,
-    ).wait()
-    assert copied == 0
-    shutil.copy(folder / "primary/postgres-password", into / "postgres-password")
-    (data / "standby.signal").touch(mode=0o644)

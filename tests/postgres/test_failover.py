@@ -13,21 +13,31 @@ from event_loop import complete, enter
 from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.errors import AuditUnavailable, DatabaseUnavailable
+from kms_service.local.postgres import postgres
 from kms_service.settings import Settings
 from kms_service.store.postgres.database import Database, open_database
 from kms_service.store.postgres.migrations import migrate
 from kms_service.store.postgres.prepared import PreparedStatement
-from standby import Pair, pair
+from standby import FAST, Pair, pair
 from waiting import wait_until
 from wiring import TESTER, backends_of, running_services, settings_for
 
 _PORT = PreparedStatement(text("SELECT inet_server_port() AS port"))
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a server with a migrated database."""
+    folder = tmp_path_factory.mktemp("servers") / "stopped"
+    with postgres(folder, FAST) as server:
+        server.ensure_database("wallets")
+        migrate(server.url("wallets"))
+    return folder
+
+
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Pair]:
-    with pair(tmp_path, "wallets") as servers:
-        migrate(servers.primary.url("wallets"))
+def servers(tmp_path: Path, stopped: Path) -> Iterator[Pair]:
+    with pair(tmp_path, stopped) as servers:
         yield servers
 
 
