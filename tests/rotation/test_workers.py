@@ -18,10 +18,10 @@ from forking import Forked
 from kms_endpoint import Delay, Hang
 from kms_service.bootstrap import Services
 from kms_service.errors import RewrapJobFinished
-from kms_service.settings import Settings
 from kms_service.store.rewrap import batches as rotation_batches
 from kms_service.store.rewrap import work as rotation_work
 from kms_service.store.rewrap.jobs import RewrapStatus
+from server_process import environment
 from waiting import pause, wait_until
 from wiring import TESTER
 
@@ -141,12 +141,10 @@ def test_reads_creations_and_signatures_go_on(fleet: Fleet, worker: Worker) -> N
     assert made.wallet_address
 
 
-def test_a_killed_worker_loses_nothing(
-    fleet: Fleet, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_worker_loses_nothing(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotation_batches, "LEASE_SECONDS", 1)
     job = fleet.start(rate_per_second=SLOW)
-    with _worker_process(settings) as first:
+    with _worker_process(fleet) as first:
         wait_until(lambda: fleet.job(job).done > 0)
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
@@ -154,17 +152,17 @@ def test_a_killed_worker_loses_nothing(
     assert 0 < done < SIZE
     _hurry(fleet)
     fleet.query("UPDATE rotation_batches SET leased_until = now()")
-    with _worker_process(settings) as second:
+    with _worker_process(fleet) as second:
         ended = fleet.wait_for_end(job)
         assert second.wait(60) == 0
     assert (ended.status, ended.done, ended.failed, ended.skipped) == (RewrapStatus.COMPLETED, SIZE, 0, 0)
     fleet.all_open()
 
 
-def test_a_stopped_worker_lets_its_batch_go(fleet: Fleet, settings: Settings) -> None:
+def test_a_stopped_worker_lets_its_batch_go(fleet: Fleet) -> None:
     fleet.kms.on("ReEncrypt").answer(Delay(0.4))
     job = fleet.start()
-    with _worker_process(settings, threads=1) as worker:
+    with _worker_process(fleet, threads=1) as worker:
         wait_until(lambda: fleet.job(job).done > 0)
         worker.terminate()
         assert worker.wait(60) == 130
@@ -188,18 +186,11 @@ def test_a_lease_runs_out_by_itself(fleet: Fleet, worker: Worker, monkeypatch: p
 
 
 @contextmanager
-def _worker_process(settings: Settings, threads: int = 2) -> Iterator[Forked]:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "AWS_REGION": settings.aws_region,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_ENDPOINT_URL_KMS": str(settings.aws_endpoint_url_kms),
-        "DATABASE_URL": settings.database_url.get_secret_value(),
-    }
+def _worker_process(fleet: Fleet, threads: int = 2) -> Iterator[Forked]:
+    command = ["rotation", "run", "--at-once", str(threads), "--json"]
     with Path(os.devnull).open("wb") as unseen:
-        command = ["rotation", "run", "--at-once", str(threads), "--json"]
-        process = forking.start(command, environment, unseen.fileno(), unseen.fileno())
+        env = environment(fleet.database_url, fleet.kms)
+        process = forking.start(command, env, unseen.fileno(), unseen.fileno())
         try:
             yield process
         finally:
