@@ -23,11 +23,12 @@ from benchmarks import filling, micro, peer, report, rig, situations, soak, suit
 
 WALLETS = 40
 OPENS_EVERY = 10
+LATENCY_MS = 50  # so that callers wait most of the time, and a window can be long
 
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Rig]:
-    with rig.rig(latency_ms=0) as running:
+    with rig.rig(LATENCY_MS) as running:
         yield running
 
 
@@ -60,7 +61,7 @@ def test_a_scenario_gets_the_status_it_names(name: str, aim: Target) -> None:
 
 
 def test_a_run_reports_rate_latency_cpu_and_memory(machine: Rig, service: Service, aim: Target) -> None:
-    found = measure(machine, service, Load("mixed", aim, connections=2, seconds=0.5, warm_up=0.3))
+    found = measure(machine, service, Load("mixed", aim, connections=2, seconds=1.0, warm_up=0.3))
     assert found["requests"] > 0
     assert 0 < found["p50_ms"] <= found["p90_ms"] <= found["p99_ms"] <= found["max_ms"]
     assert set(found["cpu_ms"]) == set(found["memory"]) == {"service", "postgres", "kms", "driver"}
@@ -79,7 +80,7 @@ def test_a_start_is_timed_to_the_first_ready(installation: Installation) -> None
 def test_an_unexpected_answer_fails_the_run(machine: Rig, service: Service, aim: Target) -> None:
     stranger = replace(aim, token="x" * 43)
     with pytest.raises(UnexpectedAnswers, match="'401'"):
-        measure(machine, service, Load("create", stranger, connections=1, seconds=0.1, warm_up=0.1))
+        measure(machine, service, Load("create", stranger, connections=1, seconds=1.0, warm_up=0.1))
 
 
 def test_every_filled_seed_opens_and_a_wrong_one_is_counted(installation: Installation) -> None:
@@ -106,10 +107,10 @@ def test_old_rows_are_read_and_all_connections_are_encrypted(
     monkeypatch.setattr(situations, "WORKERS", 1)
     monkeypatch.setattr(situations, "WARM_UP_SECONDS", 0.1)
     monkeypatch.setattr(situations, "REQUESTS", ("private-key",))
-    situation = situations.Situation(latency_ms=0, callers=2, envelope=1, tls=True)
-    (found,) = situations.measure_all([situation], 0.5, lambda _: None)
+    situation = situations.Situation(LATENCY_MS, callers=2, envelope=1, tls=True)
+    (found,) = situations.measure_all([situation], 3.0, lambda _: None)
     assert found["requests"] > 0
-    assert "| 0 ms | 2 | v1 | yes | private-key |" in situations.situations_table([found])
+    assert "| 50 ms | 2 | v1 | yes | private-key |" in situations.situations_table([found])
 
 
 def test_every_situation_is_measured_once() -> None:
@@ -231,7 +232,7 @@ def test_a_flood_is_answered_and_a_good_caller_timed_beside_it(
     monkeypatch.setattr("benchmarks.flood._WARM_UP_SECONDS", 0.1)
     monkeypatch.setattr("benchmarks.flood.CALLERS", CALLERS[:1])
     told: list[str] = []
-    found = flood(aim, 0.5, 4, 1, told.append)
+    found = flood(aim, 2.0, 4, 1, told.append)
     assert len(found["callers"]) == len(told) == len(FLOODS)
     for measured in found["callers"].values():
         assert measured["flood_per_second"] > 0
