@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count, islice
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -372,13 +374,19 @@ def test_four_hundred_callers_at_once_are_all_answered(
 def few_files(processes: list[psutil.Process]) -> Iterator[None]:
     """In this block, each of these may open only five more files than it has open at its beginning."""
     before = [(each.pid, resource.prlimit(each.pid, resource.RLIMIT_NOFILE)) for each in processes]
-    for each, (pid, (_, hard)) in zip(processes, before, strict=True):
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (each.num_fds() + 5, hard))
+    for pid, (_, hard) in before:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (sixth_free_number(pid), hard))
     try:
         yield
     finally:
         for pid, limits in before:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+
+
+def sixth_free_number(pid: int) -> int:
+    """The number that a sixth file would get: the limit bounds numbers, and the lowest free one is used."""
+    taken = {int(each.name) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    return next(islice((number for number in count() if number not in taken), 5, None))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of another process: Linux alone")
