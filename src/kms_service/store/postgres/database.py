@@ -225,6 +225,7 @@ def open_database(settings: DatabaseSettings, *, connections: int) -> Database:
             pool_timeout=CHECKOUT_SECONDS,
             pool_reset_on_return=None,  # `Database` checks itself that no connection is given back mid-work
             hide_parameters=True,
+            use_native_hstore=False,  # no table has an hstore: spares each process a query of the types
         ),
         standby=settings.database_standby,
     )
