@@ -21,11 +21,13 @@ from kms_service.kms.control_plane.inspection import Inspection
 from kms_service.kms.control_plane.key_policy import Roles, key_policy
 from kms_service.service.pool.doctor import Check, CheckResult, Doctor, Duty
 from kms_service.settings import Settings
+from wiring import settings_for
 
 ADOPTION = Path(__file__).parents[2] / "deploy/iam/adoption.json"
 ROLE = "arn:aws:iam::111122223333:role/kms-service"
 STRANGER = "arn:aws:iam::999988887777:root"
 NAME = "Empressa-wallet-key"
+KEYS = 4  # each is asked what each duty asks
 POLICY = key_policy("arn:aws:iam::111122223333:root", Roles(create=[ROLE], reveal=[ROLE]))
 
 
@@ -71,6 +73,11 @@ class Patient:
 
 
 @pytest.fixture
+def settings(database_url: str, kms_endpoint: KmsEndpoint) -> Settings:
+    return settings_for(database_url, kms_endpoint, kms_key_pool_size=KEYS)
+
+
+@pytest.fixture
 def patient(kms_endpoint: KmsEndpoint, settings: Settings) -> Patient:
     for key in kms_endpoint.store.keys.values():
         key.policy, key.rotation_period, key.rotation_enabled_at = json.dumps(POLICY), 365, key.created
@@ -79,7 +86,7 @@ def patient(kms_endpoint: KmsEndpoint, settings: Settings) -> Patient:
 
 
 def _set_policy(kms: KmsEndpoint, roles: Roles, *numbers: int) -> None:
-    for number in numbers or range(1, 11):
+    for number in numbers or range(1, KEYS + 1):
         policy = key_policy("arn:aws:iam::111122223333:root", roles)
         kms.key(f"alias/{NAME}-{number}").policy = json.dumps(policy)
 
@@ -94,7 +101,7 @@ def test_all_is_well(patient: Patient) -> None:
     )
     assert {check.result for check in checks.values()} == {CheckResult.GOOD}
     assert ROLE in checks["credentials"].detail
-    assert len(checks) == 1 + 1 + 2 + 10 + 4 + 4 + 1 + 1
+    assert len(checks) == 1 + 1 + 2 + KEYS + 4 + 4 + 1 + 1
 
 
 def test_nothing_is_encrypted_or_decrypted(patient: Patient) -> None:
@@ -173,7 +180,7 @@ def test_a_policy_that_gives_too_much_is_bad(patient: Patient) -> None:
         "may not GenerateDataKey",
         "may not CreateGrant",
     }
-    assert bad["may not GenerateDataKey"].detail == f"allowed by 10 keys, such as {NAME}-1"
+    assert bad["may not GenerateDataKey"].detail == f"allowed by {KEYS} keys, such as {NAME}-1"
 
 
 @pytest.mark.parametrize(
@@ -191,8 +198,8 @@ def test_a_key_in_another_state_is_reported(patient: Patient, state: str, detail
 
 
 def test_a_missing_alias_is_reported(patient: Patient) -> None:
-    patient.kms.forget(f"alias/{NAME}-10")
-    assert "create-aliases creates it" in patient.bad()[f"{NAME}-10"].advice
+    patient.kms.forget(f"alias/{NAME}-{KEYS}")
+    assert "create-aliases creates it" in patient.bad()[f"{NAME}-{KEYS}"].advice
 
 
 def test_a_key_that_may_not_be_described_is_reported(patient: Patient) -> None:
