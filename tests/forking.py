@@ -230,6 +230,7 @@ def become(request: Request) -> None:
 
 def import_service() -> None:
     """Import every command and the application, with all that they import, some of it on use only."""
+    assert Path(str(cli.__file__)).is_relative_to(os.environ["PYTHONPATH"]), "this is another version"
     for package in (cli, api):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             import_module(found.name)
