@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from event_loop import on_loop
+from event_loop import complete, on_loop
 from fleet import PREFIX, SIZE, Fleet
 from kms_endpoint import KmsEndpoint, copy_keys
 from kms_service.bootstrap import Services
@@ -30,6 +30,7 @@ def first_fleet(fresh_database: FreshDatabase) -> Iterator[Fleet]:
         with running_services(settings_for(url, kms)) as services:
             fleet = Fleet(services, kms, url, {})
             fleet.grow([f"user-{number:03}" for number in range(SIZE)])
+            complete(services.census.take())  # which keys it used, and when
         yield fleet
 
 
