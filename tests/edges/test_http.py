@@ -146,12 +146,13 @@ class SlowCallers:
     late: dict[str, Future[tuple[float, bytes, float]]]
     without_body: dict[bytes, Future[tuple[bytes, float]]]
     idle: Future[tuple[list[int], float]]
+    one_after_another: Future[list[int]]
 
 
 @pytest.fixture(scope="module")
 def slow_callers(server: ServerProcess, env: dict[str, str], token: str) -> Iterator[SlowCallers]:
     """All at once, so that their time-outs are waited for once."""
-    with ThreadPoolExecutor(2 + 2 * len(DROPS) + len(LATE) + len(FRAMINGS)) as callers:
+    with ThreadPoolExecutor(3 + 2 * len(DROPS) + len(LATE) + len(FRAMINGS)) as callers:
         yield SlowCallers(
             silent=callers.submit(_silent, server),
             in_drops={
@@ -162,6 +163,9 @@ def slow_callers(server: ServerProcess, env: dict[str, str], token: str) -> Iter
             late={what: callers.submit(_late, server, token, *LATE[what]) for what in LATE},
             without_body={framing: callers.submit(_without_body, server, framing) for framing in FRAMINGS},
             idle=callers.submit(_idle, server, float(env["KEEP_ALIVE_SECONDS"])),
+            one_after_another=callers.submit(
+                _one_after_another, server, token, float(env["REQUEST_DEADLINE_SECONDS"])
+            ),
         )
 
 
@@ -219,6 +223,23 @@ def _idle(server: ServerProcess, kept: float) -> tuple[list[int], float]:
         pause(kept / 2)
         connection.sendall(PROBE)
         return first + statuses(read_answers(connection)), seconds_until_closed(connection)
+
+
+def _one_after_another(server: ServerProcess, token: str, deadline: float) -> list[int]:
+    """The answers to one request, and to five whose heads are sent with the body before them."""
+    head = f"POST /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n".encode()
+    head += b"Content-Type: application/json\r\n"
+    body = b'{"userId": "known"}'
+    begun = head + b"Content-Length: %d\r\n\r\n" % len(body)
+    with connect(server.url) as connection:
+        connection.sendall(begun + body)
+        answers = statuses(read_answers(connection))
+        connection.sendall(begun)
+        for _ in range(5):  # past the deadline of the first, and well within each one's own
+            pause(deadline / 4)
+            connection.sendall(body + begun)
+            answers += statuses(read_answers(connection))
+    return answers
 
 
 def test_a_connection_that_says_nothing_is_closed(slow_callers: SlowCallers) -> None:
@@ -309,22 +330,9 @@ def test_a_slow_body_is_accepted(server: ServerProcess, token: str) -> None:
         assert statuses(read_answers(connection)) == [201]
 
 
-def test_a_pipelined_request_has_a_deadline_of_its_own(
-    server: ServerProcess, token: str, deadline: float
-) -> None:
+def test_a_pipelined_request_has_a_deadline_of_its_own(slow_callers: SlowCallers) -> None:
     """The request before it used up its own deadline, on the same connection."""
-    head = f"POST /wallets HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n".encode()
-    head += b"Content-Type: application/json\r\n"
-    body = b'{"userId": "known"}'
-    begun = head + b"Content-Length: %d\r\n\r\n" % len(body)
-    with connect(server.url) as connection:
-        connection.sendall(begun + body)
-        assert statuses(read_answers(connection)) == [201]
-        connection.sendall(begun)
-        for _ in range(5):  # past the deadline of the first, and well within each one's own
-            pause(deadline / 4)
-            connection.sendall(body + begun)
-            assert statuses(read_answers(connection)) == [409]
+    assert slow_callers.one_after_another.result() == [201, *[409] * 5]
 
 
 def test_a_body_without_end_behind_a_refusal_ends(server: ServerProcess, deadline: float) -> None:
