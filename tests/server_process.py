@@ -105,6 +105,7 @@ class ServerProcess:
     url: str = ""
     out: list[str] = field(default_factory=list)
     err: list[str] = field(default_factory=list)
+    _events: list[dict[str, Any]] = field(default_factory=list)  # of `out`, as far as it has been read
 
     @property
     def printed(self) -> str:
@@ -113,8 +114,8 @@ class ServerProcess:
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """The log lines so far, of one event or all; they must all be JSON."""
-        lines = [json.loads(line) for line in list(self.out)]
-        return [line for line in lines if name in (None, line.get("event"))]
+        self._events += [json.loads(line) for line in self.out[len(self._events) :]]
+        return [each for each in self._events if name in (None, each.get("event"))]
 
     def wait_for(self, name: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait for `count` events of this name, and return them."""
