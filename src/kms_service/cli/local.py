@@ -41,7 +41,7 @@ def local(context: click.Context, folder: Path) -> None:
 
 @local.command()
 def demo() -> None:
-    """Take a two-minute tour, in a separate temporary session.
+    """Take a short tour, in a separate temporary session.
 
     Wallets, a signature, a key disabled under load, a rotation, a row that was tampered with, the emergency
     stop. On a terminal it keeps serving at the end, with the operator page, until Ctrl-C.
