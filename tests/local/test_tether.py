@@ -19,8 +19,9 @@ print(os.getuid(), os.access(__file__, os.X_OK), *(int(mask, 16) for mask in hel
 
 def run_report(folder: Path) -> str:
     """What a program in `folder` reports about itself when it runs as `nobody`."""
-    program = folder / "program"
-    program.write_text(REPORT.format(python=sys.executable))
+    program, python = folder / "program", folder / "python"
+    python.symlink_to(sys.executable)  # which may lie below a folder with a space, where `#!` ends
+    program.write_text(REPORT.format(python=python))
     program.chmod(0o755)
     process = tether.start(
         [program],
