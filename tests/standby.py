@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 
 from kms_service.local.postgres import PostgresServer, postgres
+from waiting import wait_until
 
 FAST = {"fsync": "off", "shared_buffers": "16MB", "wal_level": "replica", "hot_standby": "on"}
 
@@ -28,10 +29,17 @@ class Pair:
         with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
             connection.execute("SELECT pg_reload_conf()")
+        # The server itself first reads the setting, then has its sessions read it, then takes new ones.
+        wait_until(lambda: _is_read_only(server))
 
     def promote(self) -> None:
         with psycopg.connect(self.standby.url("postgres"), autocommit=True) as connection:
             connection.execute("SELECT pg_promote()")
+
+
+def _is_read_only(server: PostgresServer) -> bool:
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        return connection.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
 
 
 @contextmanager
