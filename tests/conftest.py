@@ -27,13 +27,13 @@ import measuring
 import scratch
 import speed
 from compiled import compile_once
-from kms_endpoint import KmsEndpoint
+from kms_endpoint import KmsEndpoint, copy_keys
 from kms_service import context
 from kms_service.bootstrap import Services
 from kms_service.local.postgres import PostgresServer, postgres
 from kms_service.settings import Settings
 from kms_service.store.postgres.migrations import migrate
-from wiring import FreshDatabase, grant_roles, running_services, settings_for
+from wiring import FreshDatabase, Original, grant_roles, running_services, settings_for
 
 if TYPE_CHECKING:
     from types_boto3_kms import KMSClient
@@ -170,17 +170,24 @@ def fresh_database(postgres_server: PostgresServer) -> Iterator[FreshDatabase]:
 
 
 @pytest.fixture
-def database_url(fresh_database: FreshDatabase) -> Iterator[str]:
-    """The URL of a migrated, empty database of this test's own."""
-    with fresh_database() as url:
+def original() -> Original | None:
+    """What the test's database and KMS are copies of: here of nothing."""
+    return None
+
+
+@pytest.fixture
+def database_url(fresh_database: FreshDatabase, original: Original | None) -> Iterator[str]:
+    """The URL of a migrated database of this test's own: a copy of the original's, or empty."""
+    with fresh_database(original.database_url if original else None) as url:
         yield url
 
 
 @pytest.fixture
-def kms_endpoint() -> Iterator[KmsEndpoint]:
-    """KMS with the pool's ten keys and aliases, doing as it should until it is told otherwise."""
-    with KmsEndpoint() as endpoint:
-        endpoint.add_pool(ALIAS_PREFIX, POOL_SIZE)
+def kms_endpoint(original: Original | None) -> Iterator[KmsEndpoint]:
+    """KMS with the original's keys or the pool's ten; it does as it should until it is told otherwise."""
+    with KmsEndpoint(account=copy_keys(original.account) if original else None) as endpoint:
+        if original is None:
+            endpoint.add_pool(ALIAS_PREFIX, POOL_SIZE)
         yield endpoint
 
 

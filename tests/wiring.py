@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from event_loop import complete
-from kms_endpoint import KmsEndpoint
+from kms_endpoint import Account, KmsEndpoint
 from kms_service.access.scopes import Caller
 from kms_service.bootstrap import Services, build
 from kms_service.settings import Settings
@@ -32,6 +33,14 @@ class FreshDatabase(Protocol):
     """
 
     def __call__(self, original: str | None = None) -> AbstractContextManager[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What was made once, for tests that begin with a copy: a database (empty if `None`) and KMS keys."""
+
+    database_url: str | None
+    account: Account
 
 
 def settings_for(database_url: str, endpoint: KmsEndpoint, **changes: Any) -> Settings:

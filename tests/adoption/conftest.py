@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from adoption.foreign import ORIGINALS, b64
-from kms_endpoint import KmsEndpoint, copy_keys
+from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.cli.root import root
 from kms_service.service.adoption import adopt as adoption
 from kms_service.settings import Settings
 from kms_service.store.adoption import source
-from wiring import FreshDatabase
+from wiring import FreshDatabase, Original
 
 Adopt = Callable[..., Result]
 MADE_AT = "2024-02-29 23:59:59.123"
@@ -80,10 +80,9 @@ def first_ported(fresh_database: FreshDatabase) -> Iterator[Ported]:
 
 
 @pytest.fixture
-def kms_endpoint(first_ported: Ported) -> Iterator[KmsEndpoint]:
-    """KMS with the keys of both services."""
-    with KmsEndpoint(account=copy_keys(first_ported.kms.account)) as endpoint:
-        yield endpoint
+def original(first_ported: Ported) -> Original:
+    """Our database is empty; KMS has the keys of both services."""
+    return Original(None, first_ported.kms.account)
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from calling import Service, serving
-from kms_endpoint import KmsEndpoint, copy_keys
+from kms_endpoint import KmsEndpoint
 from kms_service.settings import Settings
-from wiring import FreshDatabase, settings_for
+from wiring import FreshDatabase, Original, settings_for
 
 
 @pytest.fixture(scope="session")
@@ -21,17 +21,10 @@ def first_service(fresh_database: FreshDatabase) -> Iterator[Service]:
 
 
 @pytest.fixture
-def database_url(first_service: Service, fresh_database: FreshDatabase) -> Iterator[str]:
-    """The URL of a database of this test's own, which has the first service's token."""
-    with fresh_database(first_service.services.settings.database_url.get_secret_value()) as url:
-        yield url
-
-
-@pytest.fixture
-def kms_endpoint(first_service: Service) -> Iterator[KmsEndpoint]:
-    """KMS with the keys that the first service used."""
-    with KmsEndpoint(account=copy_keys(first_service.kms.account)) as endpoint:
-        yield endpoint
+def original(first_service: Service) -> Original:
+    """Each test's own database has the first service's token, and its KMS the keys."""
+    url = first_service.services.settings.database_url.get_secret_value()
+    return Original(url, first_service.kms.account)
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 
 from event_loop import complete
-from kms_endpoint import Account, Error, KmsEndpoint, copy_keys
+from kms_endpoint import Error, KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.errors import AuditUnavailable, KmsUnavailable
 from kms_service.service.audit.chains import Head
@@ -16,7 +17,7 @@ from kms_service.service.audit.log import Event
 from kms_service.service.audit.verify import AuditReport
 from kms_service.service.audit.walk import PAGE_ROWS, Tampering
 from kms_service.settings import Settings
-from wiring import TESTER, FreshDatabase, running_services, settings_for
+from wiring import TESTER, FreshDatabase, Original, running_services, settings_for
 
 ROWS = 8
 Owner = psycopg.Connection[Any]
@@ -44,7 +45,7 @@ def empty_log(fresh_database: FreshDatabase) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def first_log(empty_log: str, fresh_database: FreshDatabase) -> Iterator[tuple[str, Account]]:
+def first_log(empty_log: str, fresh_database: FreshDatabase) -> Iterator[Original]:
     """A log of one closed chain, made once: its opening row, six events, its closing row; and its KMS."""
     with fresh_database(empty_log) as url, KmsEndpoint() as endpoint:
         endpoint.add_pool("Empressa-wallet-key", 10)
@@ -52,30 +53,18 @@ def first_log(empty_log: str, fresh_database: FreshDatabase) -> Iterator[tuple[s
             for number in range(ROWS - 2):
                 event = Event("test.event", user_id=f"user-{number}", detail="what was written")
                 complete(services.audit.record(TESTER, event))
-        yield url, endpoint.account
+        yield Original(url, endpoint.account)
 
 
 @pytest.fixture
-def log(first_log: tuple[str, Account]) -> tuple[str, Account]:
+def log() -> None:
     """Has the test begin with a copy of the first log."""
-    return first_log
 
 
 @pytest.fixture
-def database_url(
-    request: pytest.FixtureRequest, empty_log: str, fresh_database: FreshDatabase
-) -> Iterator[str]:
-    """A database of this test's own, with a copy of the first log if it asked for that, else with none."""
-    original = request.getfixturevalue("log")[0] if "log" in request.fixturenames else empty_log
-    with fresh_database(original) as url:
-        yield url
-
-
-@pytest.fixture
-def kms_endpoint(first_log: tuple[str, Account]) -> Iterator[KmsEndpoint]:
-    """KMS with the keys that the first log's key is wrapped under."""
-    with KmsEndpoint(account=copy_keys(first_log[1])) as endpoint:
-        yield endpoint
+def original(request: pytest.FixtureRequest, empty_log: str, first_log: Original) -> Original:
+    """Each test's own database has a copy of the first log if the test asked for that, else none."""
+    return first_log if "log" in request.fixturenames else replace(first_log, database_url=empty_log)
 
 
 def _verify(services: Services, **kwargs: Any) -> AuditReport:

@@ -17,7 +17,7 @@ from adoption.conftest import command_environment
 from commands import Run, runner
 from event_loop import complete
 from evidence.trail import ROLE, STRANGER
-from kms_endpoint import Error, Hang, KmsEndpoint, LostReply, copy_keys
+from kms_endpoint import Error, Hang, KmsEndpoint, LostReply
 from kms_service.bootstrap import Services
 from kms_service.cli.root import root
 from kms_service.errors import KmsServiceError
@@ -25,7 +25,7 @@ from kms_service.local.cloudtrail import Identity, record_of, write_trail
 from kms_service.service.wallets import signatures
 from kms_service.settings import Settings
 from kms_service.store.wallets.find import WalletStore
-from wiring import TESTER, FreshDatabase, running_services, settings_for, with_role
+from wiring import TESTER, FreshDatabase, Original, running_services, settings_for, with_role
 
 SERVICE = Identity(ROLE, "i-0123", "test", "10.0.0.7", "aiohttp")
 THIEF = replace(SERVICE, session="i-0123", source_ip="198.51.100.7", user_agent="Boto3/1.40")
@@ -72,16 +72,14 @@ def _use(services: Services, kms: KmsEndpoint) -> None:
 
 
 @pytest.fixture
-def database_url(day: Day, fresh_database: FreshDatabase) -> Iterator[str]:
-    with fresh_database(day.database_url) as url:
-        yield url
+def original(day: Day) -> Original:
+    return Original(day.database_url, day.kms.account)
 
 
 @pytest.fixture
-def kms_endpoint(day: Day) -> Iterator[KmsEndpoint]:
-    with KmsEndpoint(account=copy_keys(day.kms.account)) as endpoint:
-        endpoint.requests.extend(day.kms.requests)
-        yield endpoint
+def kms_endpoint(day: Day, kms_endpoint: KmsEndpoint) -> KmsEndpoint:
+    kms_endpoint.requests.extend(day.kms.requests)
+    return kms_endpoint
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 
 from event_loop import complete, on_loop
 from fleet import PREFIX, SIZE, Fleet
-from kms_endpoint import KmsEndpoint, copy_keys
+from kms_endpoint import KmsEndpoint
 from kms_service.bootstrap import Services
 from kms_service.service.rewrap import worker as rewrap_worker
 from kms_service.settings import Settings
-from wiring import FreshDatabase, running_services, settings_for
+from wiring import FreshDatabase, Original, running_services, settings_for
 
 POOL_SIZE = 10
 
@@ -35,17 +35,9 @@ def first_fleet(fresh_database: FreshDatabase) -> Iterator[Fleet]:
 
 
 @pytest.fixture
-def database_url(first_fleet: Fleet, fresh_database: FreshDatabase) -> Iterator[str]:
-    """The URL of a database of this test's own, with the fleet's wallets."""
-    with fresh_database(first_fleet.database_url) as url:
-        yield url
-
-
-@pytest.fixture
-def kms_endpoint(first_fleet: Fleet) -> Iterator[KmsEndpoint]:
-    """KMS with the keys that the fleet's wallets are under."""
-    with KmsEndpoint(account=copy_keys(first_fleet.kms.account)) as endpoint:
-        yield endpoint
+def original(first_fleet: Fleet) -> Original:
+    """Each test's own database has the fleet's wallets, and its KMS their keys."""
+    return Original(first_fleet.database_url, first_fleet.kms.account)
 
 
 @pytest.fixture
